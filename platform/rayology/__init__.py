@@ -1,0 +1,1 @@
+"""Search, train and serve generative models of medical images on Ray."""

@@ -1,0 +1,168 @@
+"""One frozen tree of values: read from a file, changed by flags and patches, marked for search."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+
+from rayology.errors import ConfigError
+
+__all__ = ["Choice", "Config", "Range", "alternatives", "load", "nested", "validated"]
+
+Patch = Mapping[str, object]
+C = TypeVar("C", bound="Config")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Mark a number as searchable between two bounds, both included."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True, init=False)
+class Choice:
+    """Mark a field as searchable among values."""
+
+    values: tuple[str | float | bool, ...]
+
+    def __init__(self, *values: str | float | bool) -> None:
+        object.__setattr__(self, "values", values)
+
+
+class Config(BaseModel):
+    """A frozen, closed group of values; the string below a field is its documentation everywhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+    def patched(self, patch: Patch) -> Self:
+        """Return a copy with a nested patch applied, validated as a whole.
+
+        A patch that changes the ``kind`` of a subtree replaces that subtree: the old kind's fields are dropped.
+
+        Raises:
+            ConfigError: a key is unknown or a value is out of range.
+        """
+        return validated(type(self), _merged(self.model_dump(mode="json"), patch), where="patch")
+
+
+def load(config: type[C], arguments: Sequence[str], *, program: str = "rayology") -> C:
+    """Read ``[FILE.yaml] [--path.to.field VALUE ...]`` as a config; a flag beats the file, the file beats a default.
+
+    Raises:
+        ConfigError: the file is not there or no YAML mapping, a key is unknown, or a value is out of range.
+        SystemExit: a flag is unknown (2), or ``--help`` was asked for (0).
+    """
+    file = Path(arguments[0]) if arguments and not arguments[0].startswith("-") else None
+    flags = _read_flags(config, arguments[1:] if file else arguments, program=program)
+    values = config().model_dump(mode="json")
+    if file:
+        values = _merged(values, _read_yaml(file))
+        validated(config, values, where=str(file))
+    return validated(config, _merged(values, flags), where="the command line")
+
+
+def alternatives(annotation: object) -> tuple[type[Config], ...]:
+    """Return the config classes that a field's annotation allows: one, or those of a union."""
+    if isinstance(annotation, type):
+        return (annotation,) if issubclass(annotation, Config) else ()
+    return tuple(config for part in get_args(annotation) for config in alternatives(part))
+
+
+def nested(flat: Mapping[str, object]) -> dict[str, object]:
+    """Turn dotted paths into a nested patch.
+
+    >>> nested({"model.kind": "vae", "model.beta": 2.0, "seed": 1})
+    {'model': {'kind': 'vae', 'beta': 2.0}, 'seed': 1}
+    """
+    tree: dict[str, object] = {}
+    for path, value in flat.items():
+        *parents, leaf = path.split(".")
+        branch = tree
+        for parent in parents:
+            child = branch.setdefault(parent, {})
+            if not isinstance(child, dict):
+                raise ConfigError(f"{path}: {parent} has a value already, so nothing can lie below it")
+            branch = child
+        branch[leaf] = value
+    return tree
+
+
+def validated(config: type[C], values: Patch, *, where: str) -> C:
+    """Return the values as a config.
+
+    Raises:
+        ConfigError: names ``where`` and, for each mistake, the field, what was found and what is expected.
+    """
+    try:
+        return config.model_validate(values)
+    except ValidationError as error:
+        mistakes = "; ".join(_explained(config, mistake) for mistake in error.errors())
+        raise ConfigError(f"{where}: {mistakes}") from None
+
+
+def _merged(old: Patch, patch: Patch) -> dict[str, object]:
+    """Lay a patch over a tree; a new ``kind`` starts its subtree anew."""
+    if "kind" in patch and patch["kind"] != old.get("kind"):
+        return dict(patch)
+    merged = dict(old)
+    for key, value in patch.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping):
+            merged[key] = _merged(below if isinstance(below, Mapping) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _read_yaml(file: Path) -> dict[str, object]:
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file; the first argument is a YAML file of the experiment") from None
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise ConfigError(f"{file}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if tree is not None and not isinstance(tree, dict):
+        raise ConfigError(f"{file}: holds a {type(tree).__name__}; write 'key: value' lines")
+    return tree or {}
+
+
+def _read_flags(config: type[Config], arguments: Sequence[str], *, program: str) -> dict[str, object]:
+    """Return only what the command line sets, so that it can be laid over a file."""
+    settings = type(
+        config.__name__,
+        (BaseSettings, config),
+        {"__doc__": config.__doc__, "__module__": config.__module__, "model_config": SettingsConfigDict(frozen=True)},
+    )
+    source = CliSettingsSource[object](
+        settings, cli_parse_args=list(arguments), cli_kebab_case=True, cli_implicit_flags=True, cli_prog_name=program
+    )
+    return dict(source())
+
+
+def _explained(config: type[Config], mistake: ErrorDetails) -> str:
+    """Say which field is wrong, what was found, and what to write instead."""
+    name = ".".join(str(part) for part in mistake["loc"]) or "the whole"
+    match mistake["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(str(mistake["loc"][-1]), sorted(_field_names(config)), n=1)
+            return f"{name}: no such field" + (f"; did you mean {near[0]}?" if near else "; --help lists them")
+        case "missing":
+            return f"{name}: needs a value"
+        case "value_error":
+            return f"{name}: {mistake['msg'].removeprefix('Value error, ')}"
+        case _:
+            return f"{name}: {mistake['msg']}, found {str(mistake['input'])[:80]!r}"
+
+
+def _field_names(config: type[Config]) -> set[str]:
+    below = (_field_names(child) for field in config.model_fields.values() for child in alternatives(field.annotation))
+    return set(config.model_fields).union(*below)

@@ -1,0 +1,178 @@
+"""What a source turned out to hold, and which of it makes a dataset."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayology.data.imaging import contrast, foreground
+from rayology.data.preparation import PreparationConfig, Reading, SliceFacts
+from rayology.data.scratch import Scratch
+from rayology.data.source import Item
+from rayology.data.splits import Place, SplitName, split_images
+from rayology.errors import SourceError
+
+__all__ = ["Census", "Chosen", "Found", "choose", "common_folder", "gather"]
+
+MAX_VALUES_OF_A_SERIES = 2**25
+"""The most values from which the range of a series is found: all of 8,000 slices of 64 x 64."""
+UNLABELLED = "SourceError: lies in no folder of a class; move it into one, or set source.labels to none"
+OTHER_CHANNELS = "SourceError: has another number of channels than most images of the source"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A slice, and where its pixels lie in the scratch."""
+
+    item: Item
+    facts: SliceFacts
+    row: int
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A slice that is in the dataset."""
+
+    facts: SliceFacts
+    row: int
+    low: float
+    """The value, in units of the modality, that is stored as the low end of the dataset's range."""
+    high: float
+    split: SplitName
+
+
+@dataclass
+class Census:
+    """Count what was found."""
+
+    folder: str
+    """Below which all files lie."""
+    num_files: int
+    found: list[Found] = field(default_factory=list)
+    reasons: dict[Item, str] = field(default_factory=dict)
+    """Why a file gave no slice."""
+    other_modalities: Counter[str] = field(default_factory=Counter)
+    num_duplicates: int = 0
+    num_nearly_empty: int = 0
+    num_in_gaps: int = 0
+
+
+def common_folder(items: Sequence[Item]) -> str:
+    """Return the deepest folder that holds every file."""
+    return os.path.commonpath([item.path.parent for item in items])
+
+
+def gather(
+    items: Sequence[Item], readings: Iterable[Reading], scratch: Scratch, report: Callable[[int], None]
+) -> Census:
+    """Take every reading in the order of the items; a copy of an instance that came before only counts."""
+    census = Census(common_folder(items), len(items))
+    labelled = any(item.label for item in items)
+    seen: set[str] = set()
+    for done, (item, reading) in enumerate(zip(items, readings, strict=True), 1):
+        instance = reading.slices[0].facts.who.instance if reading.slices else ""
+        if reading.modality:
+            census.other_modalities[reading.modality] += 1
+        elif reading.reason or (labelled and not item.label):
+            census.reasons[item] = reading.reason or UNLABELLED
+        elif instance in seen:
+            census.num_duplicates += 1
+        else:
+            seen.update({instance} - {""})
+            rows = [scratch.append(each.pixels, each.mask) for each in reading.slices]
+            census.found += [Found(item, each.facts, row) for each, row in zip(reading.slices, rows, strict=True)]
+        report(done)
+    return census
+
+
+def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> list[Chosen]:
+    """Scale each series, leave out nearly empty slices, and split the rest; the census counts what goes.
+
+    Raises:
+        SourceError: there is no image, or several modalities, or nothing to hold out.
+    """
+    modality = _one_modality(census)
+    channels = _commonest_channels(census)
+    pixels = scratch.pixels(channels)
+    ranges: dict[int, tuple[float, float]] = {}
+    kept: list[Found] = []
+    for series in _series(census.found).values():
+        bounds, kept_range = _ranges(pixels, [found.row for found in series], modality, preparation)
+        full = [
+            found for found in series if foreground(pixels[found.row], *bounds).mean() >= preparation.min_foreground
+        ]
+        census.num_nearly_empty += len(series) - len(full)
+        ranges.update(dict.fromkeys((found.row for found in full), kept_range))
+        kept += full
+    if not kept:
+        raise SourceError(
+            f"{census.folder}: all {len(census.found)} images are nearly empty; lower preparation.min_foreground"
+        )
+
+    kept.sort(key=lambda found: found.row)
+    splits = split_images([_place(found.facts) for found in kept], preparation.shares, gap_mm=preparation.gap_mm)
+    census.num_in_gaps = splits.count(None)
+    return [
+        Chosen(found.facts, found.row, *ranges[found.row], split)
+        for found, split in zip(kept, splits, strict=True)
+        if split is not None
+    ]
+
+
+def _one_modality(census: Census) -> str:
+    counts = Counter(found.facts.modality for found in census.found)
+    listed = ", ".join(f"{name or 'none given'} {count}" for name, count in (counts or census.other_modalities).items())
+    if len(counts) > 1:
+        raise SourceError(f"{census.folder}: several modalities ({listed}); set preparation.modality to one of them")
+    if not counts and listed:
+        raise SourceError(
+            f"{census.folder}: no image of the modality asked for, but {listed}; set preparation.modality to one"
+        )
+    if not counts:
+        reason, often = Counter(census.reasons.values()).most_common(1)[0]
+        raise SourceError(
+            f"{census.folder}: none of {census.num_files} files is an image; most often ({often}): {reason}"
+        )
+    return next(iter(counts))
+
+
+def _commonest_channels(census: Census) -> int:
+    """Keep only slices with the commonest number of channels, and return that number."""
+    counts = Counter(found.facts.channels for found in census.found)
+    channels = min(counts, key=lambda number: (-counts[number], number))
+    for found in census.found:
+        if found.facts.channels != channels:
+            census.reasons[found.item] = OTHER_CHANNELS
+    census.found = [found for found in census.found if found.facts.channels == channels]
+    return channels
+
+
+def _series(found: Sequence[Found]) -> dict[str, list[Found]]:
+    series: dict[str, list[Found]] = defaultdict(list)
+    for each in found:
+        series[each.facts.who.series].append(each)
+    return series
+
+
+def _ranges(
+    pixels: NDArray[np.float32], rows: Sequence[int], modality: str, preparation: PreparationConfig
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return a series' darkest and brightest value, and the range that is kept of it."""
+    if modality == "CT":
+        window = (preparation.window.low, preparation.window.high)
+        return window, window
+    every = max(1, len(rows) * pixels[0].size // MAX_VALUES_OF_A_SERIES)
+    values = pixels[np.asarray(rows[::every])]
+    bounds = contrast(values)
+    body = values[foreground(values, *bounds)]
+    if body.size == 0:
+        return bounds, bounds
+    low, high = (float(bound) for bound in np.percentile(body, preparation.percentiles))
+    return bounds, (low, high)
+
+
+def _place(facts: SliceFacts) -> Place:
+    return Place(facts.who.draw, facts.label, facts.geometry.normal, facts.geometry.position_mm)

@@ -1,0 +1,263 @@
+"""A prepared dataset: images of one shape and range, memory-mapped, split by patient."""
+
+import functools
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, ValidationError
+from torch import Tensor
+
+from rayology.config import Config
+from rayology.data.splits import SplitName
+from rayology.errors import DatasetError
+from rayology.image import Batch, ImageSpec, to_model_range
+
+__all__ = ["INDEX", "INFO", "Counts", "DatasetInfo", "FileRecord", "PreparedDataset", "Skipped", "Split", "SplitCounts"]
+
+INFO = "dataset.json"
+INDEX = "index.parquet"
+S = TypeVar("S", np.uint8, np.uint16)
+
+
+class FileRecord(Config):
+    """A file of the dataset, so that damage is found."""
+
+    name: Annotated[str, Field(pattern=r"^((images|masks)-\d{5}\.npy|index\.parquet)$")]
+    """Its name in the dataset's folder."""
+    num_bytes: NonNegativeInt
+    """Its size."""
+    sha256: str
+    """Its SHA-256."""
+
+
+class Skipped(Config):
+    """A file of the source that gave no image."""
+
+    file: str
+    """Its name below the source."""
+    reason: str
+    """Why, and what would help."""
+
+
+class SplitCounts(Config):
+    """What a split holds."""
+
+    images: NonNegativeInt
+    """How many images."""
+    patients: NonNegativeInt
+    """How many patients."""
+    classes: dict[str, int]
+    """How many images of each class."""
+
+
+class Counts(Config):
+    """What became of the source's files and their images."""
+
+    files: NonNegativeInt
+    """How many files there were."""
+    images: NonNegativeInt
+    """How many images the dataset holds."""
+    skipped: NonNegativeInt
+    """Files that are no image of the kind that most are."""
+    duplicates: NonNegativeInt
+    """Files that repeat an instance."""
+    other_modality: NonNegativeInt
+    """Files of a modality that was not asked for."""
+    nearly_empty: NonNegativeInt
+    """Images with too little foreground."""
+    dropped_in_gaps: NonNegativeInt
+    """Images of a single patient that lie between its blocks, across them, or nowhere known."""
+
+
+class DatasetInfo(Config):
+    """All that is known of a dataset beside its images: dataset.json."""
+
+    format_version: Literal[1] = 1
+    """Of the folder's layout."""
+    fingerprint: str
+    """What source, files and settings hash to; the folder's name."""
+    image: ImageSpec
+    """What the images have in common."""
+    modality: str
+    """The DICOM modality of all images."""
+    counts: Counts
+    """What became of the source's files."""
+    splits: dict[SplitName, SplitCounts]
+    """What each split holds; none is empty."""
+    patients: PositiveInt
+    """How many patients the images come from."""
+    patient_safe: bool
+    """Whether no patient is in two splits."""
+    note: str
+    """What every figure on this dataset must say of it, such as "one patient"; empty where there is nothing."""
+    clipped_share: float
+    """The share of the foreground's pixels that the kept range clips."""
+    reasons: dict[str, int]
+    """Why files were skipped, and how many for each reason."""
+    skipped: tuple[Skipped, ...]
+    """The first of the files that were skipped."""
+    source: dict[str, JsonValue]
+    """The source's config."""
+    preparation: dict[str, JsonValue]
+    """The preparation's config."""
+    files: tuple[FileRecord, ...]
+    """Every other file of the folder."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split, in a fixed order."""
+
+    info: DatasetInfo
+    index: pa.Table
+    """A row an image: pseudonyms of patient, study and series, place, label, and the scale of its series."""
+    _rows: NDArray[np.int64]
+    _images: Sequence[NDArray[np.uint16]]
+    _masks: Sequence[NDArray[np.uint8]]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @functools.cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """The class of each image as its place in ``info.image.classes``; 0 where there are no classes."""
+        return np.asarray(self.index["label"], np.int64)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the source came with masks."""
+        return bool(self._masks)
+
+    def stored(self, indices: NDArray[np.int64]) -> NDArray[np.uint16]:
+        """Return stored levels, (images, channels, rows, columns)."""
+        return _taken(self._images, self._rows[indices])
+
+    def masks(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return masks, (images, rows, columns): 1 inside a lesion.
+
+        Raises:
+            DatasetError: the source came without masks.
+        """
+        if not self._masks:
+            raise DatasetError("this dataset has no masks; prepare a source that has them")
+        return _taken(self._masks, self._rows[indices])
+
+    def images(
+        self, indices: NDArray[np.int64], *, device: torch.device | str = "cpu"
+    ) -> Float[Tensor, "image channel row column"]:
+        """Return images in [-1, 1]; integers travel to the device, which scales them."""
+        stored = torch.from_numpy(self.stored(indices)).to(device)
+        return to_model_range(stored.to(torch.float32), self.info.image.values)
+
+    def batch_at(self, step: int, *, batch_size: int, seed: int, rows: slice, device: torch.device) -> Batch:
+        """Return some rows of the global batch of a step, which depends on nothing but the seed and the step.
+
+        Batches walk through one permutation an epoch and go on over its end, so every image comes once an epoch.
+        """
+        indices = self._order(np.arange(step * batch_size, (step + 1) * batch_size)[rows], seed)
+        labels = torch.from_numpy(self.labels[indices]).to(device)
+        return Batch(images=self.images(indices, device=device), labels=labels)
+
+    def _order(self, places: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+        """Return the images at some places of the endless walk."""
+        epochs, offsets = np.divmod(places, len(self))
+        indices = np.empty_like(places)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            indices[here] = _permutation(seed, int(epoch), len(self))[offsets[here]]
+        return indices
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A dataset in its folder."""
+
+    path: Path
+    info: DatasetInfo
+    reused: bool = False
+    """Whether it was there already, so that nothing was decoded."""
+
+    @classmethod
+    def open(cls, path: Path) -> "PreparedDataset":
+        """Open a dataset without reading its images.
+
+        Raises:
+            DatasetError: names the file that is missing or damaged.
+        """
+        dataset = cls(path, _read_info(path))
+        for record in dataset.info.files:
+            file = path / record.name
+            if not file.is_file() or file.stat().st_size != record.num_bytes:
+                found = f"has {file.stat().st_size} bytes" if file.is_file() else "is missing"
+                raise DatasetError(f"{file}: {found}, expected {record.num_bytes} bytes; delete {path}, prepare again")
+        return dataset
+
+    def verify(self) -> None:
+        """Read every file and compare its hash.
+
+        Raises:
+            DatasetError: names the file that is damaged.
+        """
+        for record in self.info.files:
+            with (self.path / record.name).open("rb") as opened:
+                found = hashlib.file_digest(opened, "sha256").hexdigest()
+            if found != record.sha256:
+                raise DatasetError(f"{self.path / record.name}: damaged; delete {self.path}, prepare again")
+
+    def split(self, name: SplitName) -> Split:
+        """Return the images of a split."""
+        table = pq.read_table(self.path / INDEX)
+        rows = np.flatnonzero(np.asarray(table["split"]) == name)
+        names = [record.name for record in self.info.files]
+        shape = (self.info.image.channels, *self.info.image.size)
+        return Split(
+            self.info,
+            table.take(rows),
+            rows,
+            self._mapped((file for file in names if file.startswith("images")), np.dtype(np.uint16), shape),
+            self._mapped((file for file in names if file.startswith("masks")), np.dtype(np.uint8), shape[1:]),
+        )
+
+    def _mapped(self, names: Iterable[str], dtype: np.dtype[S], shape: tuple[int, ...]) -> list[NDArray[S]]:
+        shards = [np.load(self.path / name, mmap_mode="r", allow_pickle=False) for name in sorted(names)]
+        if any(shard.dtype != dtype or shard.shape[1:] != shape for shard in shards):
+            raise DatasetError(f"{self.path}: a shard is no {dtype} of {shape}; delete the folder, prepare again")
+        return shards
+
+
+def _read_info(path: Path) -> DatasetInfo:
+    file = path / INFO
+    try:
+        return DatasetInfo.model_validate_json(file.read_bytes())
+    except OSError:
+        raise DatasetError(
+            f"{file}: no such file; {path} is no prepared dataset, make one with jobs/prepare.py"
+        ) from None
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, mistake["loc"])) or "the whole" for mistake in error.errors()[:3])
+        raise DatasetError(f"{file}: damaged or of another version ({fields}); delete {path}, prepare again") from None
+
+
+def _taken(shards: Sequence[NDArray[S]], rows: NDArray[np.int64]) -> NDArray[S]:
+    """Gather rows that are counted through all shards."""
+    ends = np.cumsum([len(shard) for shard in shards])
+    of_shard = np.searchsorted(ends, rows, side="right")
+    taken = np.empty((len(rows), *shards[0].shape[1:]), shards[0].dtype)
+    for number in np.unique(of_shard):
+        here = of_shard == number
+        taken[here] = shards[number][rows[here] - (ends[number] - len(shards[number]))]
+    return taken
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(length)

@@ -1,0 +1,74 @@
+"""Whom an image belongs to, and the pseudonyms that stand for it."""
+
+import hashlib
+import hmac
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Identity", "Pseudonyms", "kept_key", "pseudonyms"]
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, repr=False)
+class Identity:
+    """What a file says of its patient, study and series; its repr shows none of it."""
+
+    patient: str = ""
+    issuer: str = ""
+    study: str = ""
+    series: str = ""
+    instance: str = ""
+
+    def __repr__(self) -> str:
+        return "Identity(hidden)"
+
+
+@dataclass(frozen=True)
+class Pseudonyms:
+    """What stands for an identity outside the process that read it."""
+
+    patient: str
+    study: str
+    series: str
+    instance: str
+    """The same for two copies of one image; empty where the file names no instance."""
+    draw: str
+    """The patient's place in the draw of the splits: the same for the same seed under any key."""
+
+
+def pseudonyms(identity: Identity, key: bytes, *, seed: int) -> Pseudonyms:
+    """Return HMAC-SHA256 pseudonyms; the patient is the ID with its issuer, else the study (RFC 2104)."""
+    patient = ("patient", identity.issuer, identity.patient) if identity.patient else ("study", identity.study)
+    study = ("study", *patient, identity.study)
+    return Pseudonyms(
+        patient=_keyed(key, *patient),
+        study=_keyed(key, *study),
+        series=_keyed(key, "series", *study, identity.series),
+        instance=_keyed(key, "instance", identity.instance) if identity.instance else "",
+        draw=hashlib.sha256(_joined(str(seed), *patient)).hexdigest(),
+    )
+
+
+def kept_key(file: Path) -> bytes:
+    """Return the key in a file that its owner alone may read, drawing it at the first call."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not file.exists():
+        descriptor, unfinished = tempfile.mkstemp(dir=file.parent)  # which only its owner can read
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(secrets.token_bytes(KEY_BYTES))
+            opened.flush()
+            os.fsync(opened.fileno())
+        Path(unfinished).rename(file)
+    return file.read_bytes()
+
+
+def _keyed(key: bytes, *parts: str) -> str:
+    return hmac.new(key, _joined(*parts), hashlib.sha256).hexdigest()
+
+
+def _joined(*parts: str) -> bytes:
+    return "\0".join(parts).encode()

@@ -1,0 +1,151 @@
+"""From a source of DICOM files to a prepared dataset, decoded once and in parallel where Ray runs."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Literal
+
+import ray
+
+from rayology.data import SourceConfig
+from rayology.data.census import Census, choose, common_folder, gather
+from rayology.data.dataset import PreparedDataset, Skipped
+from rayology.data.identity import kept_key
+from rayology.data.preparation import PreparationConfig, Reading, read_item
+from rayology.data.scratch import Scratch
+from rayology.data.source import Item
+from rayology.data.writing import Contents, write_dataset
+
+__all__ = ["PreparationConfig", "Progress", "prepare"]
+
+FORMAT_VERSION = 1
+FILES_A_TASK = 16
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a preparation is."""
+
+    stage: Literal["reading", "writing"]
+    done: int
+    total: int
+    """Files while reading, images while writing."""
+
+
+def _ignore(progress: Progress) -> None:
+    del progress
+
+
+def prepare(
+    source: SourceConfig,
+    preparation: PreparationConfig,
+    root: Path,
+    *,
+    report: Callable[[Progress], None] = _ignore,
+) -> PreparedDataset:
+    """Return the dataset of a source, decoding it unless the same files and settings were prepared before.
+
+    The folder appears under ``root/datasets`` in one step when it is complete; the key of its pseudonyms stays
+    outside it, under ``root/keys``.
+
+    Raises:
+        SourceError: the source holds no image, several modalities, or nothing that can be held out.
+        DatasetError: the dataset is there and damaged.
+    """
+    items = source.build(root).items()
+    fingerprint = _fingerprint(source, preparation, items)
+    folder = root / "datasets" / fingerprint
+    with _workplace(folder) as workplace:
+        if folder.exists():
+            return replace(PreparedDataset.open(folder), reused=True)
+
+        key = kept_key(root / "keys" / f"{fingerprint}.key")
+        scratch = Scratch(workplace, (preparation.size, preparation.size))
+        readings = _readings(items, preparation, key)
+        census = gather(items, readings, scratch, lambda done: report(Progress("reading", done, len(items))))
+        chosen = choose(census, scratch, preparation)
+        contents = Contents(
+            fingerprint, census, chosen, _listed(items, census), source.model_dump(mode="json"), preparation
+        )
+        built = workplace / "dataset"
+        built.mkdir()
+        write_dataset(built, contents, scratch, lambda done: report(Progress("writing", done, len(chosen))))
+        _publish(built, folder)
+    return PreparedDataset.open(folder)
+
+
+def _readings(items: Sequence[Item], preparation: PreparationConfig, key: bytes) -> Iterator[Reading]:
+    """Read every item in order, on Ray's workers where it runs, a bounded number of them ahead."""
+    if not ray.is_initialized():
+        yield from (read_item(item, preparation, key) for item in items)
+        return
+    task = ray.remote(_read_items)
+    ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    pending = deque[object]()
+    for start in range(0, len(items), FILES_A_TASK):
+        pending.append(task.remote(items[start : start + FILES_A_TASK], preparation, key))
+        if len(pending) > ahead:
+            yield from ray.get(pending.popleft())
+    while pending:
+        yield from ray.get(pending.popleft())
+
+
+def _read_items(items: Sequence[Item], preparation: PreparationConfig, key: bytes) -> list[Reading]:
+    return [read_item(item, preparation, key) for item in items]
+
+
+def _fingerprint(source: SourceConfig, preparation: PreparationConfig, items: Sequence[Item]) -> str:
+    """Hash what decides the dataset: both configs, and the names, sizes and times of the files."""
+    folder = common_folder(items)
+    files = [
+        (os.path.relpath(file, folder), item.label, file.stat().st_size, file.stat().st_mtime_ns)
+        for item in items
+        for file in (item.path, item.mask)
+        if file is not None
+    ]
+    decisive = [FORMAT_VERSION, source.model_dump(mode="json"), preparation.model_dump(mode="json"), files]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _listed(items: Sequence[Item], census: Census) -> list[Skipped]:
+    return [
+        Skipped(file=os.path.relpath(item.path, census.folder), reason=census.reasons[item])
+        for item in items
+        if item in census.reasons
+    ]
+
+
+@contextmanager
+def _workplace(folder: Path) -> Iterator[Path]:
+    """Give a folder beside the dataset's to one process at a time, and clear away what a killed one left."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in folder.parent.glob(f".{folder.name}-*"):
+            shutil.rmtree(left)
+        workplace = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            yield workplace
+        finally:
+            shutil.rmtree(workplace)
+
+
+def _publish(built: Path, folder: Path) -> None:
+    """Move a complete folder to its name in one step that survives a power cut."""
+    _sync(built)
+    built.rename(folder)
+    _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)

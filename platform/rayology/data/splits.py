@@ -1,0 +1,182 @@
+"""Which images train a model and which judge it: by patient, or by blocks of a single patient."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayology.errors import SourceError
+
+__all__ = [
+    "MIN_PATIENTS",
+    "SPLITS",
+    "Place",
+    "Shares",
+    "SplitName",
+    "split_by_block",
+    "split_by_patient",
+    "split_images",
+]
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+MIN_PATIENTS = 3
+"""The fewest patients of which each split can have one of its own."""
+PARALLEL = 0.99999
+"""The least cosine between the normals of slices that count as parallel: they diverge by less than 0.5 mm in 100 mm."""
+TOUCHING_MM = 1e-3
+"""How much a gap may fall short: positions are decimal strings in the file."""
+
+LAYOUTS: tuple[tuple[SplitName, ...], ...] = (
+    ("train", "validation", "train", "test", "train"),
+    ("validation", "train", "test"),
+)
+"""The order of the blocks along the slices; held-out blocks inside the body are like the rest, so they come first."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Which share of the patients, or of one patient's slices, is held out."""
+
+    validation: float
+    test: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """What decides the split of an image."""
+
+    patient: str
+    """A name that is the same whenever the split shall be the same; its order draws the lots."""
+    label: str = ""
+    normal: tuple[float, float, float] | None = None
+    position_mm: float | None = None
+
+
+def split_images(places: Sequence[Place], shares: Shares, *, gap_mm: float) -> list[SplitName | None]:
+    """Return the split of each image, None for one that is dropped; no split is empty.
+
+    Raises:
+        SourceError: there are fewer than three patients and their slices cannot be cut into blocks.
+    """
+    if len({place.patient for place in places}) >= MIN_PATIENTS:
+        split = split_by_patient(_labels_of_patients(places), shares)
+        return [split[place.patient] for place in places]
+    return split_by_block(places, shares, gap_mm=gap_mm)
+
+
+def split_by_patient(labels: Mapping[str, str], shares: Shares) -> dict[str, SplitName]:
+    """Return the split of each patient, given its label; each class with three patients is in every split."""
+    classes: dict[str, list[str]] = defaultdict(list)
+    for patient in sorted(labels):
+        classes[labels[patient]].append(patient)
+    rare = [patient for members in classes.values() if len(members) < MIN_PATIENTS for patient in members]
+    groups = [*(members for members in classes.values() if len(members) >= MIN_PATIENTS), sorted(rare)]
+
+    split: dict[str, SplitName] = dict.fromkeys(labels, "train")
+    for group in groups:
+        if len(group) >= MIN_PATIENTS:
+            most = (len(group) - 1) // 2
+            validation, test = (
+                min(max(round(share * len(group)), 1), most) for share in (shares.validation, shares.test)
+            )
+            split.update(dict.fromkeys(group[:validation], "validation"))
+            split.update(dict.fromkeys(group[validation : validation + test], "test"))
+    return split
+
+
+def split_by_block(places: Sequence[Place], shares: Shares, *, gap_mm: float) -> list[SplitName | None]:
+    """Cut each patient's slices into contiguous blocks that lie at least a gap apart.
+
+    All series of a patient share its blocks. Slices that are not parallel to most, or have no position, are dropped:
+    they would show the anatomy of several blocks. A patient too short for blocks trains where another can be cut.
+
+    Raises:
+        SourceError: no patient can be cut.
+    """
+    split: list[SplitName | None] = [None] * len(places)
+    uncut: list[int] = []
+    for patient in sorted({place.patient for place in places}):
+        rows = [row for row, place in enumerate(places) if place.patient == patient]
+        parallel = _parallel(places, rows)
+        positions = np.array([places[row].position_mm for row in parallel], np.float64)
+        blocks = _blocks(positions, shares, gap_mm=gap_mm)
+        if blocks is None:
+            uncut += rows
+        else:
+            for row, block in zip(parallel, blocks, strict=True):
+                split[row] = block
+    if len(uncut) == len(places):
+        raise SourceError(_too_short(places, gap_mm))
+
+    for row in uncut:
+        split[row] = "train"
+    return split
+
+
+def _labels_of_patients(places: Sequence[Place]) -> dict[str, str]:
+    """Return the commonest label of each patient."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for place in places:
+        counts[place.patient][place.label] += 1
+    return {patient: min(count, key=lambda label: (-count[label], label)) for patient, count in counts.items()}
+
+
+def _parallel(places: Sequence[Place], rows: Sequence[int]) -> list[int]:
+    """Return the largest group of slices with a position and one normal, within a small angle."""
+    placed = [row for row in rows if places[row].normal is not None and places[row].position_mm is not None]
+    if not placed:
+        return []
+    normals = np.array([places[row].normal for row in placed], np.float64)
+    axes = np.unique(normals, axis=0)
+    members = np.abs(axes @ normals.T) > PARALLEL
+    return [placed[index] for index in np.flatnonzero(members[members.sum(1).argmax()])]
+
+
+def _blocks(positions: NDArray[np.float64], shares: Shares, *, gap_mm: float) -> list[SplitName | None] | None:
+    """Return the block of each position, None in a gap; None for all where some split would be empty."""
+    for layout in LAYOUTS:
+        train = (1 - shares.validation - shares.test) / layout.count("train")
+        length = {"train": train, "validation": shares.validation, "test": shares.test}
+        ends = np.cumsum([length[name] for name in layout])[:-1]
+        blocks = _cut(positions, layout, ends, gap_mm=gap_mm)
+        if set(blocks) >= set(SPLITS):
+            return blocks
+    return None
+
+
+def _cut(
+    positions: NDArray[np.float64], layout: tuple[SplitName, ...], ends: NDArray[np.float64], *, gap_mm: float
+) -> list[SplitName | None]:
+    """Assign slices to blocks that end at the given shares of them, and drop what lies in the gaps between."""
+    distinct = np.unique(positions)
+    if len(distinct) < len(layout):
+        return [None] * len(positions)
+    # Every block gets at least one position of its own.
+    first = [
+        min(max(round(end * len(distinct)), number + 1), len(distinct) - len(layout) + number + 1)
+        for number, end in enumerate(ends)
+    ]
+    walls = np.array([(distinct[index - 1] + distinct[index]) / 2 for index in first])
+    spare = gap_mm / 2 - TOUCHING_MM
+    near = (np.abs(positions[:, None] - walls) < spare).any(1)
+    block = np.searchsorted(walls, positions)
+    return [None if dropped else layout[index] for index, dropped in zip(block, near, strict=True)]
+
+
+def _too_short(places: Sequence[Place], gap_mm: float) -> str:
+    positions = [place.position_mm for place in places if place.position_mm is not None]
+    if not positions:
+        return (
+            "fewer than three patients, and no slice says where it lies (Image Position (Patient)), so nothing can "
+            "be held out; add patients, or files with positions"
+        )
+    span = max(positions) - min(positions)
+    return (
+        f"fewer than three patients, and slices over {span:.1f} mm cannot be cut into blocks {gap_mm:g} mm apart; "
+        "add patients or lower preparation.gap_mm"
+    )

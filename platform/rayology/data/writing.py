@@ -1,0 +1,165 @@
+"""Chosen slices into the folder of a dataset."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from rayology.data.census import Census, Chosen
+from rayology.data.dataset import INDEX, INFO, Counts, DatasetInfo, FileRecord, Skipped, SplitCounts
+from rayology.data.imaging import foreground
+from rayology.data.preparation import PreparationConfig
+from rayology.data.scratch import Scratch
+from rayology.data.splits import MIN_PATIENTS, SPLITS
+from rayology.image import ImageSpec, clipped_share, to_stored
+
+__all__ = ["Contents", "write_dataset"]
+
+MAX_SHARD_BYTES = 2**28
+MAX_LISTED = 100
+"""How many skipped files are listed by name; all are counted."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What goes into a dataset."""
+
+    fingerprint: str
+    census: Census
+    chosen: Sequence[Chosen]
+    listed: Sequence[Skipped]
+    source: dict[str, object]
+    preparation: PreparationConfig
+
+
+def write_dataset(folder: Path, contents: Contents, scratch: Scratch, report: Callable[[int], None]) -> None:
+    """Write shards, index and dataset.json, each of them on the disk when this returns."""
+    facts = contents.chosen[0].facts
+    image = ImageSpec(
+        channels=facts.channels,
+        size=(contents.preparation.size, contents.preparation.size),
+        values=contents.preparation.kept_values(facts.modality),
+        classes=tuple(sorted({each.facts.label for each in contents.chosen} - {""})),
+    )
+    files, clipped = _write_shards(folder, contents, image, scratch, report)
+    files.append(_write_index(folder / INDEX, contents.chosen, image))
+    info = _info(contents, image, tuple(files), clipped)
+    with (folder / INFO).open("w", encoding="utf-8") as opened:
+        opened.write(info.model_dump_json(indent=2) + "\n")
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def _write_shards(
+    folder: Path, contents: Contents, image: ImageSpec, scratch: Scratch, report: Callable[[int], None]
+) -> tuple[list[FileRecord], float]:
+    """Write images and masks; return the files and the clipped share of the foreground."""
+    pixels, masks = scratch.pixels(image.channels), scratch.masks(image.channels)
+    has_masks = any(found.item.mask for found in contents.census.found)
+    length = max(1, MAX_SHARD_BYTES // (2 * pixels[0].size))
+    files: list[FileRecord] = []
+    num_body, num_clipped = 0, 0.0
+    for number, start in enumerate(range(0, len(contents.chosen), length)):
+        shard = contents.chosen[start : start + length]
+        stored = np.empty((len(shard), *image.shape), np.uint16)
+        for row, each in enumerate(shard):
+            scaled = _scaled(pixels[each.row], each, image)
+            stored[row] = to_stored(scaled, image.values)
+            body = scaled[foreground(scaled, image.values.low, image.values.high)]
+            num_body += body.size
+            num_clipped += clipped_share(body, image.values) * body.size if body.size else 0.0
+            report(start + row + 1)
+        files.append(_write_array(folder / f"images-{number:05d}.npy", stored))
+        if has_masks:
+            files.append(_write_array(folder / f"masks-{number:05d}.npy", masks[[each.row for each in shard]]))
+    return files, num_clipped / max(num_body, 1)
+
+
+def _scaled(pixels: NDArray[np.float32], chosen: Chosen, image: ImageSpec) -> NDArray[np.float64]:
+    """Map the range that is kept of a series to the dataset's own; of CT both are the window."""
+    fraction = (pixels.astype(np.float64) - chosen.low) / (chosen.high - chosen.low)
+    return np.asarray(fraction * (image.values.high - image.values.low) + image.values.low)
+
+
+def _write_array(file: Path, values: NDArray[np.generic]) -> FileRecord:
+    with file.open("wb") as opened:
+        np.save(opened, values, allow_pickle=False)
+        opened.flush()
+        os.fsync(opened.fileno())
+    return _recorded(file)
+
+
+def _write_index(file: Path, chosen: Sequence[Chosen], image: ImageSpec) -> FileRecord:
+    labels = {name: number for number, name in enumerate(image.classes)}
+    facts = [each.facts for each in chosen]
+    columns = {
+        "patient": pa.array([each.who.patient for each in facts], pa.string()),
+        "study": pa.array([each.who.study for each in facts], pa.string()),
+        "series": pa.array([each.who.series for each in facts], pa.string()),
+        "position_mm": pa.array([each.geometry.position_mm for each in facts], pa.float64()),
+        "spacing_mm": pa.array([each.geometry.spacing_mm for each in facts], pa.list_(pa.float64(), 2)),
+        "label": pa.array([labels.get(each.label, 0) for each in facts], pa.int64()),
+        "split": pa.array([each.split for each in chosen], pa.string()),
+        "scale_low": pa.array([each.low for each in chosen], pa.float64()),
+        "scale_high": pa.array([each.high for each in chosen], pa.float64()),
+    }
+    with file.open("wb") as opened:
+        pq.write_table(pa.table(columns), opened)
+        opened.flush()
+        os.fsync(opened.fileno())
+    return _recorded(file)
+
+
+def _recorded(file: Path) -> FileRecord:
+    with file.open("rb") as opened:
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    return FileRecord(name=file.name, num_bytes=file.stat().st_size, sha256=sha256)
+
+
+def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], clipped: float) -> DatasetInfo:
+    census = contents.census
+    patients = len({each.facts.who.patient for each in contents.chosen})
+    return DatasetInfo.model_validate(
+        {
+            "fingerprint": contents.fingerprint,
+            "image": image,
+            "modality": contents.chosen[0].facts.modality,
+            "counts": Counts(
+                files=census.num_files,
+                images=len(contents.chosen),
+                skipped=len(census.reasons),
+                duplicates=census.num_duplicates,
+                other_modality=census.other_modalities.total(),
+                nearly_empty=census.num_nearly_empty,
+                dropped_in_gaps=census.num_in_gaps,
+            ),
+            "splits": {
+                name: _split_counts([each for each in contents.chosen if each.split == name]) for name in SPLITS
+            },
+            "patients": patients,
+            "patient_safe": patients >= MIN_PATIENTS,
+            "note": {1: "one patient", 2: "two patients"}.get(patients, ""),
+            "clipped_share": clipped,
+            "reasons": dict(Counter(census.reasons.values()).most_common()),
+            "skipped": tuple(contents.listed[:MAX_LISTED]),
+            "source": contents.source,
+            "preparation": contents.preparation.model_dump(mode="json"),
+            "files": files,
+        }
+    )
+
+
+def _split_counts(chosen: Sequence[Chosen]) -> SplitCounts:
+    labels = Counter(each.facts.label for each in chosen if each.facts.label)
+    return SplitCounts(
+        images=len(chosen),
+        patients=len({each.facts.who.patient for each in chosen}),
+        classes=dict(sorted(labels.items())),
+    )

@@ -1,0 +1,92 @@
+"""What can go wrong, as one tree.
+
+::
+
+    RayologyError
+    ├── ConfigError          a key, a flag or a value of the configuration
+    ├── DataError
+    │   ├── NotDicom         a file that is no DICOM
+    │   ├── NotAnImage       DICOM without pixels, or with pixels that are no still image
+    │   ├── UnreadableImage  an image that is damaged or in a syntax without a decoder
+    │   ├── SourceError      a source that is missing, empty or mixed
+    │   └── DatasetError     a prepared dataset that is missing or damaged
+    ├── BundleError          a bundle that is damaged or foreign
+    ├── StoreError           a store or a version that is not there, or not fit to be promoted
+    ├── TrainingError        a training that cannot start or go on
+    │   └── Diverged         a loss that is no longer finite
+    ├── SearchError          a sweep without a usable trial
+    └── RequestError         a request that a model cannot answer
+"""
+
+__all__ = [
+    "BundleError",
+    "ConfigError",
+    "DataError",
+    "DatasetError",
+    "Diverged",
+    "NotAnImage",
+    "NotDicom",
+    "RayologyError",
+    "RequestError",
+    "SearchError",
+    "SourceError",
+    "StoreError",
+    "TrainingError",
+    "UnreadableImage",
+]
+
+
+class RayologyError(Exception):
+    """Something that a user can mend; the message says what was found, where, and what to do."""
+
+
+class ConfigError(RayologyError):
+    """A key, a flag or a value of the configuration is wrong."""
+
+
+class DataError(RayologyError):
+    """The images are not what was asked for."""
+
+
+class NotDicom(DataError):
+    """A file is no DICOM."""
+
+
+class NotAnImage(DataError):
+    """A DICOM file holds no still image."""
+
+
+class UnreadableImage(DataError):
+    """An image is damaged, or in a transfer syntax that nothing installed decodes."""
+
+
+class SourceError(DataError):
+    """A source is missing, holds no image, or mixes what does not belong together."""
+
+
+class DatasetError(DataError):
+    """A prepared dataset is missing or damaged."""
+
+
+class BundleError(RayologyError):
+    """A bundle is damaged or was not written by Rayology."""
+
+
+class StoreError(RayologyError):
+    """A store or a version is not there, or is not fit to be promoted."""
+
+
+class TrainingError(RayologyError):
+    """A training cannot start or go on."""
+
+
+class Diverged(TrainingError):
+    """A loss is no longer finite."""
+
+
+class SearchError(RayologyError):
+    """A sweep has no trial to choose from."""
+
+
+class RequestError(RayologyError):
+    """A request asks for what the model cannot give."""

@@ -1,0 +1,129 @@
+"""An experiment: the whole tree of values that decides what is prepared, trained, searched and kept."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from rayology.config import Config, Range
+from rayology.data import PhantomConfig, PreparationConfig, SourceConfig
+from rayology.metrics import METRICS, SampleMetric
+from rayology.models import ModelConfig, VaeConfig
+
+__all__ = ["Experiment", "OptimizerConfig", "ScalingConfig", "ScheduleConfig", "SearchConfig"]
+
+
+class OptimizerConfig(Config):
+    """Adam (Kingma & Ba 2015); its two decay rates come with each phase of the model."""
+
+    lr: Annotated[PositiveFloat, Range(1e-4, 3e-3, log=True)] = 1e-3
+    """Learning rate after the warm-up."""
+    clip_norm: PositiveFloat = 10.0
+    """Norm to which the gradient of a phase is clipped."""
+    ema_images: PositiveFloat = 10_000.0
+    """Half-life of the averaged weights, which are evaluated and kept, in images; at first 5 % of those seen."""
+
+
+class ScheduleConfig(Config):
+    """How long to train, and when to look."""
+
+    steps: PositiveInt = 2000
+    """Training steps."""
+    batch_size: PositiveInt = 32
+    """Images of a step, over all workers together."""
+    warmup_steps: NonNegativeInt = 50
+    """Steps over which the learning rate rises from zero."""
+    cooldown: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of the steps, at the end, over which the learning rate falls to zero."""
+    evaluate_every: PositiveInt = 250
+    """Steps between two evaluations; each writes a checkpoint too."""
+    log_every: PositiveInt = 10
+    """Steps between two lines of the history."""
+
+
+class ScalingConfig(Config):
+    """On what the training runs."""
+
+    num_workers: PositiveInt = 1
+    """Worker processes; each takes one GPU where the cluster has any."""
+    cpus_per_worker: PositiveInt = 1
+    """CPU cores, and threads, of a worker."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes GPUs if the cluster has one for each worker."""
+    precision: Literal["auto", "bf16", "float32", "float64"] = "auto"
+    """Of the networks' forward pass; auto is bf16 where the processor multiplies it in hardware, else float32."""
+    microbatches: PositiveInt = 1
+    """Pieces of a global batch, rounded up to a multiple of the workers; more take less memory."""
+    max_failures: NonNegativeInt = 3
+    """How many times a run goes on from its last checkpoint after losing a worker."""
+
+
+class SearchConfig(Config):
+    """How a sweep looks for the best experiment."""
+
+    num_trials: PositiveInt = 8
+    """Trials in all."""
+    objective: str = "mmd"
+    """The validation metric that decides; lower is better, and every damage to samples raises it."""
+    narrow: dict[str, tuple[float | str, ...]] = Field(default_factory=dict)
+    """Dotted paths of marked fields with what to search instead: two bounds of a range, or some of the choices."""
+    startup_trials: PositiveInt = 4
+    """Trials drawn at random before TPE (Bergstra et al. 2011) models the others."""
+    grace_steps: PositiveInt = 250
+    """Steps that every trial may train before ASHA (Li et al. 2020) may stop it."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 2
+    """The share of trials, as 1 in this many, that goes on at each rung."""
+    concurrent_trials: PositiveInt = 2
+    """Trials that run at the same time."""
+    max_failures: NonNegativeInt = 1
+    """How many times a trial is tried again after its process was lost."""
+
+    @field_validator("objective")
+    @classmethod
+    def _sees_every_damage(cls, name: str) -> str:
+        fit = [metric.name for metric in METRICS.values() if metric.objective and isinstance(metric, SampleMetric)]
+        if name not in fit:
+            raise ValueError(f"{name!r} is no objective for every model; write one of: {', '.join(fit)}")
+        return name
+
+
+class Experiment(Config):
+    """Prepare a source, train a model on it, search for a better one, keep the best."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")] = "phantom"
+    """The first part of the names of runs and sweeps."""
+    storage: Path = Path(".rayology")
+    """Folder of datasets, runs, sweeps and the store; on a cluster one that every node shares."""
+    resume: str = ""
+    """The run or sweep to go on with, by its name, or 'last'; empty starts a new one."""
+    seed: NonNegativeInt = 0
+    """Of weights, batches, noise and search; the same seed gives the same result."""
+    source: SourceConfig = PhantomConfig()
+    """Where the images come from."""
+    preparation: PreparationConfig = PreparationConfig()
+    """How they are brought to one size and range, and split."""
+    model: ModelConfig = VaeConfig()
+    """What is trained."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """How its weights move."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """How long."""
+    scaling: ScalingConfig = ScalingConfig()
+    """On what."""
+    search: SearchConfig = SearchConfig()
+    """Where to look for something better."""
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Self:
+        if self.schedule.batch_size % self.microbatches:
+            raise ValueError(
+                f"schedule.batch_size {self.schedule.batch_size} must be a multiple of {self.microbatches},"
+                f" the microbatches of {self.scaling.num_workers} workers"
+            )
+        return self
+
+    @property
+    def microbatches(self) -> int:
+        """Equal pieces into which a global batch is cut, a multiple of the workers."""
+        workers = self.scaling.num_workers
+        return -(-self.scaling.microbatches // workers) * workers

@@ -1,0 +1,94 @@
+"""What an image is to data and models alike: its shape, its value range, and the way to [-1, 1] and back."""
+
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from pydantic import Field, PositiveInt, model_validator
+from torch import Tensor
+
+from rayology.config import Config
+
+__all__ = ["Batch", "ImageSpec", "ValueRange", "clipped_share", "from_model_range", "to_model_range", "to_stored"]
+
+
+Values = NDArray[np.float32] | NDArray[np.float64]
+
+
+class ValueRange(Config):
+    """The values that images keep; what lies outside is clipped."""
+
+    low: float = -1000.0
+    """The value stored as 0 and seen by a model as -1, in units of the modality."""
+    high: float = 1000.0
+    """The value stored as the highest level and seen by a model as 1, in units of the modality."""
+    unit: str = "HU"
+    """The unit of both: HU for CT; for other modalities the fraction between two percentiles of the series."""
+    levels: Annotated[int, Field(ge=2, le=65536)] = 4096
+    """How many levels are stored; 4096 keep 12 bits."""
+
+    @model_validator(mode="after")
+    def _low_lies_below_high(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low} must lie below high {self.high}")
+        return self
+
+    @property
+    def step(self) -> float:
+        """The distance between two stored levels, in units of the modality."""
+        return (self.high - self.low) / (self.levels - 1)
+
+
+class ImageSpec(Config):
+    """What every image of a dataset has in common, and all that a model must know of it."""
+
+    channels: PositiveInt = 1
+    """How many channels."""
+    size: tuple[PositiveInt, PositiveInt] = (64, 64)
+    """Rows and columns; each at least 16 and a multiple of 8."""
+    values: ValueRange = ValueRange()
+    """The values that the images keep."""
+    classes: tuple[str, ...] = ()
+    """The names of the classes, in the order of their labels; empty where images have no label."""
+
+    @model_validator(mode="after")
+    def _size_can_be_halved(self) -> Self:
+        if any(length < 16 or length % 8 for length in self.size):
+            raise ValueError(f"size {self.size}: each side must be at least 16 and a multiple of 8")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows, columns."""
+        return (self.channels, *self.size)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of a step with their labels; the label of an unlabelled image is 0."""
+
+    images: Float[Tensor, "batch channel height width"]
+    labels: Int[Tensor, " batch"]
+
+
+def to_stored(values: Values, kept: ValueRange) -> NDArray[np.uint16]:
+    """Round modality units to the nearest stored level, clipping what lies outside the range."""
+    levels = np.rint((np.asarray(values, np.float64) - kept.low) / kept.step)
+    return np.clip(levels, 0, kept.levels - 1).astype(np.uint16)
+
+
+def clipped_share(values: Values, kept: ValueRange) -> float:
+    """Return the share of the values that ``to_stored`` clips."""
+    return float(np.mean((values < kept.low) | (values > kept.high)))
+
+
+def to_model_range(stored: Tensor, kept: ValueRange) -> Tensor:
+    """Scale stored levels, given as floats, to [-1, 1]."""
+    return stored * (2.0 / (kept.levels - 1)) - 1.0
+
+
+def from_model_range(images: Tensor, kept: ValueRange) -> Tensor:
+    """Turn [-1, 1] into modality units, clipping what a model drew outside."""
+    return (images.clip(-1.0, 1.0) + 1.0) * ((kept.high - kept.low) / 2.0) + kept.low

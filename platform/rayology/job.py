@@ -1,0 +1,98 @@
+"""What every job does around its own few lines: read the experiment, join a cluster, answer in one line of JSON."""
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import ray
+from rich.logging import RichHandler
+
+from rayology.config import Config, load
+from rayology.data import PreparedDataset
+from rayology.data.prepare import prepare
+from rayology.errors import RayologyError
+from rayology.experiment import Experiment
+from rayology.progress import Bar, console, progress_bar, watching
+from rayology.training.history import read
+from rayology.training.run import Run
+
+__all__ = ["on_cluster", "prepared", "run", "watching_run"]
+
+C = TypeVar("C", bound=Config)
+
+
+def run(config: type[C], main: Callable[[C], Mapping[str, object]]) -> None:
+    """Run a job with the config of the command line; the last line of stdout is its answer as one JSON object.
+
+    Exits with 2, and one line that says what to write instead, where the user can mend what is wrong.
+    """
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
+    )
+    logging.getLogger("rayology").setLevel(logging.INFO)
+    started_at = time.monotonic()
+    try:
+        answer = main(load(config, sys.argv[1:], program=Path(sys.argv[0]).name))
+    except RayologyError as error:
+        console.print(
+            f"{type(error).__name__}: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True
+        )
+        raise SystemExit(2) from None
+    print(json.dumps({**answer, "seconds": round(time.monotonic() - started_at, 1)}, default=str), flush=True)  # noqa: T201
+
+
+@contextmanager
+def on_cluster() -> Iterator[None]:
+    """Join the cluster of the job that this process belongs to, or start one on this machine until the block ends."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a report waits for the controller's next look
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(logging_level=logging.WARNING, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def prepared(experiment: Experiment) -> PreparedDataset:
+    """Prepare the experiment's source, or find that it was, and say what came of it."""
+    with progress_bar("prepare") as bar:
+        data = prepare(
+            experiment.source,
+            experiment.preparation,
+            experiment.storage.expanduser().absolute(),
+            report=lambda progress: bar.advance(progress.done, progress.total, progress.stage),
+        )
+    info = data.info
+    found = "found as it was prepared" if data.reused else f"prepared from {info.counts.files} files"
+    splits = ", ".join(f"{split} {held.images} of {held.patients} patients" for split, held in info.splits.items())
+    console.print(f"{info.counts.images} images {found}: {splits}.", highlight=False)
+    if info.note:
+        console.print(f"Read every figure with this in mind: {info.note}.", style="yellow", highlight=False)
+    for reason, count in info.reasons.items():
+        console.print(f"{count} files skipped: {reason}", style="yellow", markup=False, highlight=False)
+    return data
+
+
+@contextmanager
+def watching_run(run: Run) -> Iterator[None]:
+    """Show how far a run is, read from the history that its leading worker writes."""
+
+    def look(bar: Bar) -> None:
+        lines = list(read(run.folder))
+        if lines:
+            losses = "  ".join(
+                f"{name} {value:.3g}" for name, value in lines[-1].items() if name not in {"step", "seconds"}
+            )
+            bar.advance(int(lines[-1]["step"]), run.experiment.schedule.steps, losses)
+
+    with watching("train", look):
+        yield

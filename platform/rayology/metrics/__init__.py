@@ -1,0 +1,89 @@
+"""Figures of merit: samples held against real images, reconstructions against their originals."""
+
+from collections.abc import Collection, Mapping
+
+import torch
+
+from rayology.errors import ConfigError, DataError
+from rayology.metrics.distribution import HISTOGRAM, MMD, SPECTRUM
+from rayology.metrics.images import Images, ImageSet, Reference
+from rayology.metrics.likeness import DIVERSITY, PSNR, SSIM
+from rayology.metrics.metric import Comparison, Estimate, Metric, ModelMetric, PairMetric, SampleMetric
+from rayology.metrics.neighbours import COPIES, PRECISION, RECALL
+
+__all__ = [
+    "METRICS",
+    "Comparison",
+    "Estimate",
+    "Metric",
+    "ModelMetric",
+    "PairMetric",
+    "Reference",
+    "SampleMetric",
+    "compare_reconstructions",
+    "compare_samples",
+]
+
+BOUND = ModelMetric(
+    name="bound",
+    direction="min",
+    unit="bits per dimension",
+    meaning="how many bits a value of an unseen image costs under the model, at most (the ELBO at beta = 1)",
+)
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (MMD, SPECTRUM, HISTOGRAM, PRECISION, RECALL, DIVERSITY, COPIES, PSNR, SSIM, BOUND)
+}
+
+
+@torch.no_grad()
+def compare_samples(
+    samples: Images, reference: Reference, *, only: Collection[str] = (), resamples: int = 200
+) -> dict[str, float]:
+    """Return every figure of samples, or ``only`` some: ``mmd``, ``mmd/real``, ``mmd/low``, ``mmd/high`` and so on.
+
+    ``resamples`` sets how often the bootstrap draws for the intervals; 0 leaves them out, which is cheapest.
+
+    Raises:
+        ConfigError: a name in ``only`` is no metric of samples.
+        DataError: there are fewer than 2 samples, they differ in size from the real images or are not finite.
+    """
+    chosen = _chosen(only)
+    found, expected = tuple(samples.shape[1:]), tuple(reference.real.images.shape[1:])
+    if found != expected:
+        raise DataError(f"samples have channels, rows, columns {found}, real images {expected}; prepare both alike")
+    _require_finite(samples, "samples")
+    generated = ImageSet(samples.to(reference.real.images.device), name="samples")
+
+    figures: dict[str, float] = {}
+    for metric in chosen:
+        estimate = metric.measure(Comparison(generated, reference, resamples))
+        if estimate is not None:
+            figures |= estimate.figures(metric.name)
+    return figures
+
+
+@torch.no_grad()
+def compare_reconstructions(reconstructions: Images, originals: Images) -> dict[str, float]:
+    """Return every figure of reconstructions, both clipped to [-1, 1].
+
+    Raises:
+        DataError: reconstructions are not finite.
+    """
+    _require_finite(reconstructions, "reconstructions")
+    pair = reconstructions.float().clip(-1.0, 1.0), originals.float().clip(-1.0, 1.0)
+    return {metric.name: metric.measure(*pair) for metric in METRICS.values() if isinstance(metric, PairMetric)}
+
+
+def _require_finite(images: Images, name: str) -> None:
+    if not images.isfinite().all():
+        raise DataError(f"{name} hold values that are not finite; the model has diverged, so train it anew")
+
+
+def _chosen(only: Collection[str]) -> list[SampleMetric]:
+    offered = {name: metric for name, metric in METRICS.items() if isinstance(metric, SampleMetric)}
+    unknown = sorted(set(only) - set(offered))
+    if unknown:
+        raise ConfigError(f"{', '.join(unknown)}: no metric of samples; write one of {', '.join(offered)}")
+    return [metric for name, metric in offered.items() if not only or name in only]

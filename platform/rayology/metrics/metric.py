@@ -1,0 +1,90 @@
+"""What a metric is: a name, a direction, what it needs, and what it cannot see."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from rayology.metrics.images import Images, ImageSet, Reference
+
+__all__ = ["Comparison", "Estimate", "Metric", "ModelMetric", "PairMetric", "SampleMetric"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure, the same figure between real and real images, and the standard error where it is known."""
+
+    value: float
+    real: float
+    std_error: float | None = None
+
+    def figures(self, name: str) -> dict[str, float]:
+        """Return ``name``, ``name/real`` and, where the error is known, ``name/low`` and ``name/high`` (95 %).
+
+        The interval is the normal one, value ± 1.96 standard errors (Efron & Tibshirani 1993), so ``low`` may lie below
+        0: images drawn twice bias a distance upward, and percentiles of resampled distances may leave out the distance.
+        """
+        figures = {name: self.value, f"{name}/real": self.real}
+        if self.std_error is not None:
+            figures[f"{name}/low"] = self.value - 1.96 * self.std_error
+            figures[f"{name}/high"] = self.value + 1.96 * self.std_error
+        return figures
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Samples held against real images; ``resamples`` is how often the bootstrap draws, 0 for no intervals."""
+
+    samples: ImageSet
+    reference: Reference
+    resamples: int
+
+    @property
+    def count(self) -> int:
+        """How many samples are compared with as many real images."""
+        return min(len(self.samples), len(self.reference.real))
+
+    @property
+    def real_count(self) -> int:
+        """How many training images are compared with as many validation images; at most ``count``."""
+        return min(self.count, len(self.reference.train))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A figure of merit."""
+
+    name: str
+    direction: Literal["min", "max"]
+    unit: str
+    meaning: str
+    blind_to: str = ""
+    """The damage that may leave the figure as it is, or better it; empty for a metric fit to be searched for."""
+    needs: ClassVar[Literal["samples", "pairs", "likelihood"]]
+
+    @property
+    def objective(self) -> bool:
+        """Whether a search may choose models by it: only where blur, noise and a lost class all make it worse."""
+        return not self.blind_to
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleMetric(Metric):
+    """A figure of samples held against real images; None where there are too few."""
+
+    measure: Callable[[Comparison], Estimate | None]
+    needs = "samples"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairMetric(Metric):
+    """A figure of reconstructions held against their originals."""
+
+    measure: Callable[[Images, Images], float]
+    needs = "pairs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelMetric(Metric):
+    """A figure that a model with a likelihood computes of itself."""
+
+    needs = "likelihood"

@@ -1,0 +1,47 @@
+"""Whether the class that was asked for can be seen: a small classifier, trained on real images alone, is asked."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["Recogniser"]
+
+STEPS, BATCH_SIZE, WIDTH, LR = 400, 32, 16, 2e-3
+SHIFT = 4  # pixels by which training images are moved at random, so that a place is not learned for a class
+
+
+class Recogniser:
+    """A convolutional classifier fitted to real images in [-1, 1]; the same images give the same classifier."""
+
+    def __init__(
+        self, images: Float[Tensor, "batch channel height width"], labels: Int[Tensor, " batch"], *, num_classes: int
+    ) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self._network = _network(images.shape[1], num_classes)
+        generator = torch.Generator().manual_seed(0)
+        optimizer = torch.optim.AdamW(self._network.parameters(), lr=LR, weight_decay=0.05)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=STEPS)
+        for _ in range(STEPS):
+            chosen = torch.randint(len(images), (BATCH_SIZE,), generator=generator)
+            rows, columns = torch.randint(-SHIFT, SHIFT + 1, (2,), generator=generator).tolist()
+            moved = images[chosen].roll((rows, columns), dims=(2, 3))
+            optimizer.zero_grad()
+            functional.cross_entropy(self._network(moved), labels[chosen]).backward()
+            optimizer.step()
+            schedule.step()
+        self._network.eval()
+
+    @torch.inference_mode()
+    def accuracy(self, images: Float[Tensor, "batch channel height width"], labels: Int[Tensor, " batch"]) -> float:
+        """Return the share of the images that are recognised as their label."""
+        guesses = torch.cat([self._network(part).argmax(dim=1) for part in images.split(256)])
+        return float((guesses == labels).float().mean())
+
+
+def _network(channels: int, num_classes: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(channels, WIDTH, 5, stride=2, padding=2), nn.ReLU()]
+    for width in (WIDTH, 2 * WIDTH, 4 * WIDTH):
+        layers += [nn.Conv2d(width, 2 * width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(8 * WIDTH, num_classes))

@@ -1,0 +1,105 @@
+"""A relativistic GAN with zero-centred gradient penalties on real and on generated images (Huang et al. 2024)."""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rayology.config import Choice, Config, Range
+from rayology.image import Batch, ImageSpec
+from rayology.models.backbones import BackboneConfig, ResNetConfig
+from rayology.models.base import Model, Phase, Terms
+
+__all__ = ["Gan", "GanConfig"]
+
+BETAS = (0.0, 0.99)  # no first moment: the opponent moves too
+
+
+class GanConfig(Config):
+    """A generative adversarial network."""
+
+    kind: Literal["gan"] = "gan"
+    """Which model."""
+    backbone: BackboneConfig = ResNetConfig(activation="leaky_relu")
+    """The networks of generator and critic."""
+    latents: Annotated[PositiveInt, Choice(32, 64, 128)] = 64
+    """Dimensions of the noise that the generator starts from."""
+    penalty: Annotated[PositiveFloat, Range(0.05, 50, log=True)] = 1.0
+    """Weight of both gradient penalties (gamma)."""
+    conditional: bool = True
+    """Whether generator and critic are told the class; of no effect where images have none."""
+
+    def build(self, image: ImageSpec) -> "Gan":
+        """Build the model, its weights drawn from torch's global generator."""
+        return Gan(self, image)
+
+
+class Gan(Model):
+    """A generator, and a critic that compares a real with a generated image."""
+
+    served: ClassVar[tuple[str, ...]] = ("generator",)
+
+    def __init__(self, config: GanConfig, image: ImageSpec) -> None:
+        super().__init__(image, noise_size=config.latents, conditional=config.conditional)
+        self.penalty = config.penalty
+        self.generator = config.backbone.decoder(image, inputs=config.latents + self.num_classes)
+        self.critic = Critic(config.backbone, image, num_classes=self.num_classes)
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Return the phases ``critic`` and ``generator``."""
+        return (
+            Phase("critic", tuple(self.critic.parameters()), self._critic_terms, BETAS),
+            Phase("generator", tuple(self.generator.parameters()), self._generator_terms, BETAS),
+        )
+
+    def sample(self, noise: Float[Tensor, "batch noise"], labels: Int[Tensor, " batch"]) -> Tensor:
+        """Run the generator."""
+        if self.conditional:
+            noise = torch.cat([noise, functional.one_hot(labels, self.num_classes).to(noise.dtype)], dim=1)
+        return self.generator(noise)
+
+    def _critic_terms(self, batch: Batch, noise: Float[Tensor, "batch noise"]) -> Terms:
+        with torch.no_grad():
+            generated = self.sample(noise, batch.labels)
+
+        # The penalties differentiate the critic twice: bf16 would lose them, so this phase runs in full precision.
+        with torch.autocast(noise.device.type, enabled=False):
+            real = batch.images.detach().requires_grad_()
+            fake = generated.to(real.dtype).requires_grad_()
+            real_score, fake_score = self.critic(real, batch.labels), self.critic(fake, batch.labels)
+            return {
+                "pairing": functional.softplus(fake_score - real_score),
+                "real_penalty": 0.5 * self.penalty * gradient_penalty(real_score, real),
+                "fake_penalty": 0.5 * self.penalty * gradient_penalty(fake_score, fake),
+            }
+
+    def _generator_terms(self, batch: Batch, noise: Float[Tensor, "batch noise"]) -> Terms:
+        with torch.no_grad():
+            real_score = self.critic(batch.images, batch.labels)
+        fake_score = self.critic(self.sample(noise, batch.labels), batch.labels)
+        return {"pairing": functional.softplus(real_score - fake_score)}
+
+
+class Critic(nn.Module):
+    """Images to a score; only the difference of two scores of one class has a meaning."""
+
+    def __init__(self, backbone: BackboneConfig, image: ImageSpec, *, num_classes: int) -> None:
+        super().__init__()
+        self.encoder = backbone.encoder(image)
+        # A bias here would cancel in every pairing: it is left out. A class adds a direction (Miyato & Koyama 2018).
+        self.score = nn.Linear(self.encoder.num_features, max(num_classes, 1), bias=False)
+
+    def forward(self, images: Tensor, labels: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """Return the score of each image as one of its class."""
+        scores = self.score(self.encoder(images))
+        own = labels if self.score.out_features > 1 else torch.zeros_like(labels)
+        return scores.gather(1, own[:, None]).squeeze(1)
+
+
+def gradient_penalty(score: Float[Tensor, " batch"], images: Tensor) -> Float[Tensor, " batch"]:
+    """Return the squared gradient of each score by its image (Mescheder et al. 2018, eq. 9)."""
+    (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
+    return gradient.square().flatten(1).sum(1)

@@ -1,0 +1,114 @@
+"""A variational autoencoder (Kingma & Welling 2014) with one learned scale (Rybkin et al. 2021)."""
+
+import math
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rayology.config import Choice, Config, Range
+from rayology.image import Batch, ImageSpec
+from rayology.models.backbones import BackboneConfig, ResNetConfig
+from rayology.models.base import Capability, Model, Phase, Terms
+
+__all__ = ["Vae", "VaeConfig"]
+
+START_SCALE = 0.1  # of the likelihood, in units of the [-1, 1] range
+SCALE_SPEED = 10.0  # Adam moves a parameter by about lr a step; the log of the scale has further to go than a weight
+
+
+class VaeConfig(Config):
+    """A variational autoencoder."""
+
+    kind: Literal["vae"] = "vae"
+    """Which model."""
+    backbone: BackboneConfig = ResNetConfig()
+    """The networks of encoder and decoder."""
+    latents: Annotated[PositiveInt, Choice(16, 32, 64, 128)] = 32
+    """Dimensions of the latent space."""
+    beta: Annotated[PositiveFloat, Range(0.1, 4, log=True)] = 1.0
+    """Weight of the rate against the distortion (Higgins et al. 2017); 1 is the bound on the likelihood."""
+    conditional: bool = True
+    """Whether encoder and decoder are told the class; of no effect where images have none."""
+
+    def build(self, image: ImageSpec) -> "Vae":
+        """Build the model, its weights drawn from torch's global generator."""
+        return Vae(self, image)
+
+
+class Vae(Model):
+    """Encoder and decoder trained on the evidence lower bound."""
+
+    capabilities: ClassVar[tuple[Capability, ...]] = ("generate", "reconstruct")
+    served: ClassVar[tuple[str, ...]] = ("encoder", "posterior", "decoder", "likelihood")
+
+    def __init__(self, config: VaeConfig, image: ImageSpec) -> None:
+        super().__init__(image, noise_size=config.latents, conditional=config.conditional)
+        self.beta = config.beta
+        self.encoder = config.backbone.encoder(image)
+        self.posterior = nn.Linear(self.encoder.num_features + self.num_classes, 2 * config.latents)
+        self.decoder = config.backbone.decoder(image, inputs=config.latents + self.num_classes)
+        self.likelihood = Likelihood(floor=1.0 / (image.values.levels - 1))
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Return the single phase ``vae``."""
+        return (Phase("vae", tuple(self.parameters()), self._terms),)
+
+    def sample(self, noise: Float[Tensor, "batch noise"], labels: Int[Tensor, " batch"]) -> Tensor:
+        """Decode the noise as latents."""
+        return self.decoder(self._with_class(noise, labels))
+
+    def encode(self, images: Tensor, labels: Int[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation of the posterior, each (batch, latents)."""
+        mean, log_std = self.posterior(self._with_class(self.encoder(images), labels)).float().chunk(2, dim=1)
+        return mean, log_std.clamp(-10.0, 10.0)
+
+    def reconstruct(self, images: Tensor, labels: Int[Tensor, " batch"]) -> Tensor:
+        """Decode the mean of the posterior."""
+        mean, _ = self.encode(images, labels)
+        return self.sample(mean, labels)
+
+    def bound(self, batch: Batch, noise: Float[Tensor, "batch noise"]) -> Float[Tensor, " batch"]:
+        """Return the negative evidence lower bound at beta = 1, in bits a stored value."""
+        distortion, rate = self._distortion_and_rate(batch, noise)
+        step = 2.0 / (self.image.values.levels - 1)
+        return (distortion + rate) / math.log(2.0) - math.log2(step)
+
+    def _terms(self, batch: Batch, noise: Float[Tensor, "batch noise"]) -> Terms:
+        distortion, rate = self._distortion_and_rate(batch, noise)
+        return {"distortion": distortion, "rate": self.beta * rate}
+
+    def _distortion_and_rate(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both terms of the bound in nats a pixel."""
+        mean, log_std = self.encode(batch.images, batch.labels)
+        decoded = self.sample(mean + log_std.exp() * noise, batch.labels)
+        num_pixels = math.prod(self.image.shape)
+        return self.likelihood(batch.images, decoded), kl_from_standard_normal(mean, log_std) / num_pixels
+
+    def _with_class(self, features: Tensor, labels: Tensor) -> Tensor:
+        if not self.conditional:
+            return features
+        return torch.cat([features, functional.one_hot(labels, self.num_classes).to(features.dtype)], dim=1)
+
+
+class Likelihood(nn.Module):
+    """A Gaussian around the decoded image with one scale for all pixels, never below ``floor``."""
+
+    def __init__(self, *, floor: float) -> None:
+        super().__init__()
+        self.floor = floor
+        self.log_scale = nn.Parameter(torch.tensor(math.log(START_SCALE) / SCALE_SPEED))
+
+    def forward(self, images: Tensor, decoded: Tensor) -> Float[Tensor, " batch"]:
+        """Return the negative log density in nats a pixel."""
+        scale = self.floor + (SCALE_SPEED * self.log_scale).exp()
+        squared = ((images - decoded.float()) / scale).square().flatten(1).mean(1)
+        return 0.5 * squared + scale.log() + 0.5 * math.log(2.0 * math.pi)
+
+
+def kl_from_standard_normal(mean: Tensor, log_std: Tensor) -> Float[Tensor, " batch"]:
+    """Return KL(N(mean, std^2) || N(0, 1)) in nats (Kingma & Welling 2014, appendix B)."""
+    return 0.5 * (mean.square() + (2.0 * log_std).exp() - 1.0 - 2.0 * log_std).sum(1)

@@ -1,0 +1,58 @@
+"""What a sweep says while it runs."""
+
+import logging
+from collections.abc import Mapping
+from typing import Protocol
+
+from ray.tune import Callback
+
+__all__ = ["Narrator"]
+
+logger = logging.getLogger(__name__)
+
+
+class NamedTrial(Protocol):
+    """What is used of Tune's trial."""
+
+    config: Mapping[str, object]
+
+
+class Narrator(Callback):  # type: ignore[misc] # Ray ships no types
+    """Log each look at a trial beside the best so far."""
+
+    def __init__(self, objective: str, *, num_trials: int, steps: int) -> None:
+        self._objective = objective
+        self._num_trials = num_trials
+        self._steps = steps
+        self._best = float("inf")
+        self._ended: set[str] = set()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[NamedTrial], trial: NamedTrial, result: Mapping[str, float], **_: object
+    ) -> None:
+        """Say how far a trial is."""
+        del iteration, trials
+        self._best = min(self._best, result[self._objective])
+        logger.info(
+            "%s (%s) step %d/%d: %s %.4g, best %.4g; %d of %d trials have ended.",
+            trial,
+            trial.config["model.kind"],
+            result["step"],
+            self._steps,
+            self._objective,
+            result[self._objective],
+            self._best,
+            len(self._ended),
+            self._num_trials,
+        )
+
+    def on_trial_complete(self, iteration: int, trials: list[NamedTrial], trial: NamedTrial, **_: object) -> None:
+        """Count a trial that ended."""
+        del iteration, trials
+        self._ended.add(str(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[NamedTrial], trial: NamedTrial, **_: object) -> None:
+        """Say that a trial failed; the sweep goes on."""
+        del iteration, trials
+        self._ended.add(str(trial))
+        logger.warning("%s failed; the others go on.", trial)

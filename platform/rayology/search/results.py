@@ -1,0 +1,124 @@
+"""What a sweep found: a table, a plot, and the trial to keep."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from matplotlib.figure import Figure
+from ray.tune import Result, ResultGrid
+from rich.table import Table
+
+from rayology.bundle import Bundle
+from rayology.errors import SearchError, StoreError
+from rayology.experiment import Experiment
+from rayology.search.space import path_of
+from rayology.store import Store
+from rayology.training.history import read
+from rayology.training.run import BUNDLE, Run
+
+__all__ = ["Promotion", "TrialResult", "plot", "promote_best", "read_results", "table"]
+
+Status = Literal["finished", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What became of a trial."""
+
+    folder: Path
+    choices: Mapping[str, object]
+    """What it was, by the path of the field."""
+    status: Status
+    """Finished its steps, was stopped early by the scheduler, or failed."""
+    step: int
+    objective: float
+    """The last figure that it reported; infinite if it reported none."""
+
+    @property
+    def bundle(self) -> Path:
+        """Where its bundle lies if it finished."""
+        return self.folder / BUNDLE
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A version that became the champion."""
+
+    version: str
+    bundle: Bundle
+
+
+def read_results(sweep: Run, grid: ResultGrid) -> list[TrialResult]:
+    """Return the trials of a sweep: those that finished, the best first, then the others."""
+    objective = sweep.experiment.search.objective
+    found = [_read(sweep, result, objective) for result in grid]
+    return sorted(found, key=lambda trial: (trial.status != "finished", trial.objective))
+
+
+def table(trials: Sequence[TrialResult], *, objective: str) -> Table:
+    """Lay the trials out for people, the best first."""
+    names = sorted({name for trial in trials for name in trial.choices})
+    laid_out = Table("trial", objective, "step", "status", *(name.rpartition(".")[2] for name in names))
+    for trial in trials:
+        choices = (_shortened(trial.choices.get(name, "")) for name in names)
+        laid_out.add_row(trial.folder.name, f"{trial.objective:.4g}", str(trial.step), trial.status, *choices)
+    return laid_out
+
+
+def plot(trials: Sequence[TrialResult], path: Path, *, objective: str) -> None:
+    """Draw how the objective of each trial fell over its steps."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for rank, trial in enumerate(trials):
+        looks = [line for line in read(trial.folder) if f"val/{objective}" in line]
+        kind = trial.choices.get("model.kind", "")
+        axes.plot(
+            [look["step"] for look in looks],
+            [look[f"val/{objective}"] for look in looks],
+            marker="o",
+            linestyle="-" if kind == "vae" else "--",
+            linewidth=3 if rank == 0 else 1,
+            label=f"{trial.folder.name} {kind}, {trial.status}",
+        )
+    axes.set(xlabel="step", ylabel=f"{objective} on the validation split, lower is better", yscale="symlog")
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def _read(sweep: Run, result: Result, objective: str) -> TrialResult:
+    metrics = result.metrics or {}
+    folder = sweep.folder / "trials" / Path(result.path).name
+    finished = (folder / BUNDLE).is_dir()
+    return TrialResult(
+        folder=folder,
+        choices={path_of(name): value for name, value in (result.config or {}).items()},
+        status="failed" if result.error else "finished" if finished else "stopped",
+        step=int(metrics.get("step", 0)),
+        objective=float(metrics.get(objective, float("inf"))),
+    )
+
+
+def _shortened(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def promote_best(trials: Sequence[TrialResult], experiment: Experiment) -> Promotion:
+    """Publish the finished trials, the best first, until one may be the champion.
+
+    Raises:
+        SearchError: no trial finished, or each of them copies too much of its training images.
+    """
+    store, refusals = Store(str(experiment.storage.expanduser() / "store")), []
+    for trial in trials:
+        if trial.status != "finished":
+            break
+        bundle = Bundle.load(trial.bundle)
+        version = store.publish(bundle)
+        try:
+            store.promote(version)
+        except StoreError as error:
+            refusals.append(str(error))
+        else:
+            return Promotion(version, bundle)
+    raise SearchError("; ".join(refusals) or f"none of {len(trials)} trials finished; see the sweep's folder for why")

@@ -1,0 +1,149 @@
+"""Ray Tune around the recipe: a trial is a training, its report a figure on the validation split."""
+
+import logging
+import math
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TypedDict
+
+import torch
+from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from ray import tune
+from ray.tune import Checkpoint, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from rayology.config import nested
+from rayology.data import PreparedDataset
+from rayology.errors import Diverged
+from rayology.experiment import Experiment
+from rayology.search.narrator import Narrator
+from rayology.search.results import TrialResult, read_results
+from rayology.search.space import dimensions, path_of, suggest
+from rayology.training.cluster import train, uses_gpu
+from rayology.training.run import BUNDLE, Run, finish, train_here
+
+__all__ = ["search"]
+
+logger = logging.getLogger(__name__)
+
+JOURNAL = "optuna-journal.log"
+WORST = 1e6  # stands for a figure that is not finite: Optuna takes none of those
+
+
+class Assignment(TypedDict):
+    """What the driver tells each trial, in plain values."""
+
+    experiment: dict[str, object]
+    dataset: str
+    folder: str
+
+
+def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
+    """Run the trials that the experiment asks for and return them, the best first.
+
+    Each one that trained to its last step has left a bundle. A sweep that was ended goes on where it was: finished
+    trials count, unfinished ones go on from their last checkpoint.
+    """
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # each trial writes its own history
+    dimensions(sweep.experiment)  # what is wrong with search.narrow is said before anything starts
+    place = str(sweep.folder / "ray")
+    assignment = Assignment(
+        experiment=sweep.experiment.model_dump(mode="json"), dataset=str(data.path), folder=str(sweep.folder)
+    )
+    trainable = tune.with_resources(partial(_trial, assignment=assignment), _resources(sweep.experiment))
+    if sweep.is_resumed and Tuner.can_restore(place):
+        tuner = Tuner.restore(place, trainable=trainable, resume_unfinished=True, resume_errored=True)
+    else:
+        tuner = Tuner(trainable, tune_config=_tune_config(sweep), run_config=_run_config(sweep))
+    return read_results(sweep, tuner.fit())
+
+
+def _tune_config(sweep: Run) -> TuneConfig:
+    experiment, wanted = sweep.experiment, sweep.experiment.search
+    sampler = TPESampler(seed=experiment.seed, n_startup_trials=wanted.startup_trials)
+    return TuneConfig(
+        num_samples=wanted.num_trials,
+        max_concurrent_trials=wanted.concurrent_trials,
+        reuse_actors=True,
+        trial_name_creator=_name,
+        trial_dirname_creator=_name,
+        search_alg=OptunaSearch(
+            space=partial(suggest, experiment=experiment),
+            metric=wanted.objective,
+            mode="min",
+            study_name=sweep.folder.name,
+            storage=JournalStorage(JournalFileBackend(str(sweep.folder / JOURNAL))),
+            sampler=sampler,
+        ),
+        scheduler=ASHAScheduler(
+            metric=wanted.objective,
+            mode="min",
+            time_attr="step",
+            max_t=experiment.schedule.steps,
+            grace_period=min(wanted.grace_steps, experiment.schedule.steps),
+            reduction_factor=wanted.reduction_factor,
+        ),
+    )
+
+
+def _run_config(sweep: Run) -> RunConfig:
+    wanted, steps = sweep.experiment.search, sweep.experiment.schedule.steps
+    return RunConfig(
+        name="ray",
+        storage_path=str(sweep.folder),
+        failure_config=FailureConfig(max_failures=wanted.max_failures),
+        callbacks=[Narrator(wanted.objective, num_trials=wanted.num_trials, steps=steps)],
+        verbose=0,
+    )
+
+
+def _resources(experiment: Experiment) -> dict[str, float]:
+    """Return what a trial's own process needs; the workers of a trial with several ask for theirs."""
+    if experiment.scaling.num_workers > 1:
+        return {"CPU": 0.01}
+    return {"CPU": experiment.scaling.cpus_per_worker, "GPU": int(uses_gpu(experiment))}
+
+
+def _name(trial: "tune.experiment.Trial") -> str:
+    return f"trial-{trial.trial_id.rsplit('_', maxsplit=1)[-1]}"
+
+
+def _trial(choices: Mapping[str, object], assignment: Assignment) -> None:
+    """Train one candidate; a loss that diverges ends this trial alone, with the worst figure there is."""
+    experiment = Experiment.model_validate(assignment["experiment"])
+    candidate = experiment.patched(nested({path_of(name): value for name, value in choices.items()}))
+    data = PreparedDataset.open(Path(assignment["dataset"]))
+    run = Run(Path(assignment["folder"]) / "trials" / tune.get_context().get_trial_name(), candidate)
+    try:
+        if candidate.scaling.num_workers > 1:
+            train(run, data, callbacks=(TuneReportCallback(),))
+        else:
+            _train_alone(run, data)
+    except Diverged as error:
+        logger.warning("A trial diverged: %s.", error)
+        tune.report({candidate.search.objective: WORST, "step": candidate.schedule.steps})
+
+
+def _train_alone(run: Run, data: PreparedDataset) -> None:
+    """Train in the trial's own process, from its last checkpoint if it was interrupted."""
+    objective = run.experiment.search.objective
+
+    def report(figures: Mapping[str, float], checkpoint: Path | None) -> None:
+        finite = figures[objective] if math.isfinite(figures[objective]) else WORST
+        kept = Checkpoint.from_directory(str(checkpoint)) if checkpoint else None
+        tune.report({**figures, objective: finite}, checkpoint=kept)
+
+    device = torch.device("cuda" if torch.cuda.is_available() and uses_gpu(run.experiment) else "cpu")
+    last = tune.get_checkpoint()
+    with last.as_directory() if last else nullcontext() as start:
+        training = train_here(
+            run.experiment, data, run.folder, start=Path(start) if start else None, report=report, device=device
+        )
+    finish(run.experiment, data, training, run.folder / BUNDLE)

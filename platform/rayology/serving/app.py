@@ -1,0 +1,131 @@
+"""A served bundle on Ray Serve: from typed arguments to an application."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fastapi import FastAPI
+from pydantic import Field, PositiveFloat, PositiveInt
+from ray import serve
+from ray.serve.config import HTTPOptions
+
+from rayology.bundle import Bundle
+from rayology.config import Config
+from rayology.errors import ConfigError, StoreError
+from rayology.serving import haproxy
+from rayology.serving.generator import Generator, card_of
+from rayology.serving.guard import Admission
+from rayology.serving.routes import create_app
+from rayology.serving.schemas import Limits
+from rayology.store import Store
+
+__all__ = ["ServeArgs", "build", "run"]
+
+TOKEN = "RAYOLOGY_TOKEN"  # noqa: S105 - the name of the variable, not the token
+LOOPBACK = "127.0.0.1"
+
+
+class ServeArgs(Config):
+    """Which bundle to serve, to whom, and on what."""
+
+    store: str = ".rayology/store"
+    """The store: a folder, relative to where Ray was started, or an object store's URI."""
+    version: str = "champion"
+    """A version of the store; ``champion`` is looked up once, when the application is deployed."""
+    access: Literal["token", "open"] = "token"
+    """Who may call: who sends the bearer token that stands in RAYOLOGY_TOKEN, or everyone."""
+    max_count: PositiveInt = 64
+    """Images that one request may ask for."""
+    max_body_mb: PositiveInt = 16
+    """Megabytes (10^6 bytes) that the body of a request may have."""
+    body_timeout_s: PositiveFloat = 20.0
+    """Seconds in which the body of a request must arrive."""
+    batch_size: Annotated[PositiveInt, Field(le=1024)] = 4
+    """Images computed at once, always exactly so many: part of what makes an image the same again, bit for bit."""
+    num_threads: PositiveInt = 1
+    """CPU cores, and threads, of a replica."""
+    num_replicas: PositiveInt = 1
+    """Processes that serve the bundle."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the card tells of the limits."""
+        return Limits(max_count=self.max_count, max_body_bytes=self.max_body_mb * 1_000_000)
+
+
+def build(args: ServeArgs) -> serve.Application:
+    """Return the application for ``serve run``, pinned to the version that the store names now.
+
+    Raises:
+        ConfigError: access needs a token and RAYOLOGY_TOKEN is not set.
+        StoreError: the store has no such version, or no champion.
+        BundleError: the bundle is damaged or foreign.
+    """
+    store = Store(_anchored(args.store))
+    version = store.champion() if args.version == "champion" else args.version
+    Bundle.load(store.fetch(version))
+    admission = Admission(_token_digest(args), args.limits.max_body_bytes, args.body_timeout_s)
+    pinned = args.patched({"store": store.uri, "version": version})
+
+    deployment = serve.deployment(
+        serve.ingress()(ModelServer),
+        name="model",
+        num_replicas=args.num_replicas,
+        max_ongoing_requests=256,  # they wait in the batcher, where 5, the default, would starve it
+        ray_actor_options={"num_cpus": args.num_threads},
+    )
+    return deployment.bind(pinned, admission)
+
+
+class ModelServer:
+    """A replica: one bundle, loaded once."""
+
+    def __init__(self, args: ServeArgs, admission: Admission) -> None:
+        bundle = Bundle.load(Store(args.store).fetch(args.version))
+        model = bundle.build()
+        card = card_of(bundle, model, version=args.version, limits=args.limits)
+        self._generator = Generator(model, card, batch_size=args.batch_size, num_threads=args.num_threads)
+        self._admission = admission
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Return the application that answers; Serve asks for it once the bundle is loaded."""
+        return create_app(self._generator, self._admission)
+
+
+@contextmanager
+def run(args: ServeArgs, *, name: str, port: int) -> Iterator[str]:
+    """Serve a bundle on loopback behind HAProxy, give its URL, and end all of Serve on leaving."""
+    application = build(args)
+    # Not in TMPDIR, which may be long: the path of a socket may have only 107 characters.
+    with tempfile.TemporaryDirectory(prefix="rayology-", dir="/tmp") as folder:
+        serve.start(
+            http_options=HTTPOptions(host=LOOPBACK, port=port),
+            controller_options={"runtime_env": {"env_vars": haproxy.environment(Path(folder))}},
+        )
+        try:
+            serve.run(application, name=name, route_prefix=f"/models/{name}")
+            yield f"http://{LOOPBACK}:{port}/models/{name}"
+        finally:
+            serve.shutdown()
+
+
+def _anchored(store: str) -> str:
+    """Make a relative path absolute, from the folder in which Ray was started."""
+    if "://" in store:
+        return store
+    folder = Path(store).expanduser().absolute()
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: no such store; publish a bundle first, or write the store's absolute path")
+    return str(folder)
+
+
+def _token_digest(args: ServeArgs) -> bytes | None:
+    if args.access == "open":
+        return None
+    token = os.environ.get(TOKEN, "")
+    if not token:
+        raise ConfigError(f"{TOKEN}: not set; export a token where Ray starts, or write 'access: open' for everyone")
+    return Admission.digest(token)

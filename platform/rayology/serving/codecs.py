@@ -1,0 +1,127 @@
+"""Bytes to arrays and back: PNG grey levels mapped linearly to a range of values, and NPY in modality units."""
+
+import math
+from collections.abc import Mapping
+from io import BytesIO
+from tokenize import TokenError
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from rayology.errors import RequestError
+from rayology.image import ValueRange
+from rayology.picture import contact_sheet
+
+__all__ = ["decode_npy", "decode_png", "encode_npy", "encode_png"]
+
+Array = NDArray[np.float32]
+
+MAX_SIDE = 4096  # of an image to read: a small file can unfold to any size
+MAX_HEADER_BYTES = 10_000  # of an NPY, as numpy's own limit: its header is parsed as Python
+GREY_LEVELS = {"L": 255, "I;16": 65535, "RGB": 255}
+
+
+def encode_png(images: Array, values: ValueRange, *, text: Mapping[str, str]) -> bytes:
+    """Return images in modality units as one 8-bit PNG: one alone, several on a sheet, row by row.
+
+    Three channels become a colour image; any other number of them stand side by side.
+
+    Args:
+        images: (count, channel, height, width).
+        values: ``low`` becomes black, ``high`` white.
+        text: what the file says of itself (PNG specification, section 11.3.3).
+    """
+    levels = np.rint((images.astype(np.float64) - values.low) * (255 / (values.high - values.low)))
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        chunks.add_text(key, value)
+
+    file = BytesIO()
+    contact_sheet(np.clip(levels, 0, 255).astype(np.uint8)).save(file, format="png", pnginfo=chunks)
+    return file.getvalue()
+
+
+def decode_png(body: bytes, values: ValueRange, *, channels: int) -> Array:
+    """Return the image of a PNG as (1, channel, height, width) in modality units.
+
+    Raises:
+        RequestError: the body is no PNG, is damaged or too large, or has another number of channels.
+    """
+    picture = _open_png(body)
+    highest = GREY_LEVELS.get(picture.mode)
+    expected = "RGB" if channels == 3 else "8 or 16-bit grey"
+    if channels not in (1, 3) or highest is None or (picture.mode == "RGB") != (channels == 3):
+        other = "application/x-npy" if channels not in (1, 3) else f"a PNG in {expected}, or application/x-npy"
+        raise RequestError(f"the PNG is {picture.mode}, the model takes {channels} channels: send {other}")
+
+    levels = np.asarray(picture, np.float64)
+    levels = levels[None] if levels.ndim == 2 else levels.transpose(2, 0, 1)
+    return (levels * ((values.high - values.low) / highest) + values.low).astype(np.float32)[None]
+
+
+def encode_npy(images: Array) -> bytes:
+    """Return an array as an NPY file (NumPy enhancement proposal 1)."""
+    file = BytesIO()
+    npy.write_array(file, images, allow_pickle=False)
+    return file.getvalue()
+
+
+def decode_npy(body: bytes, *, channels: int) -> Array:
+    """Return the images of an NPY as (count, channel, height, width).
+
+    The file holds (height, width), (channel, height, width) or (count, channel, height, width) finite numbers.
+
+    Raises:
+        RequestError: the body is no NPY, is damaged, or holds something else.
+    """
+    numbers = _read_npy(body)
+    images = numbers.reshape((1,) * (4 - numbers.ndim) + numbers.shape) if 2 <= numbers.ndim <= 4 else numbers
+    if images.ndim != 4 or images.shape[1] != channels or 0 in images.shape:
+        raise RequestError(
+            f"the NPY has the shape {numbers.shape}: send (height, width), ({channels}, height, width) "
+            f"or (count, {channels}, height, width)"
+        )
+    _check_size(*images.shape[2:])
+    with np.errstate(over="ignore"):
+        values = images.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise RequestError("the NPY holds values that float32 cannot hold as finite numbers: replace them")
+    return values
+
+
+def _open_png(body: bytes) -> Image.Image:
+    try:
+        picture = Image.open(BytesIO(body), formats=("PNG",))
+        _check_size(picture.height, picture.width)
+        picture.load()
+    except UnidentifiedImageError:
+        raise RequestError("the body is no PNG: send a PNG file, or an NPY file as application/x-npy") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise RequestError(f"the PNG is far too large: send at most {MAX_SIDE} rows and columns") from None
+    except (OSError, SyntaxError, ValueError):
+        raise RequestError("the PNG is damaged: send the whole file") from None
+    return picture
+
+
+def _read_npy(body: bytes) -> NDArray[np.generic]:
+    """Read the array without trusting its header: nothing is allocated that the body does not hold."""
+    file = BytesIO(body)
+    try:
+        read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
+        shape, is_fortran, dtype = read_header(file, max_header_size=MAX_HEADER_BYTES)
+    except (ValueError, KeyError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError):
+        raise RequestError("the body is no NPY of version 1 or 2: write it with numpy.save") from None
+
+    if dtype.kind not in "fiub":
+        raise RequestError(f"the NPY holds {dtype}: send real numbers, best float32")
+    numbers = body[file.tell() :]
+    if min(shape, default=0) < 0 or len(numbers) != math.prod(shape) * dtype.itemsize:
+        raise RequestError(f"the NPY says {shape} of {dtype}, but {len(numbers)} bytes follow: send the whole file")
+    return np.frombuffer(numbers, dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
+def _check_size(height: int, width: int) -> None:
+    if max(height, width) > MAX_SIDE:
+        raise RequestError(f"the image has {height} rows and {width} columns: send at most {MAX_SIDE} of each")

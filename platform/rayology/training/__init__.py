@@ -1,0 +1,1 @@
+"""Training: the recipe in ``loop.py``, what surrounds it, and Ray Train in ``cluster.py`` alone."""

@@ -1,0 +1,94 @@
+"""How good a model is on images that it never saw."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from rayology.data import PreparedDataset, Split
+from rayology.data.splits import SplitName
+from rayology.experiment import Experiment
+from rayology.image import Batch
+from rayology.metrics import Reference, compare_reconstructions, compare_samples
+from rayology.models import Model, Reconstructs
+from rayology.training.loop import keyed
+
+__all__ = ["Evaluator"]
+
+AT_A_GLANCE = ("mmd", "spectrum", "histogram")
+MOST_GLANCED = 256  # images: what a look during training may cost
+MOST_EXAMINED = 2048
+BATCH_SIZE = 64
+
+
+class Evaluator:
+    """Hold a model's samples and reconstructions against one split of a dataset, the validation split by default.
+
+    Models run in full precision here, as they are served.
+    """
+
+    def __init__(
+        self, experiment: Experiment, data: PreparedDataset, device: torch.device, *, split: SplitName = "validation"
+    ) -> None:
+        self._seed = experiment.seed
+        self._device = device
+        self._train, self._unseen = data.split("train"), data.split(split)
+
+    @cached_property
+    def train(self) -> Batch:
+        """All training images, in a random order that is the same each time."""
+        return self._draw(self._train, len(self._train))
+
+    @cached_property
+    def unseen(self) -> Batch:
+        """As many images of the split as are examined, in such an order."""
+        return self._draw(self._unseen, MOST_EXAMINED)
+
+    def glance(self, model: Model) -> dict[str, float]:
+        """Return the cheap figures: those that a search may follow, and of reconstructions if the model makes any."""
+        figures = compare_samples(
+            self.sample(model, self._glanced.labels), self._glanced_reference, only=AT_A_GLANCE, resamples=0
+        )
+        return figures | self._of_reconstructions(model, self._glanced)
+
+    def examine(self, model: Model) -> dict[str, float]:
+        """Return every figure there is, with intervals."""
+        figures = compare_samples(
+            self.sample(model, self.unseen.labels), Reference(self.unseen.images, self.train.images)
+        )
+        return figures | self._of_reconstructions(model, self.unseen)
+
+    @torch.inference_mode()
+    def sample(self, model: Model, labels: Tensor) -> Tensor:
+        """Draw an image for each label."""
+        parts = zip(self._noise(model, len(labels)).split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
+        return torch.cat([model.sample(noise, own) for noise, own in parts])
+
+    @cached_property
+    def _glanced(self) -> Batch:
+        return self._draw(self._unseen, MOST_GLANCED)
+
+    @cached_property
+    def _glanced_reference(self) -> Reference:
+        return Reference(self._glanced.images, self._draw(self._train, MOST_GLANCED).images)
+
+    @torch.inference_mode()
+    def _of_reconstructions(self, model: Model, unseen: Batch) -> dict[str, float]:
+        if not isinstance(model, Reconstructs):
+            return {}
+        noise = self._noise(model, len(unseen.labels))
+        images = unseen.images.to(noise.dtype).split(BATCH_SIZE)
+        parts = [Batch(*part) for part in zip(images, unseen.labels.split(BATCH_SIZE), strict=True)]
+        decoded = torch.cat([model.reconstruct(part.images, part.labels) for part in parts])
+        bound = torch.cat([model.bound(part, own) for part, own in zip(parts, noise.split(BATCH_SIZE), strict=True)])
+        return {**compare_reconstructions(decoded, unseen.images), "bound": float(bound.mean())}
+
+    def _noise(self, model: Model, count: int) -> Tensor:
+        generator = torch.Generator().manual_seed(keyed(self._seed, "evaluation"))
+        dtype = next(model.parameters()).dtype
+        return torch.randn(count, model.noise_size, generator=generator).to(self._device, dtype)
+
+    def _draw(self, split: Split, most: int) -> Batch:
+        """Draw images of a split, all of them or a fair part, the same each time."""
+        count = min(most, len(split))
+        return split.batch_at(0, batch_size=count, seed=0, rows=slice(0, count), device=self._device)

@@ -1,0 +1,138 @@
+"""A bundle on a split of its dataset: every figure, what it must beat, and pictures to look at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from rayology.bundle import Bundle
+from rayology.config import Config
+from rayology.data import PreparedDataset
+from rayology.data.splits import SplitName
+from rayology.errors import ConfigError
+from rayology.experiment import Experiment
+from rayology.image import Batch, from_model_range
+from rayology.metrics import compare_reconstructions
+from rayology.metrics.bands import band_shares
+from rayology.metrics.baselines import nearest_images, pca_reconstructions
+from rayology.metrics.recognition import Recogniser
+from rayology.models import Model, Reconstructs
+from rayology.picture import contact_sheet, to_grey_levels
+from rayology.training.evaluation import Evaluator
+
+__all__ = ["Examination", "ExaminationConfig", "examine"]
+
+SHOWN = 12  # images in a row of a sheet
+
+
+class ExaminationConfig(Config):
+    """Which bundle to examine, on what."""
+
+    bundle: Path = Path("bundle")
+    """Folder of the bundle."""
+    storage: Path = Path(".rayology")
+    """Folder of the datasets, as in the experiment; takes the pictures too."""
+    split: SplitName = "validation"
+    """The images to hold it against; test only for a model that is chosen already."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found."""
+
+    figures: dict[str, float]
+    note: str
+    """What every figure must be read with."""
+    pictures: list[Path] = field(default_factory=list)
+    """Sheets: the samples beside real images, and reconstructions beside their originals."""
+
+    def table(self) -> Table:
+        """Lay the figures out for people."""
+        laid_out = Table("figure", "value", caption=self.note or None)
+        for name, figure in self.figures.items():
+            laid_out.add_row(name, f"{figure:.4g}")
+        return laid_out
+
+
+def examine(config: ExaminationConfig) -> Examination:
+    """Return every figure of a bundle, and draw its sheets.
+
+    Raises:
+        BundleError: the bundle is damaged or foreign.
+        ConfigError: the dataset that it was trained on does not lie in ``storage``.
+    """
+    bundle = Bundle.load(config.bundle.expanduser())
+    origin = bundle.manifest.provenance
+    folder = config.storage.expanduser().absolute()
+    if not (folder / "datasets" / origin.dataset).is_dir():
+        raise ConfigError(f"storage: {folder} holds no dataset {origin.dataset}, on which the bundle was trained")
+    data, model = PreparedDataset.open(folder / "datasets" / origin.dataset), bundle.build()
+    evaluator = Evaluator(Experiment(seed=origin.seed), data, torch.device("cpu"), split=config.split)
+    train, unseen = evaluator.train, evaluator.unseen
+    samples = evaluator.sample(model, unseen.labels)
+
+    figures = evaluator.examine(model)
+    if data.info.image.values.unit == "HU":
+        figures |= _tissue(data, samples, unseen.images)
+    if model.conditional:
+        figures |= _recognition(model, train, unseen, samples)
+    pictures = folder / "examinations" / f"{config.bundle.absolute().parent.name}-{config.split}"
+    pictures.mkdir(parents=True, exist_ok=True)
+    drawn = [_draw(pictures / "samples.png", {"samples": samples, "real": unseen.images})]
+    if isinstance(model, Reconstructs):
+        rows = _reconstructions(model, train, unseen)
+        figures |= _beside(rows, unseen.images)
+        drawn.append(_draw(pictures / "reconstructions.png", {"real": unseen.images, **rows}))
+    return Examination(figures, data.info.note, drawn)
+
+
+def _tissue(data: PreparedDataset, samples: Tensor, real: Tensor) -> dict[str, float]:
+    """Return the share of the pixels in each band of Hounsfield units, generated and real."""
+    values = data.info.image.values
+    drawn, seen = band_shares(from_model_range(samples, values)), band_shares(from_model_range(real, values))
+    return {
+        path: share
+        for band in drawn
+        for path, share in ((f"share/{band}", drawn[band]), (f"share/{band}/real", seen[band]))
+    }
+
+
+def _recognition(model: Model, train: Batch, unseen: Batch, samples: Tensor) -> dict[str, float]:
+    """Return how often a classifier of real images sees the class that was asked for."""
+    recogniser = Recogniser(train.images, train.labels, num_classes=model.num_classes)
+    return {
+        "recognised": recogniser.accuracy(samples, unseen.labels),
+        "recognised/real": recogniser.accuracy(unseen.images, unseen.labels),
+        "recognised/chance": 1.0 / model.num_classes,
+    }
+
+
+@torch.inference_mode()
+def _reconstructions(model: Model, train: Batch, unseen: Batch) -> dict[str, Tensor]:
+    """Return the model's reconstructions beside those of what needs no training."""
+    assert isinstance(model, Reconstructs)  # noqa: S101 - examine() asked
+    size = model.noise_size
+    return {
+        "model": model.reconstruct(unseen.images, unseen.labels),
+        f"pca-{size}": pca_reconstructions(train.images, unseen.images, components=size),
+        "nearest": nearest_images(train.images, unseen.images),
+    }
+
+
+def _beside(rows: Mapping[str, Tensor], originals: Tensor) -> dict[str, float]:
+    return {
+        f"{figure}/{row}": value
+        for row, images in rows.items()
+        for figure, value in compare_reconstructions(images, originals).items()
+        if row != "model"
+    }
+
+
+def _draw(path: Path, rows: Mapping[str, Tensor]) -> Path:
+    """Draw the first images of each row below one another."""
+    shown = min(SHOWN, *(len(images) for images in rows.values()))
+    contact_sheet(to_grey_levels(torch.cat([images[:shown] for images in rows.values()])), columns=shown).save(path)
+    return path

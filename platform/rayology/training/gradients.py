@@ -1,0 +1,54 @@
+"""Gradients of one phase: summed over microbatches, then over workers, in an order that never changes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+
+__all__ = ["ALONE", "Workers", "only_trainable"]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes that share a training, seen from one of them."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process evaluates and writes."""
+        return self.rank == 0
+
+    def microbatches(self, batch_size: int, pieces: int) -> Sequence[slice]:
+        """Return the rows of a global batch that fall to this process, one slice a microbatch.
+
+        >>> Workers(rank=1, count=2).microbatches(batch_size=8, pieces=4)
+        [slice(4, 6, None), slice(6, 8, None)]
+        """
+        size, own = batch_size // pieces, pieces // self.count
+        return [slice(piece * size, (piece + 1) * size) for piece in range(self.rank * own, (self.rank + 1) * own)]
+
+    def sum(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each tensor by its sum over the processes, in one message for each dtype."""
+        if self.count == 1:
+            return
+        buckets: dict[torch.dtype, list[Tensor]] = {}
+        for tensor in tensors:
+            buckets.setdefault(tensor.dtype, []).append(tensor)
+        for bucket in buckets.values():
+            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+            distributed.all_reduce(flat)
+            for tensor, summed in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
+                tensor.copy_(summed.view_as(tensor))
+
+
+ALONE = Workers()
+
+
+def only_trainable(model: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
+    """Let gradients flow to these parameters of the model and to no other."""
+    model.requires_grad_(requires_grad=False)
+    for parameter in parameters:
+        parameter.requires_grad = True

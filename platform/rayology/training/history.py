@@ -1,0 +1,53 @@
+"""What a training said on its way: lines of JSON for programs, TensorBoard for people."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tensorboardX import SummaryWriter
+
+__all__ = ["History", "read"]
+
+FILE = "history.jsonl"
+
+
+class History:
+    """Append figures to ``history.jsonl`` and to TensorBoard's event files in a folder.
+
+    A training that goes on from a checkpoint passes its step: lines past it are of a time that never was, and go.
+    """
+
+    def __init__(self, folder: Path, *, step: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in read(folder) if line["step"] <= step]
+        self._before = float(kept[-1]["seconds"]) if kept else 0.0
+        (folder / FILE).write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        self._file = (folder / FILE).open("a", encoding="utf-8")
+        self._events = SummaryWriter(str(folder), purge_step=step + 1)
+        self._started_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+        self._events.close()
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """Add the figures of a step."""
+        seconds = round(self._before + time.monotonic() - self._started_at, 3)
+        self._file.write(json.dumps({"step": step, "seconds": seconds, **figures}) + "\n")
+        self._file.flush()
+        for name, figure in figures.items():
+            self._events.add_scalar(name, figure, step)
+
+
+def read(folder: Path) -> Iterator[dict[str, float]]:
+    """Yield the lines of a history so far; a last line that is still being written is left out."""
+    file = folder / FILE
+    for line in file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []:
+        if line.endswith("\n"):
+            yield json.loads(line)

@@ -1,0 +1,147 @@
+"""The recipe: a training step is the model's phases in order; there is no Ray in it."""
+
+import copy
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn, optim
+
+from rayology.errors import Diverged
+from rayology.experiment import Experiment
+from rayology.image import Batch, ImageSpec
+from rayology.models import Model, Phase
+from rayology.training import precision
+from rayology.training.ema import decay, update_average
+from rayology.training.gradients import ALONE, Workers, only_trainable
+from rayology.training.schedule import lr_factor
+
+__all__ = ["Batches", "Training", "fit", "keyed"]
+
+Batches = Callable[[int, slice], Batch]
+"""Maps a step and rows of its global batch to those images."""
+
+
+@dataclass
+class Training:
+    """All that changes while a model is trained, and so all that a checkpoint holds."""
+
+    model: Model
+    average: Model
+    """The model with averaged weights: the one that is evaluated, kept and served."""
+    optimizers: Sequence[optim.Optimizer]
+    step: int = 0
+
+    @classmethod
+    def start(cls, experiment: Experiment, image: ImageSpec, device: torch.device) -> "Training":
+        """Build the model on a device, its weights drawn from the experiment's seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(keyed(experiment.seed, "weights"))
+            model = experiment.model.build(image)
+        model.to(device, precision.dtype_of(precision.resolve(experiment.scaling, device)))
+        for weight in model.parameters():
+            if weight.ndim == 4:  # a convolution's: 1.3 to 1.8 times faster with the channels last, on CPU and GPU
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        average = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+        optimizers = [optim.Adam(phase.parameters, betas=phase.betas, fused=True) for phase in model.phases()]
+        return cls(model, average, optimizers)
+
+
+def fit(
+    experiment: Experiment,
+    training: Training,
+    batches: Batches,
+    *,
+    log: Callable[[int, Mapping[str, float]], None],
+    evaluate: Callable[[Training], None],
+    workers: Workers = ALONE,
+) -> None:
+    """Train in place from ``training.step`` to the last step.
+
+    Every process calls ``log``, with figures of the whole batch, and ``evaluate`` at the same steps.
+
+    Raises:
+        Diverged: a loss is no longer finite; every process raises it at the same step.
+    """
+    schedule, model = experiment.schedule, training.model
+    phases = model.phases()
+    rows = workers.microbatches(schedule.batch_size, experiment.microbatches)
+
+    while training.step < schedule.steps:
+        step = training.step
+        pieces = [batches(step, own) for own in rows]
+        figures: dict[str, Tensor] = {}
+
+        for phase, optimizer in zip(phases, training.optimizers, strict=True):
+            noise = _noise(experiment, phase, step, model.noise_size)
+            only_trainable(model, phase.parameters)
+            figures |= _accumulate(experiment, phase, pieces, [noise[own] for own in rows])
+            workers.sum(parameter.grad for parameter in phase.parameters if parameter.grad is not None)
+            figures[f"{phase.name}/gradient_norm"] = nn.utils.clip_grad_norm_(
+                phase.parameters, experiment.optimizer.clip_norm
+            )
+            for group in optimizer.param_groups:
+                group["lr"] = experiment.optimizer.lr * lr_factor(step, schedule)
+            optimizer.step()
+            optimizer.zero_grad()
+
+        kept = decay(step * schedule.batch_size, schedule.batch_size, half_life=experiment.optimizer.ema_images)
+        update_average(_served(training.average), _served(model), kept=kept)
+        training.step += 1
+
+        is_last = training.step == schedule.steps
+        if training.step % schedule.log_every == 0 or is_last:
+            log(training.step, _finite(figures, workers, step))
+        if training.step % schedule.evaluate_every == 0 or is_last:
+            evaluate(training)
+
+
+def keyed(seed: int, *purpose: str | int) -> int:
+    """Return a seed for one purpose, so that no draw depends on what was drawn before it."""
+    digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def _noise(experiment: Experiment, phase: Phase, step: int, size: int) -> Float[Tensor, "batch noise"]:
+    """Draw the noise of a whole global batch, whichever part of it this process needs."""
+    generator = torch.Generator().manual_seed(keyed(experiment.seed, phase.name, step))
+    return torch.randn(experiment.schedule.batch_size, size, generator=generator)
+
+
+def _accumulate(
+    experiment: Experiment, phase: Phase, pieces: Sequence[Batch], noises: Sequence[Tensor]
+) -> dict[str, Tensor]:
+    """Add up the gradients of the global mean over microbatches; return this process's share of each term."""
+    share: dict[str, Tensor] = {}
+    for batch, noise in zip(pieces, noises, strict=True):
+        device = batch.images.device
+        with precision.autocast(precision.resolve(experiment.scaling, device), device):
+            terms = phase.terms(batch, noise.to(batch.images))
+        means = {name: term.sum() / experiment.schedule.batch_size for name, term in terms.items()}
+        torch.stack(list(means.values())).sum().backward(inputs=phase.parameters)
+        for name, mean in means.items():
+            path = f"{phase.name}/{name}"
+            share[path] = share[path] + mean.detach() if path in share else mean.detach()
+    return share
+
+
+def _served(model: Model) -> list[nn.Parameter]:
+    return [weight for name, weight in model.named_parameters() if name.split(".")[0] in model.served]
+
+
+def _finite(figures: Mapping[str, Tensor], workers: Workers, step: int) -> dict[str, float]:
+    """Sum the terms over the processes, or raise.
+
+    Gradient norms are the same on every process already.
+    """
+    terms = [name for name in figures if not name.endswith("/gradient_norm")]
+    summed = torch.stack([figures[name].double() for name in terms])
+    workers.sum([summed])
+    values = {name: float(value) for name, value in figures.items()} | dict(zip(terms, summed.tolist(), strict=True))
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise Diverged(f"{name} is {value} at step {step}; lower optimizer.lr, or raise the model's penalty")
+    return values

@@ -1,0 +1,118 @@
+"""A run: its folder, and what one process does in it from the first step to the bundle."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from rayology.bundle import Bundle, provenance_of, write_bundle
+from rayology.data import PreparedDataset
+from rayology.errors import ConfigError
+from rayology.experiment import Experiment
+from rayology.image import Batch
+from rayology.training import checkpoint
+from rayology.training.evaluation import Evaluator
+from rayology.training.gradients import ALONE, Workers
+from rayology.training.history import History
+from rayology.training.loop import Training, fit
+
+__all__ = ["BUNDLE", "Report", "Run", "finish", "open_run", "train_here"]
+
+EXPERIMENT, BUNDLE = "experiment.json", "bundle"
+
+Report = Callable[[Mapping[str, float], Path | None], None]
+"""Takes the figures of an evaluation and the folder of its checkpoint; only the leading process has either."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training or a sweep on disk: ``<storage>/<runs or sweeps>/<name>``."""
+
+    folder: Path
+    experiment: Experiment
+    is_resumed: bool = False
+
+
+def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
+    """Start a run under a new name, or find the one to go on with; that one keeps the experiment it began with.
+
+    Raises:
+        ConfigError: there is no run of that name.
+    """
+    parent = experiment.storage.expanduser().absolute() / kind
+    if not experiment.resume:
+        folder = parent / f"{experiment.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+        folder.mkdir(parents=True)
+        (folder / EXPERIMENT).write_text(experiment.model_dump_json(indent=2), encoding="utf-8")
+        return Run(folder, experiment)
+    known = sorted(file.parent.name for file in parent.glob(f"*/{EXPERIMENT}")) if parent.is_dir() else []
+    name = known[-1] if known and experiment.resume == "last" else experiment.resume
+    if name not in known:
+        raise ConfigError(f"resume: {parent} holds no {name!r}; the newest are: {', '.join(known[-3:]) or 'none'}")
+    begun = Experiment.model_validate_json((parent / name / EXPERIMENT).read_bytes())
+    return Run(parent / name, begun.patched({"storage": str(experiment.storage)}), is_resumed=True)
+
+
+def train_here(  # noqa: PLR0913 - the last three say where and for whom
+    experiment: Experiment,
+    data: PreparedDataset,
+    folder: Path,
+    *,
+    start: Path | None,
+    report: Report,
+    device: torch.device,
+    workers: Workers = ALONE,
+) -> Training:
+    """Train in this process from a checkpoint, or from the first step, and return where it ended.
+
+    The leading process evaluates, and writes the history into ``folder``.
+    """
+    torch.set_num_threads(experiment.scaling.cpus_per_worker)
+    training = Training.start(experiment, data.info.image, device)
+    if start is not None:
+        checkpoint.restore(training, start)
+    images, schedule = data.split("train"), experiment.schedule
+    dtype = next(training.model.parameters()).dtype
+    evaluator = Evaluator(experiment, data, device) if workers.leads else None
+
+    def batches(step: int, rows: slice) -> Batch:
+        batch = images.batch_at(step, batch_size=schedule.batch_size, seed=experiment.seed, rows=rows, device=device)
+        return Batch(batch.images.to(dtype), batch.labels)
+
+    with History(folder, step=training.step) if workers.leads else nullcontext() as history:
+
+        def log(step: int, figures: Mapping[str, float]) -> None:
+            if history is not None:
+                history.write(step, figures)
+
+        def evaluate(training: Training) -> None:
+            if history is None or evaluator is None:
+                report({}, None)
+                return
+            figures = evaluator.glance(training.average)
+            history.write(training.step, {f"val/{name}": figure for name, figure in figures.items()})
+            with tempfile.TemporaryDirectory() as scratch:
+                checkpoint.save(training, Path(scratch))
+                report({"step": training.step, **figures}, Path(scratch))
+
+        fit(experiment, training, batches, log=log, evaluate=evaluate, workers=workers)
+    return training
+
+
+def finish(experiment: Experiment, data: PreparedDataset, training: Training, path: Path) -> Bundle:
+    """Evaluate in full and write the bundle."""
+    device = next(training.average.parameters()).device
+    return write_bundle(
+        path,
+        experiment=experiment,
+        model=training.average,
+        metrics=Evaluator(experiment, data, device).examine(training.average),
+        provenance=provenance_of(
+            dataset=data.info.fingerprint, note=data.info.note, seed=experiment.seed, steps=training.step
+        ),
+    )

@@ -1,0 +1,104 @@
+"""Sweeps on a real local Ray."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from rayology.bundle import Bundle
+from rayology.data import PreparedDataset
+from rayology.errors import SearchError
+from rayology.experiment import Experiment
+from rayology.search.results import plot, promote_best, table
+from rayology.search.study import JOURNAL, search
+from rayology.store import Store
+from rayology.training.run import BUNDLE, open_run
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_sweep_tries_what_is_marked_and_its_best_becomes_the_champion(
+    small: Experiment, data: PreparedDataset, tmp_path: Path
+) -> None:
+    sweep = open_run(small.patched({"storage": str(tmp_path)}), "sweeps")
+
+    trials = search(sweep, data)
+    best = promote_best(trials, sweep.experiment)
+    plot(trials, tmp_path / "sweep.png", objective="mmd")
+
+    finished = [trial.objective for trial in trials if trial.status == "finished"]
+    assert len(trials) == 3
+    assert finished == sorted(finished)
+    assert Store(str(tmp_path / "store")).champion() == best.version
+    assert best.bundle.manifest.model.kind in {"vae", "gan"}
+    assert table(trials, objective="mmd").row_count == 3
+    assert (tmp_path / "sweep.png").stat().st_size > 5_000
+    assert len(_journal(sweep.folder).trials) == 3
+
+
+def test_a_trial_that_diverges_costs_only_itself(small: Experiment, data: PreparedDataset) -> None:
+    broken = {"search": {"narrow": {"model.kind": ["vae"]}}, "optimizer": {"clip_norm": 1e-30}}
+    sweep = open_run(small.patched(broken), "sweeps")
+
+    trials = search(sweep, data)
+
+    assert len(trials) == 3
+
+
+def test_a_sweep_whose_trials_all_fail_says_so(small: Experiment, data: PreparedDataset) -> None:
+    sweep = open_run(small.patched({"scaling": {"num_workers": 8}}), "sweeps")
+
+    trials = search(sweep, data)
+
+    assert [trial.status for trial in trials] == ["failed"] * 3
+    with pytest.raises(SearchError, match="none of 3 trials finished"):
+        promote_best(trials, sweep.experiment)
+
+
+def test_a_killed_sweep_goes_on_where_it_was(ray_cluster: str, small: Experiment, data: PreparedDataset) -> None:
+    sweep = small.patched({"search": {"num_trials": 4, "concurrent_trials": 1}, "schedule": {"steps": 60}})
+    settings = small.storage / "sweep.yaml"
+    settings.write_text(sweep.model_dump_json())
+    driver = subprocess.Popen(
+        [sys.executable, ROOT / "jobs" / "tune.py", settings, "--name", "killed"],
+        env={**os.environ, "RAY_ADDRESS": ray_cluster},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _wait_for_a_bundle(small.storage / "sweeps")
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    finished = {
+        bundle: Bundle.load(bundle).manifest for bundle in small.storage.glob(f"sweeps/killed-*/trials/*/{BUNDLE}")
+    }
+
+    resumed = open_run(small.patched({"resume": "last", "name": "killed"}), "sweeps")
+    trials = search(resumed, data)
+
+    assert resumed.folder.name.startswith("killed-")
+    assert len(trials) == 4
+    assert finished
+    for bundle, manifest in finished.items():
+        assert Bundle.load(bundle).manifest == manifest, "a finished trial was trained again"
+
+
+def _wait_for_a_bundle(folder: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not list(folder.glob(f"killed-*/trials/*/{BUNDLE}/bundle.json")):
+        assert time.monotonic() < deadline, "no trial finished in time"
+        time.sleep(0.2)
+    time.sleep(1)
+
+
+def _journal(folder: Path) -> optuna.Study:
+    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    return optuna.load_study(study_name=folder.name, storage=storage)

@@ -1,0 +1,115 @@
+"""Training on a real local Ray."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+from ray.util.state import list_actors
+
+from rayology.bundle import Bundle
+from rayology.data import PreparedDataset
+from rayology.errors import TrainingError
+from rayology.experiment import Experiment
+from rayology.training.cluster import train
+from rayology.training.history import read
+from rayology.training.run import Run, open_run
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
+
+TWO_WORKERS = {"scaling": {"num_workers": 2, "precision": "float64"}}
+
+
+def steps_of(run: Run) -> list[int]:
+    return [int(line["step"]) for line in read(run.folder) if "vae/rate" in line]
+
+
+def workers() -> list[int]:
+    alive = list_actors(filters=[("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")], detail=True)
+    return [actor.pid for actor in alive]
+
+
+def kill_one_worker(run: Run, killed: list[int]) -> None:
+    """Kill a worker once the run is past its first checkpoint."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and not killed:
+        if steps_of(run) and steps_of(run)[-1] > 20:
+            killed.append(workers()[-1])
+            os.kill(killed[0], signal.SIGKILL)
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def slow_run(small: Experiment) -> Run:
+    return open_run(small.patched({**TWO_WORKERS, "schedule": {"steps": 300}}), "runs")
+
+
+def test_two_workers_train_a_model_into_a_bundle(small: Experiment, data: PreparedDataset) -> None:
+    run = open_run(small.patched(TWO_WORKERS), "runs")
+
+    bundle = train(run, data)
+
+    assert bundle.manifest.provenance.steps == 40
+    assert bundle.manifest.provenance.dataset == data.info.fingerprint
+    assert {"mmd", "mmd/real", "copies", "psnr", "bound"} <= bundle.manifest.metrics.keys()
+    assert steps_of(run) == list(range(5, 41, 5))
+    assert list(run.folder.glob("events.out.tfevents.*"))
+
+
+def test_two_workers_end_with_the_figures_of_one(small: Experiment, data: PreparedDataset) -> None:
+    alone = small.patched({"scaling": {"precision": "float64", "microbatches": 2}})
+
+    figures = [train(open_run(each, "runs"), data).manifest.metrics for each in (alone, small.patched(TWO_WORKERS))]
+
+    assert figures[0] == pytest.approx(figures[1], rel=1e-6, abs=1e-9)
+
+
+def test_a_run_goes_on_after_a_worker_was_killed(data: PreparedDataset, slow_run: Run) -> None:
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_one_worker, args=(slow_run, killed))
+    killer.start()
+
+    bundle = train(slow_run, data)
+
+    killer.join()
+    assert killed
+    assert bundle.manifest.provenance.steps == 300
+    assert steps_of(slow_run) == list(range(5, 301, 5))
+
+
+def test_an_ended_run_is_found_again_and_has_nothing_left_to_do(small: Experiment, data: PreparedDataset) -> None:
+    run = open_run(small, "runs")
+    bundle = train(run, data)
+
+    again = open_run(small.patched({"resume": run.folder.name, "seed": 3}), "runs")
+
+    assert again.experiment.seed == 0
+    assert train(again, data).manifest.metrics == bundle.manifest.metrics
+
+
+def test_a_run_that_diverges_says_what_to_lower(small: Experiment, data: PreparedDataset) -> None:
+    run = open_run(small.patched({"optimizer": {"lr": 1e20}, "schedule": {"log_every": 1}}), "runs")
+
+    with pytest.raises(TrainingError, match=r"lower optimizer\.lr"):
+        train(run, data)
+
+
+def test_more_workers_than_the_cluster_holds_are_refused_at_once(small: Experiment, data: PreparedDataset) -> None:
+    run = open_run(small.patched({"scaling": {"num_workers": 8}}), "runs")
+
+    with pytest.raises(TrainingError, match=r"do not fit the cluster's 4; lower scaling\.num_workers"):
+        train(run, data)
+
+
+def test_gpus_that_are_not_there_are_refused_at_once(small: Experiment, data: PreparedDataset) -> None:
+    run = open_run(small.patched({"scaling": {"device": "cuda"}}), "runs")
+
+    with pytest.raises(TrainingError, match="the cluster has 0 GPUs; write auto"):
+        train(run, data)
+
+
+def test_the_bundle_of_a_run_loads(small: Experiment, data: PreparedDataset) -> None:
+    bundle = train(open_run(small, "runs"), data)
+
+    assert Bundle.load(bundle.path).build().image == data.info.image

@@ -1,0 +1,56 @@
+"""Pseudonyms: stable under one key, useless without it."""
+
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+from rayology.data.identity import Identity, kept_key, pseudonyms
+
+JANE = Identity("4711", "ward", "2.25.1", "2.25.2", "2.25.3")
+
+
+def test_the_same_identity_has_the_same_pseudonyms_under_one_key() -> None:
+    assert pseudonyms(JANE, b"key", seed=0) == pseudonyms(JANE, b"key", seed=0)
+
+
+def test_another_key_gives_other_pseudonyms_but_the_same_draw() -> None:
+    one, other = pseudonyms(JANE, b"key", seed=0), pseudonyms(JANE, b"other", seed=0)
+
+    assert one.draw == other.draw
+    assert not {one.patient, one.study, one.series} & {other.patient, other.study, other.series}
+
+
+def test_another_seed_draws_anew() -> None:
+    one, other = pseudonyms(JANE, b"key", seed=0), pseudonyms(JANE, b"key", seed=1)
+
+    assert one.draw != other.draw
+    assert one.patient == other.patient
+
+
+def test_the_same_id_of_another_issuer_is_another_patient() -> None:
+    other = replace(JANE, issuer="elsewhere")
+
+    assert pseudonyms(JANE, b"key", seed=0).patient != pseudonyms(other, b"key", seed=0).patient
+
+
+def test_without_an_id_the_study_is_the_patient() -> None:
+    one = replace(JANE, patient="")
+    other = replace(one, series="2.25.9")
+
+    assert pseudonyms(one, b"key", seed=0).patient == pseudonyms(other, b"key", seed=0).patient
+    assert pseudonyms(one, b"key", seed=0).patient != pseudonyms(replace(one, study="x"), b"key", seed=0).patient
+
+
+def test_an_image_without_an_instance_uid_is_no_copy_of_another() -> None:
+    assert pseudonyms(replace(JANE, instance=""), b"key", seed=0).instance == ""
+
+
+def test_a_key_is_drawn_once_and_its_owner_alone_reads_it(tmp_path: Path) -> None:
+    file = tmp_path / "keys" / "one.key"
+
+    key = kept_key(file)
+
+    assert key == kept_key(file)
+    assert len(key) == 32
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert key != kept_key(tmp_path / "keys" / "two.key")

@@ -1,0 +1,388 @@
+"""From files to a prepared dataset."""
+
+import itertools
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.uid import generate_uid
+
+from rayology.data import FolderConfig, PhantomConfig, PreparationConfig, PreparedDataset
+from rayology.data import writing as writing_module
+from rayology.data.dicom import read
+from rayology.data.preparation import read_item
+from rayology.data.prepare import Progress, prepare
+from rayology.data.source import Item
+from rayology.data.splits import SPLITS
+from rayology.errors import SourceError
+
+WriteDicom = Callable[..., Path]
+SMALL = PreparationConfig(size=16)
+
+
+def body(seed: int) -> NDArray[np.int16]:
+    """Draw a square body in air, in Hounsfield units."""
+    pixels = np.full((32, 32), -1000, np.int16)
+    pixels[8:24, 8:24] = np.random.default_rng(seed).integers(-100, 900, (16, 16))
+    return pixels
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write_dicom: WriteDicom) -> Path:
+    """Six patients of two classes, two slices each."""
+    for patient, slice_ in itertools.product(range(6), range(2)):
+        write_dicom(
+            tmp_path / "images" / "ab"[patient % 2] / f"{patient}-{slice_}.dcm",
+            body(patient),
+            PatientID=f"Doe{patient}",
+            PixelSpacing=[0.5, 0.5],
+        )
+    return tmp_path / "images"
+
+
+def prepared(folder: Path, **preparation: object) -> PreparedDataset:
+    config = PreparationConfig.model_validate({"size": 16} | preparation)
+    return prepare(FolderConfig(path=folder), config, folder.parent / "root")
+
+
+def all_rows(dataset: PreparedDataset) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = pq.read_table(dataset.path / "index.parquet").to_pylist()
+    return rows
+
+
+def test_a_folder_becomes_a_dataset_that_counts_what_it_holds(folder: Path) -> None:
+    info = prepared(folder).info
+
+    assert info.modality == "CT"
+    assert info.image.shape == (1, 16, 16)
+    assert info.image.values.unit == "HU"
+    assert (info.counts.files, info.counts.images, info.patients) == (12, 12, 6)
+    assert sum(counts.images for counts in info.splits.values()) == 12
+    assert (info.patient_safe, info.note) == (True, "")
+
+
+def test_no_patient_is_in_two_splits(folder: Path) -> None:
+    rows = all_rows(prepared(folder))
+
+    assert {row["split"] for row in rows} == set(SPLITS)
+    assert len({(row["patient"], row["split"]) for row in rows}) == 6
+
+
+def test_stored_levels_are_the_values_within_half_a_step(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    pixels = [body(patient)[8:24, 8:24] for patient in range(3)]
+    for patient, each in enumerate(pixels):
+        write_dicom(tmp_path / "images" / f"{patient}.dcm", each, PatientID=str(patient))
+
+    dataset = prepared(tmp_path / "images")
+
+    kept = dataset.info.image.values
+    stored = np.concatenate([dataset.split(name).stored(np.arange(1))[:, 0] for name in SPLITS])
+    found = stored * kept.step + kept.low
+    for each in pixels:
+        assert np.abs(found - each).max((1, 2)).min() <= kept.step / 2
+
+
+def test_the_classes_are_the_folders_names(folder: Path) -> None:
+    dataset = prepare(FolderConfig(path=folder, labels="folder"), SMALL, folder.parent / "root")
+
+    assert dataset.info.image.classes == ("a", "b")
+    for name in SPLITS:
+        assert set(dataset.split(name).labels) == {0, 1}
+        assert dataset.info.splits[name].classes.keys() == {"a", "b"}
+
+
+def test_a_file_outside_the_folders_of_classes_is_skipped(folder: Path, write_dicom: WriteDicom) -> None:
+    write_dicom(folder / "stray.dcm", body(9))
+
+    info = prepare(FolderConfig(path=folder, labels="folder"), SMALL, folder.parent / "root").info
+
+    assert (info.counts.images, info.counts.skipped) == (12, 1)
+    assert "lies in no folder of a class" in info.skipped[0].reason
+
+
+def test_the_same_files_and_settings_are_decoded_once(folder: Path) -> None:
+    first, second = prepared(folder), prepared(folder)
+
+    assert (first.reused, second.reused) == (False, True)
+    assert first.path == second.path
+    assert prepared(folder, min_foreground=0.01).path != first.path
+
+
+def test_a_changed_file_makes_another_dataset(folder: Path) -> None:
+    first = prepared(folder)
+    os.utime(folder / "a" / "0-0.dcm", ns=(0, 0))
+
+    assert prepared(folder).path != first.path
+
+
+def test_another_root_gives_the_same_images_and_splits_under_other_pseudonyms(folder: Path) -> None:
+    one = prepare(FolderConfig(path=folder), SMALL, folder.parent / "one")
+    other = prepare(FolderConfig(path=folder), SMALL, folder.parent / "other")
+
+    assert one.info.fingerprint == other.info.fingerprint
+    assert [row["split"] for row in all_rows(one)] == [row["split"] for row in all_rows(other)]
+    assert {row["patient"] for row in all_rows(one)}.isdisjoint(row["patient"] for row in all_rows(other))
+    assert (one.path / "images-00000.npy").read_bytes() == (other.path / "images-00000.npy").read_bytes()
+
+
+def test_no_identity_reaches_the_root(folder: Path, write_dicom: WriteDicom) -> None:
+    write_dicom(folder / "damaged", body(0), PatientID="Doe0", Rows=0)
+
+    root = prepared(folder).path.parents[1]
+
+    files = [file for file in root.rglob("*") if file.is_file()]
+    assert files
+    assert not [file for file in files if b"Doe" in file.read_bytes()]
+    assert [file.parent.name for file in files if file.suffix == ".key"] == ["keys"]
+
+
+def test_nothing_half_is_left_by_a_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    # A full disk cannot be made without privileges.
+    monkeypatch.setattr(writing_module, "_write_index", full)
+
+    with pytest.raises(OSError, match="No space"):
+        prepared(folder)
+    assert [file for file in (folder.parent / "root" / "datasets").iterdir() if file.is_dir()] == []
+
+
+def test_what_a_killed_process_left_is_cleared_away(folder: Path) -> None:
+    done = prepared(folder)
+    left = done.path.with_name(f".{done.path.name}-killed")
+    left.mkdir()
+
+    prepared(folder)
+
+    assert not left.exists()
+
+
+def test_files_that_are_no_image_are_skipped_counted_and_listed(folder: Path, write_dicom: WriteDicom) -> None:
+    (folder / "notes.txt").write_text("text" * 100)
+    whole = write_dicom(folder / "cut.dcm", body(0)).read_bytes()
+    (folder / "cut.dcm").write_bytes(whole[:-500])
+
+    info = prepared(folder).info
+
+    assert (info.counts.images, info.counts.skipped) == (12, 2)
+    assert [each.file for each in info.skipped] == ["cut.dcm", "notes.txt"]
+    assert info.skipped[0].reason.startswith("UnreadableImage: ")
+    assert info.reasons["NotDicom: has no DICOM preamble"] == 1
+
+
+def test_a_source_without_an_image_says_what_it_found(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / "images" / f"{number}.txt").parent.mkdir(exist_ok=True)
+        (tmp_path / "images" / f"{number}.txt").write_text("text" * 100)
+
+    with pytest.raises(SourceError, match=r"none of 3 files is an image; most often \(3\): NotDicom: has no DICOM"):
+        prepared(tmp_path / "images")
+
+
+def test_mixed_modalities_are_counted_and_the_setting_is_named(folder: Path, write_dicom: WriteDicom) -> None:
+    write_dicom(folder / "mr.dcm", body(0), Modality="MR")
+
+    with pytest.raises(SourceError, match=r"several modalities \(CT 12, MR 1\); set preparation.modality"):
+        prepared(folder)
+    assert prepared(folder, modality="CT").info.counts.other_modality == 1
+    with pytest.raises(SourceError, match="no image of the modality asked for, but CT 12, MR 1"):
+        prepared(folder, modality="PT")
+
+
+def test_a_copy_of_an_instance_counts_once(folder: Path) -> None:
+    (folder / "copy.dcm").write_bytes((folder / "a" / "0-0.dcm").read_bytes())
+
+    counts = prepared(folder).info.counts
+
+    assert (counts.images, counts.duplicates) == (12, 1)
+
+
+def test_colour_among_grey_is_skipped(folder: Path, write_dicom: WriteDicom) -> None:
+    colour = np.zeros((32, 96), np.uint8)
+    write_dicom(
+        folder / "colour.dcm",
+        colour,
+        Columns=32,
+        SamplesPerPixel=3,
+        PlanarConfiguration=0,
+        PhotometricInterpretation="RGB",
+    )
+
+    info = prepared(folder).info
+
+    assert (info.counts.images, info.counts.skipped) == (12, 1)
+    assert "another number of channels" in info.skipped[0].reason
+
+
+def test_nearly_empty_images_are_left_out(folder: Path, write_dicom: WriteDicom) -> None:
+    write_dicom(folder / "air.dcm", np.full((32, 32), -1000, np.int16))
+
+    counts = prepared(folder).info.counts
+
+    assert (counts.images, counts.nearly_empty) == (12, 1)
+
+
+def test_a_source_of_air_says_which_setting_to_lower(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    write_dicom(tmp_path / "images" / "air.dcm", np.full((32, 32), -1000, np.int16))
+    write_dicom(tmp_path / "flat" / "flat.dcm", np.full((32, 32), 5, np.int16), Modality="MR")
+
+    for name in ("images", "flat"):
+        with pytest.raises(SourceError, match=r"nearly empty; lower preparation\.min_foreground"):
+            prepared(tmp_path / name)
+
+
+def test_each_series_has_its_own_range_and_a_slice_has_none(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    for patient, slice_ in itertools.product(range(3), range(4)):
+        bright = (body(0).astype(np.int32) + 1000) * (patient + 1) * (slice_ + 1) // 2
+        file = tmp_path / "images" / f"{patient}-{slice_}.dcm"
+        uids = {"PatientID": str(patient), "SeriesInstanceUID": f"2.25.{patient}"}
+        write_dicom(file, bright.astype(np.int16), Modality="MR", **uids)
+
+    dataset = prepared(tmp_path / "images")
+
+    rows = all_rows(dataset)
+    highs = sorted({float(str(row["scale_high"])) for row in rows})
+    assert highs == pytest.approx([highs[0], 2 * highs[0], 3 * highs[0]], rel=0.01)
+    assert (dataset.info.image.values.low, dataset.info.image.values.high) == (0, 1)
+    assert dataset.info.image.values.unit == "fraction of the series' range"
+
+
+def test_the_clipped_share_of_the_foreground_is_reported(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    pixels = np.full((16, 16), -1000, np.int16)
+    pixels[:8] = 0
+    pixels[:2] = 3000
+    for patient in range(3):
+        write_dicom(tmp_path / "images" / f"{patient}.dcm", pixels, PatientID=str(patient))
+
+    assert prepared(tmp_path / "images").info.clipped_share == pytest.approx(0.25)
+
+
+def test_the_spacing_follows_the_size(folder: Path) -> None:
+    assert all(row["spacing_mm"] == [1.0, 1.0] for row in all_rows(prepared(folder)))
+
+
+def test_progress_counts_every_file_and_every_image(folder: Path) -> None:
+    seen: list[Progress] = []
+
+    prepare(FolderConfig(path=folder), SMALL, folder.parent / "root", report=seen.append)
+
+    assert [each for each in seen if each.done == each.total] == [
+        Progress("reading", 12, 12),
+        Progress("writing", 12, 12),
+    ]
+    assert len(seen) == 24
+
+
+def test_many_images_are_cut_into_shards(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A quarter of a gigabyte would take long to fill.
+    monkeypatch.setattr(writing_module, "MAX_SHARD_BYTES", 5 * 2 * 16 * 16)
+
+    dataset = prepared(folder)
+
+    assert [record.name for record in dataset.info.files if record.name.startswith("images")] == [
+        f"images-{number:05d}.npy" for number in range(3)
+    ]
+    assert sum(len(dataset.split(name).stored(np.arange(len(dataset.split(name))))) for name in SPLITS) == 12
+
+
+def test_a_mask_moves_with_its_image(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    pixels = body(0)
+    image = write_dicom(tmp_path / "a.dcm", pixels[:, :24])
+    mask = np.zeros((32, 24), np.uint8)
+    mask[8:16, 8:16] = 255
+    Image.fromarray(mask).save(tmp_path / "a.png")
+
+    (slice_,) = read_item(Item(image, mask=tmp_path / "a.png"), SMALL, b"key").slices
+
+    expected = np.zeros((16, 16), np.uint8)
+    expected[4:8, 6:10] = 1
+    np.testing.assert_array_equal(slice_.mask, expected)
+
+
+@pytest.mark.parametrize("mask", ["missing", "text", "other size"])
+def test_a_mask_that_does_not_fit_skips_its_image(tmp_path: Path, write_dicom: WriteDicom, mask: str) -> None:
+    image = write_dicom(tmp_path / "a.dcm", body(0))
+    (tmp_path / "text").write_text("no image")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "other size", format="PNG")
+
+    reading = read_item(Item(image, mask=tmp_path / mask), SMALL, b"key")
+
+    assert not reading.slices
+    assert reading.reason.startswith("UnreadableImage: its mask")
+
+
+def test_the_phantom_comes_with_classes_and_masks(tmp_path: Path) -> None:
+    dataset = prepare(PhantomConfig(patients=9, slices=2, size=32), PreparationConfig(size=32), tmp_path)
+
+    assert len(dataset.info.image.classes) == 3
+    for name in SPLITS:
+        split = dataset.split(name)
+        assert split.masks(np.arange(len(split))).shape == (len(split), 32, 32)
+        assert len(dataset.info.splits[name].classes) == 3
+
+
+@pytest.mark.parametrize("percentiles", [(50, 50), (99, 1)])
+def test_percentiles_that_do_not_rise_are_refused(percentiles: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="first must lie below the second"):
+        PreparationConfig(percentiles=percentiles)
+
+
+def test_one_patient_is_cut_into_blocks_and_marked(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    for number in range(40):
+        place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 2 * number]}
+        write_dicom(tmp_path / "images" / f"{number}.dcm", body(number), SOPInstanceUID=generate_uid(), **place)
+
+    info = prepared(tmp_path / "images").info
+
+    assert (info.patients, info.patient_safe, info.note) == (1, False, "one patient")
+    assert info.counts.dropped_in_gaps == 40 - info.counts.images > 0
+
+
+@pytest.mark.slow
+def test_no_slice_of_the_brain_lies_within_5_mm_of_another_split(brain_folder: Path, tmp_path: Path) -> None:
+    dataset = prepare(FolderConfig(path=brain_folder), PreparationConfig(), tmp_path)
+
+    positions = {name: np.asarray(dataset.split(name).index["position_mm"]) for name in SPLITS}
+    for one, other in itertools.combinations(SPLITS, 2):
+        assert np.abs(positions[one][:, None] - positions[other]).min() >= 4.99
+    assert dataset.info.note == "one patient"
+    assert dataset.info.counts.images > 300
+    assert dataset.info.clipped_share < 0.02
+    # Background, fluid and tissue are all there.
+    levels = dataset.split("train").stored(np.arange(len(positions["train"]))) / 4095
+    assert np.percentile(levels, 50) == 0 < np.percentile(levels, 80) < 0.2 < np.percentile(levels, 90) < 0.5
+
+
+@pytest.mark.slow
+def test_the_head_ct_keeps_its_hounsfield_units(head_folder: Path, tmp_path: Path) -> None:
+    dataset = prepare(FolderConfig(path=head_folder), PreparationConfig(), tmp_path)
+
+    kept = dataset.info.image.values
+    train = dataset.split("train")
+    hounsfield = train.stored(np.arange(len(train))) * kept.step + kept.low
+    source = np.stack([instance.pixels for file in head_folder.rglob("*.dcm") for instance in read(file)])
+    assert (kept.low, kept.high, kept.unit) == (-1000, 1000, "HU")
+    for low, high in ((-1100, -900), (0, 80)):
+        share = np.mean((hounsfield >= low) & (hounsfield <= high))
+        assert share == pytest.approx(np.mean((source >= low) & (source <= high)), abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("modality", ["CT", "MR", "US"])
+def test_the_whole_zoo_is_never_fatal(shared_data: Path, tmp_path: Path, modality: str) -> None:
+    dataset = prepare(FolderConfig(path=shared_data / "dicom_zoo"), PreparationConfig(modality=modality), tmp_path)
+
+    counts = dataset.info.counts
+    assert counts.files == 301
+    assert counts.images >= 20
+    assert counts.skipped == sum(dataset.info.reasons.values()) >= 100
+    assert len(dataset.info.skipped) == 100
+    assert json.loads((dataset.path / "dataset.json").read_text())["modality"] == modality
+    dataset.verify()

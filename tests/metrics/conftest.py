@@ -1,0 +1,56 @@
+"""Real images, by class and in [-1, 1]; interleaved, so that every third of them is a fair draw."""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+PER_CLASS = 384
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Several threads for such small images wait for each other on a busy machine, many times as long as they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def head_and_chest(shared_data: Path) -> tuple[Tensor, Tensor]:
+    """CT slices of heads and of chests, 64 x 64."""
+    archive = shared_data / "mednist" / "mednist_18000.zip"
+    if not archive.is_file():
+        pytest.skip(f"no real images at {archive}")
+    with zipfile.ZipFile(archive) as opened:
+        return _slices(opened, "HeadCT"), _slices(opened, "ChestCT")
+
+
+@pytest.fixture(scope="session")
+def chest_xrays(shared_data: Path) -> tuple[Tensor, Tensor]:
+    """Chest X-rays without and with pneumonia, 28 x 28."""
+    archive = shared_data / "pneumoniamnist" / "pneumoniamnist.npz"
+    if not archive.is_file():
+        pytest.skip(f"no real images at {archive}")
+    with np.load(archive) as opened:
+        images, labels = opened["train_images"], opened["train_labels"][:, 0]
+    shuffled = np.random.default_rng(0).permutation(len(images))
+    images, labels = images[shuffled], labels[shuffled]
+    return _to_model_range(images[labels == 0]), _to_model_range(images[labels == 1])
+
+
+def _slices(archive: zipfile.ZipFile, folder: str) -> Tensor:
+    files = sorted(name for name in archive.namelist() if name.startswith(f"{folder}/") and name.endswith(".jpeg"))
+    chosen = files[:: len(files) // PER_CLASS][:PER_CLASS]
+    return _to_model_range(np.stack([np.asarray(Image.open(io.BytesIO(archive.read(name)))) for name in chosen]))
+
+
+def _to_model_range(images: np.ndarray) -> Tensor:
+    return torch.from_numpy(images)[:, None].float() / 127.5 - 1

@@ -1,0 +1,42 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from rayology.metrics import Reference, compare_reconstructions, compare_samples
+
+
+def _images(count: int, seed: int) -> Tensor:
+    return torch.rand(count, 1, 16, 16, generator=torch.Generator().manual_seed(seed)) - 0.5
+
+
+def test_an_error_of_a_tenth_is_26_decibels() -> None:
+    originals = _images(3, seed=0)
+
+    assert compare_reconstructions(originals + 0.1, originals)["psnr"] == pytest.approx(20 * math.log10(20), abs=1e-3)
+
+
+def test_equal_images_score_100_decibels_and_a_likeness_of_1() -> None:
+    figures = compare_reconstructions(_images(3, seed=0), _images(3, seed=0))
+
+    assert figures == pytest.approx({"psnr": 100.0, "ssim": 1.0})
+
+
+def test_a_figure_of_many_pairs_is_the_mean_of_its_parts() -> None:
+    originals, reconstructions = _images(50, seed=0), _images(50, seed=1)
+
+    whole = compare_reconstructions(reconstructions, originals)
+    halves = [compare_reconstructions(reconstructions[half::2], originals[half::2]) for half in range(2)]
+
+    for name, value in whole.items():
+        assert value == pytest.approx(sum(half[name] for half in halves) / 2, rel=1e-4)
+
+
+def test_samples_that_repeat_themselves_are_less_diverse_than_real_images() -> None:
+    reference = Reference(_images(20, seed=0), _images(20, seed=1))
+
+    figures = compare_samples(_images(1, seed=2).expand(20, -1, -1, -1), reference, only=["diversity"])
+
+    assert figures["diversity"] == pytest.approx(1.0)
+    assert figures["diversity/real"] < 0.2

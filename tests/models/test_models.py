@@ -1,0 +1,179 @@
+"""What every model keeps to."""
+
+import copy
+
+import pytest
+import torch
+
+from rayology.image import Batch, ImageSpec
+from rayology.models import Gan, GanConfig, Model, Reconstructs, Vae, VaeConfig
+from rayology.models.backbones import ResNetConfig
+from rayology.models.gan import gradient_penalty
+from rayology.models.vae import kl_from_standard_normal
+from rayology.training.gradients import only_trainable
+
+SMALL = ResNetConfig(width=8)
+CONFIGS = [VaeConfig(backbone=SMALL), GanConfig(backbone=SMALL)]
+SPECS = [
+    ImageSpec(size=(16, 16)),
+    ImageSpec(size=(24, 40), channels=3, classes=("a", "b")),
+    ImageSpec(size=(64, 64), classes=("a", "b", "c")),
+]
+Config = VaeConfig | GanConfig
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda config: config.kind)
+def config(request: pytest.FixtureRequest) -> Config:
+    config: Config = request.param
+    return config
+
+
+@pytest.fixture(params=SPECS, ids=lambda spec: "x".join(map(str, spec.shape)))
+def spec(request: pytest.FixtureRequest) -> ImageSpec:
+    spec: ImageSpec = request.param
+    return spec
+
+
+def batch_of(spec: ImageSpec, count: int = 4) -> Batch:
+    labels = torch.arange(count) % max(len(spec.classes), 1)
+    return Batch(torch.rand(count, *spec.shape, generator=torch.Generator().manual_seed(1)) * 2 - 1, labels)
+
+
+def noise_for(model: Model, count: int = 4) -> torch.Tensor:
+    return torch.randn(count, model.noise_size, generator=torch.Generator().manual_seed(2))
+
+
+def test_samples_have_the_shape_of_the_images(config: Config, spec: ImageSpec) -> None:
+    model = config.build(spec)
+
+    assert model.sample(noise_for(model), batch_of(spec).labels).shape == (4, *spec.shape)
+
+
+def test_each_phase_gives_one_finite_value_a_sample_for_each_term(config: Config, spec: ImageSpec) -> None:
+    model = config.build(spec)
+
+    for phase in model.phases():
+        for name, term in phase.terms(batch_of(spec), noise_for(model)).items():
+            assert term.shape == (4,), name
+            assert term.isfinite().all(), name
+
+
+def test_the_phases_move_every_parameter_and_share_none(config: Config) -> None:
+    model = config.build(SPECS[2])
+
+    moved = [parameter for phase in model.phases() for parameter in phase.parameters]
+
+    assert len(moved) == len({id(parameter) for parameter in moved}) == len(list(model.parameters()))
+
+
+def test_a_phase_reaches_each_of_its_parameters(config: Config) -> None:
+    """A parameter without a gradient would be one that the loss cannot see."""
+    model, spec = config.build(SPECS[2]), SPECS[2]
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+
+    for phase in model.phases():
+        only_trainable(model, phase.parameters)
+        terms = phase.terms(batch_of(spec), noise_for(model))
+        torch.stack([term.sum() for term in terms.values()]).sum().backward()
+        assert all(parameter.grad is not None and parameter.grad.any() for parameter in phase.parameters)
+
+
+def test_a_sample_depends_on_its_own_row_alone(config: Config) -> None:
+    model = config.build(SPECS[2]).double()
+    labels, noise = batch_of(SPECS[2]).labels, noise_for(model).double()
+
+    together = model.sample(noise, labels)
+    alone = model.sample(noise[2:3], labels[2:3])
+
+    torch.testing.assert_close(together[2:3], alone)
+
+
+def test_the_terms_of_a_row_depend_on_that_row_alone(config: Config) -> None:
+    spec = SPECS[2]
+    model = config.build(spec).double()
+    batch, noise = batch_of(spec), noise_for(model).double()
+
+    for phase in model.phases():
+        whole = phase.terms(Batch(batch.images.double(), batch.labels), noise)
+        part = phase.terms(Batch(batch.images[:2].double(), batch.labels[:2]), noise[:2])
+        for name in whole:
+            torch.testing.assert_close(whole[name][:2], part[name])
+
+
+def test_the_class_changes_what_is_drawn_only_when_the_model_is_told_it(config: Config) -> None:
+    spec = SPECS[2]
+    for conditional in (True, False):
+        model = config.patched({"conditional": conditional}).build(spec)
+        noise = noise_for(model)[:1].expand(2, -1)
+
+        first, second = model.sample(noise, torch.tensor([0, 1]))
+
+        assert torch.equal(first, second) is not conditional
+
+
+def test_only_a_vae_reconstructs(config: Config) -> None:
+    model = config.build(SPECS[0])
+
+    assert isinstance(model, Reconstructs) == ("reconstruct" in model.capabilities) == isinstance(model, Vae)
+
+
+def test_the_served_parts_are_enough_to_sample(config: Config) -> None:
+    model = config.build(SPECS[0])
+    stripped = copy.deepcopy(model)
+    for name, module in stripped.named_children():
+        if name not in model.served:
+            for parameter in module.parameters():
+                parameter.data.fill_(torch.nan)
+
+    drawn = stripped.sample(noise_for(model), batch_of(SPECS[0]).labels)
+
+    torch.testing.assert_close(drawn, model.sample(noise_for(model), batch_of(SPECS[0]).labels))
+
+
+def test_the_kl_divergence_agrees_with_torchs_own() -> None:
+    mean, log_std = torch.randn(2, 5, 7).unbind()
+    posterior = torch.distributions.Normal(mean, log_std.exp())
+
+    expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(1)
+
+    torch.testing.assert_close(kl_from_standard_normal(mean, log_std), expected)
+
+
+def test_the_likelihood_agrees_with_torchs_own_and_never_falls_below_its_floor() -> None:
+    spec = SPECS[0]
+    likelihood = VaeConfig(backbone=SMALL).build(spec).likelihood
+    likelihood.log_scale.data.fill_(-100.0)
+    floor = 1.0 / (spec.values.levels - 1)  # half a step of the [-1, 1] range
+    images, decoded = torch.rand(2, 3, *spec.shape).unbind()
+
+    expected = -torch.distributions.Normal(decoded, floor).log_prob(images).flatten(1).mean(1)
+
+    torch.testing.assert_close(likelihood(images, decoded), expected)
+
+
+def test_the_bound_is_the_loss_at_beta_one_whatever_beta_is() -> None:
+    spec = SPECS[0]
+    models = [VaeConfig(backbone=SMALL, beta=beta).build(spec) for beta in (1.0, 4.0)]
+    models[1].load_state_dict(models[0].state_dict())
+    batch, noise = batch_of(spec), noise_for(models[0])
+
+    bounds = [model.bound(batch, noise) for model in models]
+
+    torch.testing.assert_close(bounds[0], bounds[1])
+
+
+def test_the_gradient_penalty_of_a_linear_score_is_its_squared_weight() -> None:
+    images = torch.randn(3, 1, 16, 16, requires_grad=True)
+    weight = torch.randn(1, 16, 16)
+
+    penalty = gradient_penalty((images * weight).flatten(1).sum(1), images)
+
+    torch.testing.assert_close(penalty, weight.square().sum().expand(3))
+
+
+def test_the_critic_has_no_bias_that_the_pairing_cannot_see() -> None:
+    model = GanConfig(backbone=SMALL).build(SPECS[2])
+
+    assert isinstance(model, Gan)
+    assert model.critic.score.bias is None

@@ -1,0 +1,73 @@
+"""Laws of the search space."""
+
+import optuna
+import pytest
+
+from rayology.config import nested
+from rayology.errors import ConfigError
+from rayology.experiment import Experiment, SearchConfig
+from rayology.search.space import dimensions, path_of, suggest
+
+
+def trials(experiment: Experiment, count: int) -> list[dict[str, str | float | bool]]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return [suggest(study.ask(), experiment) for _ in range(count)]
+
+
+def narrowed(**narrow: tuple[float | str, ...]) -> Experiment:
+    return Experiment(search=SearchConfig(narrow={name.replace("__", "."): values for name, values in narrow.items()}))
+
+
+def test_every_suggestion_is_a_valid_experiment_of_the_kind_that_it_chose() -> None:
+    chosen = trials(Experiment(), 40)
+
+    built = [Experiment().patched(nested({path_of(name): value for name, value in trial.items()})) for trial in chosen]
+
+    assert {experiment.model.kind for experiment in built} == {"vae", "gan"}
+    for experiment, trial in zip(built, chosen, strict=True):
+        assert experiment.model.kind == trial["model.kind"]
+
+
+def test_a_kinds_own_fields_are_searched_only_for_that_kind() -> None:
+    for trial in trials(Experiment(), 20):
+        kinds = {name.split(":")[1].split(".")[0] for name in trial if ":" in name}
+        assert kinds == {trial["model.kind"]}
+
+
+def test_everything_that_is_marked_is_searched() -> None:
+    paths = {path_of(dimension.name) for dimension in dimensions(Experiment())}
+
+    assert paths == {
+        "model.kind",
+        "model.backbone.activation",
+        "model.backbone.depth",
+        "model.backbone.growth",
+        "model.backbone.width",
+        "model.beta",
+        "model.latents",
+        "model.penalty",
+        "optimizer.lr",
+    }
+
+
+def test_a_sweep_may_narrow_a_range_a_choice_and_the_kinds() -> None:
+    experiment = narrowed(model__kind=("gan",), optimizer__lr=(2e-4, 3e-4), model__backbone__width=(8, 16))
+
+    for trial in trials(experiment, 20):
+        assert trial["model.kind"] == "gan"
+        assert 2e-4 <= float(trial["optimizer.lr"]) <= 3e-4
+        assert trial["model:gan.backbone.width"] in {8, 16}
+
+
+@pytest.mark.parametrize(
+    ("narrow", "message"),
+    [
+        ({"optimizer.lr": (1e-9, 1.0)}, "write two numbers from 0.0001 to 0.003"),
+        ({"optimizer.lr": (1e-3,)}, "write two numbers"),
+        ({"model.kind": ("diffusion",)}, "write some of vae, gan"),
+        ({"schedule.steps": (1, 2)}, "schedule.steps is not searched; these are: .*optimizer.lr"),
+    ],
+)
+def test_a_sweep_may_not_widen_what_is_marked(narrow: dict[str, tuple[float | str, ...]], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dimensions(Experiment(search=SearchConfig(narrow=narrow)))

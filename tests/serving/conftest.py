@@ -1,0 +1,112 @@
+"""A small real model of each kind, bundled and behind its endpoints."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+from fastapi import FastAPI
+
+from rayology.bundle import Bundle, Provenance, write_bundle
+from rayology.experiment import Experiment
+from rayology.image import ImageSpec
+from rayology.models import GanConfig, ModelConfig, VaeConfig
+from rayology.serving.generator import Generator, card_of
+from rayology.serving.guard import Admission
+from rayology.serving.routes import create_app
+from rayology.serving.schemas import Limits
+
+IMAGE = ImageSpec(size=(16, 24), classes=("none", "nodule", "mass"))
+LIMITS = Limits(max_count=20, max_body_bytes=100_000)
+OPEN = Admission(token_digest=None, max_body_bytes=LIMITS.max_body_bytes, body_timeout_s=5)
+
+
+class Bridge(httpx.BaseTransport):
+    """Lets plain code call an application in this process."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.app = app
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return asyncio.run(self._answer(request))
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        content = request.read()
+        sent = httpx.Request(request.method, request.url, headers=request.headers, content=content)
+        answer = await httpx.ASGITransport(self.app).handle_async_request(sent)
+        return httpx.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
+
+
+@pytest.fixture(scope="session")
+def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelConfig], Bundle]:
+    def make(config: ModelConfig) -> Bundle:
+        torch.manual_seed(0)
+        model = config.build(IMAGE)
+        for weight in model.parameters():  # an untrained network draws a flat image
+            torch.nn.init.normal_(weight, std=0.15)
+        experiment = Experiment(name="tiny", model=config)
+        origin = Provenance(
+            dataset="0" * 8, note="one patient", seed=0, steps=1, created_at=datetime.now(UTC), packages={}
+        )
+        folder = tmp_path_factory.mktemp("bundle") / "tiny"
+        return write_bundle(folder, experiment=experiment, model=model, metrics={"val/psnr": 20.0}, provenance=origin)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def vae_bundle(make_bundle: Callable[[ModelConfig], Bundle]) -> Bundle:
+    return make_bundle(VaeConfig())
+
+
+@pytest.fixture(scope="session")
+def gan_bundle(make_bundle: Callable[[ModelConfig], Bundle]) -> Bundle:
+    return make_bundle(GanConfig(conditional=False))
+
+
+@pytest.fixture
+def make_app() -> Callable[[Bundle, Admission], FastAPI]:
+    def make(bundle: Bundle, admission: Admission) -> FastAPI:
+        model = bundle.build()
+        card = card_of(bundle, model, version="20260101-000000-0123abcd", limits=LIMITS)
+        return create_app(Generator(model, card, batch_size=4, num_threads=1), admission)
+
+    return make
+
+
+@pytest.fixture
+def vae_app(vae_bundle: Bundle, make_app: Callable[[Bundle, Admission], FastAPI]) -> FastAPI:
+    return make_app(vae_bundle, OPEN)
+
+
+@pytest.fixture
+def gan_app(gan_bundle: Bundle, make_app: Callable[[Bundle, Admission], FastAPI]) -> FastAPI:
+    return make_app(gan_bundle, OPEN)
+
+
+@pytest.fixture
+def open_session() -> Callable[[FastAPI], httpx.Client]:
+    return lambda app: httpx.Client(transport=Bridge(app), base_url="http://model")
+
+
+@pytest.fixture
+def vae(vae_app: FastAPI, open_session: Callable[[FastAPI], httpx.Client]) -> httpx.Client:
+    return open_session(vae_app)
+
+
+@pytest.fixture
+def gan(gan_app: FastAPI, open_session: Callable[[FastAPI], httpx.Client]) -> httpx.Client:
+    return open_session(gan_app)
+
+
+@pytest.fixture
+def vae_transport(vae_app: FastAPI) -> httpx.BaseTransport:
+    return Bridge(vae_app)
+
+
+@pytest.fixture(scope="session")
+def image_file(vae_bundle: Bundle) -> Path:
+    return vae_bundle.path / "samples.png"

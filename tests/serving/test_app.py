@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rayology.bundle import Bundle
+from rayology.errors import BundleError, ConfigError, StoreError
+from rayology.serving.app import ServeArgs, build
+from rayology.serving.guard import Admission
+from rayology.store import Store
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def store(tmp_path: Path, vae_bundle: Bundle) -> Store:
+    filled = Store(str(tmp_path / "store"))
+    filled.promote(filled.publish(vae_bundle))
+    return filled
+
+
+def test_every_serve_config_is_valid() -> None:
+    for file in (ROOT / "serve_configs").glob("*.yaml"):
+        config = yaml.safe_load(file.read_text())
+        assert config["http_options"]["host"] == "127.0.0.1"
+        for application in config["applications"]:
+            assert application["route_prefix"].startswith("/models/")
+            assert application["import_path"] == "rayology.serving.app:build"
+            ServeArgs.model_validate(application["args"])
+
+
+def test_without_a_token_nothing_is_built(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAYOLOGY_TOKEN", raising=False)
+
+    with pytest.raises(ConfigError, match=r"RAYOLOGY_TOKEN: not set.*access: open"):
+        build(ServeArgs(store=store.uri))
+
+
+def test_the_champion_is_pinned_and_the_token_is_kept_only_as_its_digest(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYOLOGY_TOKEN", "secret")
+    monkeypatch.chdir(Path(store.uri).parent)
+
+    application = build(ServeArgs(store="store"))
+
+    args, admission = application._bound_deployment.init_args
+    assert (args.store, args.version) == (store.uri, store.champion())
+    assert admission == Admission(Admission.digest("secret"), max_body_bytes=16_000_000, body_timeout_s=20)
+
+
+@pytest.mark.parametrize("version", ["champion", "20260101-000000-0123abcd"])
+def test_a_store_without_the_version_is_an_error_where_it_is_deployed(tmp_path: Path, version: str) -> None:
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        build(ServeArgs(store=str(tmp_path), version=version, access="open"))
+
+
+def test_a_store_that_is_not_there_asks_for_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(StoreError, match=rf"{tmp_path}/store: no such store.*absolute path"):
+        build(ServeArgs(store="store", access="open"))
+
+
+def test_a_damaged_bundle_is_an_error_where_it_is_deployed(store: Store) -> None:
+    weights = store.fetch(store.champion()) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+
+    with pytest.raises(BundleError, match="altered"):
+        build(ServeArgs(store=store.uri, access="open"))

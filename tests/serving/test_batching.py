@@ -1,0 +1,100 @@
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from rayology.serving.batching import Batcher
+
+
+def _doubled(numbers: Sequence[int]) -> Sequence[int]:
+    if -1 in numbers:
+        raise ArithmeticError(f"{len(numbers)} numbers with -1")
+    return [2 * number for number in numbers]
+
+
+def test_results_come_in_the_order_of_what_was_submitted() -> None:
+    async def submit() -> list[list[int]]:
+        batcher = Batcher(_doubled, ThreadPoolExecutor(1), batch_size=3)
+        return await asyncio.gather(*(batcher.submit(range(count)) for count in (5, 1, 0, 7)))
+
+    assert asyncio.run(submit()) == [[0, 2, 4, 6, 8], [0], [], [0, 2, 4, 6, 8, 10, 12]]
+
+
+def test_what_queues_while_the_function_runs_makes_the_next_batch() -> None:
+    sizes: list[int] = []
+    gate = threading.Event()
+
+    def count(numbers: Sequence[int]) -> Sequence[int]:
+        gate.wait()
+        sizes.append(len(numbers))
+        return numbers
+
+    async def submit() -> None:
+        batcher = Batcher(count, ThreadPoolExecutor(1), batch_size=4)
+        first = asyncio.create_task(batcher.submit([0]))
+        await asyncio.sleep(0.01)
+        others = [asyncio.create_task(batcher.submit([number])) for number in range(6)]
+        await asyncio.sleep(0.01)
+        gate.set()
+        await asyncio.gather(first, *others)
+
+    asyncio.run(submit())
+
+    assert sizes == [1, 4, 2]
+
+
+def test_a_batch_that_fails_does_not_stop_the_next() -> None:
+    async def submit() -> list[int]:
+        batcher = Batcher(_doubled, ThreadPoolExecutor(1), batch_size=2)
+        with pytest.raises(ArithmeticError, match="2 numbers"):
+            await batcher.submit([-1, 1])
+        return await batcher.submit([1])
+
+    assert asyncio.run(submit()) == [2]
+
+
+def test_what_a_client_gave_up_is_not_computed() -> None:
+    seen: list[int] = []
+    gate = threading.Event()
+
+    def note(numbers: Sequence[int]) -> Sequence[int]:
+        gate.wait()
+        seen.extend(numbers)
+        return numbers
+
+    async def submit() -> None:
+        batcher = Batcher(note, ThreadPoolExecutor(1), batch_size=1)
+        kept = asyncio.create_task(batcher.submit([1]))
+        given_up = asyncio.create_task(batcher.submit([2, 3]))
+        last = asyncio.create_task(batcher.submit([4]))
+        await asyncio.sleep(0.01)
+        given_up.cancel()
+        await asyncio.sleep(0.01)
+        gate.set()
+        await asyncio.gather(kept, last)
+
+    asyncio.run(submit())
+
+    assert seen == [1, 4]
+
+
+def test_giving_up_while_the_batch_runs_harms_no_other() -> None:
+    gate = threading.Event()
+
+    def slow(numbers: Sequence[int]) -> Sequence[int]:
+        gate.wait()
+        return _doubled(numbers)
+
+    async def submit(numbers: list[int]) -> None:
+        batcher = Batcher(slow, ThreadPoolExecutor(1), batch_size=4)
+        given_up = asyncio.create_task(batcher.submit(numbers))
+        await asyncio.sleep(0.01)
+        given_up.cancel()
+        await asyncio.sleep(0.01)
+        gate.set()
+        assert await batcher.submit([3]) == [6]
+
+    asyncio.run(submit([1]))
+    asyncio.run(submit([-1]))

@@ -1,0 +1,131 @@
+"""A bundle comes back as it was, or says what is wrong with it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from rayology.bundle import Bundle, draw, provenance_of, write_bundle
+from rayology.errors import BundleError
+from rayology.experiment import Experiment
+from rayology.image import ImageSpec
+from rayology.models import GanConfig, Model, VaeConfig
+from rayology.models.backbones import ResNetConfig
+
+SPEC = ImageSpec(size=(16, 16), classes=("a", "b"))
+SMALL = ResNetConfig(width=8)
+
+
+@pytest.fixture(params=[VaeConfig(backbone=SMALL), GanConfig(backbone=SMALL)], ids=lambda config: config.kind)
+def experiment(request: pytest.FixtureRequest) -> Experiment:
+    return Experiment(model=request.param, storage=Path("/hospital/john-doe"))
+
+
+@pytest.fixture
+def model(experiment: Experiment) -> Model:
+    return experiment.model.build(SPEC)
+
+
+@pytest.fixture
+def bundle(experiment: Experiment, model: Model, tmp_path: Path) -> Bundle:
+    return write_bundle(
+        tmp_path / "bundle",
+        experiment=experiment,
+        model=model,
+        metrics={"mmd": 0.5},
+        provenance=provenance_of(dataset="1234", note="one patient", seed=0, steps=7),
+    )
+
+
+def test_a_loaded_bundle_draws_the_same_images(bundle: Bundle, model: Model) -> None:
+    loaded = Bundle.load(bundle.path).build()
+
+    assert torch.equal(draw(loaded, count=4, seed=3), draw(model, count=4, seed=3))
+
+
+def test_a_loaded_bundle_says_the_same(bundle: Bundle) -> None:
+    assert Bundle.load(bundle.path).manifest == bundle.manifest
+
+
+def test_the_card_shows_the_figures_with_their_note(bundle: Bundle) -> None:
+    card = (bundle.path / "README.md").read_text()
+
+    assert "| mmd | 0.5 |" in card
+    assert "one patient" in card
+
+
+def test_the_sheet_of_samples_is_a_picture(bundle: Bundle) -> None:
+    with Image.open(bundle.path / "samples.png") as sheet:
+        assert sheet.size == (64, 64)
+
+
+def test_no_path_of_the_machine_is_in_a_bundle(bundle: Bundle) -> None:
+    assert "john-doe" not in (bundle.path / "bundle.json").read_text()
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "README.md", "samples.png"])
+def test_one_flipped_bit_is_found(bundle: Bundle, name: str) -> None:
+    content = bytearray((bundle.path / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle.path / name).write_bytes(content)
+
+    with pytest.raises(BundleError, match=f"{name}: was altered"):
+        Bundle.load(bundle.path)
+
+
+def test_a_missing_file_is_named(bundle: Bundle) -> None:
+    (bundle.path / "weights.safetensors").unlink()
+
+    with pytest.raises(BundleError, match=r"weights.safetensors: is missing"):
+        Bundle.load(bundle.path)
+
+
+def test_a_folder_that_is_no_bundle_says_what_to_name(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"holds no bundle.json; name a folder"):
+        Bundle.load(tmp_path)
+
+
+def test_a_foreign_or_newer_manifest_is_refused(bundle: Bundle) -> None:
+    manifest = json.loads((bundle.path / "bundle.json").read_text())
+    (bundle.path / "bundle.json").write_text(json.dumps({**manifest, "format_version": 99}))
+
+    with pytest.raises(BundleError, match="format_version"):
+        Bundle.load(bundle.path)
+
+
+def test_a_manifest_cannot_point_outside_its_folder(bundle: Bundle) -> None:
+    manifest = json.loads((bundle.path / "bundle.json").read_text())
+    manifest["files"]["../secret"] = "0" * 64
+    (bundle.path / "bundle.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(BundleError, match="files"):
+        Bundle.load(bundle.path)
+
+
+def test_weights_of_another_model_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+    other = write_bundle(
+        tmp_path / "other",
+        experiment=Experiment(model=VaeConfig(backbone=SMALL, latents=64)),
+        model=VaeConfig(backbone=SMALL, latents=64).build(SPEC),
+        metrics={},
+        provenance=bundle.manifest.provenance,
+    )
+    shutil.copy(other.path / "weights.safetensors", bundle.path)
+    manifest = json.loads((bundle.path / "bundle.json").read_text())
+    manifest["files"]["weights.safetensors"] = other.manifest.files["weights.safetensors"]
+    (bundle.path / "bundle.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(BundleError, match="does not fit the manifest's model"):
+        Bundle.load(bundle.path).build()
+
+
+def test_a_manifest_without_the_weights_checksum_is_refused(bundle: Bundle) -> None:
+    manifest = json.loads((bundle.path / "bundle.json").read_text())
+    del manifest["files"]["weights.safetensors"]
+    (bundle.path / "bundle.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(BundleError, match="files"):
+        Bundle.load(bundle.path)

@@ -1,0 +1,178 @@
+"""Laws of the recipe: the same seed gives the same result, however the work is cut."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed
+from torch.multiprocessing.spawn import start_processes
+
+from rayology.errors import Diverged, TrainingError
+from rayology.experiment import Experiment, OptimizerConfig, ScalingConfig, ScheduleConfig
+from rayology.image import Batch, ImageSpec
+from rayology.models import GanConfig, VaeConfig
+from rayology.models.backbones import ResNetConfig
+from rayology.training import checkpoint
+from rayology.training.gradients import ALONE, Workers
+from rayology.training.loop import Training, fit
+
+SPEC = ImageSpec(size=(16, 16), classes=("a", "b"))
+SMALL = ResNetConfig(width=8)
+MODELS = [VaeConfig(backbone=SMALL), GanConfig(backbone=SMALL)]
+CPU = torch.device("cpu")
+IMAGES = torch.rand(40, *SPEC.shape, generator=torch.Generator().manual_seed(0)).double() * 2 - 1
+
+
+@pytest.fixture(params=MODELS, ids=lambda config: config.kind)
+def experiment(request: pytest.FixtureRequest) -> Experiment:
+    return Experiment(
+        model=request.param,
+        schedule=ScheduleConfig(steps=6, batch_size=8, warmup_steps=2, evaluate_every=3, log_every=2),
+        scaling=ScalingConfig(precision="float64"),
+    )
+
+
+def batches(step: int, rows: slice) -> Batch:
+    chosen = (torch.arange(8) + 8 * step)[rows] % len(IMAGES)
+    return Batch(IMAGES[chosen], chosen % 2)
+
+
+def ignore(*_: object) -> None:
+    """Take what is reported and drop it."""
+
+
+def trained(experiment: Experiment, workers: Workers = ALONE) -> Training:
+    training = Training.start(experiment, SPEC, CPU)
+    fit(experiment, training, batches, log=ignore, evaluate=ignore, workers=workers)
+    return training
+
+
+def assert_same(training: Training, other: Training, *, tolerance: float = 0.0) -> None:
+    for mine, others in ((training.model, other.model), (training.average, other.average)):
+        for name, weight in mine.state_dict().items():
+            torch.testing.assert_close(weight, others.state_dict()[name], rtol=tolerance, atol=tolerance, msg=name)
+
+
+def test_the_same_seed_trains_to_the_same_bits(experiment: Experiment) -> None:
+    assert_same(trained(experiment), trained(experiment))
+
+
+def test_another_seed_trains_to_other_weights(experiment: Experiment) -> None:
+    with pytest.raises(AssertionError):
+        assert_same(trained(experiment), trained(experiment.patched({"seed": 1})))
+
+
+def test_a_training_resumed_from_a_checkpoint_ends_with_the_same_bits(experiment: Experiment, tmp_path: Path) -> None:
+    def keep_halfway(training: Training) -> None:
+        if training.step == 3:
+            checkpoint.save(training, tmp_path)
+
+    whole = Training.start(experiment, SPEC, CPU)
+    fit(experiment, whole, batches, log=ignore, evaluate=keep_halfway)
+    resumed = Training.start(experiment.patched({"seed": 5}), SPEC, CPU)
+
+    checkpoint.restore(resumed, tmp_path)
+    fit(experiment, resumed, batches, log=ignore, evaluate=ignore)
+
+    assert resumed.step == whole.step == 6
+    assert_same(resumed, whole)
+
+
+def test_microbatches_change_nothing_but_rounding(experiment: Experiment) -> None:
+    cut = experiment.patched({"scaling": {"microbatches": 4}})
+
+    assert_same(trained(cut), trained(experiment), tolerance=1e-9)
+
+
+@pytest.mark.slow
+def test_two_workers_train_to_what_one_does(experiment: Experiment, tmp_path: Path) -> None:
+    alone = trained(experiment.patched({"scaling": {"microbatches": 2}}))
+
+    start_processes(_train_as_one_of_two, (experiment.model_dump_json(), str(tmp_path)), nprocs=2)
+
+    for rank in range(2):
+        together = Training.start(experiment, SPEC, CPU)
+        checkpoint.restore(together, tmp_path / str(rank))
+        assert_same(together, alone, tolerance=1e-9)
+
+
+def test_the_log_names_each_phases_terms_and_every_process_evaluates(experiment: Experiment) -> None:
+    logged: dict[int, Mapping[str, float]] = {}
+    evaluated: list[int] = []
+    training = Training.start(experiment, SPEC, CPU)
+
+    fit(experiment, training, batches, log=logged.__setitem__, evaluate=lambda at: evaluated.append(at.step))
+
+    assert list(logged) == [2, 4, 6]
+    assert evaluated == [3, 6]
+    names = {"vae": {"vae/distortion", "vae/rate", "vae/gradient_norm"}}
+    names["gan"] = {f"critic/{term}" for term in ("pairing", "real_penalty", "fake_penalty", "gradient_norm")}
+    names["gan"] |= {"generator/pairing", "generator/gradient_norm"}
+    assert set(logged[6]) == names[experiment.model.kind]
+
+
+def test_training_lowers_the_loss_of_a_vae() -> None:
+    experiment = Experiment(model=MODELS[0], schedule=ScheduleConfig(steps=60, batch_size=8, log_every=1, cooldown=0))
+    losses: list[float] = []
+
+    def log(_: int, figures: Mapping[str, float]) -> None:
+        losses.append(figures["vae/distortion"] + figures["vae/rate"])
+
+    training = Training.start(experiment.patched({"scaling": {"precision": "float32"}}), SPEC, CPU)
+    fit(
+        experiment.patched({"scaling": {"precision": "float32"}}),
+        training,
+        lambda step, rows: Batch(batches(step, rows).images.float(), batches(step, rows).labels),
+        log=log,
+        evaluate=ignore,
+    )
+
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_and_says_what_to_lower(experiment: Experiment) -> None:
+    def broken(step: int, rows: slice) -> Batch:
+        batch = batches(step, rows)
+        return Batch(batch.images * torch.nan, batch.labels) if step == 3 else batch
+
+    training = Training.start(experiment, SPEC, CPU)
+
+    with pytest.raises(Diverged, match=r"is nan at step 3; lower optimizer.lr"):
+        fit(experiment, training, broken, log=ignore, evaluate=ignore)
+
+
+def test_the_gradient_is_clipped_to_the_norm(experiment: Experiment) -> None:
+    """With Adam's step of about lr a weight, what is clipped is seen only through the norm that is logged before."""
+    free = trained(experiment)
+    clipped = trained(experiment.patched({"optimizer": OptimizerConfig(clip_norm=1e-9).model_dump()}))
+
+    with pytest.raises(AssertionError):
+        assert_same(free, clipped)
+
+
+def test_a_checkpoint_of_another_model_is_refused(experiment: Experiment, tmp_path: Path) -> None:
+    checkpoint.save(Training.start(experiment, SPEC, CPU), tmp_path)
+    other = Training.start(experiment.patched({"model": {"latents": 128}}), SPEC, CPU)
+
+    with pytest.raises(TrainingError, match="no checkpoint of this experiment's model"):
+        checkpoint.restore(other, tmp_path)
+
+
+def test_a_folder_without_a_checkpoint_is_refused(experiment: Experiment, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no checkpoint"):
+        checkpoint.restore(Training.start(experiment, SPEC, CPU), tmp_path)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_the_microbatches_of_all_workers_cover_the_batch_once(count: int) -> None:
+    rows = [piece for rank in range(count) for piece in Workers(rank, count).microbatches(16, 4)]
+
+    assert [row for piece in rows for row in range(16)[piece]] == list(range(16))
+
+
+def _train_as_one_of_two(rank: int, experiment: str, folder: str) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    two = Experiment.model_validate_json(experiment).patched({"scaling": {"num_workers": 2}})
+    checkpoint.save(trained(two, Workers(rank, 2)), Path(folder) / str(rank))
+    distributed.destroy_process_group()
