@@ -23,8 +23,10 @@ test: lint
 	$(BIN)/pytest
 
 demo: setup
-	$(BIN)/python jobs/demo.py
+	$(BIN)/python jobs/demo.py jobs/experiments/demo.yaml
 
+# Serves what `make demo` promoted, until Ctrl-C; the demo's token, unless RAYOLOGY_TOKEN names another.
 serve: setup
-	@test -n "$$RAYOLOGY_TOKEN" || { echo "export RAYOLOGY_TOKEN=choose-one first; every request must carry it"; exit 2; }
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python jobs/serve.py serve_configs/demo.yaml
+	export RAYOLOGY_TOKEN="$${RAYOLOGY_TOKEN:-$$(cat .rayology/demo/token)}"; \
+	eval "$$($(BIN)/python -m rayology.serving.haproxy "$$(mktemp -d)")"; \
+	exec $(BIN)/serve run serve_configs/demo.yaml

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from rayology.experiment import Experiment
 from rayology.job import on_cluster, prepared, run
 from rayology.progress import console
-from rayology.search.results import plot, promote_best, table
+from rayology.search.results import plot, promote_best, table, write_table
 from rayology.search.study import search
 from rayology.training.run import open_run
 
@@ -24,6 +24,7 @@ def main(experiment: Experiment) -> Mapping[str, object]:
         trials = search(sweep, prepared(sweep.experiment))
     objective = sweep.experiment.search.objective
     console.print(table(trials, objective=objective))
+    write_table(trials, sweep.folder / "sweep.txt", objective=objective)
     plot(trials, sweep.folder / "sweep.png", objective=objective)
     best = promote_best(trials, sweep.experiment)
     metrics = best.bundle.manifest.metrics

@@ -16,7 +16,7 @@ __all__ = ["Experiment", "OptimizerConfig", "ScalingConfig", "ScheduleConfig", "
 class OptimizerConfig(Config):
     """Adam (Kingma & Ba 2015); its two decay rates come with each phase of the model."""
 
-    lr: Annotated[PositiveFloat, Range(1e-4, 3e-3, log=True)] = 1e-3
+    lr: Annotated[PositiveFloat, Range(3e-4, 5e-3, log=True)] = 2e-3
     """Learning rate after the warm-up."""
     clip_norm: PositiveFloat = 10.0
     """Norm to which the gradient of a phase is clipped."""

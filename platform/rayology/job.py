@@ -36,6 +36,7 @@ def run(config: type[C], main: Callable[[C], Mapping[str, object]]) -> None:
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
     )
     logging.getLogger("rayology").setLevel(logging.INFO)
+    logging.getLogger("optuna").setLevel(logging.WARNING)
     started_at = time.monotonic()
     try:
         answer = main(load(config, sys.argv[1:], program=Path(sys.argv[0]).name))

@@ -7,17 +7,15 @@ import sys
 import time
 from pathlib import Path
 
-import optuna
 import pytest
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
 from rayology.errors import SearchError
 from rayology.experiment import Experiment
 from rayology.search.results import plot, promote_best, table
-from rayology.search.study import JOURNAL, search
+from rayology.search.searcher import open_study
+from rayology.search.study import search
 from rayology.store import Store
 from rayology.training.run import BUNDLE, open_run
 
@@ -42,7 +40,7 @@ def test_a_sweep_tries_what_is_marked_and_its_best_becomes_the_champion(
     assert best.bundle.manifest.model.kind in {"vae", "gan"}
     assert table(trials, objective="mmd").row_count == 3
     assert (tmp_path / "sweep.png").stat().st_size > 5_000
-    assert len(_journal(sweep.folder).trials) == 3
+    assert len(open_study(sweep.folder).trials) == 3
 
 
 def test_a_trial_that_diverges_costs_only_itself(small: Experiment, data: PreparedDataset) -> None:
@@ -74,9 +72,11 @@ def test_a_killed_sweep_goes_on_where_it_was(ray_cluster: str, small: Experiment
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    _wait_for_a_bundle(small.storage / "sweeps")
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
+    try:
+        _wait_for_a_bundle(small.storage / "sweeps")
+    finally:
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
     finished = {
         bundle: Bundle.load(bundle).manifest for bundle in small.storage.glob(f"sweeps/killed-*/trials/*/{BUNDLE}")
     }
@@ -97,8 +97,3 @@ def _wait_for_a_bundle(folder: Path) -> None:
         assert time.monotonic() < deadline, "no trial finished in time"
         time.sleep(0.2)
     time.sleep(1)
-
-
-def _journal(folder: Path) -> optuna.Study:
-    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
-    return optuna.load_study(study_name=folder.name, storage=storage)

@@ -125,3 +125,20 @@ def test_precision_does_not_see_a_lost_class(chest_xrays: Classes) -> None:
     assert figures["precision"] == pytest.approx(figures["precision/real"], abs=0.05)
     assert figures["mmd/low"] > figures["mmd/real"]
     assert not METRICS["precision"].objective
+
+
+def test_copies_of_one_patient_are_told_by_how_near_its_own_slices_lie() -> None:
+    """Neighbouring slices are alike: a sample between two of them is no copy, one on top of one of them is."""
+    slices = smooth_slices(40)
+    reference = Reference(slices[-6:], slices[:30], patient_safe=False)
+    between = 0.5 * (slices[0:28:2] + slices[1:29:2])
+
+    assert compare_samples(slices[:14], reference, only=["copies"])["copies"] == 1.0
+    assert compare_samples(between, reference, only=["copies"])["copies"] <= 0.2
+
+
+def smooth_slices(count: int) -> torch.Tensor:
+    """Draw slices through a smooth random volume, each like its neighbours."""
+    volume = torch.randn(1, 1, count // 4, 16, 16, generator=torch.Generator().manual_seed(3))
+    fine = torch.nn.functional.interpolate(volume, size=(count, 32, 32), mode="trilinear")
+    return fine[0, 0][:, None].clip(-1.0, 1.0)

@@ -105,6 +105,8 @@ def test_the_class_changes_what_is_drawn_only_when_the_model_is_told_it(config: 
     spec = SPECS[2]
     for conditional in (True, False):
         model = config.patched({"conditional": conditional}).build(spec)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
         noise = noise_for(model)[:1].expand(2, -1)
 
         first, second = model.sample(noise, torch.tensor([0, 1]))

@@ -6,7 +6,8 @@ import pytest
 from rayology.config import nested
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment, SearchConfig
-from rayology.search.space import dimensions, path_of, suggest
+from rayology.models import GanConfig, VaeConfig
+from rayology.search.space import dimensions, path_of, starting_points, suggest
 
 
 def trials(experiment: Experiment, count: int) -> list[dict[str, str | float | bool]]:
@@ -51,18 +52,18 @@ def test_everything_that_is_marked_is_searched() -> None:
 
 
 def test_a_sweep_may_narrow_a_range_a_choice_and_the_kinds() -> None:
-    experiment = narrowed(model__kind=("gan",), optimizer__lr=(2e-4, 3e-4), model__backbone__width=(8, 16))
+    experiment = narrowed(model__kind=("gan",), optimizer__lr=(4e-4, 5e-4), model__backbone__width=(8, 16))
 
     for trial in trials(experiment, 20):
         assert trial["model.kind"] == "gan"
-        assert 2e-4 <= float(trial["optimizer.lr"]) <= 3e-4
+        assert 4e-4 <= float(trial["optimizer.lr"]) <= 5e-4
         assert trial["model:gan.backbone.width"] in {8, 16}
 
 
 @pytest.mark.parametrize(
     ("narrow", "message"),
     [
-        ({"optimizer.lr": (1e-9, 1.0)}, "write two numbers from 0.0001 to 0.003"),
+        ({"optimizer.lr": (1e-9, 1.0)}, "write two numbers from 0.0003 to 0.005"),
         ({"optimizer.lr": (1e-3,)}, "write two numbers"),
         ({"model.kind": ("diffusion",)}, "write some of vae, gan"),
         ({"schedule.steps": (1, 2)}, "schedule.steps is not searched; these are: .*optimizer.lr"),
@@ -71,3 +72,21 @@ def test_a_sweep_may_narrow_a_range_a_choice_and_the_kinds() -> None:
 def test_a_sweep_may_not_widen_what_is_marked(narrow: dict[str, tuple[float | str, ...]], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         dimensions(Experiment(search=SearchConfig(narrow=narrow)))
+
+
+def test_a_sweep_starts_from_the_experiment_and_from_the_other_kinds_defaults() -> None:
+    experiment = Experiment(model=GanConfig(penalty=3.0))
+
+    first, second = starting_points(experiment)
+
+    assert first["model.kind"] == "gan"
+    assert first["model:gan.penalty"] == 3.0
+    assert second["model.kind"] == "vae"
+    assert second["model:vae.latents"] == VaeConfig().latents
+
+
+def test_a_starting_point_leaves_out_what_a_sweep_excludes() -> None:
+    points = starting_points(narrowed(model__kind=("vae",), model__backbone__width=(64,)))
+
+    assert [point["model.kind"] for point in points] == ["vae"]
+    assert "model:vae.backbone.width" not in points[0]

@@ -27,7 +27,7 @@ class GanConfig(Config):
     """The networks of generator and critic."""
     latents: Annotated[PositiveInt, Choice(32, 64, 128)] = 64
     """Dimensions of the noise that the generator starts from."""
-    penalty: Annotated[PositiveFloat, Range(0.05, 50, log=True)] = 1.0
+    penalty: Annotated[PositiveFloat, Range(0.05, 20, log=True)] = 0.5
     """Weight of both gradient penalties (gamma)."""
     conditional: bool = True
     """Whether generator and critic are told the class; of no effect where images have none."""

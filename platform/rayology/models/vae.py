@@ -11,13 +11,13 @@ from torch.nn import functional
 
 from rayology.config import Choice, Config, Range
 from rayology.image import Batch, ImageSpec
-from rayology.models.backbones import BackboneConfig, ResNetConfig
+from rayology.models.backbones import BackboneConfig, Decoder, ResNetConfig
 from rayology.models.base import Capability, Model, Phase, Terms
 
 __all__ = ["Vae", "VaeConfig"]
 
 START_SCALE = 0.1  # of the likelihood, in units of the [-1, 1] range
-SCALE_SPEED = 10.0  # Adam moves a parameter by about lr a step; the log of the scale has further to go than a weight
+SPEED = 10.0  # Adam moves a parameter by about lr a step; the mean image and the log of the scale have further to go
 
 
 class VaeConfig(Config):
@@ -50,7 +50,8 @@ class Vae(Model):
         self.beta = config.beta
         self.encoder = config.backbone.encoder(image)
         self.posterior = nn.Linear(self.encoder.num_features + self.num_classes, 2 * config.latents)
-        self.decoder = config.backbone.decoder(image, inputs=config.latents + self.num_classes)
+        difference = config.backbone.decoder(image, inputs=config.latents + self.num_classes)
+        self.decoder = MeanAndDifference(difference, image)
         self.likelihood = Likelihood(floor=1.0 / (image.values.levels - 1))
 
     def phases(self) -> tuple[Phase, ...]:
@@ -63,7 +64,7 @@ class Vae(Model):
 
     def encode(self, images: Tensor, labels: Int[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation of the posterior, each (batch, latents)."""
-        mean, log_std = self.posterior(self._with_class(self.encoder(images), labels)).float().chunk(2, dim=1)
+        mean, log_std = self.posterior(self._with_class(self.encoder(images), labels)).to(images.dtype).chunk(2, dim=1)
         return mean, log_std.clamp(-10.0, 10.0)
 
     def reconstruct(self, images: Tensor, labels: Int[Tensor, " batch"]) -> Tensor:
@@ -73,25 +74,43 @@ class Vae(Model):
 
     def bound(self, batch: Batch, noise: Float[Tensor, "batch noise"]) -> Float[Tensor, " batch"]:
         """Return the negative evidence lower bound at beta = 1, in bits a stored value."""
-        distortion, rate = self._distortion_and_rate(batch, noise)
+        nats = self._terms(batch, noise)
         step = 2.0 / (self.image.values.levels - 1)
-        return (distortion + rate) / math.log(2.0) - math.log2(step)
+        return (nats["distortion"] + nats["rate"] / self.beta) / math.log(2.0) - math.log2(step)
 
     def _terms(self, batch: Batch, noise: Float[Tensor, "batch noise"]) -> Terms:
-        distortion, rate = self._distortion_and_rate(batch, noise)
-        return {"distortion": distortion, "rate": self.beta * rate}
-
-    def _distortion_and_rate(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both terms of the bound in nats a pixel."""
+        """Return the terms in nats a pixel, so that their size does not depend on the image's."""
         mean, log_std = self.encode(batch.images, batch.labels)
         decoded = self.sample(mean + log_std.exp() * noise, batch.labels)
         num_pixels = math.prod(self.image.shape)
-        return self.likelihood(batch.images, decoded), kl_from_standard_normal(mean, log_std) / num_pixels
+        return {
+            "distortion": self.likelihood(batch.images, decoded),
+            "rate": self.beta * kl_from_standard_normal(mean, log_std) / num_pixels,
+        }
 
     def _with_class(self, features: Tensor, labels: Tensor) -> Tensor:
         if not self.conditional:
             return features
         return torch.cat([features, functional.one_hot(labels, self.num_classes).to(features.dtype)], dim=1)
+
+
+class MeanAndDifference(nn.Module):
+    """A decoder that draws the difference from a learned mean image.
+
+    Without the mean image the latents first learn to carry it, all of them shifted alike; the distortion does not see
+    that shift, the rate takes thousands of steps to undo it, and until then samples from the prior miss what the
+    decoder has learned.
+    """
+
+    def __init__(self, decoder: Decoder, image: ImageSpec) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(image.shape))
+        self.difference = decoder
+        nn.init.zeros_(decoder.last.weight)
+
+    def forward(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch channel height width"]:
+        """Return the images that the inputs stand for."""
+        return self.difference(inputs) + SPEED * self.mean
 
 
 class Likelihood(nn.Module):
@@ -100,12 +119,12 @@ class Likelihood(nn.Module):
     def __init__(self, *, floor: float) -> None:
         super().__init__()
         self.floor = floor
-        self.log_scale = nn.Parameter(torch.tensor(math.log(START_SCALE) / SCALE_SPEED))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(START_SCALE) / SPEED))
 
     def forward(self, images: Tensor, decoded: Tensor) -> Float[Tensor, " batch"]:
         """Return the negative log density in nats a pixel."""
-        scale = self.floor + (SCALE_SPEED * self.log_scale).exp()
-        squared = ((images - decoded.float()) / scale).square().flatten(1).mean(1)
+        scale = self.floor + (SPEED * self.log_scale).exp()
+        squared = ((images - decoded.to(images.dtype)) / scale).square().flatten(1).mean(1)
         return 0.5 * squared + scale.log() + 0.5 * math.log(2.0 * math.pi)
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 from ray.tune import Result, ResultGrid
+from rich.console import Console
 from rich.table import Table
 
 from rayology.bundle import Bundle
@@ -17,7 +18,7 @@ from rayology.store import Store
 from rayology.training.history import read
 from rayology.training.run import BUNDLE, Run
 
-__all__ = ["Promotion", "TrialResult", "plot", "promote_best", "read_results", "table"]
+__all__ = ["Promotion", "TrialResult", "plot", "promote_best", "read_results", "table", "write_table"]
 
 Status = Literal["finished", "stopped", "failed"]
 
@@ -64,6 +65,12 @@ def table(trials: Sequence[TrialResult], *, objective: str) -> Table:
         choices = (_shortened(trial.choices.get(name, "")) for name in names)
         laid_out.add_row(trial.folder.name, f"{trial.objective:.4g}", str(trial.step), trial.status, *choices)
     return laid_out
+
+
+def write_table(trials: Sequence[TrialResult], path: Path, *, objective: str) -> None:
+    """Write the table as text."""
+    with path.open("w", encoding="utf-8") as file:
+        Console(file=file, width=200).print(table(trials, objective=objective))
 
 
 def plot(trials: Sequence[TrialResult], path: Path, *, objective: str) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from optuna import Trial
 from pydantic.fields import FieldInfo
@@ -11,7 +12,7 @@ from rayology.config import Choice, Config, Range, alternatives
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 
-__all__ = ["Dimension", "dimensions", "path_of", "suggest"]
+__all__ = ["Dimension", "dimensions", "path_of", "starting_points", "suggest"]
 
 SEARCHED = ("model", "optimizer")  # a sweep compares models on one dataset and one schedule
 
@@ -29,11 +30,19 @@ class Dimension:
     mark: Range | Choice
     is_integer: bool = False
 
-    def is_open(self, chosen: Mapping[str, Value]) -> bool:
+    def is_open(self, chosen: Mapping[str, object]) -> bool:
         """Tell whether every kind that the name asks for was chosen."""
         return all(
             chosen.get(f"{self.name[: colon.start()]}.kind") == colon[1] for colon in re.finditer(r":(\w+)", self.name)
         )
+
+    def admits(self, value: object) -> bool:
+        """Tell whether a value may be chosen."""
+        match self.mark:
+            case Choice(values):
+                return value in values
+            case Range(low, high):
+                return isinstance(value, int | float) and low <= value <= high
 
     def suggest(self, trial: Trial) -> Value:
         """Let a trial choose."""
@@ -69,6 +78,23 @@ def suggest(trial: Trial, experiment: Experiment) -> dict[str, Value]:
         if dimension.is_open(chosen):
             chosen[dimension.name] = dimension.suggest(trial)
     return chosen
+
+
+def starting_points(experiment: Experiment) -> tuple[dict[str, object], ...]:
+    """Return what to try first, by name: the experiment as it stands, then the defaults of each other kind of model."""
+    searched = dimensions(experiment)
+    kinds = next(dimension.mark for dimension in searched if dimension.name == "model.kind")
+    others = [kind for kind in getattr(kinds, "values", ()) if kind != experiment.model.kind]
+    bases = [experiment, *(experiment.patched({"model": {"kind": kind}}) for kind in others)]
+    points = []
+    for base in bases:
+        point: dict[str, object] = {}
+        for dimension in searched:
+            if dimension.is_open(point) and dimension.admits(value := attrgetter(path_of(dimension.name))(base)):
+                point[dimension.name] = value
+        if "model.kind" in point:
+            points.append(point)
+    return tuple(points)
 
 
 def path_of(name: str) -> str:

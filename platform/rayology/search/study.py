@@ -10,14 +10,10 @@ from pathlib import Path
 from typing import TypedDict
 
 import torch
-from optuna.samplers import TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from ray import tune
 from ray.tune import Checkpoint, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search.optuna import OptunaSearch
 
 from rayology.config import nested
 from rayology.data import PreparedDataset
@@ -25,7 +21,8 @@ from rayology.errors import Diverged
 from rayology.experiment import Experiment
 from rayology.search.narrator import Narrator
 from rayology.search.results import TrialResult, read_results
-from rayology.search.space import dimensions, path_of, suggest
+from rayology.search.searcher import JournalSearcher, close_study
+from rayology.search.space import dimensions, path_of
 from rayology.training.cluster import train, uses_gpu
 from rayology.training.run import BUNDLE, Run, finish, train_here
 
@@ -33,7 +30,6 @@ __all__ = ["search"]
 
 logger = logging.getLogger(__name__)
 
-JOURNAL = "optuna-journal.log"
 WORST = 1e6  # stands for a figure that is not finite: Optuna takes none of those
 
 
@@ -52,6 +48,7 @@ def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
     trials count, unfinished ones go on from their last checkpoint.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # each trial writes its own history
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # what a killed driver knew of its trials, at most this old
     dimensions(sweep.experiment)  # what is wrong with search.narrow is said before anything starts
     place = str(sweep.folder / "ray")
     assignment = Assignment(
@@ -62,31 +59,25 @@ def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
         tuner = Tuner.restore(place, trainable=trainable, resume_unfinished=True, resume_errored=True)
     else:
         tuner = Tuner(trainable, tune_config=_tune_config(sweep), run_config=_run_config(sweep))
-    return read_results(sweep, tuner.fit())
+    results = tuner.fit()
+    close_study(sweep.folder)
+    return read_results(sweep, results)
 
 
 def _tune_config(sweep: Run) -> TuneConfig:
     experiment, wanted = sweep.experiment, sweep.experiment.search
-    sampler = TPESampler(seed=experiment.seed, n_startup_trials=wanted.startup_trials)
     return TuneConfig(
         num_samples=wanted.num_trials,
         max_concurrent_trials=wanted.concurrent_trials,
         reuse_actors=True,
         trial_name_creator=_name,
         trial_dirname_creator=_name,
-        search_alg=OptunaSearch(
-            space=partial(suggest, experiment=experiment),
-            metric=wanted.objective,
-            mode="min",
-            study_name=sweep.folder.name,
-            storage=JournalStorage(JournalFileBackend(str(sweep.folder / JOURNAL))),
-            sampler=sampler,
-        ),
+        search_alg=JournalSearcher(experiment, sweep.folder),
         scheduler=ASHAScheduler(
             metric=wanted.objective,
             mode="min",
             time_attr="step",
-            max_t=experiment.schedule.steps,
+            max_t=experiment.schedule.steps + 1,  # a trial that gets to its last step ends by itself, with a bundle
             grace_period=min(wanted.grace_steps, experiment.schedule.steps),
             reduction_factor=wanted.reduction_factor,
         ),

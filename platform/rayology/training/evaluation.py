@@ -53,9 +53,7 @@ class Evaluator:
 
     def examine(self, model: Model) -> dict[str, float]:
         """Return every figure there is, with intervals."""
-        figures = compare_samples(
-            self.sample(model, self.unseen.labels), Reference(self.unseen.images, self.train.images)
-        )
+        figures = compare_samples(self.sample(model, self.unseen.labels), self._reference(self.unseen, self.train))
         return figures | self._of_reconstructions(model, self.unseen)
 
     @torch.inference_mode()
@@ -70,7 +68,10 @@ class Evaluator:
 
     @cached_property
     def _glanced_reference(self) -> Reference:
-        return Reference(self._glanced.images, self._draw(self._train, MOST_GLANCED).images)
+        return self._reference(self._glanced, self._draw(self._train, MOST_GLANCED))
+
+    def _reference(self, unseen: Batch, train: Batch) -> Reference:
+        return Reference(unseen.images, train.images, patient_safe=self._train.info.patient_safe)
 
     @torch.inference_mode()
     def _of_reconstructions(self, model: Model, unseen: Batch) -> dict[str, float]:

@@ -50,7 +50,8 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         folder.mkdir(parents=True)
         (folder / EXPERIMENT).write_text(experiment.model_dump_json(indent=2), encoding="utf-8")
         return Run(folder, experiment)
-    known = sorted(file.parent.name for file in parent.glob(f"*/{EXPERIMENT}")) if parent.is_dir() else []
+    begun_at = {file.parent.name: file.stat().st_mtime_ns for file in parent.glob(f"*/{EXPERIMENT}")}
+    known = sorted(begun_at, key=lambda name: begun_at[name])
     name = known[-1] if known and experiment.resume == "last" else experiment.resume
     if name not in known:
         raise ConfigError(f"resume: {parent} holds no {name!r}; the newest are: {', '.join(known[-3:]) or 'none'}")
@@ -106,12 +107,13 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
 
 def finish(experiment: Experiment, data: PreparedDataset, training: Training, path: Path) -> Bundle:
     """Evaluate in full and write the bundle."""
-    device = next(training.average.parameters()).device
+    model = training.average.float()  # as it is loaded and served
+    device = next(model.parameters()).device
     return write_bundle(
         path,
         experiment=experiment,
-        model=training.average,
-        metrics=Evaluator(experiment, data, device).examine(training.average),
+        model=model,
+        metrics=Evaluator(experiment, data, device).examine(model),
         provenance=provenance_of(
             dataset=data.info.fingerprint, note=data.info.note, seed=experiment.seed, steps=training.step
         ),

@@ -1,0 +1,95 @@
+"""Walk the whole path on the built-in phantom: prepare, train, search, examine, serve, generate.
+
+python jobs/demo.py jobs/experiments/demo.yaml
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import evaluate
+import prepare
+import train
+import tune
+
+from rayology.client import Client
+from rayology.experiment import Experiment
+from rayology.job import on_cluster, run
+from rayology.progress import console
+from rayology.serving.app import TOKEN, ServeArgs
+from rayology.serving.app import run as served
+from rayology.training.examination import ExaminationConfig
+
+PORT = 8000
+
+
+def main(experiment: Experiment) -> Mapping[str, object]:
+    """Return where everything lies and the seconds of each stage."""
+    storage = experiment.storage.absolute()
+    seconds: dict[str, float] = {}
+    with on_cluster():
+        with stage("prepare", seconds):
+            prepare.main(experiment)
+        with stage("train", seconds):
+            trained = train.main(experiment)
+        with stage("tune", seconds):
+            tuned = tune.main(experiment)
+        with stage("evaluate", seconds):
+            bundle = Path(str(tuned["bundle"]))
+            examined = evaluate.main(ExaminationConfig(bundle=bundle, storage=storage, split="test"))
+        with stage("serve", seconds):
+            sheet = generate(storage)
+    places = {
+        "a VAE": trained["bundle"],
+        "the champion": bundle,
+        "the sweep's table": f"{tuned['sweep']}/sweep.txt",
+        "the sweep's plot": f"{tuned['sweep']}/sweep.png",
+        "samples beside real images": examined["pictures"],
+        "the sheet that was served": sheet,
+    }
+    console.rule("What you have now")
+    for name, place in places.items():
+        console.print(f"{name}: {place}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"\nServe it again:  make serve\nand call it:     {curl(storage)}", markup=False, soft_wrap=True)
+    return {**{name.replace(" ", "_"): place for name, place in places.items()}, "stages": seconds}
+
+
+@contextmanager
+def stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Head a stage on the screen and time it."""
+    console.rule(name)
+    started_at = time.monotonic()
+    yield
+    seconds[name] = round(time.monotonic() - started_at, 1)
+
+
+def generate(storage: Path) -> Path:
+    """Serve the champion for as long as it takes to ask for a sheet of samples."""
+    token = storage / "token"
+    if not token.exists():
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_urlsafe(24), encoding="utf-8")
+    os.environ[TOKEN] = token.read_text(encoding="utf-8")
+    sheet = storage / "served.png"
+    with (
+        served(ServeArgs(store=str(storage / "store")), name="phantom", port=PORT) as url,
+        Client(url, token=os.environ[TOKEN]) as client,
+    ):
+        console.print(f"{url} answers: a {client.card().kind}.", highlight=False)
+        sheet.write_bytes(client.generate_png(count=16, seed=7))
+    return sheet
+
+
+def curl(storage: Path) -> str:
+    """Return the line that asks for the sheet again."""
+    return (
+        f'curl -H "Authorization: Bearer $(cat {storage}/token)" -H "Content-Type: application/json"'
+        f""" -d '{{"count": 16, "seed": 7}}' -o sheet.png http://127.0.0.1:{PORT}/models/phantom/generate"""
+    )
+
+
+if __name__ == "__main__":
+    run(Experiment, main)
