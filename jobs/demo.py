@@ -34,7 +34,7 @@ def main(experiment: Experiment) -> Mapping[str, object]:
         with stage("prepare", seconds):
             prepare.main(experiment)
         with stage("train", seconds):
-            trained = train.main(experiment)
+            trained = train.main(experiment.patched({"scaling": {"num_workers": 2}}))
         with stage("tune", seconds):
             tuned = tune.main(experiment)
         with stage("evaluate", seconds):

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
+import ray
 import torch
 from ray import tune
 from ray.tune import Checkpoint, FailureConfig, RunConfig, TuneConfig, Tuner
@@ -68,7 +69,7 @@ def _tune_config(sweep: Run) -> TuneConfig:
     experiment, wanted = sweep.experiment, sweep.experiment.search
     return TuneConfig(
         num_samples=wanted.num_trials,
-        max_concurrent_trials=wanted.concurrent_trials,
+        max_concurrent_trials=_most_at_once(experiment),
         reuse_actors=True,
         trial_name_creator=_name,
         trial_dirname_creator=_name,
@@ -98,8 +99,16 @@ def _run_config(sweep: Run) -> RunConfig:
 def _resources(experiment: Experiment) -> dict[str, float]:
     """Return what a trial's own process needs; the workers of a trial with several ask for theirs."""
     if experiment.scaling.num_workers > 1:
-        return {"CPU": 0.01}
+        return {"CPU": 0, "memory": 256 * 2**20}
     return {"CPU": experiment.scaling.cpus_per_worker, "GPU": int(uses_gpu(experiment))}
+
+
+def _most_at_once(experiment: Experiment) -> int:
+    """Return how many trials may run together; more than fit would wait for each other's workers."""
+    scaling, cpus = experiment.scaling, ray.cluster_resources().get("CPU", 0)
+    return max(
+        1, min(experiment.search.concurrent_trials, int(cpus // (scaling.num_workers * scaling.cpus_per_worker)))
+    )
 
 
 def _name(trial: "tune.experiment.Trial") -> str:
