@@ -1,17 +1,28 @@
 """One real local Ray for the whole run: starting one takes seconds."""
 
 import os
+import socket
 from collections.abc import Iterator
 
 import pytest
 import ray
 
+AGENT_PORT = 52365  # of Ray's job agent: the second Ray on a machine takes no jobs
+
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[str]:
-    """Give the address of a cluster that other processes may join."""
+    """Give the address of a cluster that other processes may join, and let them submit jobs to it with its token."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # a report waits for the controller's next look
-    ray.init(num_cpus=4, logging_level="warning", log_to_driver=False)
+    takes_jobs = _is_free(AGENT_PORT)
+    context = ray.init(num_cpus=4, logging_level="warning", log_to_driver=False)
+    if takes_jobs:
+        os.environ["RAY_API_SERVER_ADDRESS"] = f"http://{context.dashboard_url}"
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 __all__ = ["Recogniser"]
 
-STEPS, BATCH_SIZE, WIDTH, LR = 400, 32, 16, 2e-3
+STEPS, BATCH_SIZE, WIDTH, LR = 1000, 32, 16, 2e-3
 SHIFT = 4  # pixels by which training images are moved at random, so that a place is not learned for a class
 
 

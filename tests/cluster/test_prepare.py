@@ -1,0 +1,25 @@
+"""Preparing on a real local Ray."""
+
+from pathlib import Path
+
+import pytest
+import ray
+
+from rayology.data.prepare import prepare
+from rayology.experiment import Experiment
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
+
+
+def test_a_cluster_prepares_what_one_process_does(
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cluster = prepare(small.source, small.preparation, tmp_path / "cluster")
+
+    # Ray stays up for the other tests, so that this process has to be told to work alone.
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    alone = prepare(small.source, small.preparation, tmp_path / "alone")
+
+    assert on_cluster.info.splits == alone.info.splits
+    for name in ("images-00000.npy", "masks-00000.npy"):
+        assert (on_cluster.path / name).read_bytes() == (alone.path / name).read_bytes()

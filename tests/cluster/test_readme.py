@@ -1,0 +1,177 @@
+"""Every command of the README, run: smaller than it stands there, in the order in which it stands there."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from rayology.bundle import provenance_of, write_bundle
+from rayology.data import PhantomConfig
+from rayology.experiment import Experiment
+from rayology.image import ImageSpec
+from rayology.models import VaeConfig
+from rayology.store import Store
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
+JOBS = [line for line in LINES if line.startswith("python jobs/")]
+SUBMITTED = [line for line in LINES if line.startswith("ray job submit")]
+CURLS = [line for line in LINES if line.startswith("curl")]
+SMALLER = {
+    "--schedule.steps": "4",
+    "--schedule.evaluate-every": "2",
+    "--search.grace-steps": "2",
+    "--search.num-trials": "2",
+    "--preparation.size": "16",
+}
+
+
+def smaller(line: str, storage: Path) -> list[str]:
+    """Return the words of a command with a storage of its own, and sizes that take seconds."""
+    words = shlex.split(
+        re.sub(r"--search\.num-trials \d+|--storage \S+|--scaling.num-workers 8", "", os.path.expandvars(line))
+    )
+    words += ["--storage" if "publish" not in line else "--store", str(storage)]
+    if "jobs/experiments/" in line:
+        words += [word for pair in SMALLER.items() for word in pair]
+    if "phantom.yaml" in line:
+        words += ["--source.patients", "9", "--source.slices", "3", "--source.size", "32"]
+    return words
+
+
+def path_with_the_environment() -> str:
+    return f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds what ``make demo`` leaves behind."""
+    folder = tmp_path_factory.mktemp("demo")
+    image = ImageSpec(size=(32, 32), classes=("consolidation", "effusion", "nodule"))
+    bundle = write_bundle(
+        folder / "bundle",
+        experiment=Experiment(),
+        model=VaeConfig().build(image),
+        metrics={},
+        provenance=provenance_of(dataset="none", note="", seed=0, steps=1),
+    )
+    demo = Store(str(folder / ".rayology" / "demo" / "store"))
+    demo.promote(demo.publish(bundle))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(store: Path, ray_cluster: str) -> Iterator[dict[str, str]]:  # noqa: ARG001 - the second Ray takes no jobs
+    """Run the README's lines that serve, and give the environment that its curl lines need."""
+    (lines,) = [block for block in BLOCKS if "serve run" in block]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment |= {"PATH": path_with_the_environment(), "RAYOLOGY_TOKEN": "choose-one", "RAY_USAGE_STATS_ENABLED": "0"}
+    script = lines.replace("serve_configs/", f"{ROOT}/serve_configs/").replace("serve run", "exec serve run")
+    with (store / "serve.log").open("w") as log:
+        server = subprocess.Popen(["bash", "-c", script], cwd=store, env=environment, stdout=log, stderr=log)
+    try:
+        _wait_for("http://127.0.0.1:8000/models/phantom/healthz", server, store / "serve.log")
+        yield environment
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(60)
+
+
+def test_the_readme_has_commands_of_each_kind() -> None:
+    assert len(JOBS) >= 10
+    assert len(SUBMITTED) == 1
+    assert len(CURLS) == 3
+
+
+def test_the_jobs_run_in_the_order_of_the_readme(
+    ray_cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = PhantomConfig(patients=9, slices=3, size=32).build(tmp_path).items()[0].path.parents[2]
+    monkeypatch.setenv("SERIES", str(series))
+    monkeypatch.setenv("RAY_ADDRESS", ray_cluster)
+
+    for line in JOBS:
+        words = smaller(line, tmp_path)
+        ended = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, check=False, cwd=ROOT)
+        assert ended.returncode == 0, f"{line}\n{ended.stderr[-2000:]}"
+        answer = json.loads(ended.stdout.splitlines()[-1])
+        monkeypatch.setenv("BUNDLE", answer.get("bundle", os.environ.get("BUNDLE", "")))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_job_is_submitted_to_a_cluster_with_its_token(tmp_path: Path) -> None:
+    if "RAY_API_SERVER_ADDRESS" not in os.environ:
+        pytest.skip("another Ray on this machine holds the port of the job agent")
+    environment = {**os.environ, "PATH": path_with_the_environment(), "RAY_AUTH_MODE": "token"}
+    words = smaller(SUBMITTED[0], tmp_path)
+
+    ended = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+
+    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
+    assert "succeeded" in ended.stdout
+    assert list(tmp_path.glob("runs/*/bundle/bundle.json"))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_job_without_the_token_is_refused(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "PATH": path_with_the_environment(),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "wrong" * 8,
+    }
+
+    ended = subprocess.run(
+        [Path(sys.executable).with_name("ray"), "job", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+    )
+
+    assert ended.returncode != 0
+
+
+def test_what_is_served_answers_the_curl_lines(served: dict[str, str], tmp_path: Path) -> None:
+    Image.new("L", (40, 30), 128).save(tmp_path / "slice.png")
+
+    for line in CURLS:
+        ended = subprocess.run(
+            ["bash", "-c", f"{line} --fail-with-body --silent"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=served,
+        )
+        assert ended.returncode == 0, f"{line}\n{ended.stdout}"
+
+    with Image.open(tmp_path / "sheet.png") as sheet, Image.open(tmp_path / "kept.png") as kept:
+        assert (sheet.size, kept.size) == ((128, 128), (32, 32))
+
+
+def _wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert server.poll() is None, log.read_text()[-2000:]
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.5)
+    pytest.fail(f"no answer in time: {log.read_text()[-2000:]}")

@@ -1,0 +1,30 @@
+"""Every experiment that ships is valid, and its header says what it costs."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rayology.config import load
+from rayology.experiment import Experiment
+from rayology.search.space import dimensions, starting_points
+from rayology.serving.app import ServeArgs
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "jobs" / "experiments").glob("*.yaml")), ids=lambda file: file.stem)
+def test_an_experiment_is_valid_and_can_be_searched(file: Path) -> None:
+    experiment = load(Experiment, [str(file)])
+
+    assert dimensions(experiment)
+    assert len(starting_points(experiment)) == 2
+    assert file.read_text().startswith("# ")
+    assert "Cost and scores" in file.read_text()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "serve_configs").glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_serve_config_has_valid_arguments(file: Path) -> None:
+    for application in yaml.safe_load(file.read_text())["applications"]:
+        assert application["import_path"] == "rayology.serving.app:build"
+        ServeArgs.model_validate(application["args"])
