@@ -67,13 +67,14 @@ class Gan(Model):
 
         # The penalties differentiate the critic twice: bf16 would lose them, so this phase runs in full precision.
         with torch.autocast(noise.device.type, enabled=False):
-            real = batch.images.detach().requires_grad_()
-            fake = generated.to(real.dtype).requires_grad_()
-            real_score, fake_score = self.critic(real, batch.labels), self.critic(fake, batch.labels)
+            images = torch.cat([batch.images, generated.to(batch.images.dtype)]).requires_grad_()
+            scores = self.critic(images, batch.labels.repeat(2))
+            real_score, fake_score = scores.chunk(2)
+            real_penalty, fake_penalty = (0.5 * self.penalty * gradient_penalty(scores, images)).chunk(2)
             return {
                 "pairing": functional.softplus(fake_score - real_score),
-                "real_penalty": 0.5 * self.penalty * gradient_penalty(real_score, real),
-                "fake_penalty": 0.5 * self.penalty * gradient_penalty(fake_score, fake),
+                "real_penalty": real_penalty,
+                "fake_penalty": fake_penalty,
             }
 
     def _generator_terms(self, batch: Batch, noise: Float[Tensor, "batch noise"]) -> Terms:

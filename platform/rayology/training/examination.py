@@ -20,7 +20,7 @@ from rayology.metrics.bands import band_shares
 from rayology.metrics.baselines import nearest_images, pca_reconstructions
 from rayology.metrics.recognition import Recogniser
 from rayology.models import Model, Reconstructs
-from rayology.picture import contact_sheet, to_grey_levels
+from rayology.picture import labelled_sheet
 from rayology.training.evaluation import Evaluator
 
 __all__ = ["Examination", "ExaminationConfig", "examine"]
@@ -132,7 +132,6 @@ def _beside(rows: Mapping[str, Tensor], originals: Tensor) -> dict[str, float]:
 
 
 def _draw(path: Path, rows: Mapping[str, Tensor]) -> Path:
-    """Draw the first images of each row below one another."""
-    shown = min(SHOWN, *(len(images) for images in rows.values()))
-    contact_sheet(to_grey_levels(torch.cat([images[:shown] for images in rows.values()])), columns=shown).save(path)
+    """Draw the first images of each row."""
+    labelled_sheet({label: images[:SHOWN] for label, images in rows.items()}).save(path)
     return path
