@@ -129,3 +129,12 @@ def test_a_manifest_without_the_weights_checksum_is_refused(bundle: Bundle) -> N
 
     with pytest.raises(BundleError, match="files"):
         Bundle.load(bundle.path)
+
+
+def test_writing_again_over_a_bundle_replaces_it(bundle: Bundle, experiment: Experiment, model: Model) -> None:
+    """As a process does that was lost right after it wrote, and was started again."""
+    again = write_bundle(
+        bundle.path, experiment=experiment, model=model, metrics={}, provenance=bundle.manifest.provenance
+    )
+
+    assert Bundle.load(bundle.path).manifest == again.manifest

@@ -1,5 +1,6 @@
 """The store: versions stay, the champion moves."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def bundle_in(folder: Path, **metrics: float) -> Bundle:
         folder,
         experiment=Experiment(model=MODEL),
         model=MODEL.build(ImageSpec(size=(16, 16))),
-        metrics=metrics,
+        metrics={"copies": 0.0, **metrics},
         provenance=provenance_of(dataset="1234", note="", seed=0, steps=1),
     )
 
@@ -98,3 +99,53 @@ def test_a_store_behind_a_uri_is_the_same_store(store: Store, tmp_path: Path) ->
 def test_a_place_that_is_no_uri_is_refused() -> None:
     with pytest.raises(StoreError, match="no store; write a folder or an object store's URI"):
         Store("nosuch://place")
+
+
+def test_a_model_whose_copies_nobody_counted_is_not_promoted(store: Store, tmp_path: Path) -> None:
+    bundle = write_bundle(
+        tmp_path / "bundle",
+        experiment=Experiment(model=MODEL),
+        model=MODEL.build(ImageSpec(size=(16, 16))),
+        metrics={},
+        provenance=provenance_of(dataset="1234", note="", seed=0, steps=1),
+    )
+
+    with pytest.raises(StoreError, match="has no figure 'copies'"):
+        store.promote(store.publish(bundle))
+
+
+def test_a_version_without_its_manifest_is_not_there_yet(store: Store, tmp_path: Path) -> None:
+    version = store.publish(bundle_in(tmp_path / "bundle"))
+    (store.fetch(version) / "bundle.json").unlink()
+
+    assert store.versions() == []
+
+
+def test_promoting_at_the_same_time_leaves_one_of_the_champions(store: Store, tmp_path: Path) -> None:
+    versions = [store.publish(bundle_in(tmp_path / str(mmd), mmd=mmd)) for mmd in (1.0, 2.0)]
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(store.promote, versions * 8))
+
+    assert store.champion() in versions
+
+
+def test_an_object_store_gives_back_what_was_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow's file system in memory stands for one that has no folders to rename."""
+    monkeypatch.setattr("rayology.store.CACHE", tmp_path / "cache")
+    store = Store("mock:///bucket")
+    bundle = bundle_in(tmp_path / "bundle", mmd=0.25)
+
+    version = store.publish(bundle)
+    store.promote(version)
+
+    assert store.champion() == version
+    assert Bundle.load(store.fetch(version)).manifest == bundle.manifest
+    assert store.fetch(version) == store.fetch(version)
+
+
+def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(StoreError, match="cannot be reached or written"):
+        Store(str(tmp_path / "file")).publish(bundle_in(tmp_path / "bundle"))

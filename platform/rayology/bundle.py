@@ -139,6 +139,7 @@ def write_bundle(
     for name in (MANIFEST, *manifest.files):
         with (partial / name).open("rb") as file:
             os.fsync(file.fileno())
+    shutil.rmtree(path, ignore_errors=True)  # of a process that was lost between writing and saying so
     partial.rename(path)
     return Bundle(path, manifest)
 

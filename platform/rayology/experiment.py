@@ -97,7 +97,7 @@ class Experiment(Config):
     resume: str = ""
     """The run or sweep to go on with, by its name, or 'last'; empty starts a new one."""
     seed: NonNegativeInt = 0
-    """Of weights, batches, noise and search; the same seed gives the same result."""
+    """Of weights, batches, noise and search; the same seed gives the same result, on a GPU up to its rounding."""
     source: SourceConfig = PhantomConfig()
     """Where the images come from."""
     preparation: PreparationConfig = PreparationConfig()

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from rayology.config import Config
@@ -41,12 +41,15 @@ class ValueRange(Config):
         return (self.high - self.low) / (self.levels - 1)
 
 
+Side = Annotated[int, Field(ge=1, le=4096)]
+
+
 class ImageSpec(Config):
     """What every image of a dataset has in common, and all that a model must know of it."""
 
-    channels: PositiveInt = 1
+    channels: Annotated[int, Field(ge=1, le=64)] = 1
     """How many channels."""
-    size: tuple[PositiveInt, PositiveInt] = (64, 64)
+    size: tuple[Side, Side] = (64, 64)
     """Rows and columns; each at least 16 and a multiple of 8."""
     values: ValueRange = ValueRange()
     """The values that the images keep."""

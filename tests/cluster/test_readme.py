@@ -65,7 +65,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "bundle",
         experiment=Experiment(),
         model=VaeConfig().build(image),
-        metrics={},
+        metrics={"copies": 0.0},
         provenance=provenance_of(dataset="none", note="", seed=0, steps=1),
     )
     demo = Store(str(folder / ".rayology" / "demo" / "store"))

@@ -5,19 +5,21 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
+from ray import tune
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
-from rayology.errors import SearchError
+from rayology.errors import SearchError, TrainingError
 from rayology.experiment import Experiment
 from rayology.search.results import plot, promote_best, table
 from rayology.search.searcher import open_study
-from rayology.search.study import search
+from rayology.search.study import WORST, _name, _trial, search
 from rayology.store import Store
-from rayology.training.run import BUNDLE, open_run
+from rayology.training.run import BUNDLE, Assignment, open_run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -43,23 +45,42 @@ def test_a_sweep_tries_what_is_marked_and_its_best_becomes_the_champion(
     assert len(open_study(sweep.folder).trials) == 3
 
 
-def test_a_trial_that_diverges_costs_only_itself(small: Experiment, data: PreparedDataset) -> None:
-    broken = {"search": {"narrow": {"model.kind": ["vae"]}}, "optimizer": {"clip_norm": 1e-30}}
-    sweep = open_run(small.patched(broken), "sweeps")
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_trial_that_diverges_costs_only_itself(small: Experiment, data: PreparedDataset, num_workers: int) -> None:
+    sweep = open_run(small.patched({"scaling": {"num_workers": num_workers}}), "sweeps")
+    experiment = sweep.experiment.model_dump(mode="json")
+    assignment = Assignment(experiment=experiment, dataset=str(data.path), folder=str(sweep.folder))
+    trials = tune.Tuner(
+        tune.with_resources(partial(_trial, assignment=assignment), {"CPU": 1}),
+        param_space={"optimizer.lr": tune.grid_search([1e30, 1e-3])},
+        tune_config=tune.TuneConfig(trial_name_creator=_name, trial_dirname_creator=_name),
+        run_config=tune.RunConfig(storage_path=str(sweep.folder), name="ray", verbose=0),
+    ).fit()
 
-    trials = search(sweep, data)
+    diverged, sane = trials
 
-    assert len(trials) == 3
+    assert trials.num_errors == 0
+    assert diverged.metrics["mmd"] == WORST
+    assert sane.metrics["mmd"] != WORST
+    assert len(list(sweep.folder.glob(f"trials/*/{BUNDLE}"))) == 1
 
 
 def test_a_sweep_whose_trials_all_fail_says_so(small: Experiment, data: PreparedDataset) -> None:
-    sweep = open_run(small.patched({"scaling": {"num_workers": 8}}), "sweeps")
+    sweep = open_run(small.patched({"search": {"num_trials": 2, "max_failures": 0}}), "sweeps")
+    (sweep.folder / "trials").write_text("a file where their folders belong")
 
     trials = search(sweep, data)
 
-    assert [trial.status for trial in trials] == ["failed"] * 3
-    with pytest.raises(SearchError, match="none of 3 trials finished"):
+    assert [trial.status for trial in trials] == ["failed"] * 2
+    with pytest.raises(SearchError, match="none of 2 trials finished"):
         promote_best(trials, sweep.experiment)
+
+
+def test_a_sweep_that_does_not_fit_the_cluster_is_refused_at_once(small: Experiment, data: PreparedDataset) -> None:
+    sweep = open_run(small.patched({"scaling": {"cpus_per_worker": 64}}), "sweeps")
+
+    with pytest.raises(TrainingError, match=r"lower scaling\.num_workers or scaling\.cpus_per_worker"):
+        search(sweep, data)
 
 
 def test_a_killed_sweep_goes_on_where_it_was(ray_cluster: str, small: Experiment, data: PreparedDataset) -> None:
@@ -81,7 +102,7 @@ def test_a_killed_sweep_goes_on_where_it_was(ray_cluster: str, small: Experiment
         bundle: Bundle.load(bundle).manifest for bundle in small.storage.glob(f"sweeps/killed-*/trials/*/{BUNDLE}")
     }
 
-    resumed = open_run(small.patched({"resume": "last", "name": "killed"}), "sweeps")
+    resumed = open_run(Experiment(storage=small.storage, resume="last"), "sweeps")
     trials = search(resumed, data)
 
     assert resumed.folder.name.startswith("killed-")

@@ -30,7 +30,9 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> Store:
     for weight in model.parameters():  # an untrained network draws a flat image
         torch.nn.init.normal_(weight, std=0.15)
     origin = Provenance(dataset="none", note="", seed=0, steps=1, created_at=datetime.now(UTC), packages={})
-    bundle = write_bundle(folder / "tiny", experiment=Experiment(), model=model, metrics={}, provenance=origin)
+    bundle = write_bundle(
+        folder / "tiny", experiment=Experiment(), model=model, metrics={"copies": 0.0}, provenance=origin
+    )
     store = Store(str(folder / "store"))
     store.promote(store.publish(bundle))
     return store

@@ -10,7 +10,7 @@ from ray.util.state import list_actors
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
-from rayology.errors import TrainingError
+from rayology.errors import Diverged, TrainingError
 from rayology.experiment import Experiment
 from rayology.training.cluster import train
 from rayology.training.history import read
@@ -82,16 +82,25 @@ def test_an_ended_run_is_found_again_and_has_nothing_left_to_do(small: Experimen
     run = open_run(small, "runs")
     bundle = train(run, data)
 
-    again = open_run(small.patched({"resume": run.folder.name, "seed": 3}), "runs")
+    again = open_run(Experiment(storage=small.storage, resume=run.folder.name), "runs")
 
-    assert again.experiment.seed == 0
+    assert again.experiment == run.experiment
     assert train(again, data).manifest.metrics == bundle.manifest.metrics
 
 
 def test_a_run_that_diverges_says_what_to_lower(small: Experiment, data: PreparedDataset) -> None:
     run = open_run(small.patched({"optimizer": {"lr": 1e20}, "schedule": {"log_every": 1}}), "runs")
 
-    with pytest.raises(TrainingError, match=r"lower optimizer\.lr"):
+    with pytest.raises(Diverged, match=r"lower optimizer\.lr"):
+        train(run, data)
+
+
+def test_two_workers_that_diverge_end_together(small: Experiment, data: PreparedDataset) -> None:
+    """Only the leader sees what it evaluates: the other must not wait for it."""
+    schedule = {"log_every": 1000, "evaluate_every": 3}
+    run = open_run(small.patched({**TWO_WORKERS, "optimizer": {"lr": 1e30}, "schedule": schedule}), "runs")
+
+    with pytest.raises(Diverged):
         train(run, data)
 
 

@@ -34,6 +34,21 @@ def test_the_first_folder_below_is_the_class(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("path", "name"), [("images", "images/a"), ("~/images", "home/images/a")])
+def test_files_are_listed_where_every_process_finds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, name: str
+) -> None:
+    for folder in ("images", "home/images"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    (item,) = FolderConfig(path=Path(path), labels="folder").build(Path("unused")).items()
+
+    assert item.path == tmp_path / name
+
+
 def test_no_link_leads_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "secret").touch()

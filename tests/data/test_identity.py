@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rayology.data.identity import Identity, kept_key, pseudonyms
 
-JANE = Identity("4711", "ward", "2.25.1", "2.25.2", "2.25.3")
+JANE = Identity("4711", "ward", "2.25.1", "2.25.2", "2.25.3", "2.25.4")
 
 
 def test_the_same_identity_has_the_same_pseudonyms_under_one_key() -> None:
@@ -43,6 +43,23 @@ def test_without_an_id_the_study_is_the_patient() -> None:
 
 def test_an_image_without_an_instance_uid_is_no_copy_of_another() -> None:
     assert pseudonyms(replace(JANE, instance=""), b"key", seed=0).instance == ""
+
+
+def test_series_that_name_one_frame_of_reference_share_it_within_a_patient() -> None:
+    frame = pseudonyms(JANE, b"key", seed=0).frame_of_reference
+
+    assert frame == pseudonyms(replace(JANE, study="x", series="y"), b"key", seed=0).frame_of_reference
+    assert frame != pseudonyms(replace(JANE, patient="x"), b"key", seed=0).frame_of_reference
+    assert frame != pseudonyms(replace(JANE, frame_of_reference="x"), b"key", seed=0).frame_of_reference
+
+
+def test_a_series_that_names_no_frame_of_reference_has_its_own() -> None:
+    nameless = replace(JANE, frame_of_reference="")
+    frame = pseudonyms(nameless, b"key", seed=0).frame_of_reference
+
+    assert frame == pseudonyms(replace(nameless, instance="x"), b"key", seed=0).frame_of_reference
+    assert frame != pseudonyms(replace(nameless, series="x"), b"key", seed=0).frame_of_reference
+    assert frame != pseudonyms(replace(nameless, study="x"), b"key", seed=0).frame_of_reference
 
 
 def test_a_key_is_drawn_once_and_its_owner_alone_reads_it(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import itertools
 import json
 import os
+import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,15 @@ def all_rows(dataset: PreparedDataset) -> list[dict[str, object]]:
     return rows
 
 
+def skipped_file(dataset: PreparedDataset) -> Path:
+    return dataset.path.parents[1] / "keys" / f"{dataset.path.name}.skipped.json"
+
+
+def skipped(dataset: PreparedDataset) -> list[dict[str, str]]:
+    listed: list[dict[str, str]] = json.loads(skipped_file(dataset).read_text())
+    return listed
+
+
 def test_a_folder_becomes_a_dataset_that_counts_what_it_holds(folder: Path) -> None:
     info = prepared(folder).info
 
@@ -103,7 +114,7 @@ def test_a_file_outside_the_folders_of_classes_is_skipped(folder: Path, write_di
     info = prepare(FolderConfig(path=folder, labels="folder"), SMALL, folder.parent / "root").info
 
     assert (info.counts.images, info.counts.skipped) == (12, 1)
-    assert "lies in no folder of a class" in info.skipped[0].reason
+    assert ["lies in no folder of a class" in reason for reason in info.reasons] == [True]
 
 
 def test_the_same_files_and_settings_are_decoded_once(folder: Path) -> None:
@@ -112,6 +123,23 @@ def test_the_same_files_and_settings_are_decoded_once(folder: Path) -> None:
     assert (first.reused, second.reused) == (False, True)
     assert first.path == second.path
     assert prepared(folder, min_foreground=0.01).path != first.path
+
+
+def test_another_spelling_of_the_path_is_the_same_source(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepared(folder)
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv("HOME", str(folder.parent))
+
+    for spelling in ("images", "~/images"):
+        assert prepare(FolderConfig(path=Path(spelling)), SMALL, first.path.parents[1]).reused
+
+
+def test_the_same_names_in_another_folder_are_another_source(folder: Path) -> None:
+    first = prepared(folder)
+    shutil.copytree(folder, folder.parent / "copy")
+
+    assert not prepared(folder.parent / "copy").reused
+    assert prepared(folder.parent / "copy").path != first.path
 
 
 def test_a_changed_file_makes_another_dataset(folder: Path) -> None:
@@ -169,12 +197,47 @@ def test_files_that_are_no_image_are_skipped_counted_and_listed(folder: Path, wr
     whole = write_dicom(folder / "cut.dcm", body(0)).read_bytes()
     (folder / "cut.dcm").write_bytes(whole[:-500])
 
-    info = prepared(folder).info
+    dataset = prepared(folder)
 
-    assert (info.counts.images, info.counts.skipped) == (12, 2)
-    assert [each.file for each in info.skipped] == ["cut.dcm", "notes.txt"]
-    assert info.skipped[0].reason.startswith("UnreadableImage: ")
-    assert info.reasons["NotDicom: has no DICOM preamble"] == 1
+    listed = skipped(dataset)
+    assert (dataset.info.counts.images, dataset.info.counts.skipped) == (12, 2)
+    assert [each["file"] for each in listed] == ["cut.dcm", "notes.txt"]
+    assert listed[0]["reason"].startswith("UnreadableImage: ")
+    assert dataset.info.reasons["NotDicom: has no DICOM preamble"] == 1
+
+
+def test_names_of_files_and_folders_stay_with_the_key(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    source = tmp_path / "Doe^Jane"
+    for patient in range(3):
+        write_dicom(source / "Doe^Jane" / f"img{patient}.dcm", body(patient), PatientID=f"Doe^Jane {patient}")
+    (source / "Doe^Jane" / "Doe^Jane.txt").write_text("text" * 100)
+
+    dataset = prepare(FolderConfig(path=source), SMALL, tmp_path / "root")
+
+    assert not [file for file in dataset.path.iterdir() if b"Doe" in file.read_bytes()]
+    assert dataset.info.source == {"kind": "folder", "labels": "none"}
+    assert [each["file"] for each in skipped(dataset)] == ["Doe^Jane.txt"]
+    assert stat.S_IMODE(skipped_file(dataset).stat().st_mode) == 0o600
+
+
+def test_no_error_names_a_folder_below_the_source(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    write_dicom(tmp_path / "images" / "Doe^Jane" / "air.dcm", np.full((32, 32), -1000, np.int16))
+
+    with pytest.raises(SourceError) as raised:
+        prepared(tmp_path / "images")
+
+    assert "Doe" not in str(raised.value)
+
+
+def test_folders_of_one_patient_each_are_no_classes(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    for number, name in enumerate(["Doe^Jane", "Doe^John", "Roe^Jane", "Roe^Jane"]):
+        write_dicom(tmp_path / "images" / name / f"{number}.dcm", body(number), PatientID=f"{number}")
+
+    with pytest.raises(SourceError, match=r"2 of 3 folders hold a single patient.*labels: none") as raised:
+        prepare(FolderConfig(path=tmp_path / "images", labels="folder"), SMALL, tmp_path / "root")
+
+    assert "Doe" not in str(raised.value)
+    assert [file for file in (tmp_path / "root" / "datasets").iterdir() if file.is_dir()] == []
 
 
 def test_a_source_without_an_image_says_what_it_found(tmp_path: Path) -> None:
@@ -218,7 +281,7 @@ def test_colour_among_grey_is_skipped(folder: Path, write_dicom: WriteDicom) -> 
     info = prepared(folder).info
 
     assert (info.counts.images, info.counts.skipped) == (12, 1)
-    assert "another number of channels" in info.skipped[0].reason
+    assert ["another number of channels" in reason for reason in info.reasons] == [True]
 
 
 def test_nearly_empty_images_are_left_out(folder: Path, write_dicom: WriteDicom) -> None:
@@ -236,6 +299,35 @@ def test_a_source_of_air_says_which_setting_to_lower(tmp_path: Path, write_dicom
     for name in ("images", "flat"):
         with pytest.raises(SourceError, match=r"nearly empty; lower preparation\.min_foreground"):
             prepared(tmp_path / name)
+
+
+@pytest.mark.parametrize("min_foreground", [0.0, 0.05])
+def test_a_series_whose_foreground_has_one_value_is_counted_out(
+    folder: Path, write_dicom: WriteDicom, min_foreground: float
+) -> None:
+    mask = np.zeros((32, 32), np.int16)
+    mask[8:24, 8:24] = 1
+    for number in range(2):
+        write_dicom(folder / f"mask{number}.dcm", mask, Modality="MR", SeriesInstanceUID="2.25.9")
+    for file, number in itertools.product(range(3), range(2)):
+        pixels = body(file) + np.int16(1000)
+        write_dicom(folder / f"{file}{number}.dcm", pixels, Modality="MR", PatientID=f"{file}")
+
+    dataset = prepared(folder, modality="MR", min_foreground=min_foreground)
+
+    assert (dataset.info.counts.images, dataset.info.counts.skipped) == (6, 2)
+    assert ["its foreground has one value" in reason for reason in dataset.info.reasons] == [True]
+    assert [each["file"] for each in skipped(dataset)] == ["mask0.dcm", "mask1.dcm"]
+    assert all(float(str(row["scale_low"])) < float(str(row["scale_high"])) for row in all_rows(dataset))
+
+
+def test_a_source_of_flat_series_says_what_is_left(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    mask = np.zeros((32, 32), np.int16)
+    mask[8:24, 8:24] = 1
+    write_dicom(tmp_path / "images" / "mask.dcm", mask, Modality="MR")
+
+    with pytest.raises(SourceError, match=r"0 nearly empty, and 1 files of a series whose foreground has one value"):
+        prepared(tmp_path / "images")
 
 
 def test_each_series_has_its_own_range_and_a_slice_has_none(tmp_path: Path, write_dicom: WriteDicom) -> None:
@@ -318,6 +410,19 @@ def test_a_mask_that_does_not_fit_skips_its_image(tmp_path: Path, write_dicom: W
     assert reading.reason.startswith("UnreadableImage: its mask")
 
 
+def test_a_mask_of_absurd_size_skips_its_image(
+    tmp_path: Path, write_dicom: WriteDicom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = write_dicom(tmp_path / "a.dcm", body(0))
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "a.png")
+    # A mask of 200 million pixels would take long to write.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32)
+
+    reading = read_item(Item(image, mask=tmp_path / "a.png"), SMALL, b"key")
+
+    assert reading.reason.startswith("UnreadableImage: its mask cannot be read (DecompressionBombError)")
+
+
 def test_the_phantom_comes_with_classes_and_masks(tmp_path: Path) -> None:
     dataset = prepare(PhantomConfig(patients=9, slices=2, size=32), PreparationConfig(size=32), tmp_path)
 
@@ -343,6 +448,21 @@ def test_one_patient_is_cut_into_blocks_and_marked(tmp_path: Path, write_dicom: 
 
     assert (info.patients, info.patient_safe, info.note) == (1, False, "one patient")
     assert info.counts.dropped_in_gaps == 40 - info.counts.images > 0
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_of_two_scans_of_one_patient_one_is_cut_and_the_other_dropped(
+    tmp_path: Path, write_dicom: WriteDicom, *, named: bool
+) -> None:
+    for scan, number in itertools.product(range(2), range(40)):
+        place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 2 * number + 35 * scan]}
+        uids = {"SeriesInstanceUID": f"2.25.{scan}", "FrameOfReferenceUID": f"2.25.7{scan}" if named else None}
+        write_dicom(tmp_path / "images" / f"{scan}-{number}.dcm", body(number), **place, **uids)
+
+    dataset = prepared(tmp_path / "images")
+
+    assert len({row["series"] for row in all_rows(dataset)}) == 1
+    assert dataset.info.counts.dropped_in_gaps == 80 - dataset.info.counts.images > 40
 
 
 @pytest.mark.slow
@@ -383,6 +503,6 @@ def test_the_whole_zoo_is_never_fatal(shared_data: Path, tmp_path: Path, modalit
     assert counts.files == 301
     assert counts.images >= 20
     assert counts.skipped == sum(dataset.info.reasons.values()) >= 100
-    assert len(dataset.info.skipped) == 100
+    assert len(skipped(dataset)) == 100
     assert json.loads((dataset.path / "dataset.json").read_text())["modality"] == modality
     dataset.verify()

@@ -97,6 +97,28 @@ def test_series_of_one_patient_share_its_blocks() -> None:
     assert runs == ["train", "validation", "train", "test", "train"]
 
 
+def test_only_the_largest_frame_of_reference_of_a_patient_is_cut() -> None:
+    large = [replace(place, frame_of_reference="before") for place in stack(1.0, 100)]
+    moved = [replace(place, frame_of_reference="after") for place in stack(1.0, 90)]
+    nowhere = [Place("p", frame_of_reference="scout")] * 200
+
+    splits = split_images([*moved, *nowhere, *large], SHARES, gap_mm=5)
+
+    assert splits[:290] == [None] * 290
+    assert set(splits[290:]) >= set(SPLITS)
+
+
+def test_slices_of_several_frames_of_reference_are_not_one_span() -> None:
+    places = [
+        replace(place, frame_of_reference=str(number), position_mm=number * 1000.0 + (place.position_mm or 0))
+        for number in range(3)
+        for place in stack(1.0, 4)
+    ]
+
+    with pytest.raises(SourceError, match=r"over 3\.0 mm of one frame of reference"):
+        split_images(places, SHARES, gap_mm=5)
+
+
 def test_slices_across_the_blocks_are_dropped() -> None:
     across = [Place("p", "", SAGITTAL, float(index)) for index in range(10)]
     nowhere = [Place("p", "", None, None)]

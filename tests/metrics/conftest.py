@@ -1,4 +1,4 @@
-"""Real images, by class and in [-1, 1]; interleaved, so that every third of them is a fair draw."""
+"""Images by class and in [-1, 1]: real ones, and drawn ones; interleaved, so that every third is a fair draw."""
 
 import io
 import zipfile
@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+
+from rayology.data.thorax import draw_patient
 
 PER_CLASS = 384
 
@@ -44,6 +46,18 @@ def chest_xrays(shared_data: Path) -> tuple[Tensor, Tensor]:
     shuffled = np.random.default_rng(0).permutation(len(images))
     images, labels = images[shuffled], labels[shuffled]
     return _to_model_range(images[labels == 0]), _to_model_range(images[labels == 1])
+
+
+@pytest.fixture(scope="session")
+def phantom() -> tuple[Tensor, Tensor]:
+    """CT slices of the phantom with nodules and with effusions, 32 x 32; each of another patient, so all are apart."""
+    return _drawn("nodule", first=0), _drawn("effusion", first=PER_CLASS)
+
+
+def _drawn(lesion: str, *, first: int) -> Tensor:
+    patients = range(first, first + PER_CLASS)
+    hu = [draw_patient((0, patient), lesion=lesion, size=32, slices=1).hu for patient in patients]
+    return torch.from_numpy(np.stack(hu)).float().clip(-1000.0, 1000.0) / 1000.0
 
 
 def _slices(archive: zipfile.ZipFile, folder: str) -> Tensor:

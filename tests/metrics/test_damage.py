@@ -1,5 +1,6 @@
 """An objective must worsen with every kind of damage; what does not is no objective."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -36,7 +37,7 @@ def _lost_class(classes: Classes) -> list[Tensor]:
     return [torch.cat([kept, losing[lost:], more[:lost]]) for lost in (PER_SET // 3, PER_SET * 2 // 3, PER_SET)]
 
 
-@pytest.fixture(scope="module", params=["head_and_chest", "chest_xrays"])
+@pytest.fixture(scope="module", params=["head_and_chest", "chest_xrays", "phantom"])
 def classes(request: pytest.FixtureRequest) -> Classes:
     images: Classes = request.getfixturevalue(request.param)
     return images
@@ -73,6 +74,21 @@ def test_strong_damage_lies_outside_the_interval_of_real_images(
 
     assert undamaged["mmd/low"] < 0 < undamaged["mmd/high"]
     assert damaged["mmd/low"] > max(undamaged["mmd/high"], damaged["mmd/real"])
+
+
+@pytest.mark.slow
+def test_even_models_that_draw_no_image_at_all_are_ranked(classes: Classes, reference: Reference) -> None:
+    samples = _samples(classes)
+    noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(0))
+    ever_worse = {
+        "noise": [samples + std * noise for std in (0.25, 0.5, 1.0, 2.0, 4.0)],
+        "dark": [samples + weight * (-1.0 - samples) for weight in (0.25, 0.5, 0.75, 1.0)],
+    }
+
+    for kind, damaged in ever_worse.items():
+        found = [compare_samples(images, reference, only=["mmd"], resamples=0)["mmd"] for images in damaged]
+        assert all(map(math.isfinite, found)), kind
+        assert found == sorted(set(found)), kind
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ def _copies(samples: Tensor, reference: Reference) -> float:
     return compare_samples(samples, reference, only=["copies"])["copies"]
 
 
-@pytest.fixture(scope="module", params=["head_and_chest", "chest_xrays"])
+@pytest.fixture(scope="module", params=["head_and_chest", "chest_xrays", "phantom"])
 def thirds(request: pytest.FixtureRequest) -> list[Tensor]:
     return _thirds(request.getfixturevalue(request.param))
 

@@ -74,6 +74,13 @@ def test_a_sweep_may_not_widen_what_is_marked(narrow: dict[str, tuple[float | st
         dimensions(Experiment(search=SearchConfig(narrow=narrow)))
 
 
+def test_narrowing_a_field_asks_nothing_of_a_kind_that_is_left_out() -> None:
+    names = {dimension.name for dimension in dimensions(narrowed(model__kind=("vae",), model__latents=(16,)))}
+
+    assert "model:vae.latents" in names
+    assert not any("gan" in name for name in names)
+
+
 def test_a_sweep_starts_from_the_experiment_and_from_the_other_kinds_defaults() -> None:
     experiment = Experiment(model=GanConfig(penalty=3.0))
 

@@ -20,6 +20,7 @@ from rayology.serving.routes import create_app
 from rayology.serving.schemas import Limits
 
 IMAGE = ImageSpec(size=(16, 24), classes=("none", "nodule", "mass"))
+METRICS = {"val/psnr": 20.0, "copies": 0.0}
 LIMITS = Limits(max_count=20, max_body_bytes=100_000)
 OPEN = Admission(token_digest=None, max_body_bytes=LIMITS.max_body_bytes, body_timeout_s=5)
 
@@ -52,7 +53,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelConf
             dataset="0" * 8, note="one patient", seed=0, steps=1, created_at=datetime.now(UTC), packages={}
         )
         folder = tmp_path_factory.mktemp("bundle") / "tiny"
-        return write_bundle(folder, experiment=experiment, model=model, metrics={"val/psnr": 20.0}, provenance=origin)
+        return write_bundle(folder, experiment=experiment, model=model, metrics=METRICS, provenance=origin)
 
     return make
 

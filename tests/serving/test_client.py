@@ -1,11 +1,13 @@
 import asyncio
 import subprocess
 import sys
+from io import BytesIO
 
 import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
+from numpy.typing import NDArray
 
 from rayology.client import AsyncClient, Client
 from rayology.errors import RequestError
@@ -61,6 +63,59 @@ def test_a_server_that_is_none_of_ours_is_named() -> None:
     other = httpx.MockTransport(lambda _: httpx.Response(502, text="<html>Bad Gateway"))
 
     with pytest.raises(RequestError, match=r"502.*is a Rayology model served there"):
+        Client("http://model", transport=other).card()
+
+
+def _npy(array: NDArray[np.generic]) -> bytes:
+    file = BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [
+        ("text/html", b"<html>Welcome"),
+        ("", b""),
+        ("application/json", b'{"status": "ok"}'),
+        ("application/json", b"{"),
+        ("application/x-npy", b""),
+        ("application/x-npy", b"PK\x03\x04"),
+        ("application/x-npy", _npy(np.zeros((1, 1, 8, 8), np.float32))[:-1]),
+        ("application/x-npy", _npy(np.array([{}], object))),
+        ("application/x-npy", _npy(np.zeros((8, 8), np.float32))),
+        ("application/x-npy", _npy(np.zeros((1, 1, 8, 8)))),
+    ],
+)
+def test_an_answer_that_is_none_of_ours_is_named(media_type: str, body: bytes) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=body, headers={"Content-Type": media_type})
+
+    async def ask() -> None:
+        async with AsyncClient("http://model", transport=httpx.MockTransport(answer)) as awaited:
+            for call in (awaited.card, awaited.generate, awaited.generate_png):
+                with pytest.raises(RequestError, match=r"200.*is a Rayology model served there"):
+                    await call()
+
+    client = Client("http://model", transport=httpx.MockTransport(answer))
+    calls = (
+        client.card,
+        client.generate,
+        client.generate_png,
+        lambda: client.reconstruct(np.zeros((8, 8), np.float32)),
+    )
+    for call in calls:
+        with pytest.raises(RequestError, match=r"200.*is a Rayology model served there"):
+            call()
+    asyncio.run(ask())
+
+
+def test_an_answer_that_cannot_be_unpacked_is_named() -> None:
+    other = httpx.MockTransport(
+        lambda _: httpx.Response(200, stream=httpx.ByteStream(b"plain"), headers={"Content-Encoding": "gzip"})
+    )
+
+    with pytest.raises(RequestError, match="DecodingError"):
         Client("http://model", transport=other).card()
 
 

@@ -1,9 +1,11 @@
+import struct
+import tracemalloc
 from io import BytesIO
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from rayology.errors import RequestError
 from rayology.image import ValueRange
@@ -22,9 +24,16 @@ def _npy(array: NDArray[np.generic]) -> bytes:
     return file.getvalue()
 
 
-def _png(picture: Image.Image) -> bytes:
-    file = BytesIO()
-    picture.save(file, format="png")
+def _header(*shape: int | str) -> bytes:
+    """Return the beginning of an NPY that says of itself what it may not be."""
+    written = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({', '.join(map(str, shape))}, )}}\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(written)) + written.encode()
+
+
+def _png(picture: Image.Image, *, note: str = "") -> bytes:
+    file, chunks = BytesIO(), PngImagePlugin.PngInfo()
+    chunks.add_text("Note", note, zip=True)
+    picture.save(file, format="png", pnginfo=chunks)
     return file.getvalue()
 
 
@@ -53,6 +62,20 @@ def test_a_16_bit_png_keeps_more_than_an_8_bit_one() -> None:
     values = decode_png(_png(Image.fromarray(levels)), HU, channels=1)
 
     assert np.allclose(values[0, 0], levels / 65535 * 2000 - 1000, atol=1e-3)
+
+
+@pytest.mark.parametrize(("mode", "channels", "side"), [("L", 1, 2048), ("I;16", 1, 2048), ("RGB", 3, 1182)])
+def test_a_png_of_the_largest_size_unfolds_to_a_known_amount(mode: str, channels: int, side: int) -> None:
+    body = _png(Image.new(mode, (side, side)))
+
+    tracemalloc.start()
+    values = decode_png(body, HU, channels=channels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert values.dtype == np.float32
+    assert values.shape == (1, channels, side, side)
+    assert peak < 40_000_000  # 17 MB of float32, and what is shorter than that beside it
 
 
 def test_several_images_stand_on_one_sheet_row_by_row() -> None:
@@ -102,12 +125,17 @@ def test_an_npy_may_hold_any_real_numbers_in_any_order(kind: str) -> None:
         (_npy(np.zeros(8)), "shape"),
         (_npy(np.zeros((2, 8, 8))), "shape"),
         (_npy(np.zeros((0, 1, 8, 8))), "shape"),
+        (_header(2**62, 4, 0), "axis below 1"),
+        (_header(int("9" * 4000), 0), "axis below 1"),
+        (_header("0x" + "f" * 4000, 8), "whole file"),
+        (_header(*[1] * 70) + bytes(8), "shape"),
         (_npy(np.zeros((1, 1, 1, 8, 8))), "shape"),
         (_npy(np.zeros((1, 5000))), "at most 4096"),
+        (_npy(np.zeros((2049, 2048), np.uint8)), "2048 rows and columns"),
         (_npy(np.full((8, 8), np.nan)), "finite"),
         (_npy(np.full((8, 8), 1e300)), "finite"),
         (_npy(np.zeros((8, 8))).replace(b"(8, 8)", b"(9**9)"), "no NPY"),
-        (_npy(np.zeros((8, 8))).replace(b"(8, 8), }", b"(-8,-8),}"), "whole file"),
+        (_npy(np.zeros((8, 8))).replace(b"(8, 8), }", b"(-8,-8),}"), "axis below 1"),
         (_npy(np.zeros((8, 8))).replace(b"(8, 8), }", b"(1e3, 2),"), "no NPY"),
         (b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65535, "no NPY"),
     ],
@@ -130,11 +158,14 @@ def test_the_shape_of_an_npy_is_not_believed() -> None:
         (b"", 1, "no PNG"),
         (b"hello", 1, "no PNG"),
         (_png(Image.new("L", (64, 64)))[:60], 1, "damaged"),
+        (_png(Image.new("L", (8, 8)), note="0" * 2**21), 1, "damaged"),
         (_png(Image.new("RGB", (8, 8))), 1, "grey"),
         (_png(Image.new("RGBA", (8, 8))), 1, "grey"),
         (_png(Image.new("L", (8, 8))), 3, "RGB"),
         (_png(Image.new("L", (8, 8))), 2, "x-npy"),
         (_png(Image.new("L", (5000, 1))), 1, "at most 4096"),
+        (_png(Image.new("L", (2048, 2049))), 1, "at most 4194304 values, such as 2048 rows"),
+        (_png(Image.new("RGB", (1183, 1183))), 3, "at most 4194304 values, such as 1182 rows"),
         (_png(Image.new("1", (10000, 10000))), 1, "at most 4096"),
         (_png(Image.new("1", (20000, 20000))), 1, "at most 4096"),
     ],

@@ -1,4 +1,6 @@
 import asyncio
+import threading
+import time
 from collections.abc import Iterable
 
 import numpy as np
@@ -82,7 +84,7 @@ def test_a_reconstruction_is_the_models_own_of_the_stored_levels(vae_bundle: Bun
     values = model.image.values
     images = np.random.default_rng(0).uniform(-1500, 1500, (4, 1, 16, 24)).astype(np.float32)
 
-    served = asyncio.run(generator.reconstruct(images, class_name="mass")).images
+    served = asyncio.run(generator.reconstruct(lambda: images, class_name="mass")).images
 
     seen = to_model_range(torch.from_numpy(to_stored(images, values).astype(np.float32)), values)
     with torch.inference_mode():
@@ -96,7 +98,7 @@ def test_an_image_of_another_size_is_padded_and_averaged_as_in_preparation(vae_b
     large = small.repeat(2, axis=2).repeat(2, axis=3)
 
     async def reconstruct(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (await generator.reconstruct(images, class_name="none")).images
+        return (await generator.reconstruct(lambda: images, class_name="none")).images
 
     assert np.allclose(asyncio.run(reconstruct(small)), asyncio.run(reconstruct(large)), atol=0.01)
 
@@ -105,7 +107,26 @@ def test_more_images_than_allowed_are_refused(vae_bundle: Bundle) -> None:
     images = np.zeros((21, 1, 16, 24), np.float32)
 
     with pytest.raises(RequestError, match="at most 20"):
-        asyncio.run(_load(vae_bundle).reconstruct(images, class_name="none"))
+        asyncio.run(_load(vae_bundle).reconstruct(lambda: images, class_name="none"))
+
+
+def test_what_several_clients_send_is_read_one_after_the_other(vae_bundle: Bundle) -> None:
+    generator, reading, num_read = _load(vae_bundle), threading.Lock(), 0
+
+    def read() -> NDArray[np.float32]:
+        nonlocal num_read
+        assert reading.acquire(blocking=False), "two at once"
+        time.sleep(0.01)
+        reading.release()
+        num_read += 1
+        return np.zeros((1, 1, 16, 24), np.float32)
+
+    async def ask() -> None:
+        await asyncio.gather(*(generator.reconstruct(read, class_name="none") for _ in range(8)))
+
+    asyncio.run(ask())
+
+    assert num_read == 8
 
 
 def test_the_card_says_what_the_bundle_says(vae_bundle: Bundle, gan_bundle: Bundle) -> None:
@@ -116,6 +137,6 @@ def test_the_card_says_what_the_bundle_says(vae_bundle: Bundle, gan_bundle: Bund
     assert (vae.image.size, vae.image.unit, vae.metrics, vae.note) == (
         (16, 24),
         "HU",
-        {"val/psnr": 20.0},
+        {"val/psnr": 20.0, "copies": 0.0},
         "one patient",
     )

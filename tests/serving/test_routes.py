@@ -181,6 +181,7 @@ def test_a_model_without_classes_refuses_one(gan: httpx.Client) -> None:
     [
         (PNG, b"hello", 422, "no PNG"),
         (NPY, b"hello", 422, "no NPY"),
+        (NPY, _npy(np.zeros((4, 0))).replace(b"(4, 0), }" + b" " * 21, b"(4611686018427387904, 4, 0), }"), 422, "axis"),
         ("text/plain", b"hello", 415, "image/png or application/x-npy"),
         ("", b"hello", 415, "image/png or application/x-npy"),
     ],
@@ -241,6 +242,21 @@ def test_the_right_token_opens_and_health_and_docs_need_none(
 
     assert answer.status_code == 200
     assert [gan.get(path).status_code for path in ("/healthz", "/docs", "/openapi.json")] == [200, 200, 200]
+
+
+def test_only_who_has_the_token_learns_which_version_answers(
+    gan_bundle: Bundle,
+    make_app: Callable[[Bundle, Admission], FastAPI],
+    open_session: Callable[[FastAPI], httpx.Client],
+) -> None:
+    gan, version = open_session(make_app(gan_bundle, TOKEN)), "20260101-000000-0123abcd"
+
+    for path in ("/healthz", "/docs", "/openapi.json", "/", "/nothing"):
+        told = gan.get(path)
+        assert version not in f"{told.text} {told.headers}"
+
+        told = gan.get(path, headers={"Authorization": "Bearer secret"})
+        assert told.headers["x-rayology-version"] == version
 
 
 def test_the_guard_keeps_no_token() -> None:

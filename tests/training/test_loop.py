@@ -1,5 +1,6 @@
 """Laws of the recipe: the same seed gives the same result, however the work is cut."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rayology.image import Batch, ImageSpec
 from rayology.models import GanConfig, VaeConfig
 from rayology.models.backbones import ResNetConfig
 from rayology.training import checkpoint
-from rayology.training.gradients import ALONE, Workers
+from rayology.training.gradients import ALONE, Workers, only_trainable
 from rayology.training.loop import Training, fit
 
 SPEC = ImageSpec(size=(16, 16), classes=("a", "b"))
@@ -129,6 +130,41 @@ def test_training_lowers_the_loss_of_a_vae() -> None:
     )
 
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_losses_stay_in_full_precision_when_the_networks_run_in_bf16(experiment: Experiment) -> None:
+    experiment = experiment.patched({"scaling": {"precision": "bf16"}})
+    logged: dict[int, Mapping[str, float]] = {}
+    training = Training.start(experiment, SPEC, CPU)
+    batch = Batch(IMAGES[:8].float(), torch.arange(8) % 2)
+
+    fit(experiment, training, lambda *_: batch, log=logged.__setitem__, evaluate=ignore)
+
+    assert all(math.isfinite(figure) for figures in logged.values() for figure in figures.values())
+    with torch.autocast("cpu", torch.bfloat16):
+        for phase in training.model.phases():
+            only_trainable(training.model, phase.parameters)
+            terms = phase.terms(batch, torch.zeros(8, training.model.noise_size))
+            assert {term.dtype for term in terms.values()} == {torch.float32}
+
+
+def test_what_is_not_finite_is_found_before_it_is_evaluated(experiment: Experiment) -> None:
+    experiment = experiment.patched({"schedule": {"log_every": 100, "evaluate_every": 4}})
+    evaluated: list[int] = []
+
+    def broken(step: int, rows: slice) -> Batch:
+        return Batch(batches(step, rows).images * torch.nan, batches(step, rows).labels)
+
+    with pytest.raises(Diverged):
+        fit(
+            experiment,
+            Training.start(experiment, SPEC, CPU),
+            broken,
+            log=ignore,
+            evaluate=lambda training: evaluated.append(training.step),
+        )
+
+    assert not evaluated
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_and_says_what_to_lower(experiment: Experiment) -> None:

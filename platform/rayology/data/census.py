@@ -15,12 +15,13 @@ from rayology.data.source import Item
 from rayology.data.splits import Place, SplitName, split_images
 from rayology.errors import SourceError
 
-__all__ = ["Census", "Chosen", "Found", "choose", "common_folder", "gather"]
+__all__ = ["Census", "Chosen", "Found", "check_classes", "choose", "common_folder", "gather"]
 
 MAX_VALUES_OF_A_SERIES = 2**25
 """The most values from which the range of a series is found: all of 8,000 slices of 64 x 64."""
 UNLABELLED = "SourceError: lies in no folder of a class; move it into one, or set source.labels to none"
 OTHER_CHANNELS = "SourceError: has another number of channels than most images of the source"
+ONE_VALUE = "SourceError: its foreground has one value; leave its series out, or widen preparation.percentiles"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def gather(
 
 
 def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> list[Chosen]:
-    """Scale each series, leave out nearly empty slices, and split the rest; the census counts what goes.
+    """Scale each series, leave out what is nearly empty or flat, and split the rest; the census counts what goes.
 
     Raises:
         SourceError: there is no image, or several modalities, or nothing to hold out.
@@ -104,13 +105,14 @@ def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> 
         full = [
             found for found in series if foreground(pixels[found.row], *bounds).mean() >= preparation.min_foreground
         ]
+        if full and not kept_range[0] < kept_range[1]:
+            census.reasons.update((found.item, ONE_VALUE) for found in series)
+            continue
         census.num_nearly_empty += len(series) - len(full)
         ranges.update(dict.fromkeys((found.row for found in full), kept_range))
         kept += full
     if not kept:
-        raise SourceError(
-            f"{census.folder}: all {len(census.found)} images are nearly empty; lower preparation.min_foreground"
-        )
+        raise SourceError(_nothing_left(census))
 
     kept.sort(key=lambda found: found.row)
     splits = split_images([_place(found.facts) for found in kept], preparation.shares, gap_mm=preparation.gap_mm)
@@ -122,20 +124,45 @@ def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> 
     ]
 
 
+def check_classes(chosen: Sequence[Chosen]) -> None:
+    """Refuse classes that look like patients, whose names would become the names of classes.
+
+    Raises:
+        SourceError: there are more than two classes, and most hold images of a single patient.
+    """
+    patients: dict[str, set[str]] = defaultdict(set)
+    for each in chosen:
+        patients[each.facts.label].add(each.facts.who.patient)
+    single = sum(len(members) == 1 for members in patients.values())
+    if len(patients) > 2 and 2 * single > len(patients):  # two classes may well be two patients
+        raise SourceError(
+            f"the source: {single} of {len(patients)} folders hold a single patient, so they look like patients, not "
+            "classes; write source.labels: none, or sort the patients into folders of classes"
+        )
+
+
+def _nothing_left(census: Census) -> str:
+    flat = list(census.reasons.values()).count(ONE_VALUE)
+    if not flat:
+        return f"the source: all {len(census.found)} images are nearly empty; lower preparation.min_foreground"
+    return (
+        f"the source: no image is left: {census.num_nearly_empty} nearly empty, and {flat} files of a series whose "
+        "foreground has one value; add images, lower preparation.min_foreground or widen preparation.percentiles"
+    )
+
+
 def _one_modality(census: Census) -> str:
     counts = Counter(found.facts.modality for found in census.found)
     listed = ", ".join(f"{name or 'none given'} {count}" for name, count in (counts or census.other_modalities).items())
     if len(counts) > 1:
-        raise SourceError(f"{census.folder}: several modalities ({listed}); set preparation.modality to one of them")
+        raise SourceError(f"the source: several modalities ({listed}); set preparation.modality to one of them")
     if not counts and listed:
         raise SourceError(
-            f"{census.folder}: no image of the modality asked for, but {listed}; set preparation.modality to one"
+            f"the source: no image of the modality asked for, but {listed}; set preparation.modality to one"
         )
     if not counts:
         reason, often = Counter(census.reasons.values()).most_common(1)[0]
-        raise SourceError(
-            f"{census.folder}: none of {census.num_files} files is an image; most often ({often}): {reason}"
-        )
+        raise SourceError(f"the source: none of {census.num_files} files is an image; most often ({often}): {reason}")
     return next(iter(counts))
 
 
@@ -175,4 +202,10 @@ def _ranges(
 
 
 def _place(facts: SliceFacts) -> Place:
-    return Place(facts.who.draw, facts.label, facts.geometry.normal, facts.geometry.position_mm)
+    return Place(
+        patient=facts.who.draw,
+        label=facts.label,
+        normal=facts.geometry.normal,
+        position_mm=facts.geometry.position_mm,
+        frame_of_reference=facts.who.frame_of_reference,
+    )

@@ -21,7 +21,7 @@ from rayology.data.splits import SplitName
 from rayology.errors import DatasetError
 from rayology.image import Batch, ImageSpec, to_model_range
 
-__all__ = ["INDEX", "INFO", "Counts", "DatasetInfo", "FileRecord", "PreparedDataset", "Skipped", "Split", "SplitCounts"]
+__all__ = ["INDEX", "INFO", "Counts", "DatasetInfo", "FileRecord", "PreparedDataset", "Split", "SplitCounts"]
 
 INFO = "dataset.json"
 INDEX = "index.parquet"
@@ -37,15 +37,6 @@ class FileRecord(Config):
     """Its size."""
     sha256: str
     """Its SHA-256."""
-
-
-class Skipped(Config):
-    """A file of the source that gave no image."""
-
-    file: str
-    """Its name below the source."""
-    reason: str
-    """Why, and what would help."""
 
 
 class SplitCounts(Config):
@@ -75,13 +66,13 @@ class Counts(Config):
     nearly_empty: NonNegativeInt
     """Images with too little foreground."""
     dropped_in_gaps: NonNegativeInt
-    """Images of a single patient that lie between its blocks, across them, or nowhere known."""
+    """Images of a single patient between its blocks, across them, in another frame of reference, or nowhere known."""
 
 
 class DatasetInfo(Config):
     """All that is known of a dataset beside its images: dataset.json."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     """Of the folder's layout."""
     fingerprint: str
     """What source, files and settings hash to; the folder's name."""
@@ -102,11 +93,9 @@ class DatasetInfo(Config):
     clipped_share: float
     """The share of the foreground's pixels that the kept range clips."""
     reasons: dict[str, int]
-    """Why files were skipped, and how many for each reason."""
-    skipped: tuple[Skipped, ...]
-    """The first of the files that were skipped."""
+    """Why files were skipped, and how many for each reason; ``keys/FINGERPRINT.skipped.json`` names the files."""
     source: dict[str, JsonValue]
-    """The source's config."""
+    """The source's config without its path, which may name a patient."""
     preparation: dict[str, JsonValue]
     """The preparation's config."""
     files: tuple[FileRecord, ...]

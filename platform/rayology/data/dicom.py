@@ -27,7 +27,10 @@ __all__ = ["Instance", "decode", "read"]
 MAX_BYTES = 2**30
 """The largest file that is opened, and the most that a deflated one may inflate to."""
 
-IDENTITIES = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+IDENTITIES = (
+    *("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
+    "FrameOfReferenceUID",
+)
 SHAPE = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation")
 BITS = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 OFFSETS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")

@@ -23,6 +23,11 @@ class FolderConfig(Config):
     labels: Literal["none", "folder"] = "none"
     """Where the class of an image comes from: nowhere, or the name of the first folder below the path."""
 
+    @property
+    def folder(self) -> Path:
+        """The path as every process reads it, whatever folder it works in."""
+        return self.path.expanduser().absolute()
+
     def build(self, root: Path) -> "FolderSource":
         """Return the source; it keeps nothing of its own under the root."""
         del root
@@ -41,7 +46,7 @@ class FolderSource:
         Raises:
             SourceError: the folder is not there or holds no file.
         """
-        folder = self.config.path
+        folder = self.config.folder
         if not folder.is_dir():
             raise SourceError(f"{folder}: no such folder; set source.path to a folder of DICOM files")
         files = sorted(_files(folder))
@@ -50,7 +55,7 @@ class FolderSource:
         return [Item(file, label=self._label(file)) for file in files]
 
     def _label(self, file: Path) -> str:
-        below = file.relative_to(self.config.path).parts
+        below = file.relative_to(self.config.folder).parts
         return below[0] if self.config.labels == "folder" and len(below) > 1 else ""
 
 

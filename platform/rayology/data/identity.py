@@ -2,11 +2,11 @@
 
 import hashlib
 import hmac
-import os
 import secrets
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from rayology.data.private import write_private
 
 __all__ = ["Identity", "Pseudonyms", "kept_key", "pseudonyms"]
 
@@ -22,6 +22,7 @@ class Identity:
     study: str = ""
     series: str = ""
     instance: str = ""
+    frame_of_reference: str = ""
 
     def __repr__(self) -> str:
         return "Identity(hidden)"
@@ -36,6 +37,8 @@ class Pseudonyms:
     series: str
     instance: str
     """The same for two copies of one image; empty where the file names no instance."""
+    frame_of_reference: str
+    """The same where positions compare (DICOM PS3.3 C.7.4.1); a series that names none has its own."""
     draw: str
     """The patient's place in the draw of the splits: the same for the same seed under any key."""
 
@@ -44,25 +47,22 @@ def pseudonyms(identity: Identity, key: bytes, *, seed: int) -> Pseudonyms:
     """Return HMAC-SHA256 pseudonyms; the patient is the ID with its issuer, else the study (RFC 2104)."""
     patient = ("patient", identity.issuer, identity.patient) if identity.patient else ("study", identity.study)
     study = ("study", *patient, identity.study)
+    series = ("series", *study, identity.series)
+    named = ("frame of reference", *patient, identity.frame_of_reference)
     return Pseudonyms(
         patient=_keyed(key, *patient),
         study=_keyed(key, *study),
-        series=_keyed(key, "series", *study, identity.series),
+        series=_keyed(key, *series),
         instance=_keyed(key, "instance", identity.instance) if identity.instance else "",
+        frame_of_reference=_keyed(key, *(named if identity.frame_of_reference else ("frame of reference", *series))),
         draw=hashlib.sha256(_joined(str(seed), *patient)).hexdigest(),
     )
 
 
 def kept_key(file: Path) -> bytes:
     """Return the key in a file that its owner alone may read, drawing it at the first call."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not file.exists():
-        descriptor, unfinished = tempfile.mkstemp(dir=file.parent)  # which only its owner can read
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(secrets.token_bytes(KEY_BYTES))
-            opened.flush()
-            os.fsync(opened.fileno())
-        Path(unfinished).rename(file)
+        write_private(file, secrets.token_bytes(KEY_BYTES))
     return file.read_bytes()
 
 

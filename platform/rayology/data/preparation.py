@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 
 from rayology.config import Config
@@ -140,7 +140,7 @@ def _read_mask(file: Path, instances: tuple[Instance, ...]) -> NDArray[np.bool_]
     try:
         with Image.open(file) as opened:
             mask = np.asarray(opened.convert("L")) > 0
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise UnreadableImage(f"its mask cannot be read ({type(error).__name__}); write it as PNG") from None
     if len(instances) > 1 or mask.shape != instances[0].valid.shape:
         raise UnreadableImage(

@@ -16,17 +16,18 @@ from typing import Literal
 import ray
 
 from rayology.data import SourceConfig
-from rayology.data.census import Census, choose, common_folder, gather
-from rayology.data.dataset import PreparedDataset, Skipped
+from rayology.data.census import check_classes, choose, common_folder, gather
+from rayology.data.dataset import PreparedDataset
 from rayology.data.identity import kept_key
 from rayology.data.preparation import PreparationConfig, Reading, read_item
 from rayology.data.scratch import Scratch
+from rayology.data.skipped import list_skipped
 from rayology.data.source import Item
 from rayology.data.writing import Contents, write_dataset
 
 __all__ = ["PreparationConfig", "Progress", "prepare"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILES_A_TASK = 16
 
 
@@ -53,11 +54,12 @@ def prepare(
 ) -> PreparedDataset:
     """Return the dataset of a source, decoding it unless the same files and settings were prepared before.
 
-    The folder appears under ``root/datasets`` in one step when it is complete; the key of its pseudonyms stays
-    outside it, under ``root/keys``.
+    The folder appears under ``root/datasets`` in one step when it is complete; the key of its pseudonyms
+    and the names of skipped files stay outside it, under ``root/keys``.
 
     Raises:
-        SourceError: the source holds no image, several modalities, or nothing that can be held out.
+        SourceError: the source holds no image, several modalities, or nothing that can be held out, or its classes
+            look like patients.
         DatasetError: the dataset is there and damaged.
     """
     items = source.build(root).items()
@@ -72,9 +74,11 @@ def prepare(
         readings = _readings(items, preparation, key)
         census = gather(items, readings, scratch, lambda done: report(Progress("reading", done, len(items))))
         chosen = choose(census, scratch, preparation)
-        contents = Contents(
-            fingerprint, census, chosen, _listed(items, census), source.model_dump(mode="json"), preparation
-        )
+        if source.kind == "folder" and source.labels == "folder":
+            check_classes(chosen)
+        list_skipped(root / "keys" / f"{fingerprint}.skipped.json", items, census)
+        settings = source.model_dump(mode="json", exclude={"path"})
+        contents = Contents(fingerprint, census, chosen, settings, preparation)
         built = workplace / "dataset"
         built.mkdir()
         write_dataset(built, contents, scratch, lambda done: report(Progress("writing", done, len(chosen))))
@@ -111,16 +115,11 @@ def _fingerprint(source: SourceConfig, preparation: PreparationConfig, items: Se
         for file in (item.path, item.mask)
         if file is not None
     ]
-    decisive = [FORMAT_VERSION, source.model_dump(mode="json"), preparation.model_dump(mode="json"), files]
+    settings = source.model_dump(mode="json")
+    if source.kind == "folder":
+        settings["path"] = str(source.folder)
+    decisive = [FORMAT_VERSION, settings, preparation.model_dump(mode="json"), files]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _listed(items: Sequence[Item], census: Census) -> list[Skipped]:
-    return [
-        Skipped(file=os.path.relpath(item.path, census.folder), reason=census.reasons[item])
-        for item in items
-        if item in census.reasons
-    ]
 
 
 @contextmanager

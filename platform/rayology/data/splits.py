@@ -55,6 +55,8 @@ class Place:
     label: str = ""
     normal: tuple[float, float, float] | None = None
     position_mm: float | None = None
+    frame_of_reference: str = ""
+    """A name that is the same where positions compare."""
 
 
 def split_images(places: Sequence[Place], shares: Shares, *, gap_mm: float) -> list[SplitName | None]:
@@ -92,26 +94,29 @@ def split_by_patient(labels: Mapping[str, str], shares: Shares) -> dict[str, Spl
 def split_by_block(places: Sequence[Place], shares: Shares, *, gap_mm: float) -> list[SplitName | None]:
     """Cut each patient's slices into contiguous blocks that lie at least a gap apart.
 
-    All series of a patient share its blocks. Slices that are not parallel to most, or have no position, are dropped:
-    they would show the anatomy of several blocks. A patient too short for blocks trains where another can be cut.
+    All series in a patient's largest frame of reference share its blocks. Slices of another frame, which may show the
+    same anatomy at any position, slices that are not parallel to most, and those without a position are dropped: they
+    would show the anatomy of several blocks. A patient too short for blocks trains where another can be cut.
 
     Raises:
         SourceError: no patient can be cut.
     """
     split: list[SplitName | None] = [None] * len(places)
     uncut: list[int] = []
+    spans_mm: list[float] = []
     for patient in sorted({place.patient for place in places}):
         rows = [row for row, place in enumerate(places) if place.patient == patient]
-        parallel = _parallel(places, rows)
-        positions = np.array([places[row].position_mm for row in parallel], np.float64)
+        comparable = _comparable(places, rows)
+        positions = np.array([places[row].position_mm for row in comparable], np.float64)
         blocks = _blocks(positions, shares, gap_mm=gap_mm)
         if blocks is None:
             uncut += rows
+            spans_mm += [float(np.ptp(positions))] if comparable else []
         else:
-            for row, block in zip(parallel, blocks, strict=True):
+            for row, block in zip(comparable, blocks, strict=True):
                 split[row] = block
     if len(uncut) == len(places):
-        raise SourceError(_too_short(places, gap_mm))
+        raise SourceError(_too_short(spans_mm, gap_mm))
 
     for row in uncut:
         split[row] = "train"
@@ -124,6 +129,14 @@ def _labels_of_patients(places: Sequence[Place]) -> dict[str, str]:
     for place in places:
         counts[place.patient][place.label] += 1
     return {patient: min(count, key=lambda label: (-count[label], label)) for patient, count in counts.items()}
+
+
+def _comparable(places: Sequence[Place], rows: Sequence[int]) -> list[int]:
+    """Return the largest group of parallel slices in one frame of reference; of equals, the one that comes first."""
+    frames: dict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        frames[places[row].frame_of_reference].append(row)
+    return max((_parallel(places, frame) for frame in frames.values()), key=len)
 
 
 def _parallel(places: Sequence[Place], rows: Sequence[int]) -> list[int]:
@@ -168,15 +181,13 @@ def _cut(
     return [None if dropped else layout[index] for index, dropped in zip(block, near, strict=True)]
 
 
-def _too_short(places: Sequence[Place], gap_mm: float) -> str:
-    positions = [place.position_mm for place in places if place.position_mm is not None]
-    if not positions:
+def _too_short(spans_mm: Sequence[float], gap_mm: float) -> str:
+    if not spans_mm:
         return (
             "fewer than three patients, and no slice says where it lies (Image Position (Patient)), so nothing can "
             "be held out; add patients, or files with positions"
         )
-    span = max(positions) - min(positions)
     return (
-        f"fewer than three patients, and slices over {span:.1f} mm cannot be cut into blocks {gap_mm:g} mm apart; "
-        "add patients or lower preparation.gap_mm"
+        f"fewer than three patients, and slices over {max(spans_mm):.1f} mm of one frame of reference cannot be cut "
+        f"into blocks {gap_mm:g} mm apart; add patients or lower preparation.gap_mm"
     )

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayology.data.census import Census, Chosen
-from rayology.data.dataset import INDEX, INFO, Counts, DatasetInfo, FileRecord, Skipped, SplitCounts
+from rayology.data.dataset import INDEX, INFO, Counts, DatasetInfo, FileRecord, SplitCounts
 from rayology.data.imaging import foreground
 from rayology.data.preparation import PreparationConfig
 from rayology.data.scratch import Scratch
@@ -23,8 +23,6 @@ from rayology.image import ImageSpec, clipped_share, to_stored
 __all__ = ["Contents", "write_dataset"]
 
 MAX_SHARD_BYTES = 2**28
-MAX_LISTED = 100
-"""How many skipped files are listed by name; all are counted."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,6 @@ class Contents:
     fingerprint: str
     census: Census
     chosen: Sequence[Chosen]
-    listed: Sequence[Skipped]
     source: dict[str, object]
     preparation: PreparationConfig
 
@@ -148,7 +145,6 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
             "note": {1: "one patient", 2: "two patients"}.get(patients, ""),
             "clipped_share": clipped,
             "reasons": dict(Counter(census.reasons.values()).most_common()),
-            "skipped": tuple(contents.listed[:MAX_LISTED]),
             "source": contents.source,
             "preparation": contents.preparation.model_dump(mode="json"),
             "files": files,

@@ -1,7 +1,5 @@
 """What makes an image this very image: the fingerprint by which copies are found."""
 
-import math
-
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls it F)
 from jaxtyping import Float
@@ -11,7 +9,6 @@ __all__ = ["fingerprints"]
 
 FINE, COARSE = 0.7, 2.0  # standard deviations of the band's two Gaussians, in pixels
 LONGEST_SIDE = 64
-AT_ONCE = 256
 
 
 def fingerprints(images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image pixel"]:
@@ -21,10 +18,6 @@ def fingerprints(images: Float[Tensor, "image channel height width"]) -> Float[T
     the coarse shape, which all images of a body part share and which is all that a blurry image has. Scaling to length
     1 leaves out contrast: in plain pixel distance a mean-like image lies nearer to everything than a sharp one does.
     """
-    return torch.cat([_fingerprints(part) for part in images.chunk(math.ceil(len(images) / AT_ONCE))])
-
-
-def _fingerprints(images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image pixel"]:
     height, width = images.shape[2:]
     shrink = max(1.0, max(height, width) / LONGEST_SIDE)
     images = F.adaptive_avg_pool2d(images, (round(height / shrink), round(width / shrink)))

@@ -1,10 +1,10 @@
 """Images and what is measured of each of them once: features, spectrum, grey values, fingerprint."""
 
-import math
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rayology.errors import DataError
@@ -18,40 +18,48 @@ __all__ = ["MOST_COMPARED", "ImageSet", "Images", "Reference"]
 Images = Float[Tensor, "batch channel height width"]
 
 MOST_COMPARED = 2048  # bounds the kernel matrices at 32 MiB each
-AT_ONCE = 256
+AT_ONCE = 256  # images measured in one go: bounds what lies in memory beside them
 
 
 class ImageSet:
-    """Images, clipped to [-1, 1] and shuffled by a fixed seed, so that the first n are a fair draw for every n."""
+    """At most 2,048 of the images, clipped to [-1, 1] and drawn in a fixed order: the first n are a fair draw.
+
+    The others are neither copied nor measured.
+    """
 
     def __init__(self, images: Images, *, name: str) -> None:
         _require_images(images, name)
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(len(images)))
-        self.images = images[order.to(images.device)].detach().float().clip(-1.0, 1.0)
+        self.places = order[:MOST_COMPARED].to(images.device)
+        """Where each image stood among those given."""
+        self.images = images[self.places].detach().float().clip(-1.0, 1.0)
 
     def __len__(self) -> int:
         """How many images at most are compared."""
-        return min(len(self.images), MOST_COMPARED)
+        return len(self.images)
 
     @cached_property
     def features(self) -> Float[Tensor, "image feature"]:
         """The features of a random network, as they come."""
-        return random_features(self.images[: len(self)])
+        return random_features(self.images)
 
     @cached_property
     def spectra(self) -> Float[Tensor, "image channel ring"]:
         """The power in each ring of equal frequency."""
-        return radial_power(self.images[: len(self)])
+        return self._in_parts(radial_power)
 
     @cached_property
     def grey_shares(self) -> Float[Tensor, "image channel bin"]:
         """The share of pixels in each bin of grey values."""
-        return grey_shares(self.images[: len(self)])
+        return self._in_parts(grey_shares)
 
     @cached_property
     def fingerprints(self) -> Float[Tensor, "image pixel"]:
-        """The fingerprints of all images, however many."""
-        return fingerprints(self.images)
+        """The fingerprints that tell copies."""
+        return self._in_parts(fingerprints)
+
+    def _in_parts(self, measure: Callable[[Images], Tensor]) -> Tensor:
+        return torch.cat([measure(part) for part in self.images.split(AT_ONCE)])
 
 
 class Reference:
@@ -59,6 +67,9 @@ class Reference:
 
     ``real`` are images that the model never saw, ``train`` those it learned from. What is "as good as real" is read
     from training images in the place of samples: no model of the training images can be expected to do better.
+
+    Distributions are compared on at most 2,048 images of either; copies are sought among all training images, which
+    stay where they are and are read 256 at a time.
     """
 
     def __init__(
@@ -67,6 +78,7 @@ class Reference:
         self._patient_safe = patient_safe
         self.real = ImageSet(real, name="real images")
         self.train = ImageSet(train, name="training images")
+        self._all_train = train.detach()
 
     @cached_property
     def scale(self) -> FeatureScale:
@@ -82,13 +94,23 @@ class Reference:
         """
         if self._patient_safe:
             return float(self.nearest_training(self.real).quantile(0.05))
-        likeness = self.train.fingerprints @ self.train.fingerprints.T
-        return float((1.0 - likeness.fill_diagonal_(-1.0).amax(dim=1)).quantile(0.05))
+        return float(self._nearest_training(self.train, own_places=self.train.places).quantile(0.05))
 
     def nearest_training(self, images: ImageSet) -> Float[Tensor, " image"]:
         """Return the cosine distance of each fingerprint to that of the nearest training image."""
-        parts = images.fingerprints.chunk(math.ceil(len(images.images) / AT_ONCE))
-        return 1.0 - torch.cat([(part @ self.train.fingerprints.T).amax(dim=1) for part in parts])
+        nowhere = torch.full((len(images),), -1, device=images.images.device)
+        return self._nearest_training(images, own_places=nowhere)
+
+    def _nearest_training(self, images: ImageSet, *, own_places: Int[Tensor, " image"]) -> Float[Tensor, " image"]:
+        """Look through the training images in parts; an image is not compared with that at its own place, if any."""
+        sought = images.fingerprints
+        likeness = torch.full((len(images),), -1.0, device=sought.device)
+        for start in range(0, len(self._all_train), AT_ONCE):
+            part = self._all_train[start : start + AT_ONCE].to(sought.device).float().clip(-1.0, 1.0)
+            places = torch.arange(start, start + len(part), device=sought.device)
+            found = (sought @ fingerprints(part).T).masked_fill(own_places[:, None] == places, -1.0)
+            likeness = likeness.maximum(found.amax(dim=1))
+        return 1.0 - likeness
 
 
 def _require_images(images: Images, name: str) -> None:

@@ -18,8 +18,8 @@ class Recogniser:
         self, images: Float[Tensor, "batch channel height width"], labels: Int[Tensor, " batch"], *, num_classes: int
     ) -> None:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self._network = _network(images.shape[1], num_classes)
+            torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the accelerators for good
+            self._network = _network(images.shape[1], num_classes).to(images.device)
         generator = torch.Generator().manual_seed(0)
         optimizer = torch.optim.AdamW(self._network.parameters(), lr=LR, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=STEPS)

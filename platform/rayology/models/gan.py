@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,7 +25,7 @@ class GanConfig(Config):
     """Which model."""
     backbone: BackboneConfig = ResNetConfig(activation="leaky_relu")
     """The networks of generator and critic."""
-    latents: Annotated[PositiveInt, Choice(32, 64, 128)] = 64
+    latents: Annotated[int, Field(ge=1, le=4096), Choice(32, 64, 128)] = 64
     """Dimensions of the noise that the generator starts from."""
     penalty: Annotated[PositiveFloat, Range(0.05, 20, log=True)] = 0.5
     """Weight of both gradient penalties (gamma)."""
@@ -95,7 +95,10 @@ class Critic(nn.Module):
 
     def forward(self, images: Tensor, labels: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return the score of each image as one of its class."""
-        scores = self.score(self.encoder(images))
+        features = self.encoder(images)
+        # Scores are only ever subtracted: in bf16 the difference of two alike ones would be lost.
+        with torch.autocast(images.device.type, enabled=False):
+            scores = self.score(features.to(self.score.weight.dtype))
         own = labels if self.score.out_features > 1 else torch.zeros_like(labels)
         return scores.gather(1, own[:, None]).squeeze(1)
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,7 +27,7 @@ class VaeConfig(Config):
     """Which model."""
     backbone: BackboneConfig = ResNetConfig()
     """The networks of encoder and decoder."""
-    latents: Annotated[PositiveInt, Choice(16, 32, 64, 128)] = 32
+    latents: Annotated[int, Field(ge=1, le=4096), Choice(16, 32, 64, 128)] = 32
     """Dimensions of the latent space."""
     beta: Annotated[PositiveFloat, Range(0.1, 4, log=True)] = 1.0
     """Weight of the rate against the distortion (Higgins et al. 2017); 1 is the bound on the likelihood."""
@@ -73,7 +73,11 @@ class Vae(Model):
         return self.sample(mean, labels)
 
     def bound(self, batch: Batch, noise: Float[Tensor, "batch noise"]) -> Float[Tensor, " batch"]:
-        """Return the negative evidence lower bound at beta = 1, in bits a stored value."""
+        """Return the negative evidence lower bound at beta = 1, in bits a stored value.
+
+        The probability of a stored value is taken as density times step, which is near while the scale of the
+        likelihood is several steps wide.
+        """
         nats = self._terms(batch, noise)
         step = 2.0 / (self.image.values.levels - 1)
         return (nats["distortion"] + nats["rate"] / self.beta) / math.log(2.0) - math.log2(step)

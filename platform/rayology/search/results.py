@@ -88,7 +88,7 @@ def plot(trials: Sequence[TrialResult], path: Path, *, objective: str) -> None:
             linewidth=3 if rank == 0 else 1,
             label=f"{trial.folder.name} {kind}, {trial.status}",
         )
-    axes.set(xlabel="step", ylabel=f"{objective} on the validation split, lower is better", yscale="symlog")
+    axes.set(xlabel="step", ylabel=f"{objective} on the validation split, lower is better", yscale="log")
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=120)
 

@@ -36,6 +36,11 @@ class Dimension:
             chosen.get(f"{self.name[: colon.start()]}.kind") == colon[1] for colon in re.finditer(r":(\w+)", self.name)
         )
 
+    def belongs_to(self, kinds: Sequence[Value]) -> bool:
+        """Tell whether one of these kinds of model has this dimension."""
+        kind = re.match(r"model:(\w+)", self.name)
+        return kind is None or kind[1] in kinds
+
     def admits(self, value: object) -> bool:
         """Tell whether a value may be chosen."""
         match self.mark:
@@ -64,6 +69,8 @@ def dimensions(experiment: Experiment) -> tuple[Dimension, ...]:
     """
     found = [dimension for root in SEARCHED for dimension in _below(type(experiment).model_fields[root], root)]
     narrow = experiment.search.narrow
+    if kinds := narrow.get("model.kind"):
+        found = [dimension for dimension in found if dimension.belongs_to(kinds)]
     unknown = narrow.keys() - {name for dimension in found for name in (dimension.name, path_of(dimension.name))}
     if unknown:
         known = ", ".join(sorted({path_of(dimension.name) for dimension in found}))

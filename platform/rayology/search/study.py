@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
 
 import ray
 import torch
 from ray import tune
-from ray.tune import Checkpoint, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
@@ -24,22 +23,14 @@ from rayology.search.narrator import Narrator
 from rayology.search.results import TrialResult, read_results
 from rayology.search.searcher import JournalSearcher, close_study
 from rayology.search.space import dimensions, path_of
-from rayology.training.cluster import train, uses_gpu
-from rayology.training.run import BUNDLE, Run, finish, train_here
+from rayology.training.cluster import require_room, train, uses_gpu
+from rayology.training.run import BUNDLE, Assignment, Run, finish, train_here
 
 __all__ = ["search"]
 
 logger = logging.getLogger(__name__)
 
-WORST = 1e6  # stands for a figure that is not finite: Optuna takes none of those
-
-
-class Assignment(TypedDict):
-    """What the driver tells each trial, in plain values."""
-
-    experiment: dict[str, object]
-    dataset: str
-    folder: str
+WORST = 1e30  # stands for a figure that is not finite: Optuna takes none of those
 
 
 def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
@@ -51,6 +42,7 @@ def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # each trial writes its own history
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # what a killed driver knew of its trials, at most this old
     dimensions(sweep.experiment)  # what is wrong with search.narrow is said before anything starts
+    require_room(sweep.experiment)
     place = str(sweep.folder / "ray")
     assignment = Assignment(
         experiment=sweep.experiment.model_dump(mode="json"), dataset=str(data.path), folder=str(sweep.folder)
@@ -91,6 +83,7 @@ def _run_config(sweep: Run) -> RunConfig:
         name="ray",
         storage_path=str(sweep.folder),
         failure_config=FailureConfig(max_failures=wanted.max_failures),
+        checkpoint_config=CheckpointConfig(num_to_keep=1),
         callbacks=[Narrator(wanted.objective, num_trials=wanted.num_trials, steps=steps)],
         verbose=0,
     )
@@ -105,10 +98,11 @@ def _resources(experiment: Experiment) -> dict[str, float]:
 
 def _most_at_once(experiment: Experiment) -> int:
     """Return how many trials may run together; more than fit would wait for each other's workers."""
-    scaling, cpus = experiment.scaling, ray.cluster_resources().get("CPU", 0)
-    return max(
-        1, min(experiment.search.concurrent_trials, int(cpus // (scaling.num_workers * scaling.cpus_per_worker)))
-    )
+    scaling, cluster = experiment.scaling, ray.cluster_resources()
+    room = [cluster.get("CPU", 0) // (scaling.num_workers * scaling.cpus_per_worker)]
+    if uses_gpu(experiment):
+        room.append(cluster.get("GPU", 0) // scaling.num_workers)
+    return max(1, min(experiment.search.concurrent_trials, *map(int, room)))
 
 
 def _name(trial: "tune.experiment.Trial") -> str:

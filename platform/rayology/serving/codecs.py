@@ -19,7 +19,9 @@ __all__ = ["decode_npy", "decode_png", "encode_npy", "encode_png"]
 Array = NDArray[np.float32]
 
 MAX_SIDE = 4096  # of an image to read: a small file can unfold to any size
+MAX_VALUES = 2**22  # of an image to read, over all its channels: as float32, 17 MB
 MAX_HEADER_BYTES = 10_000  # of an NPY, as numpy's own limit: its header is parsed as Python
+DAMAGED = "the PNG is damaged: send the whole file"
 GREY_LEVELS = {"L": 255, "I;16": 65535, "RGB": 255}
 
 
@@ -50,15 +52,18 @@ def decode_png(body: bytes, values: ValueRange, *, channels: int) -> Array:
         RequestError: the body is no PNG, is damaged or too large, or has another number of channels.
     """
     picture = _open_png(body)
+    _check_size(len(picture.getbands()), picture.height, picture.width)
     highest = GREY_LEVELS.get(picture.mode)
     expected = "RGB" if channels == 3 else "8 or 16-bit grey"
     if channels not in (1, 3) or highest is None or (picture.mode == "RGB") != (channels == 3):
         other = "application/x-npy" if channels not in (1, 3) else f"a PNG in {expected}, or application/x-npy"
         raise RequestError(f"the PNG is {picture.mode}, the model takes {channels} channels: send {other}")
 
-    levels = np.asarray(picture, np.float64)
-    levels = levels[None] if levels.ndim == 2 else levels.transpose(2, 0, 1)
-    return (levels * ((values.high - values.low) / highest) + values.low).astype(np.float32)[None]
+    levels = _levels(picture)
+    image = (levels[None] if levels.ndim == 2 else levels.transpose(2, 0, 1)).astype(np.float32, order="C")
+    image *= (values.high - values.low) / highest
+    image += values.low
+    return image[None]
 
 
 def encode_npy(images: Array) -> bytes:
@@ -76,14 +81,7 @@ def decode_npy(body: bytes, *, channels: int) -> Array:
     Raises:
         RequestError: the body is no NPY, is damaged, or holds something else.
     """
-    numbers = _read_npy(body)
-    images = numbers.reshape((1,) * (4 - numbers.ndim) + numbers.shape) if 2 <= numbers.ndim <= 4 else numbers
-    if images.ndim != 4 or images.shape[1] != channels or 0 in images.shape:
-        raise RequestError(
-            f"the NPY has the shape {numbers.shape}: send (height, width), ({channels}, height, width) "
-            f"or (count, {channels}, height, width)"
-        )
-    _check_size(*images.shape[2:])
+    images = _read_npy(body, channels=channels)
     with np.errstate(over="ignore"):
         values = images.astype(np.float32)
     if not np.isfinite(values).all():
@@ -92,21 +90,27 @@ def decode_npy(body: bytes, *, channels: int) -> Array:
 
 
 def _open_png(body: bytes) -> Image.Image:
+    """Read what a PNG says of itself, and none of its pixels."""
     try:
-        picture = Image.open(BytesIO(body), formats=("PNG",))
-        _check_size(picture.height, picture.width)
-        picture.load()
+        return Image.open(BytesIO(body), formats=("PNG",))
     except UnidentifiedImageError:
         raise RequestError("the body is no PNG: send a PNG file, or an NPY file as application/x-npy") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise RequestError(f"the PNG is far too large: send at most {MAX_SIDE} rows and columns") from None
     except (OSError, SyntaxError, ValueError):
-        raise RequestError("the PNG is damaged: send the whole file") from None
-    return picture
+        raise RequestError(DAMAGED) from None
 
 
-def _read_npy(body: bytes) -> NDArray[np.generic]:
-    """Read the array without trusting its header: nothing is allocated that the body does not hold."""
+def _levels(picture: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    try:
+        picture.load()
+    except (OSError, SyntaxError, ValueError):
+        raise RequestError(DAMAGED) from None
+    return np.asarray(picture)
+
+
+def _read_npy(body: bytes, *, channels: int) -> NDArray[np.generic]:
+    """Read images without trusting their header: nothing is made or said of a shape that the body does not hold."""
     file = BytesIO(body)
     try:
         read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
@@ -116,12 +120,28 @@ def _read_npy(body: bytes) -> NDArray[np.generic]:
 
     if dtype.kind not in "fiub":
         raise RequestError(f"the NPY holds {dtype}: send real numbers, best float32")
-    numbers = body[file.tell() :]
-    if min(shape, default=0) < 0 or len(numbers) != math.prod(shape) * dtype.itemsize:
-        raise RequestError(f"the NPY says {shape} of {dtype}, but {len(numbers)} bytes follow: send the whole file")
-    return np.frombuffer(numbers, dtype).reshape(shape, order="F" if is_fortran else "C")
+    if min(shape, default=1) < 1:
+        raise RequestError("the NPY has a shape with an axis below 1: send one image or more, each with pixels")
+    numbers = memoryview(body)[file.tell() :]
+    if len(numbers) != math.prod(shape) * dtype.itemsize:
+        raise RequestError(f"the NPY has another shape than its {len(numbers)} bytes of {dtype}: send the whole file")
+
+    axes = (1,) * (4 - len(shape)) + shape
+    if not 2 <= len(shape) <= 4 or axes[1] != channels:
+        raise RequestError(
+            f"the NPY has the shape {shape}: send (height, width), ({channels}, height, width) "
+            f"or (count, {channels}, height, width)"
+        )
+    _check_size(*axes[1:])
+    return np.frombuffer(numbers, dtype).reshape(shape, order="F" if is_fortran else "C").reshape(axes)
 
 
-def _check_size(height: int, width: int) -> None:
+def _check_size(channels: int, height: int, width: int) -> None:
     if max(height, width) > MAX_SIDE:
         raise RequestError(f"the image has {height} rows and {width} columns: send at most {MAX_SIDE} of each")
+    if channels * height * width > MAX_VALUES:
+        most = math.isqrt(MAX_VALUES // channels)
+        raise RequestError(
+            f"the image has {height} rows, {width} columns and {channels} channels: send at most {MAX_VALUES} values, "
+            f"such as {most} rows and columns"
+        )

@@ -1,10 +1,9 @@
 """One model in one process: draws and reconstructs for many requests at once, off the event loop."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,22 +14,13 @@ from rayology.bundle import Bundle
 from rayology.data.imaging import conform
 from rayology.errors import RequestError
 from rayology.image import ImageSpec, from_model_range, to_model_range, to_stored
-from rayology.models import Model
+from rayology.models import Model, Reconstructs
 from rayology.serving.batching import Batcher
 from rayology.serving.schemas import Card, ImageCard, Limits
 
 __all__ = ["Drawn", "Generator", "card_of"]
 
 Array = NDArray[np.float32]
-
-
-@runtime_checkable
-class Reconstructs(Protocol):
-    """A model that can encode an image and decode it again."""
-
-    def reconstruct(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the images as the model sees them, in [-1, 1]."""
-        ...
 
 
 def card_of(bundle: Bundle, model: Model, *, version: str, limits: Limits) -> Card:
@@ -82,6 +72,8 @@ class Generator:
         thread = ThreadPoolExecutor(1, "model", initializer=torch.set_num_threads, initargs=(num_threads,))
         self._draw = Batcher(self._sample, thread, batch_size=batch_size)
         self._reconstruct = Batcher(self._encode_and_decode, thread, batch_size=batch_size)
+        # One thread reads what is sent, so that one image at a time is as large as a client made it.
+        self._reader = ThreadPoolExecutor(1, "reader")
 
     @property
     def image(self) -> ImageSpec:
@@ -105,20 +97,23 @@ class Generator:
         classes = tuple(self.card.classes[row.label] for row in rows) if self.card.classes else ()
         return Drawn(np.stack(images), classes)
 
-    async def reconstruct(self, images: Array, *, class_name: str | None) -> Drawn:
-        """Encode and decode images in modality units, of any size: they are padded and averaged as in training.
+    async def reconstruct(self, read: Callable[[], Array], *, class_name: str | None) -> Drawn:
+        """Encode and decode images of any size: they are padded and averaged as in training.
+
+        Args:
+            read: returns them in modality units; called in another thread, for one request after the other.
+            class_name: the class of them all.
 
         Raises:
             RequestError: the images are too many, the model does not know the class, or it needs one.
         """
-        most = self.card.limits.max_count
-        if len(images) > most:
-            raise RequestError(f"{len(images)} images are too many: send at most {most} a request")
         label = self._label(class_name)
         if label is None and self.card.classes:
             raise RequestError(f"the model needs the class of an image: add ?class= with one of {self._known()}")
 
-        rows = [Row(prepared, label or 0) for prepared in await asyncio.to_thread(self._prepared, images)]
+        loop = asyncio.get_running_loop()
+        prepared = await loop.run_in_executor(self._reader, self._read, read)
+        rows = [Row(image, label or 0) for image in prepared]
         decoded = await self._reconstruct.submit(rows)
         return Drawn(np.stack(decoded), (class_name,) * len(rows) if class_name else ())
 
@@ -140,6 +135,12 @@ class Generator:
         noise = random.standard_normal(self._model.noise_size, np.float32)
         drawn = int(random.integers(max(len(self.card.classes), 1)))
         return Row(noise, drawn if label is None else label)
+
+    def _read(self, read: Callable[[], Array]) -> Array:
+        images, most = read(), self.card.limits.max_count
+        if len(images) > most:
+            raise RequestError(f"{len(images)} images are too many: send at most {most} a request")
+        return self._prepared(images)
 
     def _prepared(self, images: Array) -> Array:
         """Do what preparation does to an image: bring it to the size, and round it to the stored levels."""

@@ -3,18 +3,19 @@
 import asyncio
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rayology.serving.problems import problem
 
-__all__ = ["Admission", "Guard"]
+__all__ = ["Admission", "Guard", "Signed"]
 
-OPEN_PATHS = frozenset({"/healthz", "/docs", "/openapi.json"})  # they tell nothing of the model
+OPEN_PATHS = frozenset({"/healthz", "/docs", "/openapi.json"})  # of the model they tell its endpoints alone
 CLOSE = {"Connection": "close"}  # what is left of the body is not worth reading
 
 
@@ -92,6 +93,27 @@ class Guard:
             return message
 
         return metered
+
+
+class Signed:
+    """Add headers to every answer to those who are admitted: an open path tells others nothing in them."""
+
+    def __init__(self, app: ASGIApp, admission: Admission, headers: Mapping[str, str]) -> None:
+        self.app = app
+        self.admission = admission
+        self.headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and its answer back with the headers."""
+
+        async def signed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(self.headers)
+            await send(message)
+
+        is_http = scope["type"] == "http"
+        is_admitted = is_http and self.admission.admits(Headers(scope=scope).get("authorization", ""))
+        await self.app(scope, receive, signed if is_admitted else send)
 
 
 async def _before(deadline: float, receive: Receive) -> Message:

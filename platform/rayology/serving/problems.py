@@ -7,7 +7,6 @@ from http import HTTPStatus
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -16,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rayology.errors import RequestError
 from rayology.serving.schemas import Problem
 
-__all__ = ["Failsafe", "Signed", "add_problem_handlers", "problem"]
+__all__ = ["Failsafe", "add_problem_handlers", "problem"]
 
 EXAMPLE = '{"count": 1, "seed": 7}'
 
@@ -91,21 +90,3 @@ class Failsafe:
             if not has_begun:
                 detail = "the server failed at this request: try again, and tell its operator if it stays so"
                 await problem(500, detail)(scope, receive, send)
-
-
-class Signed:
-    """Add headers to every answer."""
-
-    def __init__(self, app: ASGIApp, headers: Mapping[str, str]) -> None:
-        self.app = app
-        self.headers = headers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and its answer back with the headers."""
-
-        async def signed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(self.headers)
-            await send(message)
-
-        await self.app(scope, receive, signed)

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 from rayology.image import ImageSpec
 from rayology.serving.codecs import decode_npy, decode_png, encode_npy, encode_png
 from rayology.serving.generator import Drawn, Generator
-from rayology.serving.guard import Admission, Guard
+from rayology.serving.guard import Admission, Guard, Signed
 from rayology.serving.negotiation import MEDIA_TYPES, MediaType, wanted
-from rayology.serving.problems import Failsafe, Signed, add_problem_handlers
+from rayology.serving.problems import Failsafe, add_problem_handlers
 from rayology.serving.schemas import Card, GenerateRequest, Health, Problem
 
 __all__ = ["create_app"]
@@ -33,8 +34,7 @@ TOKEN = [Security(HTTPBearer(auto_error=False))]  # the guard checks it; here it
 
 def create_app(generator: Generator, admission: Admission) -> FastAPI:
     """Return the application of one model, with the endpoints that the model is capable of."""
-    version = generator.card.version
-    app = FastAPI(title="Rayology", description=DESCRIPTION, version=version, redoc_url=None, responses=PROBLEMS)
+    app = FastAPI(title="Rayology", description=DESCRIPTION, redoc_url=None, responses=PROBLEMS)
     app.state.generator = generator
     app.get("/healthz")(healthz)
     app.get("/", dependencies=TOKEN)(card)
@@ -49,7 +49,7 @@ def create_app(generator: Generator, admission: Admission) -> FastAPI:
     add_problem_handlers(app)
     app.add_middleware(Guard, admission=admission)
     app.add_middleware(Failsafe)
-    app.add_middleware(Signed, headers={"X-Rayology-Version": version})
+    app.add_middleware(Signed, admission=admission, headers={"X-Rayology-Version": generator.card.version})
     return app
 
 
@@ -67,9 +67,9 @@ async def card(generator: Served) -> Card:
     return generator.card
 
 
-async def healthz(generator: Served) -> Health:
+async def healthz() -> Health:
     """Say that the server answers."""
-    return Health(version=generator.card.version)
+    return Health()
 
 
 async def generate(asked: GenerateRequest, generator: Served, media_type: Wanted) -> Response:
@@ -87,8 +87,8 @@ async def reconstruct(
 ) -> Response:
     """Encode and decode a PNG, whose grey levels span the model's range, or an NPY in modality units."""
     content_type = request.headers.get("content-type", "")
-    images = await asyncio.to_thread(_decode, await request.body(), content_type, generator.image)
-    drawn = await generator.reconstruct(images, class_name=class_name)
+    read = partial(_decode, await request.body(), content_type, generator.image)
+    drawn = await generator.reconstruct(read, class_name=class_name)
     return await _answer(drawn, media_type, generator)
 
 

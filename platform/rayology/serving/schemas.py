@@ -77,9 +77,7 @@ class Health(Message):
     """That a replica answers."""
 
     status: str = "ok"
-    """Always ``ok``: what is not well does not answer."""
-    version: str
-    """The version that answers."""
+    """Always ``ok``: what is not well does not answer. The card tells the version, to those who may know it."""
 
 
 class Problem(Message):

@@ -1,4 +1,4 @@
-"""A training at rest: weights, averages and optimizer states, enough to go on bit for bit.
+"""A training at rest: weights, averages and optimizer states, enough to go on, on a CPU bit for bit.
 
 Randomness is keyed by seed and step and batches follow from them, so no generator and no position is kept.
 """

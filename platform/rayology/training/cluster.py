@@ -1,9 +1,8 @@
 """Ray Train around the recipe: workers, checkpoints, and going on after one was lost."""
 
-import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TypedDict
 
 import ray
 import ray.train
@@ -13,20 +12,15 @@ from ray.train.torch import TorchTrainer
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
-from rayology.errors import RayologyError, TrainingError
+from rayology.errors import Diverged, TrainingError
 from rayology.experiment import Experiment
 from rayology.training.gradients import Workers
-from rayology.training.run import BUNDLE, Run, finish, train_here
+from rayology.training.run import BUNDLE, Assignment, Run, finish, train_here
 
-__all__ = ["train", "uses_gpu"]
+__all__ = ["require_room", "train", "uses_gpu"]
 
 
-class Assignment(TypedDict):
-    """What the driver tells each worker, in plain values."""
-
-    experiment: dict[str, object]
-    dataset: str
-    folder: str
+DIVERGED = "diverged.txt"  # what a run leaves that would only diverge again
 
 
 def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...] = ()) -> Bundle:
@@ -35,10 +29,11 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
     A run that was ended goes on from its last checkpoint.
 
     Raises:
-        TrainingError: the cluster is too small, the training diverged, or workers were lost too often.
+        Diverged: a loss or a sample is no longer finite.
+        TrainingError: the cluster is too small, or workers were lost too often.
     """
     scaling, gpu = run.experiment.scaling, uses_gpu(run.experiment)
-    _fits(run.experiment)
+    require_room(run.experiment)
     trainer = TorchTrainer(
         _work,
         train_loop_config=dict(
@@ -61,14 +56,15 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
         ),
     )
     try:
-        failure = trainer.fit().return_value
+        trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise TrainingError(
-            f"{run.folder.name}: workers were lost or failed more than {scaling.max_failures} times; the last reason: "
-            f"{str(error).strip().splitlines()[-1]}"
-        ) from error
-    if failure:
-        raise TrainingError(f"{run.folder.name}: {failure}")
+        if not (run.folder / DIVERGED).exists():
+            raise TrainingError(
+                f"{run.folder.name}: workers were lost or failed more than {scaling.max_failures} times; the last"
+                f" reason: {str(error).strip().splitlines()[-1]}"
+            ) from error
+    if (run.folder / DIVERGED).exists():
+        raise Diverged(f"{run.folder.name}: {(run.folder / DIVERGED).read_text(encoding='utf-8')}")
     return Bundle.load(run.folder / BUNDLE)
 
 
@@ -86,19 +82,26 @@ def uses_gpu(experiment: Experiment) -> bool:
     return scaling.device == "cuda" or (scaling.device == "auto" and gpus >= scaling.num_workers)
 
 
-def _fits(experiment: Experiment) -> None:
-    """Refuse what would wait for ever."""
+def require_room(experiment: Experiment) -> None:
+    """Refuse what would wait for ever.
+
+    Raises:
+        TrainingError: the cluster has too few CPU cores in all, or on its largest node.
+    """
     scaling, cpus = experiment.scaling, ray.cluster_resources().get("CPU", 0)
-    if scaling.num_workers * scaling.cpus_per_worker > cpus:
+    largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    if scaling.num_workers * scaling.cpus_per_worker > cpus or scaling.cpus_per_worker > largest:
         raise TrainingError(
-            f"{scaling.num_workers} workers of {scaling.cpus_per_worker} CPUs do not fit the cluster's {cpus:g};"
-            " lower scaling.num_workers or scaling.cpus_per_worker"
+            f"{scaling.num_workers} workers of {scaling.cpus_per_worker} CPUs do not fit the cluster's {cpus:g}, of"
+            f" which {largest:g} on its largest node; lower scaling.num_workers or scaling.cpus_per_worker"
         )
 
 
-def _work(assignment: Assignment) -> str:
-    """Train as one of the workers; return why it failed, where trying again would fail alike."""
+def _work(assignment: Assignment) -> None:
+    """Train as one of the workers."""
     experiment, folder = Experiment.model_validate(assignment["experiment"]), Path(assignment["folder"])
+    if (folder / DIVERGED).exists():  # the workers were started again after one of them found out
+        return
     context = ray.train.get_context()
     workers = Workers(context.get_world_rank(), context.get_world_size())
     data = PreparedDataset.open(Path(assignment["dataset"]))
@@ -107,19 +110,22 @@ def _work(assignment: Assignment) -> str:
         kept = Checkpoint.from_directory(str(checkpoint)) if checkpoint else None
         ray.train.report(dict(figures), checkpoint=kept)
 
-    def continue_from(start: Path | None) -> None:
-        device = ray.train.torch.get_device()
-        training = train_here(experiment, data, folder, start=start, report=report, device=device, workers=workers)
-        if workers.leads:
-            shutil.rmtree(folder / BUNDLE, ignore_errors=True)
-            finish(experiment, data, training, folder / BUNDLE)
-
+    last, device = ray.train.get_checkpoint(), ray.train.torch.get_device()
     try:
-        if last := ray.train.get_checkpoint():
-            with last.as_directory() as start:
-                continue_from(Path(start))
-        else:
-            continue_from(None)
-    except RayologyError as error:
-        return str(error)
-    return ""
+        with last.as_directory() if last else nullcontext() as start:
+            training = train_here(
+                experiment,
+                data,
+                folder,
+                start=Path(start) if start else None,
+                report=report,
+                device=device,
+                workers=workers,
+            )
+    except Diverged as error:
+        # Raised and not returned: a worker that waits for this one would wait for ever.
+        if workers.leads:
+            (folder / DIVERGED).write_text(str(error), encoding="utf-8")
+        raise
+    if workers.leads:
+        finish(experiment, data, training, folder / BUNDLE)

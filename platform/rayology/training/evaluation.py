@@ -1,5 +1,6 @@
 """How good a model is on images that it never saw."""
 
+import math
 from functools import cached_property
 
 import torch
@@ -18,6 +19,7 @@ __all__ = ["Evaluator"]
 AT_A_GLANCE = ("mmd", "spectrum", "histogram")
 MOST_GLANCED = 256  # images: what a look during training may cost
 MOST_EXAMINED = 2048
+MOST_VALUES = 2**28  # of training images that samples are compared with: 1 GiB in float32
 BATCH_SIZE = 64
 
 
@@ -36,8 +38,8 @@ class Evaluator:
 
     @cached_property
     def train(self) -> Batch:
-        """All training images, in a random order that is the same each time."""
-        return self._draw(self._train, len(self._train))
+        """Training images in a random order that is the same each time: all that fit into a gibibyte."""
+        return self._draw(self._train, MOST_VALUES // math.prod(self._train.info.image.shape))
 
     @cached_property
     def unseen(self) -> Batch:

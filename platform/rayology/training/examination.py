@@ -72,14 +72,14 @@ def examine(config: ExaminationConfig) -> Examination:
     data, model = PreparedDataset.open(folder / "datasets" / origin.dataset), bundle.build()
     evaluator = Evaluator(Experiment(seed=origin.seed), data, torch.device("cpu"), split=config.split)
     train, unseen = evaluator.train, evaluator.unseen
-    samples = evaluator.sample(model, unseen.labels)
+    samples = evaluator.sample(model, unseen.labels).clip(-1.0, 1.0)
 
     figures = evaluator.examine(model)
     if data.info.image.values.unit == "HU":
         figures |= _tissue(data, samples, unseen.images)
     if model.conditional:
         figures |= _recognition(model, train, unseen, samples)
-    pictures = folder / "examinations" / f"{config.bundle.absolute().parent.name}-{config.split}"
+    pictures = folder / "examinations" / f"{bundle.path.absolute().parent.name}-{bundle.path.name}-{config.split}"
     pictures.mkdir(parents=True, exist_ok=True)
     drawn = [_draw(pictures / "samples.png", {"samples": samples, "real": unseen.images})]
     if isinstance(model, Reconstructs):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn, optim
 
 from rayology.errors import Diverged
-from rayology.experiment import Experiment
+from rayology.experiment import Experiment, ScheduleConfig
 from rayology.image import Batch, ImageSpec
 from rayology.models import Model, Phase
 from rayology.training import precision
@@ -92,10 +92,13 @@ def fit(
         update_average(_served(training.average), _served(model), kept=kept)
         training.step += 1
 
-        is_last = training.step == schedule.steps
-        if training.step % schedule.log_every == 0 or is_last:
-            log(training.step, _finite(figures, workers, step))
-        if training.step % schedule.evaluate_every == 0 or is_last:
+        is_logged = _is_due(training.step, schedule.log_every, schedule)
+        is_evaluated = _is_due(training.step, schedule.evaluate_every, schedule)
+        if is_logged or is_evaluated:
+            finite = _finite(figures, workers, step)
+        if is_logged:
+            log(training.step, finite)
+        if is_evaluated:
             evaluate(training)
 
 
@@ -103,6 +106,10 @@ def keyed(seed: int, *purpose: str | int) -> int:
     """Return a seed for one purpose, so that no draw depends on what was drawn before it."""
     digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def _is_due(step: int, every: int, schedule: ScheduleConfig) -> bool:
+    return step % every == 0 or step == schedule.steps
 
 
 def _noise(experiment: Experiment, phase: Phase, step: int, size: int) -> Float[Tensor, "batch noise"]:

@@ -7,7 +7,7 @@ import torch
 
 from rayology.experiment import ScalingConfig
 
-__all__ = ["Precision", "autocast", "dtype_of", "resolve"]
+__all__ = ["Precision", "autocast", "dtype_of", "forbid_tf32", "resolve"]
 
 Precision = Literal["bf16", "float32", "float64"]
 
@@ -23,8 +23,14 @@ def resolve(scaling: ScalingConfig, device: torch.device) -> Precision:
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context for a forward pass; weights, penalties and losses stay in full precision."""
+    """Return the context for a forward pass; models take their losses and penalties out of it."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def forbid_tf32() -> None:
+    """Let float32 mean float32 on a GPU too: the gradient penalties rest on it, the rest runs in bf16."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def dtype_of(precision: Precision) -> torch.dtype:

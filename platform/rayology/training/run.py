@@ -6,24 +6,33 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 import torch
 
 from rayology.bundle import Bundle, provenance_of, write_bundle
 from rayology.data import PreparedDataset
-from rayology.errors import ConfigError
+from rayology.errors import ConfigError, DataError, Diverged
 from rayology.experiment import Experiment
 from rayology.image import Batch
-from rayology.training import checkpoint
+from rayology.training import checkpoint, precision
 from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.history import History
 from rayology.training.loop import Training, fit
 
-__all__ = ["BUNDLE", "Report", "Run", "finish", "open_run", "train_here"]
+__all__ = ["BUNDLE", "Assignment", "Report", "Run", "finish", "open_run", "train_here"]
 
 EXPERIMENT, BUNDLE = "experiment.json", "bundle"
+
+
+class Assignment(TypedDict):
+    """What a driver tells the process that trains, in plain values."""
+
+    experiment: dict[str, object]
+    dataset: str
+    folder: str
+
 
 Report = Callable[[Mapping[str, float], Path | None], None]
 """Takes the figures of an evaluation and the folder of its checkpoint; only the leading process has either."""
@@ -56,7 +65,14 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
     if name not in known:
         raise ConfigError(f"resume: {parent} holds no {name!r}; the newest are: {', '.join(known[-3:]) or 'none'}")
     begun = Experiment.model_validate_json((parent / name / EXPERIMENT).read_bytes())
+    asked = _without_place(experiment)
+    if asked not in (_without_place(Experiment()), _without_place(begun)):
+        raise ConfigError(f"resume: {name} goes on with the experiment that it began with; leave out what changes it")
     return Run(parent / name, begun.patched({"storage": str(experiment.storage)}), is_resumed=True)
+
+
+def _without_place(experiment: Experiment) -> dict[str, object]:
+    return experiment.model_dump(mode="json", exclude={"name", "resume", "storage"})
 
 
 def train_here(  # noqa: PLR0913 - the last three say where and for whom
@@ -74,6 +90,7 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
     The leading process evaluates, and writes the history into ``folder``.
     """
     torch.set_num_threads(experiment.scaling.cpus_per_worker)
+    precision.forbid_tf32()
     training = Training.start(experiment, data.info.image, device)
     if start is not None:
         checkpoint.restore(training, start)
@@ -95,7 +112,10 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
             if history is None or evaluator is None:
                 report({}, None)
                 return
-            figures = evaluator.glance(training.average)
+            try:
+                figures = evaluator.glance(training.average)
+            except DataError as error:
+                raise Diverged(f"at step {training.step}: {error}; lower optimizer.lr") from None
             history.write(training.step, {f"val/{name}": figure for name, figure in figures.items()})
             with tempfile.TemporaryDirectory() as scratch:
                 checkpoint.save(training, Path(scratch))

@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 from jaxtyping import Float
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,9 +22,9 @@ class ResNetConfig(Config):
 
     kind: Literal["resnet"] = "resnet"
     """Which backbone."""
-    width: Annotated[PositiveInt, Choice(8, 16, 32, 64)] = 16
+    width: Annotated[int, Field(ge=8, le=512, multiple_of=8), Choice(8, 16, 32, 64)] = 16
     """Channels at the image's own resolution."""
-    depth: Annotated[PositiveInt, Choice(1, 2, 3)] = 1
+    depth: Annotated[int, Field(ge=1, le=16), Choice(1, 2, 3)] = 1
     """Residual blocks at each resolution."""
     growth: Annotated[float, Field(ge=1, le=4), Choice(1.5, 2.0)] = 1.5
     """Factor on the channels each time the image is halved; 2 keeps the cost of every resolution equal."""

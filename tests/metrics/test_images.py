@@ -1,0 +1,87 @@
+import pytest
+import torch
+from torch import Tensor
+
+from rayology.metrics import Reference, compare_samples, images
+from rayology.metrics.fingerprints import fingerprints
+from rayology.metrics.images import ImageSet
+
+
+def _images(count: int, seed: int) -> Tensor:
+    return torch.rand(count, 1, 16, 16, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@pytest.fixture
+def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare 8 images at most, 3 at a time; a constant, so monkeypatch is the only way."""
+    monkeypatch.setattr(images, "MOST_COMPARED", 8)
+    monkeypatch.setattr(images, "AT_ONCE", 3)
+
+
+@pytest.mark.usefixtures("few_at_once")
+def test_no_more_images_are_copied_than_are_compared() -> None:
+    reference = Reference(_images(20, seed=0), _images(30, seed=1))
+
+    assert len(reference.train.images) == len(reference.train) == 8
+    assert len(reference.real.images) == len(reference.real) == 8
+
+
+@pytest.mark.usefixtures("few_at_once")
+def test_the_images_compared_are_those_at_their_places() -> None:
+    given = _images(30, seed=1)
+
+    kept = ImageSet(given, name="images")
+
+    assert torch.equal(kept.images, given[kept.places])
+    assert len(set(kept.places.tolist())) == 8
+
+
+@pytest.mark.parametrize("patient_safe", [True, False])
+def test_a_reference_of_half_a_million_training_images_stays_small(*, patient_safe: bool) -> None:
+    """They lie in memory once, here as one image repeated without a copy: 512 MB as float32, were they copied."""
+    train = _images(1, seed=1).expand(500_000, 1, 16, 16)
+
+    reference = Reference(_images(4, seed=0), train, patient_safe=patient_safe)
+
+    assert reference.train.images.shape == (2048, 1, 16, 16)
+    assert reference._all_train.untyped_storage().nbytes() == 16 * 16 * 4
+
+
+@pytest.mark.usefixtures("few_at_once")
+def test_a_copy_is_found_among_training_images_that_are_not_compared() -> None:
+    train = _images(30, seed=1)
+    reference = Reference(_images(8, seed=0), train)
+    unseen = sorted(set(range(30)) - set(reference.train.places.tolist()))
+
+    assert compare_samples(train[unseen[:8]], reference, only=["copies"])["copies"] == 1.0
+
+
+@pytest.mark.usefixtures("few_at_once")
+def test_the_nearest_training_image_is_the_same_in_parts_as_in_one_go() -> None:
+    real, train = _images(5, seed=0), _images(10, seed=1)
+    reference = Reference(real, train)
+
+    likeness = fingerprints(reference.real.images) @ fingerprints(train).T
+
+    torch.testing.assert_close(reference.nearest_training(reference.real), 1.0 - likeness.amax(dim=1))
+
+
+@pytest.mark.usefixtures("few_at_once")
+def test_training_images_of_one_patient_are_not_their_own_neighbours() -> None:
+    train = _images(8, seed=1)
+    reference = Reference(_images(4, seed=0), train, patient_safe=False)
+
+    likeness = (fingerprints(train) @ fingerprints(train).T).fill_diagonal_(-1.0)
+
+    expected = float((1.0 - likeness.amax(dim=1)).quantile(0.05))
+    assert reference.copy_distance == pytest.approx(expected, abs=1e-5)
+    assert expected > 0.1
+
+
+@pytest.mark.usefixtures("few_at_once")
+@pytest.mark.parametrize("measured", ["spectra", "grey_shares", "fingerprints"])
+def test_what_is_measured_in_parts_is_measured_of_each_image(measured: str) -> None:
+    kept = ImageSet(_images(8, seed=0), name="images")
+    alone = ImageSet(kept.images[3:5], name="images")
+
+    torch.testing.assert_close(getattr(alone, measured), getattr(kept, measured)[3 + alone.places])
