@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+import ray
 from ray.util.state import list_actors
 
 from rayology.bundle import Bundle
@@ -26,7 +27,9 @@ def steps_of(run: Run) -> list[int]:
 
 
 def workers() -> list[int]:
-    alive = list_actors(filters=[("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")], detail=True)
+    address = ray.get_runtime_context().gcs_address
+    filters = [("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")]
+    alive = list_actors(address=address, filters=filters, detail=True)
     return [actor.pid for actor in alive]
 
 
@@ -107,7 +110,9 @@ def test_two_workers_that_diverge_end_together(small: Experiment, data: Prepared
 def test_more_workers_than_the_cluster_holds_are_refused_at_once(small: Experiment, data: PreparedDataset) -> None:
     run = open_run(small.patched({"scaling": {"num_workers": 8}}), "runs")
 
-    with pytest.raises(TrainingError, match=r"do not fit the cluster's 4; lower scaling\.num_workers"):
+    with pytest.raises(
+        TrainingError, match=r"do not fit the cluster's 4, of which 4 on .*; lower scaling\.num_workers"
+    ):
         train(run, data)
 
 

@@ -36,12 +36,11 @@ def test_the_images_compared_are_those_at_their_places() -> None:
     assert len(set(kept.places.tolist())) == 8
 
 
-@pytest.mark.parametrize("patient_safe", [True, False])
-def test_a_reference_of_half_a_million_training_images_stays_small(*, patient_safe: bool) -> None:
+def test_a_reference_of_half_a_million_training_images_stays_small() -> None:
     """They lie in memory once, here as one image repeated without a copy: 512 MB as float32, were they copied."""
     train = _images(1, seed=1).expand(500_000, 1, 16, 16)
 
-    reference = Reference(_images(4, seed=0), train, patient_safe=patient_safe)
+    reference = Reference(_images(4, seed=0), train)
 
     assert reference.train.images.shape == (2048, 1, 16, 16)
     assert reference._all_train.untyped_storage().nbytes() == 16 * 16 * 4

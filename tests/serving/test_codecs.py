@@ -32,7 +32,8 @@ def _header(*shape: int | str) -> bytes:
 
 def _png(picture: Image.Image, *, note: str = "") -> bytes:
     file, chunks = BytesIO(), PngImagePlugin.PngInfo()
-    chunks.add_text("Note", note, zip=True)
+    if note:
+        chunks.add_text("Note", note, zip=True)
     picture.save(file, format="png", pnginfo=chunks)
     return file.getvalue()
 
