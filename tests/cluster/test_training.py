@@ -111,7 +111,7 @@ def test_more_workers_than_the_cluster_holds_are_refused_at_once(small: Experime
     run = open_run(small.patched({"scaling": {"num_workers": 8}}), "runs")
 
     with pytest.raises(
-        TrainingError, match=r"do not fit the cluster's 4, of which 4 on .*; lower scaling\.num_workers"
+        TrainingError, match=r"do not fit the cluster.s 4, of which 4 on .*; lower"
     ):
         train(run, data)
 

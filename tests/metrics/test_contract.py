@@ -81,6 +81,11 @@ def test_worse_reconstructions_score_worse(metric: PairMetric, shape: tuple[int,
     assert all(map(math.isfinite, scores))
 
 
+def test_an_objective_without_an_upper_end_says_what_chance_alone_is_worth() -> None:
+    assert "upper end" in METRICS["mmd"].unit
+    assert "chance" in METRICS["mmd"].meaning
+
+
 def test_an_objective_offers_an_interval_and_a_real_figure() -> None:
     samples, real, train = (_images(12, 1, 16, 16, seed=seed) for seed in range(3))
 

@@ -81,8 +81,9 @@ def _estimator(
 MMD = SampleMetric(
     name="mmd",
     direction="min",
-    unit="squared kernel distance",
-    meaning="how far samples lie from real images in the features of a random network; 0 is the same distribution",
+    unit="squared kernel distance, without an upper end",
+    meaning="how far samples lie from real images in the features of a random network; 0 is the same distribution, "
+    "chance alone moves it by about 0.007 at 256 images and 0.001 at 1,500, and noise for images scores thousands up",
     measure=_estimator(_mmd),
 )
 SPECTRUM = SampleMetric(

@@ -74,6 +74,6 @@ COPIES = SampleMetric(
     direction="min",
     unit="share",
     meaning="the share of samples nearer to a training image than 95 % of unseen real images are",
-    blind_to="blur, noise and a lost class: none of them brings samples nearer to a training image",
+    blind_to="blur, noise and a lost class: they bring samples hardly any nearer to a training image",
     measure=_copies,
 )

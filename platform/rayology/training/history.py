@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from tensorboardX import SummaryWriter
 
@@ -29,7 +28,7 @@ class History:
         self._events = SummaryWriter(str(folder), purge_step=step + 1)
         self._started_at = time.monotonic()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "History":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
