@@ -20,7 +20,8 @@ def test_an_experiment_is_valid_and_can_be_searched(file: Path) -> None:
     assert dimensions(experiment)
     assert len(starting_points(experiment)) == 2
     assert file.read_text().startswith("# ")
-    assert "Cost and scores" in file.read_text()
+    assert '"What to expect" in the README' in " ".join(file.read_text().split())
+    assert "## What to expect" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "serve_configs").glob("*.yaml")), ids=lambda file: file.stem)

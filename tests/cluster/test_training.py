@@ -35,7 +35,7 @@ def workers() -> list[int]:
 
 def kill_one_worker(run: Run, killed: list[int]) -> None:
     """Kill a worker once the run is past its first checkpoint."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not killed:
         if steps_of(run) and steps_of(run)[-1] > 20:
             killed.append(workers()[-1])

@@ -28,7 +28,7 @@ class History:
         self._events = SummaryWriter(str(folder), purge_step=step + 1)
         self._started_at = time.monotonic()
 
-    def __enter__(self) -> "History":
+    def __enter__(self) -> "History":  # noqa: PYI034 - beartype takes no Self here
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
