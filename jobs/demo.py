@@ -24,6 +24,7 @@ from rayology.serving.app import run as served
 from rayology.training.examination import ExaminationConfig
 
 PORT = 8000
+STAGES = ("prepare", "train", "tune", "evaluate", "serve")
 
 
 def main(experiment: Experiment) -> Mapping[str, object]:
@@ -60,7 +61,7 @@ def main(experiment: Experiment) -> Mapping[str, object]:
 @contextmanager
 def stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
     """Head a stage on the screen and time it."""
-    console.rule(name)
+    console.rule(f"{len(seconds) + 1} of {len(STAGES)}: {name}")
     started_at = time.monotonic()
     yield
     seconds[name] = round(time.monotonic() - started_at, 1)

@@ -23,7 +23,8 @@ def main(experiment: Experiment) -> Mapping[str, object]:
         data = prepared(started.experiment)
         with watching_run(started):
             bundle = train(started, data)
-    console.print(f"Next: python jobs/publish.py --bundle {bundle.path}", highlight=False, soft_wrap=True)
+    following = f"python jobs/publish.py --bundle {bundle.path} --store {started.experiment.storage}/store"
+    console.print(f"Next: {following}", highlight=False, soft_wrap=True)
     return {"run": started.folder.name, "bundle": bundle.path, "metrics": bundle.manifest.metrics}
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rayology.bundle import Bundle, draw, provenance_of, write_bundle
+from rayology.bundle import Bundle, Manifest, draw, provenance_of, write_bundle
 from rayology.errors import BundleError
 from rayology.experiment import Experiment
 from rayology.image import ImageSpec
@@ -96,6 +96,14 @@ def test_a_foreign_or_newer_manifest_is_refused(bundle: Bundle) -> None:
         Bundle.load(bundle.path)
 
 
+def test_a_caveat_cannot_be_struck_out_unseen(bundle: Bundle) -> None:
+    text = (bundle.path / "bundle.json").read_text().replace("one patient", "")
+    (bundle.path / "bundle.json").write_text(text)
+
+    with pytest.raises(BundleError, match=r"bundle.json: was altered since it was written"):
+        Bundle.load(bundle.path)
+
+
 def test_a_manifest_cannot_point_outside_its_folder(bundle: Bundle) -> None:
     manifest = json.loads((bundle.path / "bundle.json").read_text())
     manifest["files"]["../secret"] = "0" * 64
@@ -116,7 +124,9 @@ def test_weights_of_another_model_are_refused(bundle: Bundle, tmp_path: Path) ->
     shutil.copy(other.path / "weights.safetensors", bundle.path)
     manifest = json.loads((bundle.path / "bundle.json").read_text())
     manifest["files"]["weights.safetensors"] = other.manifest.files["weights.safetensors"]
-    (bundle.path / "bundle.json").write_text(json.dumps(manifest))
+    changed = Manifest.model_validate(manifest)
+    changed = changed.model_copy(update={"checksum": changed.fingerprint})
+    (bundle.path / "bundle.json").write_text(changed.model_dump_json())
 
     with pytest.raises(BundleError, match="does not fit the manifest's model"):
         Bundle.load(bundle.path).build()

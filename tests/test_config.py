@@ -89,7 +89,7 @@ def test_a_patch_that_names_the_same_kind_keeps_its_fields() -> None:
     [
         ("nett: {}", r"nett: no such field; did you mean net\?"),
         ("net: {kind: conv, kernels: 5}", r"net.conv.kernels: no such field; did you mean kernel\?"),
-        ("net: {kind: dance}", "'conv'"),
+        ("net: {kind: dance}", r"net.kind: 'dance' is not known; write one of: 'dense', 'conv'"),
         ("lr: -1", "lr: Input should be greater than 0, found '-1'"),
         ("lr: fast", "lr: .*found 'fast'"),
         ("- 1", "holds a list; write 'key: value' lines"),

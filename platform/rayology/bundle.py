@@ -67,6 +67,13 @@ class Manifest(Config):
     """Where it comes from."""
     files: dict[Literal["weights.safetensors", "README.md", "samples.png"], str]
     """SHA-256 of every other file."""
+    checksum: str = ""
+    """SHA-256 of everything above."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What the manifest hashes to, beside its checksum."""
+        return hashlib.sha256(self.model_dump_json(exclude={"checksum"}).encode()).hexdigest()
 
     @model_validator(mode="after")
     def _every_file_is_listed(self) -> Self:
@@ -96,7 +103,9 @@ class Bundle:
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise BundleError(f"{path / MANIFEST}: {place}: {first['msg']}; not a bundle of this version") from None
+            raise BundleError(f"{path / MANIFEST}: {place}: {first['msg']}; damaged, or of another version") from None
+        if manifest.checksum != manifest.fingerprint:
+            raise BundleError(f"{path / MANIFEST}: was altered since it was written; restore a copy, or train again")
         for name, expected in manifest.files.items():
             _check(path / name, expected)
         return cls(path, manifest)
@@ -134,6 +143,7 @@ def write_bundle(
         provenance=provenance,
         files={name: _sha256(partial / name) for name in (WEIGHTS, CARD, SAMPLES)},
     )
+    manifest = manifest.model_copy(update={"checksum": manifest.fingerprint})
     (partial / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
 
     for name in (MANIFEST, *manifest.files):
@@ -179,9 +189,9 @@ def _load_served(model: Model, weights: Mapping[str, Tensor]) -> None:
 
 def _check(file: Path, expected: str) -> None:
     if not file.is_file():
-        raise BundleError(f"{file}: is missing; publish the bundle again")
+        raise BundleError(f"{file}: is missing; restore a copy, or train again")
     if _sha256(file) != expected:
-        raise BundleError(f"{file}: was altered since it was written; publish the bundle again")
+        raise BundleError(f"{file}: was altered since it was written; restore a copy, or train again")
 
 
 def _sha256(file: Path) -> str:

@@ -157,6 +157,9 @@ def _explained(config: type[Config], mistake: ErrorDetails) -> str:
             return f"{name}: no such field" + (f"; did you mean {near[0]}?" if near else "; --help lists them")
         case "missing":
             return f"{name}: needs a value"
+        case "union_tag_invalid":
+            tag, expected = mistake["ctx"]["tag"], mistake["ctx"]["expected_tags"]
+            return f"{name}.kind: {tag!r} is not known; write one of: {expected}"
         case "value_error":
             return f"{name}: {mistake['msg'].removeprefix('Value error, ')}"
         case _:

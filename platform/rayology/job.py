@@ -45,6 +45,9 @@ def run(config: type[C], main: Callable[[C], Mapping[str, object]]) -> None:
             f"{type(error).__name__}: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True
         )
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        console.print("Interrupted; a run or a sweep goes on with --resume last.", highlight=False)
+        raise SystemExit(130) from None
     print(json.dumps({**answer, "seconds": round(time.monotonic() - started_at, 1)}, default=str), flush=True)  # noqa: T201
 
 

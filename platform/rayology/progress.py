@@ -1,5 +1,6 @@
 """What people see while they wait, on stderr: a live bar on a terminal, a line now and then elsewhere."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ __all__ = ["Bar", "console", "progress_bar", "watching"]
 
 SECONDS_BETWEEN_LINES = 10.0
 
-console = Console(stderr=True)
+console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)  # a log file has no width to wrap to
 
 
 class Bar:
@@ -31,15 +32,17 @@ class Bar:
         )
         self._task = self._live.add_task(title, total=None, words="")
         self._started_at = self._said_at = time.monotonic()
-        self._done = 0
+        self._begun = self._done = 0
 
     def advance(self, done: int, total: int, words: str = "") -> None:
         """Show how much is done, and the newest words."""
         self._live.update(self._task, completed=done, total=total, words=words)
         now = time.monotonic()
+        if not self._begun:  # what comes before the first of them, such as starting workers, is no part of the rate
+            self._begun, self._started_at = done, now
         is_due = now - self._said_at >= SECONDS_BETWEEN_LINES or done == total
-        if not console.is_terminal and done > self._done and is_due:
-            rate = done / max(now - self._started_at, 1e-9)
+        if not console.is_terminal and done > max(self._done, self._begun) and is_due:
+            rate = (done - self._begun) / max(now - self._started_at, 1e-9)
             left = (total - done) / rate
             console.print(
                 f"{self._title}: {done}/{total}, {rate:.3g}/s, {left:.0f} s left  {words}",

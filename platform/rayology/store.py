@@ -64,8 +64,8 @@ class Store:
             raise StoreError(f"{version}: has no figure {COPIES!r}, so it is not promoted; train it again")
         if copies > MAX_COPIES:
             raise StoreError(
-                f"{version}: {copies:.0%} of its samples are copies of training images, more than {MAX_COPIES:.0%}: not"
-                " promoted; train on more patients, or for fewer steps"
+                f"{version}: {copies:.0%} of its samples are copies of training images, more than {MAX_COPIES:.0%}:"
+                " not promoted; train on more patients, or for fewer steps, or for more where all samples look alike"
             )
         with self._reachable():
             self._put(CHAMPION, version.encode())

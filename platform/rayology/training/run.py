@@ -57,13 +57,16 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
     if not experiment.resume:
         folder = parent / f"{experiment.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         folder.mkdir(parents=True)
+        (folder / EXPERIMENT).touch(mode=0o600)  # the source's path may name a patient
         (folder / EXPERIMENT).write_text(experiment.model_dump_json(indent=2), encoding="utf-8")
         return Run(folder, experiment)
     begun_at = {file.parent.name: file.stat().st_mtime_ns for file in parent.glob(f"*/{EXPERIMENT}")}
     known = sorted(begun_at, key=lambda name: begun_at[name])
     name = known[-1] if known and experiment.resume == "last" else experiment.resume
     if name not in known:
-        raise ConfigError(f"resume: {parent} holds no {name!r}; the newest are: {', '.join(known[-3:]) or 'none'}")
+        raise ConfigError(
+            f"resume: {parent} holds no {name!r}; the newest there are: {', '.join(known[-3:]) or 'none yet'}"
+        )
     begun = Experiment.model_validate_json((parent / name / EXPERIMENT).read_bytes())
     asked = _without_place(experiment)
     if asked not in (_without_place(Experiment()), _without_place(begun)):
