@@ -37,6 +37,7 @@ def run(config: type[C], main: Callable[[C], Mapping[str, object]]) -> None:
     )
     logging.getLogger("rayology").setLevel(logging.INFO)
     logging.getLogger("optuna").setLevel(logging.WARNING)
+    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses files that trials are told not to write
     started_at = time.monotonic()
     try:
         answer = main(load(config, sys.argv[1:], program=Path(sys.argv[0]).name))

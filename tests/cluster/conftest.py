@@ -2,7 +2,9 @@
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ray
@@ -15,6 +17,7 @@ def ray_cluster() -> Iterator[str]:
     """Give the address of a cluster that other processes may join, and let them submit jobs to it with its token."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # a report waits for the controller's next look
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where jobs find their python
     takes_jobs = _is_free(AGENT_PORT)
     context = ray.init(num_cpus=4, logging_level="warning", log_to_driver=False)
     if takes_jobs:

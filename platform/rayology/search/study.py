@@ -128,6 +128,8 @@ def _trial(choices: Mapping[str, object], assignment: Assignment) -> None:
 
 def _train_alone(run: Run, data: PreparedDataset) -> None:
     """Train in the trial's own process, from its last checkpoint if it was interrupted."""
+    if (run.folder / BUNDLE).is_dir():  # it ended, and its driver was lost before it knew
+        return
     objective = run.experiment.search.objective
 
     def report(figures: Mapping[str, float], checkpoint: Path | None) -> None:
