@@ -40,7 +40,7 @@ def main(experiment: Experiment) -> Mapping[str, object]:
             tuned = tune.main(experiment)
         with stage("evaluate", seconds):
             bundle = Path(str(tuned["bundle"]))
-            evaluate.main(ExaminationConfig(bundle=bundle, storage=storage, split="test"))
+            examined = evaluate.main(ExaminationConfig(bundle=bundle, storage=storage, split="test"))
         with stage("serve", seconds):
             sheet = generate(storage)
     places = {
@@ -48,7 +48,7 @@ def main(experiment: Experiment) -> Mapping[str, object]:
         "the champion": bundle,
         "the sweep's table": f"{tuned['sweep']}/sweep.txt",
         "the sweep's plot": f"{tuned['sweep']}/sweep.png",
-        "samples beside real images": storage / "examinations",
+        "samples beside real images": examined["samples"],
         "the sheet that was served": sheet,
     }
     console.rule("What you have now")

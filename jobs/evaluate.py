@@ -17,7 +17,8 @@ def main(config: ExaminationConfig) -> Mapping[str, object]:
     """Return the figures and where the pictures lie."""
     examination = examine(config)
     console.print(examination.table())
-    return {"figures": examination.figures, "note": examination.note, "pictures": examination.pictures}
+    samples, *others = examination.pictures
+    return {"figures": examination.figures, "note": examination.note, "samples": samples, "reconstructions": others}
 
 
 if __name__ == "__main__":
