@@ -1,8 +1,10 @@
 """One real local Ray for the whole run: starting one takes seconds."""
 
 import os
+import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,11 +21,15 @@ def ray_cluster() -> Iterator[str]:
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # a report waits for the controller's next look
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where jobs find their python
     takes_jobs = _is_free(AGENT_PORT)
-    context = ray.init(num_cpus=4, logging_level="warning", log_to_driver=False)
+    # A submitted job joins the last Ray that was started in its cluster's temporary folder, so this one has its own; its
+    # name is short because Ray puts sockets there, whose paths Linux limits to 107 characters.
+    folder = tempfile.mkdtemp(prefix="ray-")
+    context = ray.init(num_cpus=4, logging_level="warning", log_to_driver=False, _temp_dir=folder)
     if takes_jobs:
         os.environ["RAY_API_SERVER_ADDRESS"] = f"http://{context.dashboard_url}"
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_free(port: int) -> bool:
