@@ -21,8 +21,8 @@ def ray_cluster() -> Iterator[str]:
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # a report waits for the controller's next look
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where jobs find their python
     takes_jobs = _is_free(AGENT_PORT)
-    # A submitted job joins the last Ray that was started in its cluster's temporary folder, so this one has its own; its
-    # name is short because Ray puts sockets there, whose paths Linux limits to 107 characters.
+    # A submitted job joins the last Ray that was started in its cluster's temporary folder, so this one has its own;
+    # the name is short because Ray puts sockets there, whose paths Linux limits to 107 characters.
     folder = tempfile.mkdtemp(prefix="ray-")
     context = ray.init(num_cpus=4, logging_level="warning", log_to_driver=False, _temp_dir=folder)
     if takes_jobs:
