@@ -21,10 +21,12 @@ def ray_cluster() -> Iterator[str]:
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # a report waits for the controller's next look
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where jobs find their python
     takes_jobs = _is_free(AGENT_PORT)
-    # A submitted job joins the last Ray that was started in its cluster's temporary folder, so this one has its own;
-    # the name is short because Ray puts sockets there, whose paths Linux limits to 107 characters.
-    folder = tempfile.mkdtemp(prefix="ray-")
-    context = ray.init(num_cpus=4, logging_level="warning", log_to_driver=False, _temp_dir=folder)
+    # The name is short because Ray puts sockets there, whose paths Linux limits to 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    context = ray.init(num_cpus=4, logging_level="warning", log_to_driver=False, _temp_dir=str(folder))
+    # A submitted job joins any Ray of the machine, another test's too, unless its own cluster's folder names one as
+    # `ray start` would have it do.
+    (folder / "ray_current_cluster").write_text(ray.get_runtime_context().gcs_address)
     if takes_jobs:
         os.environ["RAY_API_SERVER_ADDRESS"] = f"http://{context.dashboard_url}"
     yield ray.get_runtime_context().gcs_address
