@@ -7,7 +7,8 @@
     ├── DataError
     │   ├── NotDicom         a file that is no DICOM
     │   ├── NotAnImage       DICOM without pixels, or with pixels that are no still image
-    │   ├── UnreadableImage  an image that is damaged or in a syntax without a decoder
+    │   ├── UnreadableImage  an image that is damaged
+    │   │   └── UnsupportedSyntax  one in a transfer syntax that nothing installed decodes
     │   ├── SourceError      a source that is missing, empty or mixed
     │   └── DatasetError     a prepared dataset that is missing or damaged
     ├── BundleError          a bundle that is damaged or foreign
@@ -33,6 +34,7 @@ __all__ = [
     "StoreError",
     "TrainingError",
     "UnreadableImage",
+    "UnsupportedSyntax",
 ]
 
 
@@ -57,7 +59,11 @@ class NotAnImage(DataError):
 
 
 class UnreadableImage(DataError):
-    """An image is damaged, or in a transfer syntax that nothing installed decodes."""
+    """An image is damaged."""
+
+
+class UnsupportedSyntax(UnreadableImage):
+    """An image is in a transfer syntax that nothing installed decodes."""
 
 
 class SourceError(DataError):

@@ -33,7 +33,7 @@ def write_dicom() -> Callable[..., Path]:
             "PhotometricInterpretation": "MONOCHROME2",
             "BitsAllocated": bits,
             "BitsStored": bits,
-            "HighBit": int(str(attributes.get("BitsStored", bits))) - 1,
+            "HighBit": int(str(attributes.get("BitsStored") or bits)) - 1,
             "PixelRepresentation": int(pixels.dtype.kind == "i"),
             "RescaleSlope": 1,
             "RescaleIntercept": 0,
