@@ -115,6 +115,14 @@ def test_a_mixed_series_is_refused_or_split(tmp_path: Path, write_dicom: WriteDi
     assert [len(part) for part in parts] == [4, 2]
 
 
+def test_a_series_of_countless_kinds_is_refused_at_once() -> None:
+    place = Geometry((1, 1), (0, 0, 1), 0, (1, 0, 0, 0, 1, 0), (0, 0, 0))
+    frames = [Frame(Path(str(rows)), 0, "study", "series", (1, rows, 8), place) for rows in range(1, 300)]
+
+    with pytest.raises(SeriesError, match="299 slices are of more than 100 kinds"):
+        split(frames, SeriesConfig(mixed="split"))
+
+
 def test_localizers_are_dropped_or_refused(tmp_path: Path, write_dicom: WriteDicom) -> None:
     write_series(write_dicom, tmp_path, [0, 2, 4])
     write_series(
@@ -138,6 +146,19 @@ def test_slices_without_a_place_are_refused(tmp_path: Path, write_dicom: WriteDi
         split(list(read_frames(tmp_path)), SeriesConfig())
 
     assert caught.value.files == (bad,)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"ImagePositionPatient": [0.0, 0.0, 1e300]}, {"PixelSpacing": [1e-12, 1.0]}], ids=["far", "small"]
+)
+def test_numbers_that_only_damage_explains_are_no_place(
+    tmp_path: Path, write_dicom: WriteDicom, damage: dict[str, object]
+) -> None:
+    write_series(write_dicom, tmp_path, [0, 2, 4])
+    write_series(write_dicom, tmp_path, [6], attributes=damage)
+
+    with pytest.raises(SeriesError, match="1 of 4 slices do not say where they lie"):
+        split(list(read_frames(tmp_path)), SeriesConfig())
 
 
 def test_cosines_at_no_right_angle_are_no_place(tmp_path: Path, write_dicom: WriteDicom) -> None:

@@ -86,7 +86,7 @@ def test_slices_at_45_degrees_are_sorted_whatever_way_rounding_turns_their_norma
 def test_a_missing_slice_is_refused_with_its_position_and_the_files(tmp_path: Path, write_dicom: WriteDicom) -> None:
     files = write_series(write_dicom, tmp_path, [0, 2, 4, 6, 10, 12])
 
-    with pytest.raises(SeriesError, match=r"of 6 slices, 1 more are missing between them, at 19\.00 mm; add") as caught:
+    with pytest.raises(SeriesError, match=r"6 slices: 1 more is missing between them, at 19\.00 mm; add") as caught:
         one_stack(read_frames(tmp_path))
 
     assert sorted(caught.value.files) == sorted(files)
@@ -139,6 +139,34 @@ def test_changing_distances_are_resampled_at_the_median(tmp_path: Path, write_di
     assert volume.size[0] == 7
     assert len(made.mended) == 1
     assert_shows_the_ramp(volume)
+
+
+def test_a_wide_gap_among_changing_distances_is_missing(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    write_series(write_dicom, tmp_path, [0, 2, 4, 6, 8, 10, 13, 21, 24])
+    found = read_frames(tmp_path)
+
+    with pytest.raises(SeriesError, match=r"set series\.irregular to resample and series\.missing to fill"):
+        one_stack(found, SeriesConfig(irregular="resample"))
+    volume = assembled(found, one_stack(found, SeriesConfig(irregular="resample", missing="fill")))
+
+    assert volume.spacing_mm[0] == pytest.approx(2.0)
+    assert [bool(plane.any()) for plane in volume.valid] == [True] * 7 + [False] * 4 + [True] * 2
+
+
+def test_slices_far_apart_are_no_stack_under_any_rules(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    write_series(write_dicom, tmp_path, [0, 2, 4, 9000.5])
+
+    with pytest.raises(SeriesError, match=r"vary from 2\.00 to 8996\.50 mm; they are no one stack"):
+        one_stack(read_frames(tmp_path), SeriesConfig(irregular="resample", missing="fill"))
+
+
+def test_a_shift_far_beyond_the_size_of_a_slice_is_corrected_under_no_rules(
+    tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    write_series(write_dicom, tmp_path, [0, 2, 4], shear=(0, 50, 0))
+
+    with pytest.raises(SeriesError, match=r"by 88\.9 degrees, far beyond their size"):
+        one_stack(read_frames(tmp_path), SeriesConfig(tilt="correct"))
 
 
 def test_a_near_copy_of_a_place_is_uneven_not_a_hundred_missing_slices(tmp_path: Path, write_dicom: WriteDicom) -> None:

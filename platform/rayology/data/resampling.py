@@ -13,8 +13,7 @@ SAME_STEP = 1e-6
 """By which share a spacing may differ from the volume's own and still be the same."""
 NOTHING = 1e-6
 """The share of a voxel below which another does not lie under it, rounding aside."""
-Planes = NDArray[np.float64]
-"""(channels, length, others)."""
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -69,41 +68,47 @@ def resample(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volume:
     return Volume(np.ascontiguousarray(pixels), ~invalid[0], affine, mask)
 
 
-def _along(values: NDArray[np.float32], number: int, axis: Axis) -> NDArray[np.float32]:
+def _along(values: Floats, number: int, axis: Axis) -> Floats:
     """Bring one of the three axes behind the channels to its new length, plane by plane to save memory."""
+    if not values.any():  # as where nothing is invalid
+        return np.zeros((*values.shape[: 1 + number], axis.new_length, *values.shape[2 + number :]), np.float32)
     loop = 2 if number == 0 else 1
     planes = np.moveaxis(values, (loop, 1 + number), (0, 2))
     change = _averaged if axis.step > 1 else _interpolated
-    changed = np.stack([change(plane.astype(np.float64), axis).astype(np.float32) for plane in planes])
+    changed = np.empty((*planes.shape[:2], axis.new_length, planes.shape[3]), np.float32)
+    for plane, new in zip(planes, changed, strict=True):
+        new[:] = change(plane, axis)
     return np.moveaxis(changed, (0, 2), (loop, 1 + number))
 
 
-def _interpolated(values: Planes, axis: Axis) -> Planes:
-    """Interpolate the second axis linearly at the centres of the new voxels."""
-    below = np.minimum(axis.centres.astype(np.intp), max(axis.length - 2, 0))
+def _interpolated(values: Floats, axis: Axis) -> Floats:
+    """Interpolate the second of three axes linearly at the centres of the new voxels."""
+    below = axis.centres.astype(np.intp)
     above = np.minimum(below + 1, axis.length - 1)
-    share = (axis.centres - below)[:, None]
+    share = (axis.centres - below).astype(np.float32)[:, None]
     return values[:, below] * (1 - share) + values[:, above] * share
 
 
-def _averaged(values: Planes, axis: Axis) -> Planes:
-    """Average the second axis over the extents of the new voxels.
+def _averaged(values: Floats, axis: Axis) -> NDArray[np.float64]:
+    """Average the second of three axes over the extents of the new voxels.
 
     Inside an old voxel the values rise linearly about its own (van Leer 1977, second-order remapping): constant ones
     would move a ramp by up to an eighth of a voxel.
     """
+    integral = np.zeros((values.shape[0], axis.length + 1, values.shape[2]))
+    np.cumsum(values, axis=1, dtype=np.float64, out=integral[:, 1:])
+
     voxel = np.minimum(axis.edges.astype(np.intp), axis.length - 1)
     part = (axis.edges - voxel)[:, None]
-    integral = np.zeros((values.shape[0], axis.length + 1, values.shape[2]))
-    np.cumsum(values, axis=1, out=integral[:, 1:])
-    at_edges = integral[:, voxel] + values[:, voxel] * part + _rises(values)[:, voxel] * (part * (part - 1) / 2)
+    at_edges = integral[:, voxel] + values[:, voxel] * part + _rises(values, voxel) * (part * (part - 1) / 2)
     return np.diff(at_edges, axis=1) / np.diff(axis.edges)[:, None]
 
 
-def _rises(values: Planes) -> Planes:
-    """Return how far values rise inside each voxel, never past a neighbour (van Leer 1977, monotone and central)."""
-    rises = np.zeros_like(values)
-    before, after = np.diff(values, axis=1)[:, :-1], np.diff(values, axis=1)[:, 1:]
-    least = np.minimum(np.minimum(np.abs(before), np.abs(after)) * 2, np.abs(before + after) / 2)
-    rises[:, 1:-1] = np.where(before * after > 0, np.copysign(least, before), 0)
-    return rises
+def _rises(values: Floats, voxel: NDArray[np.intp]) -> Floats:
+    """Return how far values rise inside voxels, never past a neighbour (van Leer 1977, monotone and central)."""
+    here = values[:, voxel]
+    before = here - values[:, np.maximum(voxel - 1, 0)]
+    after = values[:, np.minimum(voxel + 1, values.shape[1] - 1)] - here
+    most = 2 * np.maximum(np.minimum(before, after), 0)
+    least = 2 * np.minimum(np.maximum(before, after), 0)
+    return np.clip((before + after) / 2, least, most)

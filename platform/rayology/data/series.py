@@ -24,11 +24,15 @@ __all__ = ["Frame", "SeriesConfig", "along_normal", "listed_mm", "split", "told_
 
 SAME_MM = 0.01
 """Slices closer than this lie at one position: files give hundredths of a millimetre at least."""
+FAR_MM = 1e5
+"""No slice lies further from the scanner's centre, and no pixel is smaller than its inverse: that is damage."""
 SAME_COSINE = 1e-3
 """How far the direction cosines of parallel slices differ at most: 0.06 degrees."""
 SAME_SPACING = 1e-3
 """By which share the pixel spacings of slices of one volume differ at most."""
 MAX_LISTED = 5
+MAX_KINDS = 100
+"""So that no folder of thousands of kinds is compared for hours."""
 NOTHING_KNOWN = Facts()
 TELLING = ("temporal_position", "echo_time_ms", "b_value", "trigger_time_ms", "acquisition")
 """What tells repeats of a position apart; of several that would, the first does."""
@@ -79,7 +83,10 @@ class Frame:
     @property
     def is_placed(self) -> bool:
         """Whether the file says where every pixel lies."""
-        return None not in {self.geometry.cosines, self.geometry.corner_mm, self.geometry.spacing_mm}
+        place = self.geometry
+        if place.cosines is None or place.corner_mm is None or place.spacing_mm is None:
+            return False
+        return max(map(abs, place.corner_mm)) < FAR_MM and min(place.spacing_mm) > 1 / FAR_MM
 
 
 def split(frames: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame, ...], ...]:
@@ -133,8 +140,9 @@ def told_apart(places: Sequence[Sequence[Frame]]) -> tuple[tuple[Frame, ...], ..
 
 def listed_mm(positions: Sequence[float]) -> str:
     """Write positions for a message, a few of them in full."""
-    shown = ", ".join(f"{position:.2f}" for position in positions[:MAX_LISTED])
-    return f"{shown} mm" + (f" and {len(positions) - MAX_LISTED} more" if len(positions) > MAX_LISTED else "")
+    texts = list(dict.fromkeys(f"{position:.2f}" for position in positions))
+    more = f" and {len(texts) - MAX_LISTED} more" if len(texts) > MAX_LISTED else ""
+    return f"{', '.join(texts[:MAX_LISTED])} mm{more}"
 
 
 def _without_localizers(frames: Sequence[Frame], rules: SeriesConfig) -> list[Frame]:
@@ -157,6 +165,8 @@ def _layouts(frames: Sequence[Frame]) -> list[list[Frame]]:
                 layout.append(frame)
                 break
         else:
+            if len(layouts) == MAX_KINDS:
+                raise _error(f"{len(frames)} slices are of more than {MAX_KINDS} kinds; leave the series out", frames)
             layouts.append([frame])
     return sorted(layouts, key=len, reverse=True)
 

@@ -18,6 +18,10 @@ TILT_DEG = 0.1
 """The least tilt that counts; below, the affine takes the rounding of the cosines, and no pixel moves."""
 ROUNDING = 6
 """The decimals of places and offsets, in slices and pixels."""
+WIDE = 2.5
+"""A gap of so many median distances is no change of distance: slices are missing."""
+MAX_GROWTH = 3
+"""The most by which a tilt is let enlarge rows or columns, as a multiple of them."""
 
 Vectors = NDArray[np.float64]
 """(number, 3) in mm."""
@@ -112,17 +116,22 @@ def stack(frames: Sequence[Frame], rules: SeriesConfig) -> Stack:
     drift = _drift(corners, normal)
     lean = _lean(corners, normal, drift, steps, rules)
     problems = [problem for problem in (course.problem, lean) if problem]
-    _refuse_unmended(problems, frames)
+    unmended = [f"{problem.text}; {problem.mend}" for problem in problems if not problem.is_mended]
+    if unmended:
+        raise _error(unmended, frames)
 
     direction = normal if lean else drift
     strays = _strays(corners, normal, direction) @ np.linalg.pinv(steps) if lean else np.zeros((len(frames), 2))
     before = strays.min(0)
     offsets = (strays - before).round(ROUNDING)
     more_rows, more_columns = np.ceil(offsets.max(0)).astype(int).tolist()
+    _, rows, columns = frames[0].shape
+    if more_rows > MAX_GROWTH * rows or more_columns > MAX_GROWTH * columns:
+        raise _error([f"{problems[-1].text}, far beyond their size; leave the series out"], frames)
+
     affine = np.eye(4)
     affine[:3, :3] = np.stack([direction * course.spacing_mm, *steps], axis=1)
     affine[:3, 3] = corners.mean(0) + (course.first_mm - (corners @ normal).mean()) * direction + before @ steps
-    _, rows, columns = frames[0].shape
     return Stack(
         frames=tuple(frames),
         affine=affine,
@@ -168,34 +177,42 @@ def _lean(
 
 
 def _course(heights: NDArray[np.float64], rules: SeriesConfig) -> Course:
-    """Find the even distance that slices keep, the missing ones aside, or one to resample them at."""
-    gaps = np.diff(heights)
-    numbers = _numbers(gaps)
-    rows = np.arange(len(heights))
+    """Find the even distance that slices keep, the missing ones aside, or else one to resample them at."""
+    numbers = _numbers(np.diff(heights))
     spacing, first = np.polyfit(numbers, heights, 1)
     num_missing = int(numbers[-1]) + 1 - len(heights)
     strays = np.abs(first + numbers * spacing - heights)
     if num_missing > len(heights) or strays.max() > rules.tolerance * spacing:
-        spacing = float(np.median(gaps))
-        count = int(np.floor(((heights[-1] - heights[0]) / spacing).round(ROUNDING))) + 1
-        problem = Problem(
-            f"their distances vary from {gaps.min():.2f} to {gaps.max():.2f} mm",
-            "set series.irregular to resample",
-            rules.irregular == "resample",
-        )
-        places = np.interp(heights[0] + np.arange(count) * spacing, heights, rows)
-        return Course(float(heights[0]), spacing, places.round(ROUNDING), np.zeros(count, np.bool_), problem)
+        return _uneven_course(heights, rules)
 
     everywhere = np.arange(numbers[-1] + 1)
     is_filled = ~np.isin(everywhere, numbers)
     where_mm = (first + everywhere[is_filled] * spacing).tolist()
     missing = Problem(
-        f"{num_missing} more are missing between them, at {listed_mm(where_mm)}",
+        f"{num_missing} more {'are' if num_missing > 1 else 'is'} missing between them, at {listed_mm(where_mm)}",
         "add their files, or set series.missing to fill",
         is_mended=rules.missing == "fill",
     )
-    places = np.interp(everywhere, numbers, rows)
+    places = np.interp(everywhere, numbers, np.arange(len(heights)))
     return Course(float(first), float(spacing), places, is_filled, missing if num_missing else None)
+
+
+def _uneven_course(heights: NDArray[np.float64], rules: SeriesConfig) -> Course:
+    """Resample at the median distance; what lies in a wide gap is missing, and most must not be."""
+    gaps = np.diff(heights)
+    spacing = float(np.median(gaps))
+    count = int((heights[-1] - heights[0]) / spacing + 10**-ROUNDING) + 1
+    text = f"their distances vary from {gaps.min():.2f} to {gaps.max():.2f} mm"
+    if count > 2 * len(heights):
+        problem = Problem(text, "they are no one stack; leave out those that lie apart", is_mended=False)
+        return Course(0.0, spacing, heights, np.zeros(len(heights), np.bool_), problem)
+
+    places = np.interp(heights[0] + np.arange(count) * spacing, heights, np.arange(len(heights))).round(ROUNDING)
+    is_wide = gaps > WIDE * spacing
+    is_filled = np.append(is_wide, [False])[places.astype(np.intp)] & (places % 1 > 0)
+    mend = "set series.irregular to resample" + " and series.missing to fill" * bool(is_filled.any())
+    is_mended = rules.irregular == "resample" and (rules.missing == "fill" or not is_filled.any())
+    return Course(float(heights[0]), spacing, places, is_filled, Problem(text, mend, is_mended))
 
 
 def _numbers(gaps: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -204,7 +221,5 @@ def _numbers(gaps: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.concatenate([[0], np.cumsum(np.rint(gaps / usual))]).astype(np.intp)
 
 
-def _refuse_unmended(problems: Sequence[Problem], frames: Sequence[Frame]) -> None:
-    texts = [f"{problem.text}; {problem.mend}" for problem in problems if not problem.is_mended]
-    if texts:
-        raise SeriesError(f"of {len(frames)} slices, {'; '.join(texts)}", sorted({frame.file for frame in frames}))
+def _error(texts: Sequence[str], frames: Sequence[Frame]) -> SeriesError:
+    return SeriesError(f"{len(frames)} slices: {'; '.join(texts)}", sorted({frame.file for frame in frames}))
