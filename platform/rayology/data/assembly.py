@@ -63,6 +63,8 @@ def _slid(values: NDArray[T], offset: NDArray[np.float64], size: tuple[int, int]
 
 
 def _placed(values: NDArray[T], axis: int, start: int, length: int, fill: float) -> NDArray[T]:
+    if values.shape[axis] == length:
+        return values
     pads = [(0, 0)] * values.ndim
     pads[axis] = (start, length - start - values.shape[axis])
     return np.pad(values, pads, constant_values=fill)

@@ -1,7 +1,6 @@
 """What a header says of how a frame was made: numbers, and no text beyond codes."""
 
 import math
-import re
 from dataclasses import dataclass
 
 from pydicom import Dataset
@@ -12,6 +11,8 @@ __all__ = ["DESCRIPTION", "KEYWORDS", "Facts", "description", "facts"]
 
 DESCRIPTION = "SeriesDescription"
 """Free text: read to be matched, never kept."""
+MAX_TEXT = 64
+"""Of a long string (DICOM PS3.5 6.2), so that no file makes a pattern search for hours."""
 
 NUMBERS = {
     "slice_thickness_mm": ("PixelMeasuresSequence", "SliceThickness"),
@@ -80,8 +81,8 @@ def facts(dataset: Dataset, frame: int) -> Facts:
 
 
 def description(dataset: Dataset) -> str:
-    """Return the series' description, which may hold anything: match it and let it go."""
-    return re.sub(r"\s+", " ", str(dataset.get(DESCRIPTION) or "")).strip()
+    """Return the series' description in one line, which may hold anything: match it and let it go."""
+    return " ".join(str(dataset.get(DESCRIPTION) or "").split())[:MAX_TEXT]
 
 
 def _number(dataset: Dataset, frame: int, name: str) -> float | None:

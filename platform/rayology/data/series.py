@@ -241,7 +241,7 @@ def _places(layout: Sequence[Frame]) -> list[list[Frame]]:
 
 
 def _place_key(frame: Frame) -> tuple[tuple[float, ...], ...]:
-    return (frame.geometry.cosines or (), frame.geometry.corner_mm or ())
+    return (frame.geometry.cosines or (), frame.geometry.corner_mm or (), frame.shape)
 
 
 def _none_first(key: tuple[float | None, ...]) -> tuple[tuple[bool, float], ...]:
