@@ -9,6 +9,7 @@
     │   ├── NotAnImage       DICOM without pixels, or with pixels that are no still image
     │   ├── UnreadableImage  an image that is damaged
     │   │   └── UnsupportedSyntax  one in a transfer syntax that nothing installed decodes
+    │   ├── SeriesError      slices that make no volume
     │   ├── SourceError      a source that is missing, empty or mixed
     │   └── DatasetError     a prepared dataset that is missing or damaged
     ├── BundleError          a bundle that is damaged or foreign
@@ -18,6 +19,9 @@
     ├── SearchError          a sweep without a usable trial
     └── RequestError         a request that a model cannot answer
 """
+
+from collections.abc import Sequence
+from pathlib import Path
 
 __all__ = [
     "BundleError",
@@ -30,6 +34,7 @@ __all__ = [
     "RayologyError",
     "RequestError",
     "SearchError",
+    "SeriesError",
     "SourceError",
     "StoreError",
     "TrainingError",
@@ -64,6 +69,14 @@ class UnreadableImage(DataError):
 
 class UnsupportedSyntax(UnreadableImage):
     """An image is in a transfer syntax that nothing installed decodes."""
+
+
+class SeriesError(DataError):
+    """Slices make no volume; the message counts them and says where they lie, only ``files`` names them."""
+
+    def __init__(self, message: str, files: Sequence[Path] = ()) -> None:
+        super().__init__(message)
+        self.files = tuple(files)
 
 
 class SourceError(DataError):
