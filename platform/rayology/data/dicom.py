@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from rayology.data.values import has, text
 from rayology.errors import DataError, NotAnImage, UnreadableImage
 
 __all__ = ["Instance", "decode", "instances", "read", "stored"]
+
+T = TypeVar("T")
 
 IDENTITIES = (
     *("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
@@ -67,22 +69,14 @@ def instances(path: Path, *, require_preamble: bool = True) -> Iterator[Instance
         UnsupportedSyntax: nothing installed decodes its transfer syntax.
         UnreadableImage: it is damaged, or larger than an image can be.
     """
-    try:
-        with path.open("rb") as stream:
-            yield from decode(stream, require_preamble=require_preamble)
-    except OSError as error:
-        raise UnreadableImage(f"cannot be opened: {error.strerror}; check the path and its permissions") from None
+    with _opened(path) as stream:
+        yield from decode(stream, require_preamble=require_preamble)
 
 
 def decode(stream: BinaryIO, *, require_preamble: bool = True) -> Iterator[Instance]:
     """Read the frames of an opened file one by one, and raise what ``instances`` raises."""
-    dataset, found = _opened(stream, require_preamble=require_preamble)
-    with _guarded("header"):
-        identity = Identity(*(text(dataset, keyword) for keyword in IDENTITIES))
-    for frame, stored in _frames(dataset, found):
-        with _guarded("values"):
-            instance = _instance(dataset, found, stored, frame, identity)
-        yield instance
+    dataset, found = _header(stream, require_preamble=require_preamble)
+    yield from _guarded_each(_instances(dataset, found), f"pixels ({known_syntax(found.syntax)})")
 
 
 def stored(path: Path, *, require_preamble: bool = True) -> NDArray[np.generic]:
@@ -93,67 +87,66 @@ def stored(path: Path, *, require_preamble: bool = True) -> NDArray[np.generic]:
     Raises:
         DataError: as ``instances``.
     """
-    with path.open("rb") as stream:
-        dataset, found = _opened(stream, require_preamble=require_preamble)
-        in_palette = found.photometric == "PALETTE COLOR"
-        return np.stack(
-            [frame if in_palette else to_rgb(dataset, found, frame) for _, frame in _frames(dataset, found)]
-        )
+    with _opened(path) as stream:
+        dataset, found = _header(stream, require_preamble=require_preamble)
+        frames = stored_frames(dataset, found)
+        if found.photometric != "PALETTE COLOR":
+            frames = (to_rgb(dataset, found, frame) for frame in frames)
+        return np.stack(list(_guarded_each(frames, f"pixels ({known_syntax(found.syntax)})")))
 
 
-def _opened(stream: BinaryIO, *, require_preamble: bool) -> tuple[Dataset, Layout]:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise UnreadableImage(f"cannot be opened: {error.strerror}; check the path and its permissions") from None
+
+
+def _header(stream: BinaryIO, *, require_preamble: bool) -> tuple[Dataset, Layout]:
     with _guarded("header"):
         dataset = read_header(stream, require_preamble=require_preamble)
-        syntax = _checked_syntax(dataset)
-    with _guarded(f"pixels ({known_syntax(syntax)})"):
+        _check_is_still_image(dataset)
         return dataset, layout(dataset)
 
 
-def _frames(dataset: Dataset, found: Layout) -> Iterator[tuple[int, NDArray[np.generic]]]:
-    frames = enumerate(stored_frames(dataset, found))
-    while True:
-        with _guarded(f"pixels ({known_syntax(found.syntax)})"):
-            numbered = next(frames, None)
-        if numbered is None:
-            return
-        yield numbered
+def _instances(dataset: Dataset, found: Layout) -> Iterator[Instance]:
+    identity = Identity(*(text(dataset, keyword) for keyword in IDENTITIES))
+    modality = _modality(dataset)
+    for frame, stored in enumerate(stored_frames(dataset, found)):
+        pixels, valid = _in_units(dataset, found, stored, frame)
+        yield Instance(pixels, valid, geometry(dataset, frame), modality, known_syntax(found.syntax), identity)
 
 
-def _instance(dataset: Dataset, found: Layout, stored: NDArray[np.generic], frame: int, identity: Identity) -> Instance:
+def _in_units(
+    dataset: Dataset, found: Layout, stored: NDArray[np.generic], frame: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return a frame's pixels, (channels, rows, columns), and where they are valid."""
     valid = np.ones(stored.shape[:2], np.bool_)
-    if found.samples == 1 and found.photometric != "PALETTE COLOR":
-        grey = stored[..., 0]
-        pixels = in_modality_units(dataset, found, grey, frame)[None]
-        padded = padding(dataset, found, grey)
-        if padded is not None:
-            valid &= ~padded
-        if grey.dtype.kind == "f":
-            valid &= np.isfinite(pixels[0])
-        if not valid.all():
-            pixels[:, ~valid] = pixels[:, valid].min(initial=np.inf) if valid.any() else 0.0
-    else:
-        pixels = np.moveaxis(to_rgb(dataset, found, stored), -1, 0).astype(np.float32)
-    return Instance(
-        pixels=pixels,
-        valid=valid,
-        geometry=geometry(dataset, frame),
-        modality=_modality(dataset),
-        syntax=known_syntax(found.syntax),
-        identity=identity,
-    )
+    if found.samples > 1 or found.photometric == "PALETTE COLOR":
+        return np.moveaxis(to_rgb(dataset, found, stored), -1, 0).astype(np.float32), valid
+    grey = stored[..., 0]
+    pixels = in_modality_units(dataset, found, grey, frame)[None]
+    padded = padding(dataset, found, grey)
+    if padded is not None:
+        valid &= ~padded
+    if grey.dtype.kind == "f":
+        valid &= np.isfinite(pixels[0])
+    if not valid.all():
+        pixels[:, ~valid] = pixels[:, valid].min(initial=np.inf) if valid.any() else 0.0
+    return pixels, valid
 
 
-def _checked_syntax(dataset: Dataset) -> UID:
-    """Return the transfer syntax of a file that holds a still image."""
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
+def _check_is_still_image(dataset: Dataset) -> None:
+    syntax = text(dataset.file_meta, "TransferSyntaxUID")
     if not any(has(dataset, keyword) for keyword in PIXEL_KEYWORDS):
         raise NotAnImage(f"holds no pixels: {_object_name(dataset)}")
     if not syntax:
         raise UnreadableImage("its header names no transfer syntax; rewrite it with a complete header")
     # DICOM PS3.5 A.4.5 to A.4.9 and A.4.12: MPEG-2, MPEG-4, HEVC, SMPTE ST 2110
     if syntax.startswith(("1.2.840.10008.1.2.4.10", "1.2.840.10008.1.2.7.")):
-        raise NotAnImage(f"holds a video: {known_syntax(syntax)}")
-    return UID(syntax)
+        raise NotAnImage(f"holds a video: {known_syntax(UID(syntax))}")
 
 
 def _object_name(dataset: Dataset) -> str:
@@ -165,6 +158,15 @@ def _modality(dataset: Dataset) -> str:
     """Return the modality where it is a code string (DICOM PS3.5 6.2) and so cannot be free text."""
     modality = text(dataset, "Modality")
     return modality if re.fullmatch(r"[A-Z0-9]{2,16}", modality) else ""
+
+
+def _guarded_each(values: Iterator[T], part: str) -> Iterator[T]:
+    while True:
+        with _guarded(part):
+            value = next(values, None)
+        if value is None:
+            return
+        yield value
 
 
 @contextmanager

@@ -1,10 +1,9 @@
 """Where a frame lies in the patient: spacing, direction, corner, and position along its normal."""
 
 import math
+import operator
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset
 
 from rayology.data.values import decimals, has
@@ -42,8 +41,8 @@ def geometry(dataset: Dataset, frame: int) -> Geometry:
 
     return Geometry(
         spacing_mm=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
-        normal=(float(normal[0]), float(normal[1]), float(normal[2])) if normal is not None else None,
-        position_mm=float(normal @ np.array(corner)) if normal is not None and corner else None,
+        normal=normal,
+        position_mm=sum(map(operator.mul, normal, corner)) if normal and corner else None,
         cosines=_right_angled(orientation),
         corner_mm=(corner[0], corner[1], corner[2]) if corner else None,
     )
@@ -70,18 +69,19 @@ def _right_angled(orientation: tuple[float, ...] | None) -> tuple[float, float, 
     """Return the cosines where both are unit vectors at a right angle, as DICOM PS3.3 C.7.6.2.1.1 wants them."""
     if orientation is None:
         return None
-    axes = np.array(orientation).reshape(2, 3)
-    if np.abs(axes @ axes.T - np.eye(2)).max() > COSINE_ERROR:
-        return None
     a, b, c, d, e, f = orientation
-    return (a, b, c, d, e, f)
+    errors = (a * a + b * b + c * c - 1, d * d + e * e + f * f - 1, a * d + b * e + c * f)
+    return (a, b, c, d, e, f) if max(map(abs, errors)) <= COSINE_ERROR else None
 
 
-def _normal(orientation: tuple[float, ...] | None) -> NDArray[np.float64] | None:
+def _normal(orientation: tuple[float, ...] | None) -> tuple[float, float, float] | None:
+    """Return the unit normal of a plane, turned so that its largest component is positive."""
     if orientation is None:
         return None
-    normal = np.cross(orientation[:3], orientation[3:]).astype(np.float64)
-    length = float(np.linalg.norm(normal))
+    a, b, c, d, e, f = orientation
+    x, y, z = b * f - c * e, c * d - a * f, a * e - b * d
+    length = math.sqrt(x * x + y * y + z * z)
     if length < 0.5:  # the cosines should span a right angle; those that do not are no plane
         return None
-    return normal * (np.sign(normal[np.abs(normal).argmax()]) / length)
+    scale = math.copysign(1 / length, max((x, y, z), key=abs))
+    return (x * scale, y * scale, z * scale)

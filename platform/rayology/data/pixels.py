@@ -95,14 +95,15 @@ def in_modality_units(dataset: Dataset, layout: Layout, stored: NDArray[np.gener
 def _scaled(stored: NDArray[np.generic], slope: float, intercept: float) -> NDArray[np.float32]:
     """Return ``stored * slope + intercept`` as rounded from float64, in float32 throughout where that is the same."""
     largest = 2.0 ** (8 * stored.dtype.itemsize) * abs(slope) + abs(intercept)
-    exact = slope.is_integer() and intercept.is_integer() and largest <= EXACT_IN_FLOAT32
-    kept_exact = exact and stored.dtype.kind != "f"
-    values = np.asarray(stored, np.float32 if kept_exact else np.float64)
-    if slope != 1:
-        values = np.multiply(values, slope)
-    if intercept != 0:
-        values = np.add(values, intercept)
-    return values.astype(np.float32)
+    is_exact = slope.is_integer() and intercept.is_integer() and largest <= EXACT_IN_FLOAT32
+    kind = np.float32 if is_exact and stored.dtype.kind != "f" else np.float64
+    # Passes over a slice cost more than its header, so each is made once and none for nothing.
+    if slope == 1:
+        values = np.add(stored, kind(intercept), dtype=kind)
+    else:
+        values = np.multiply(stored, kind(slope), dtype=kind)
+        values += kind(intercept)
+    return values.astype(np.float32, copy=False)
 
 
 def _rescale(dataset: Dataset, frame: int) -> tuple[float, float]:
