@@ -19,7 +19,9 @@ __all__ = ["Census", "Chosen", "Found", "check_classes", "choose", "common_folde
 
 MAX_VALUES_OF_A_SERIES = 2**25
 """The most values from which the range of a series is found: all of 8,000 slices of 64 x 64."""
-UNLABELLED = "SourceError: lies in no folder of a class; move it into one, or set source.labels to none"
+UNLABELLED = (
+    "SourceError: has no class where others have; give it one in its folder or table, or set source.labels to none"
+)
 OTHER_CHANNELS = "SourceError: has another number of channels than most images of the source"
 ONE_VALUE = "SourceError: its foreground has one value; leave its series out, or widen preparation.percentiles"
 
@@ -71,21 +73,23 @@ def gather(
 ) -> Census:
     """Take every reading in the order of the items; a copy of an instance that came before only counts."""
     census = Census(common_folder(items), len(items))
-    labelled = any(item.label for item in items)
-    seen: set[str] = set()
+    seen: set[tuple[str, bool]] = set()
     for done, (item, reading) in enumerate(zip(items, readings, strict=True), 1):
-        instance = reading.slices[0].facts.who.instance if reading.slices else ""
+        # A copy without a class must not stand for one that has a class.
+        copies = {(each.facts.who.instance, bool(each.facts.label)) for each in reading.slices[:1]}
         if reading.modality:
             census.other_modalities[reading.modality] += 1
-        elif reading.reason or (labelled and not item.label):
-            census.reasons[item] = reading.reason or UNLABELLED
-        elif instance in seen:
+        elif reading.reason:
+            census.reasons[item] = reading.reason
+        elif copies & seen:
             census.num_duplicates += 1
         else:
-            seen.update({instance} - {""})
+            seen.update(copy for copy in copies if copy[0])
             rows = [scratch.append(each.pixels, each.mask) for each in reading.slices]
             census.found += [Found(item, each.facts, row) for each, row in zip(reading.slices, rows, strict=True)]
         report(done)
+    if any(found.facts.label for found in census.found):
+        _keep(census, lambda found: bool(found.facts.label), UNLABELLED)
     return census
 
 
@@ -96,11 +100,17 @@ def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> 
         SourceError: there is no image, or several modalities, or nothing to hold out.
     """
     modality = _one_modality(census)
+    _check_one_range(census)
     channels = _commonest_channels(census)
     pixels = scratch.pixels(channels)
     ranges: dict[int, tuple[float, float]] = {}
     kept: list[Found] = []
     for series in _series(census.found).values():
+        declared = series[0].facts.values
+        if declared:
+            ranges.update(dict.fromkeys((found.row for found in series), (declared.low, declared.high)))
+            kept += series
+            continue
         bounds, kept_range = _ranges(pixels, [found.row for found in series], modality, preparation)
         full = [
             found for found in series if foreground(pixels[found.row], *bounds).mean() >= preparation.min_foreground
@@ -166,15 +176,28 @@ def _one_modality(census: Census) -> str:
     return next(iter(counts))
 
 
+def _check_one_range(census: Census) -> None:
+    counts = Counter(found.facts.values for found in census.found)
+    if len(counts) > 1:
+        listed = ", ".join(
+            f"{values.low:g} to {values.high:g} {count}" if values else f"none declared {count}"
+            for values, count in counts.items()
+        )
+        raise SourceError(f"the source: images of several ranges of grey levels ({listed}); convert them to one")
+
+
 def _commonest_channels(census: Census) -> int:
     """Keep only slices with the commonest number of channels, and return that number."""
     counts = Counter(found.facts.channels for found in census.found)
     channels = min(counts, key=lambda number: (-counts[number], number))
-    for found in census.found:
-        if found.facts.channels != channels:
-            census.reasons[found.item] = OTHER_CHANNELS
-    census.found = [found for found in census.found if found.facts.channels == channels]
+    _keep(census, lambda found: found.facts.channels == channels, OTHER_CHANNELS)
     return channels
+
+
+def _keep(census: Census, wanted: Callable[[Found], bool], reason: str) -> None:
+    """Leave out every image that is not wanted, its item counted with the reason."""
+    census.reasons.update((found.item, reason) for found in census.found if not wanted(found))
+    census.found = [found for found in census.found if wanted(found)]
 
 
 def _series(found: Sequence[Found]) -> dict[str, list[Found]]:

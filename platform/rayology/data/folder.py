@@ -4,10 +4,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from rayology.config import Config
-from rayology.data.source import Item
+from rayology.data.dicom import read
+from rayology.data.phantom import PhantomConfig
+from rayology.data.source import Example, Item
 from rayology.errors import SourceError
 
 __all__ = ["FolderConfig", "FolderSource"]
@@ -27,6 +29,13 @@ class FolderConfig(Config):
     def folder(self) -> Path:
         """The path as every process reads it, whatever folder it works in."""
         return self.path.expanduser().absolute()
+
+    @classmethod
+    def example(cls, folder: Path) -> Self:
+        """Write a few images of each class below a folder, and return the config that reads them."""
+        drawn = PhantomConfig.example(folder).build(folder)
+        drawn.items()
+        return cls(path=drawn.path / "images", labels="folder")
 
     def build(self, root: Path) -> "FolderSource":
         """Return the source; it keeps nothing of its own under the root."""
@@ -53,6 +62,11 @@ class FolderSource:
         if not files:
             raise SourceError(f"{folder}: holds no file; set source.path to a folder of DICOM files")
         return [Item(file, label=self._label(file)) for file in files]
+
+    def read(self, item: Item) -> Iterator[Example]:
+        """Read every frame of a file, and raise what the DICOM reader raises."""
+        for instance in read(item.path):
+            yield Example(instance, label=item.label)
 
     def _label(self, file: Path) -> str:
         below = file.relative_to(self.config.folder).parts

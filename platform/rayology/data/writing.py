@@ -42,7 +42,7 @@ def write_dataset(folder: Path, contents: Contents, scratch: Scratch, report: Ca
     image = ImageSpec(
         channels=facts.channels,
         size=(contents.preparation.size, contents.preparation.size),
-        values=contents.preparation.kept_values(facts.modality),
+        values=contents.preparation.kept_values(facts),
         classes=tuple(sorted({each.facts.label for each in contents.chosen} - {""})),
     )
     files, clipped = _write_shards(folder, contents, image, scratch, report)
@@ -59,7 +59,7 @@ def _write_shards(
 ) -> tuple[list[FileRecord], float]:
     """Write images and masks; return the files and the clipped share of the foreground."""
     pixels, masks = scratch.pixels(image.channels), scratch.masks(image.channels)
-    has_masks = any(found.item.mask for found in contents.census.found)
+    has_masks = any(found.facts.has_mask for found in contents.census.found)
     length = max(1, MAX_SHARD_BYTES // (2 * pixels[0].size))
     files: list[FileRecord] = []
     num_body, num_clipped = 0, 0.0
