@@ -6,12 +6,16 @@ from pydantic import Field
 
 from rayology.data.dataset import DatasetInfo, PreparedDataset, Split
 from rayology.data.folder import FolderConfig
+from rayology.data.idx import IdxConfig
+from rayology.data.medmnist import MedMnistConfig
 from rayology.data.phantom import PhantomConfig
 from rayology.data.preparation import PreparationConfig
 
 __all__ = [
     "DatasetInfo",
     "FolderConfig",
+    "IdxConfig",
+    "MedMnistConfig",
     "PhantomConfig",
     "PreparationConfig",
     "PreparedDataset",
@@ -19,5 +23,5 @@ __all__ = [
     "Split",
 ]
 
-SourceConfig = Annotated[PhantomConfig | FolderConfig, Field(discriminator="kind")]
+SourceConfig = Annotated[PhantomConfig | FolderConfig | IdxConfig | MedMnistConfig, Field(discriminator="kind")]
 """Every source there is; its ``kind`` chooses."""

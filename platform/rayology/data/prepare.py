@@ -110,7 +110,7 @@ def _tasks(items: Sequence[Item]) -> Iterator[list[Item]]:
     num_images = 0
     for item in items:
         together.append(item)
-        num_images += len(item.part) if isinstance(item.part, range) else 1
+        num_images += max(1, len(item.rows))
         if num_images >= IMAGES_A_TASK:
             yield together
             together, num_images = [], 0
@@ -125,9 +125,9 @@ def _read_items(source: Source, items: Sequence[Item], preparation: PreparationC
 def _fingerprint(source: SourceConfig, preparation: PreparationConfig, items: Sequence[Item]) -> str:
     """Hash what decides the dataset: both configs, and the names, sizes and times of the files."""
     folder = common_folder(items)
-    states = {file: file.stat() for item in items for file in (item.path, *item.beside)}
+    states = {file: _state(file) for item in items for file in (item.path, *item.beside)}
     files = [
-        (os.path.relpath(file, folder), str(item.part), item.label, states[file].st_size, states[file].st_mtime_ns)
+        (os.path.relpath(file, folder), item.part, str(item.rows), item.label, *states[file])
         for item in items
         for file in (item.path, *item.beside)
     ]
@@ -135,6 +135,11 @@ def _fingerprint(source: SourceConfig, preparation: PreparationConfig, items: Se
     settings |= {name: str(Path(settings[name]).expanduser().absolute()) for name in _paths(source)}
     decisive = [FORMAT_VERSION, settings, preparation.model_dump(mode="json"), files]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _state(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _paths(source: SourceConfig) -> set[str]:

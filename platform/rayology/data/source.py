@@ -20,8 +20,10 @@ class Item:
     """A file that may hold images, or a part of one that is small enough to be read at once."""
 
     path: Path
-    part: str | range = ""
-    """The name of a member of the file, or a range of its images; empty for the whole file."""
+    part: str = ""
+    """The name of a member of the file; empty for the whole file."""
+    rows: range = range(0)
+    """Which of its images; empty for all."""
     label: str = ""
     """The name of the class of its images; empty where they have none or each its own."""
     beside: tuple[Path, ...] = ()
