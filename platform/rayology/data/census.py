@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from rayology.data.duplicates import duplicates, joined
 from rayology.data.imaging import contrast, foreground
 from rayology.data.preparation import PreparationConfig, Reading, SliceFacts
 from rayology.data.scratch import Scratch
 from rayology.data.source import Item
-from rayology.data.splits import Place, SplitName, split_images
+from rayology.data.splits import Place, SplitName, leaking, split_images
 from rayology.errors import SourceError
 
 __all__ = ["Census", "Chosen", "Found", "check_classes", "choose", "common_folder", "gather"]
@@ -61,6 +62,8 @@ class Census:
     num_duplicates: int = 0
     num_nearly_empty: int = 0
     num_in_gaps: int = 0
+    num_leaking: int = 0
+    """Images of official splits whose patient, or whose equal, lies in another of them."""
 
 
 def common_folder(items: Sequence[Item]) -> str:
@@ -125,8 +128,10 @@ def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> 
         raise SourceError(_nothing_left(census))
 
     kept.sort(key=lambda found: found.row)
-    splits = split_images([_place(found.facts) for found in kept], preparation.shares, gap_mm=preparation.gap_mm)
+    places = _places(kept, pixels)
+    splits = split_images(places, preparation.shares, gap_mm=preparation.gap_mm)
     census.num_in_gaps = splits.count(None)
+    census.num_leaking = len(leaking(places))
     return [
         Chosen(found.facts, found.row, *ranges[found.row], split)
         for found, split in zip(kept, splits, strict=True)
@@ -224,11 +229,21 @@ def _ranges(
     return bounds, (low, high)
 
 
-def _place(facts: SliceFacts) -> Place:
+def _places(kept: Sequence[Found], pixels: NDArray[np.float32]) -> list[Place]:
+    """Return what decides the splits; patients who share an image, or nearly, count as one."""
+    patients = [found.facts.who.draw for found in kept]
+    if len(set(patients)) > 1:
+        patients = joined(patients, duplicates(pixels, np.array([found.row for found in kept])))
+    return [_place(found.facts, patient) for found, patient in zip(kept, patients, strict=True)]
+
+
+def _place(facts: SliceFacts, patient: str) -> Place:
     return Place(
-        patient=facts.who.draw,
+        patient=patient,
         label=facts.label,
         normal=facts.geometry.normal,
         position_mm=facts.geometry.position_mm,
         frame_of_reference=facts.who.frame_of_reference,
+        declared=facts.split,
+        official=facts.official,
     )
