@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rayology.data.deflated import DeflatedArray
 from rayology.data.identity import Identity
-from rayology.data.packed import PackedArray
 from rayology.data.plain import grey_levels, plain
 from rayology.data.source import Example, Item
 from rayology.data.splits import SplitName
@@ -26,9 +26,9 @@ class LabelledArray:
     """Images of one split, published with their classes."""
 
     split: SplitName
-    images: PackedArray
+    images: DeflatedArray
     """(images, rows, columns), or (images, rows, columns, 3)."""
-    labels: PackedArray
+    labels: DeflatedArray
     """(images,) or (images, 1)."""
 
     def check(self) -> None:

@@ -13,7 +13,7 @@ from pydantic import PositiveInt
 
 from rayology.config import Config
 from rayology.data.arrays import LabelledArray, blocks
-from rayology.data.packed import open_idx
+from rayology.data.deflated import open_idx
 from rayology.data.source import Example, Item
 from rayology.data.splits import SplitName
 from rayology.errors import SourceError

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rayology.errors import SourceError, UnreadableImage
 
-__all__ = ["PackedArray", "open_idx", "open_npz"]
+__all__ = ["DeflatedArray", "open_idx", "open_npz"]
 
 MAX_ROWS = 2**24
 """The most images of one file."""
@@ -33,7 +33,7 @@ DAMAGED = (OSError, EOFError, ValueError, RuntimeError, struct.error, zlib.error
 
 
 @dataclass(frozen=True)
-class PackedArray:
+class DeflatedArray:
     """An array in a file, of which nothing was read but its header."""
 
     file: Path
@@ -71,7 +71,7 @@ class PackedArray:
         return np.frombuffer(content, self.dtype).reshape(len(rows), *self.shape[1:])
 
 
-def open_idx(file: Path) -> PackedArray:
+def open_idx(file: Path) -> DeflatedArray:
     """Read the header of an idx file of unsigned bytes (LeCun, Cortes & Burges: the MNIST database), gzipped or not.
 
     Raises:
@@ -82,10 +82,10 @@ def open_idx(file: Path) -> PackedArray:
         if zeros or kind != IDX_UNSIGNED_BYTES or not 1 <= axes <= 4:
             raise ValueError
         shape = struct.unpack(f">{axes}I", stream.read(4 * axes))
-        return _checked(PackedArray(file, "", stream.tell(), shape, "u1"), file.stat().st_size)
+        return _checked(DeflatedArray(file, "", stream.tell(), shape, "u1"), file.stat().st_size)
 
 
-def open_npz(file: Path, name: str) -> PackedArray:
+def open_npz(file: Path, name: str) -> DeflatedArray:
     """Read the header of a named array of numbers in an npz file; nothing is unpickled.
 
     Raises:
@@ -98,10 +98,10 @@ def open_npz(file: Path, name: str) -> PackedArray:
         shape, column_major, dtype = read_header(stream)
         if column_major or dtype.kind not in "iu" or not shape:
             raise ValueError
-        return _checked(PackedArray(file, member, stream.tell(), shape, dtype.str), file.stat().st_size)
+        return _checked(DeflatedArray(file, member, stream.tell(), shape, dtype.str), file.stat().st_size)
 
 
-def _checked(array: PackedArray, file_bytes: int) -> PackedArray:
+def _checked(array: DeflatedArray, file_bytes: int) -> DeflatedArray:
     """Refuse what a header claims but the file cannot hold."""
     if not 0 < len(array) <= MAX_ROWS or not 0 < array.row_bytes <= MAX_ROW_BYTES:
         raise ValueError
