@@ -1,5 +1,6 @@
 """The directory of a DICOM medium, such as a CD-ROM from a clinic."""
 
+import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -43,8 +44,7 @@ def referenced_files(directory: Path) -> list[Path]:
 
 def _references(directory: Path) -> list[Path]:
     """Return every Referenced File ID as a relative path."""
-    with _explained(directory), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _explained(directory), _silence():
         meta = read_file_meta_info(directory)
         # DICOM PS3.10 8.6 wants a plain syntax, and pydicom inflates without a limit.
         is_plain = meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian
@@ -73,6 +73,19 @@ def _explained(directory: Path) -> Iterator[None]:
             f"{directory}: no folder, archive (.zip, .tar, .tar.gz, .tgz, .tar.xz) or DICOMDIR that can be read"
             f" ({type(error).__name__}); set source.path to one"
         ) from None
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what pydicom says of values to ourselves: they may name a patient."""
+    pydicom = logging.getLogger("pydicom")
+    propagated, pydicom.propagate = pydicom.propagate, False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        pydicom.propagate = propagated
 
 
 def _found(folder: Path, reference: Path, names: Callable[[Path], dict[str, str]]) -> Path:

@@ -29,12 +29,15 @@ def fetch_objects(place: Place, folder: Path) -> None:
     """
     with sole_use(folder):
         folder.mkdir(mode=0o700, exist_ok=True)
-        wanted = {folder / safe_name(name): found for name, found in _listed(place).items()}
+        listed = _listed(place)
         try:
+            wanted = {folder / safe_name(name): found for name, found in listed.items()}
             for other in {file for file in folder.rglob("*") if file.is_file()} - wanted.keys():
                 other.unlink()
             with ThreadPoolExecutor(CONNECTIONS) as pool:
                 list(pool.map(partial(_fetch, place.files), wanted.values(), wanted))
+        except SourceError as error:
+            raise SourceError(f"{place.path}: an object {error}") from None
         except OSError as error:
             # Arrow's words name the object, whose name may name a patient.
             reason = error.strerror or type(error).__name__
