@@ -5,12 +5,14 @@ from typing import Annotated
 from pydantic import Field
 
 from rayology.data.dataset import DatasetInfo, PreparedDataset, Split
+from rayology.data.dicomweb import DicomwebConfig
 from rayology.data.folder import FolderConfig
 from rayology.data.phantom import PhantomConfig
 from rayology.data.preparation import PreparationConfig
 
 __all__ = [
     "DatasetInfo",
+    "DicomwebConfig",
     "FolderConfig",
     "PhantomConfig",
     "PreparationConfig",
@@ -19,5 +21,5 @@ __all__ = [
     "Split",
 ]
 
-SourceConfig = Annotated[PhantomConfig | FolderConfig, Field(discriminator="kind")]
+SourceConfig = Annotated[PhantomConfig | FolderConfig | DicomwebConfig, Field(discriminator="kind")]
 """Every source there is; its ``kind`` chooses."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import BinaryIO
 
-__all__ = ["landing_file", "landing_folder", "sole_use"]
+__all__ = ["UNFINISHED", "landing_file", "landing_folder", "sole_use"]
 
 UNFINISHED = ".part"
 
