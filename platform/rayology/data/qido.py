@@ -77,8 +77,8 @@ def _matches(search: Callable[..., list[Entry]], uid: str, wanted: dict[str, str
         if page.keys() <= seen:
             return
         for value, entry in page.items():
-            # It becomes a part of an address, so it is trusted no further than the standard goes (DICOM PS3.5 9.1).
-            if value not in seen and re.fullmatch(r"\d[\d.]{0,63}", value):
+            # It becomes a part of an address. Real archives hold UIDs with letters, which are harmless there.
+            if value not in seen and re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.]{0,63}", value):
                 yield value, entry
         seen |= page.keys()
         offset += len(page)
@@ -102,10 +102,10 @@ def _explained(url: str) -> Iterator[None]:
         raise SourceError(f"{url}: {_meaning(status)}") from None
     except Timeout:
         raise SourceError(f"{url}: is silent; raise source.timeout_s, or check that the archive runs") from None
-    except RequestException as error:
-        raise SourceError(f"{url}: cannot be reached ({type(error).__name__}); check source.url") from None
     except (ValueError, AttributeError, TypeError, LookupError):
         raise SourceError(f"{url}: answers with something else than DICOM JSON; check source.url") from None
+    except RequestException as error:
+        raise SourceError(f"{url}: cannot be reached ({type(error).__name__}); check source.url") from None
 
 
 def _meaning(status: int) -> str:
