@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from rayology.data.dataset import DatasetInfo, PreparedDataset, Split
+from rayology.data.dicomweb import DicomwebConfig
 from rayology.data.folder import FolderConfig
 from rayology.data.idx import IdxConfig
 from rayology.data.medmnist import MedMnistConfig
@@ -13,6 +14,7 @@ from rayology.data.preparation import PreparationConfig
 
 __all__ = [
     "DatasetInfo",
+    "DicomwebConfig",
     "FolderConfig",
     "IdxConfig",
     "MedMnistConfig",
@@ -23,5 +25,7 @@ __all__ = [
     "Split",
 ]
 
-SourceConfig = Annotated[PhantomConfig | FolderConfig | IdxConfig | MedMnistConfig, Field(discriminator="kind")]
+SourceConfig = Annotated[
+    PhantomConfig | FolderConfig | DicomwebConfig | IdxConfig | MedMnistConfig, Field(discriminator="kind")
+]
 """Every source there is; its ``kind`` chooses."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Literal
+from typing import Literal, get_origin
 
 import ray
 
@@ -28,6 +28,8 @@ from rayology.data.writing import Contents, write_dataset
 __all__ = ["PreparationConfig", "Progress", "prepare"]
 
 FORMAT_VERSION = 2
+PATHS = {"path", "table"}
+"""The fields of sources that hold a path, or the URI of one."""
 IMAGES_A_TASK = 16
 """About how many images are read at once; a larger part of a file is read whole."""
 
@@ -76,7 +78,7 @@ def prepare(
         readings = _readings(reader, items, preparation, key)
         census = gather(items, readings, scratch, lambda done: report(Progress("reading", done, len(items))))
         chosen = choose(census, scratch, preparation)
-        settings = source.model_dump(mode="json", exclude=_paths(source))
+        settings = _public(source)
         if settings.get("labels") == "folder":
             check_classes(chosen)
         list_skipped(root / "keys" / f"{fingerprint}.skipped.json", items, census)
@@ -132,7 +134,9 @@ def _fingerprint(source: SourceConfig, preparation: PreparationConfig, items: Se
         for file in (item.path, *item.beside)
     ]
     settings = source.model_dump(mode="json")
-    settings |= {name: str(Path(settings[name]).expanduser().absolute()) for name in _paths(source)}
+    for name in PATHS & settings.keys():
+        if settings[name] and "://" not in settings[name]:
+            settings[name] = str(Path(settings[name]).expanduser().absolute())
     decisive = [FORMAT_VERSION, settings, preparation.model_dump(mode="json"), files]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -142,9 +146,13 @@ def _state(file: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _paths(source: SourceConfig) -> set[str]:
-    """Return the names of the fields that hold a path, which may name a patient."""
-    return {name for name, field in type(source).model_fields.items() if field.annotation is Path}
+def _public(source: SourceConfig) -> dict[str, object]:
+    """Return the settings that are numbers or one of a few words; any other text may name a patient."""
+    return {
+        name: getattr(source, name)
+        for name, field in type(source).model_fields.items()
+        if field.annotation in {bool, int, float} or get_origin(field.annotation) is Literal
+    }
 
 
 @contextmanager

@@ -242,10 +242,10 @@ def _cut(
 def _too_short(spans_mm: Sequence[float], gap_mm: float) -> str:
     if not spans_mm:
         return (
-            "fewer than three patients without a common image, and no slice says where it lies (Image Position (Patient)), so nothing can "
-            "be held out; add patients, or files with positions"
+            "fewer than three patients without a common image, and no slice says where it lies (Image Position "
+            "(Patient)), so nothing can be held out; add patients, or files with positions"
         )
     return (
-        f"fewer than three patients without a common image, and slices over {max(spans_mm):.1f} mm of one frame of reference cannot be cut "
-        f"into blocks {gap_mm:g} mm apart; add patients or lower preparation.gap_mm"
+        f"fewer than three patients without a common image, and slices over {max(spans_mm):.1f} mm of one frame of "
+        f"reference cannot be cut into blocks {gap_mm:g} mm apart; add patients or lower preparation.gap_mm"
     )
