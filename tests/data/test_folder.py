@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from rayology.data import folder as folder_module
+from rayology.data import local as local_module
 from rayology.data.folder import FolderConfig
 from rayology.data.packed import ArchiveLimits
 from rayology.errors import SourceError
@@ -156,7 +156,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> fs.FileSystem:
     """Arrow's file system in memory stands for an object store; a URI would open another, empty one each time."""
     memory = fs.FileSystem.from_uri("mock:///bucket")[0]
     memory.create_dir("bucket")
-    monkeypatch.setattr(folder_module, "located", lambda uri: Place(memory, uri.removeprefix("mock:///")))
+    monkeypatch.setattr(local_module, "located", lambda uri: Place(memory, uri.removeprefix("mock:///")))
     return memory
 
 

@@ -9,7 +9,10 @@ from rayology.data.dicomweb import DicomwebConfig
 from rayology.data.folder import FolderConfig
 from rayology.data.idx import IdxConfig
 from rayology.data.medmnist import MedMnistConfig
+from rayology.data.nifti import NiftiConfig
+from rayology.data.pairs import PairsConfig
 from rayology.data.phantom import PhantomConfig
+from rayology.data.pictures import PicturesConfig
 from rayology.data.preparation import PreparationConfig
 
 __all__ = [
@@ -18,7 +21,10 @@ __all__ = [
     "FolderConfig",
     "IdxConfig",
     "MedMnistConfig",
+    "NiftiConfig",
+    "PairsConfig",
     "PhantomConfig",
+    "PicturesConfig",
     "PreparationConfig",
     "PreparedDataset",
     "SourceConfig",
@@ -26,6 +32,14 @@ __all__ = [
 ]
 
 SourceConfig = Annotated[
-    PhantomConfig | FolderConfig | DicomwebConfig | IdxConfig | MedMnistConfig, Field(discriminator="kind")
+    PhantomConfig
+    | FolderConfig
+    | DicomwebConfig
+    | PicturesConfig
+    | PairsConfig
+    | NiftiConfig
+    | IdxConfig
+    | MedMnistConfig,
+    Field(discriminator="kind"),
 ]
 """Every source there is; its ``kind`` chooses."""

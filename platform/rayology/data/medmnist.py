@@ -11,6 +11,7 @@ from pydantic import PositiveInt
 from rayology.config import Config
 from rayology.data.arrays import LabelledArray, blocks
 from rayology.data.deflated import open_npz
+from rayology.data.local import on_disk
 from rayology.data.source import Example, Item
 from rayology.data.splits import SplitName
 
@@ -24,8 +25,8 @@ class MedMnistConfig(Config):
 
     kind: Literal["medmnist"] = "medmnist"
     """This source."""
-    path: Path
-    """The npz file, such as pneumoniamnist.npz; nothing in it is unpickled."""
+    path: str
+    """The npz file, such as pneumoniamnist.npz, or its URI; nothing in it is unpickled."""
     classes: tuple[str, ...] = ()
     """The names of the classes in the order of their numbers; empty for the numbers themselves."""
     max_images: PositiveInt = 2**24
@@ -44,12 +45,11 @@ class MedMnistConfig(Config):
             )
         }
         np.savez_compressed(folder / "example.npz", allow_pickle=False, **arrays)
-        return cls(path=folder / "example.npz")
+        return cls(path=str(folder / "example.npz"))
 
     def build(self, root: Path) -> "MedMnistSource":
-        """Return the source; it keeps nothing of its own under the root."""
-        del root
-        return MedMnistSource(self)
+        """Keep what is fetched below a root."""
+        return MedMnistSource(self, root)
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class MedMnistSource:
     """List blocks of images and read them."""
 
     config: MedMnistConfig
+    root: Path
 
     def items(self) -> Sequence[Item]:
         """List blocks of the training images, the validation images, the test images.
@@ -64,9 +65,11 @@ class MedMnistSource:
         Raises:
             SourceError: the file is missing, damaged, or of another form.
         """
+        found = on_disk(self.config.path, self.root)
+        file = next(iter(sorted(found.glob("*.npz"))), found)  # what is fetched lies in a folder
         items: list[Item] = []
         for split in PREFIXES:
-            array = self._array(split)
+            array = _array(file, split)
             array.check()
             items += blocks(array, self.config.max_images, part=split)
         return items
@@ -74,9 +77,9 @@ class MedMnistSource:
     def read(self, item: Item) -> Iterator[Example]:
         """Read a block, and raise UnreadableImage where it is damaged."""
         (split,) = (name for name in PREFIXES if name == item.part)
-        yield from self._array(split).examples(item.rows, self.config.classes)
+        yield from _array(item.path, split).examples(item.rows, self.config.classes)
 
-    def _array(self, split: SplitName) -> LabelledArray:
-        file = self.config.path.expanduser().absolute()
-        images, labels = (open_npz(file, f"{PREFIXES[split]}_{name}") for name in ("images", "labels"))
-        return LabelledArray(split, images, labels)
+
+def _array(file: Path, split: SplitName) -> LabelledArray:
+    images, labels = (open_npz(file, f"{PREFIXES[split]}_{name}") for name in ("images", "labels"))
+    return LabelledArray(split, images, labels)
