@@ -18,7 +18,7 @@ from pydicom.uid import generate_uid
 from rayology.data import FolderConfig, PhantomConfig, PreparationConfig, PreparedDataset
 from rayology.data import writing as writing_module
 from rayology.data.dicom import read
-from rayology.data.preparation import read_item
+from rayology.data.preparation import Reading, read_item
 from rayology.data.prepare import Progress, prepare
 from rayology.data.source import Item
 from rayology.data.splits import SPLITS
@@ -114,7 +114,7 @@ def test_a_file_outside_the_folders_of_classes_is_skipped(folder: Path, write_di
     info = prepare(FolderConfig(path=folder, labels="folder"), SMALL, folder.parent / "root").info
 
     assert (info.counts.images, info.counts.skipped) == (12, 1)
-    assert ["lies in no folder of a class" in reason for reason in info.reasons] == [True]
+    assert ["has no class where others have" in reason for reason in info.reasons] == [True]
 
 
 def test_the_same_files_and_settings_are_decoded_once(folder: Path) -> None:
@@ -332,7 +332,7 @@ def test_a_source_of_flat_series_says_what_is_left(tmp_path: Path, write_dicom: 
 
 def test_each_series_has_its_own_range_and_a_slice_has_none(tmp_path: Path, write_dicom: WriteDicom) -> None:
     for patient, slice_ in itertools.product(range(3), range(4)):
-        bright = (body(0).astype(np.int32) + 1000) * (patient + 1) * (slice_ + 1) // 2
+        bright = (np.roll(body(0), 4 * patient).astype(np.int32) + 1000) * (patient + 1) * (slice_ + 1) // 2
         file = tmp_path / "images" / f"{patient}-{slice_}.dcm"
         uids = {"PatientID": str(patient), "SeriesInstanceUID": f"2.25.{patient}"}
         write_dicom(file, bright.astype(np.int16), Modality="MR", **uids)
@@ -351,7 +351,7 @@ def test_the_clipped_share_of_the_foreground_is_reported(tmp_path: Path, write_d
     pixels[:8] = 0
     pixels[:2] = 3000
     for patient in range(3):
-        write_dicom(tmp_path / "images" / f"{patient}.dcm", pixels, PatientID=str(patient))
+        write_dicom(tmp_path / "images" / f"{patient}.dcm", np.rot90(pixels, patient), PatientID=str(patient))
 
     assert prepared(tmp_path / "images").info.clipped_share == pytest.approx(0.25)
 
@@ -384,6 +384,11 @@ def test_many_images_are_cut_into_shards(folder: Path, monkeypatch: pytest.Monke
     assert sum(len(dataset.split(name).stored(np.arange(len(dataset.split(name))))) for name in SPLITS) == 12
 
 
+def read_beside(image: Path, mask: Path) -> Reading:
+    """Read an image with a mask as the phantom's are read."""
+    return read_item(PhantomConfig().build(image.parent), Item(image, beside=(mask,)), SMALL, b"key")
+
+
 def test_a_mask_moves_with_its_image(tmp_path: Path, write_dicom: WriteDicom) -> None:
     pixels = body(0)
     image = write_dicom(tmp_path / "a.dcm", pixels[:, :24])
@@ -391,7 +396,7 @@ def test_a_mask_moves_with_its_image(tmp_path: Path, write_dicom: WriteDicom) ->
     mask[8:16, 8:16] = 255
     Image.fromarray(mask).save(tmp_path / "a.png")
 
-    (slice_,) = read_item(Item(image, mask=tmp_path / "a.png"), SMALL, b"key").slices
+    (slice_,) = read_beside(image, tmp_path / "a.png").slices
 
     expected = np.zeros((16, 16), np.uint8)
     expected[4:8, 6:10] = 1
@@ -404,7 +409,7 @@ def test_a_mask_that_does_not_fit_skips_its_image(tmp_path: Path, write_dicom: W
     (tmp_path / "text").write_text("no image")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "other size", format="PNG")
 
-    reading = read_item(Item(image, mask=tmp_path / mask), SMALL, b"key")
+    reading = read_beside(image, tmp_path / mask)
 
     assert not reading.slices
     assert reading.reason.startswith("UnreadableImage: its mask")
@@ -418,7 +423,7 @@ def test_a_mask_of_absurd_size_skips_its_image(
     # A mask of 200 million pixels would take long to write.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32)
 
-    reading = read_item(Item(image, mask=tmp_path / "a.png"), SMALL, b"key")
+    reading = read_beside(image, tmp_path / "a.png")
 
     assert reading.reason.startswith("UnreadableImage: its mask cannot be read (DecompressionBombError)")
 
