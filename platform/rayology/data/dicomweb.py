@@ -20,7 +20,7 @@ from requests.auth import AuthBase
 from urllib3.util import Retry
 
 from rayology.config import Config
-from rayology.data.dicom import read
+from rayology.data.dicom import instances
 from rayology.data.landing import UNFINISHED, landing_file, sole_use
 from rayology.data.qido import Address, Query, addresses
 from rayology.data.source import Example, Item
@@ -104,7 +104,7 @@ class DicomwebSource:
         """
         if item.path.suffix == FAILED:
             raise UnreadableImage(item.path.read_text(encoding="utf-8"))
-        for instance in read(item.path):
+        for instance in instances(item.path):
             yield Example(instance)
 
     def _found(self, session: Session) -> list[Address]:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 
 from rayology.config import Config
 from rayology.data.archive import is_archive
-from rayology.data.dicom import read
+from rayology.data.dicom import instances
 from rayology.data.dicomdir import referenced_files
 from rayology.data.local import files_below, local_folder, on_disk
 from rayology.data.packed import ArchiveLimits
@@ -75,7 +75,7 @@ class FolderSource:
 
     def read(self, item: Item) -> Iterator[Example]:
         """Read every frame of a file, and raise what ``rayology.data.dicom.read`` raises."""
-        for instance in read(item.path):
+        for instance in instances(item.path):
             yield Example(instance, label=item.label)
 
     def _label(self, below: Path) -> str:

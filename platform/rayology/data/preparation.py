@@ -13,12 +13,12 @@ from rayology.data.identity import Pseudonyms, pseudonyms
 from rayology.data.imaging import conform, conform_mask, conformed_spacing
 from rayology.data.source import Example, Item, Source
 from rayology.data.splits import Shares, SplitName
-from rayology.errors import DataError
+from rayology.errors import DataError, NotAnImage
 from rayology.image import ValueRange
 
 __all__ = ["PreparationConfig", "Reading", "Slice", "SliceFacts", "read_item"]
 
-CT = "CT"
+CT, SEGMENTATION = "CT", "SEG"
 FRACTION = "fraction of the series' range"
 
 
@@ -112,6 +112,8 @@ def read_item(source: Source, item: Item, preparation: PreparationConfig, key: b
             modality = example.instance.modality
             if preparation.modality not in {"", modality}:
                 return Reading(modality=modality or "unknown")
+            if modality == SEGMENTATION:
+                raise NotAnImage("holds a segmentation, no image")
             slices.append(_conformed(example, preparation, key))
     except DataError as error:
         return Reading(reason=f"{type(error).__name__}: {error}")
