@@ -72,7 +72,7 @@ class Counts(Config):
 class DatasetInfo(Config):
     """All that is known of a dataset beside its images: dataset.json."""
 
-    format_version: Literal[2] = 2
+    format_version: Literal[3] = 3
     """Of the folder's layout."""
     fingerprint: str
     """What source, files and settings hash to; the folder's name."""
@@ -94,6 +94,8 @@ class DatasetInfo(Config):
     """The share of the foreground's pixels that the kept range clips."""
     reasons: dict[str, int]
     """Why files were skipped, and how many for each reason; ``keys/FINGERPRINT.skipped.json`` names the files."""
+    found: dict[str, dict[str, int]]
+    """How many images of each modality, transfer syntax and size the dataset was made of."""
     source: dict[str, JsonValue]
     """The source's config without its path, which may name a patient."""
     preparation: dict[str, JsonValue]

@@ -74,6 +74,10 @@ class SliceFacts:
     channels: int
     geometry: Geometry
     """With the spacing that the conformed pixels have."""
+    syntax: str
+    """The name of the transfer syntax; empty where the image did not come as DICOM."""
+    size: tuple[int, int]
+    """Rows and columns before they were conformed."""
     has_mask: bool = False
     values: ValueRange | None = None
     """The range of all images of this kind; None where the modality or the series decides."""
@@ -123,9 +127,9 @@ def read_item(source: Source, item: Item, preparation: PreparationConfig, key: b
 def _conformed(example: Example, preparation: PreparationConfig, key: bytes) -> Slice:
     instance = example.instance
     size = (preparation.size, preparation.size)
+    rows, columns = instance.valid.shape
     spacing_mm = instance.geometry.spacing_mm
     if spacing_mm:
-        rows, columns = instance.valid.shape
         spacing_mm = conformed_spacing(spacing_mm, (rows, columns), size)
     facts = SliceFacts(
         who=pseudonyms(instance.identity, key, seed=preparation.seed),
@@ -133,6 +137,8 @@ def _conformed(example: Example, preparation: PreparationConfig, key: bytes) -> 
         label=example.label,
         channels=len(instance.pixels),
         geometry=replace(instance.geometry, spacing_mm=spacing_mm),
+        syntax=instance.syntax,
+        size=(rows, columns),
         has_mask=example.mask is not None,
         values=example.values,
         split=example.split,

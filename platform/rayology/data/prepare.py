@@ -20,6 +20,7 @@ from rayology.data.census import check_classes, choose, common_folder, gather
 from rayology.data.dataset import PreparedDataset
 from rayology.data.identity import kept_key
 from rayology.data.preparation import PreparationConfig, Reading, read_item
+from rayology.data.report import write_report
 from rayology.data.scratch import Scratch
 from rayology.data.skipped import list_skipped
 from rayology.data.source import Item, Source
@@ -27,7 +28,7 @@ from rayology.data.writing import Contents, write_dataset
 
 __all__ = ["PreparationConfig", "Progress", "prepare"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 PATHS = {"path", "table"}
 """The fields of sources that hold a path, or the URI of one."""
 IMAGES_A_TASK = 16
@@ -87,7 +88,9 @@ def prepare(
         built.mkdir()
         write_dataset(built, contents, scratch, lambda done: report(Progress("writing", done, len(chosen))))
         _publish(built, folder)
-    return PreparedDataset.open(folder)
+    data = PreparedDataset.open(folder)
+    write_report(data)
+    return data
 
 
 def _readings(source: Source, items: Sequence[Item], preparation: PreparationConfig, key: bytes) -> Iterator[Reading]:

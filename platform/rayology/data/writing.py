@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rayology.data.census import Census, Chosen
 from rayology.data.dataset import INDEX, INFO, Counts, DatasetInfo, FileRecord, SplitCounts
 from rayology.data.imaging import foreground
-from rayology.data.preparation import PreparationConfig
+from rayology.data.preparation import PreparationConfig, SliceFacts
 from rayology.data.scratch import Scratch
 from rayology.data.splits import MIN_PATIENTS, SPLITS
 from rayology.image import ImageSpec, clipped_share, to_stored
@@ -146,6 +146,7 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
             "note": "; ".join(_notes(census, patients if known else None)),
             "clipped_share": clipped,
             "reasons": dict(Counter(census.reasons.values()).most_common()),
+            "found": _found([each.facts for each in contents.chosen]),
             "source": contents.source,
             "preparation": contents.preparation.model_dump(mode="json"),
             "files": files,
@@ -164,6 +165,15 @@ def _notes(census: Census, patients: int | None) -> Iterator[str]:
             yield "two patients"
     if census.num_leaking:
         yield f"the official splits leak: {census.num_leaking} images, or their patients, are in another split too"
+
+
+def _found(facts: Sequence[SliceFacts]) -> dict[str, dict[str, int]]:
+    counted = {
+        "modality": Counter(each.modality or "none given" for each in facts),
+        "transfer syntax": Counter(each.syntax or "no DICOM" for each in facts),
+        "rows x columns": Counter(f"{each.size[0]} x {each.size[1]}" for each in facts),
+    }
+    return {what: dict(counts.most_common()) for what, counts in counted.items()}
 
 
 def _split_counts(chosen: Sequence[Chosen]) -> SplitCounts:
