@@ -1,6 +1,6 @@
 """Stacks of real DICOM files: the order of space, gaps, distances and tilt, refused or mended."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,8 @@ from tests.data.built_series import (
     write_series,
 )
 
+from rayology.data.geometry import Geometry
+from rayology.data.patches import slices
 from rayology.data.series import SeriesConfig
 from rayology.data.stack import arrange
 from rayology.errors import SeriesError
@@ -56,6 +58,20 @@ def test_the_affine_leads_to_the_positions_in_the_files(tmp_path: Path, write_di
         row, column = 4, 3
         place = np.array(header.ImagePositionPatient, np.float64) + x * column * SPACING[1] + y * row * SPACING[0]
         np.testing.assert_allclose((made.affine @ (number, row, column, 1))[:3], place, atol=1e-6)
+
+
+@pytest.mark.parametrize("cosines", [AXIAL, CORONAL, SAGITTAL, OBLIQUE])
+def test_a_slice_of_the_volume_lies_where_its_file_says(
+    tmp_path: Path, write_dicom: WriteDicom, cosines: tuple[float, ...]
+) -> None:
+    write_series(write_dicom, tmp_path, [0, 2, 4], cosines=cosines)
+    found = read_frames(tmp_path)
+    made = one_stack(found)
+
+    for frame, part in zip(made.frames, slices(assembled(found, made), 0), strict=True):
+        for field in fields(Geometry):
+            said, lies = getattr(frame.geometry, field.name), getattr(part.geometry, field.name)
+            np.testing.assert_allclose(lies, said, atol=1e-6)
 
 
 def test_neither_file_names_nor_their_order_change_the_volume(tmp_path: Path, write_dicom: WriteDicom) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-__all__ = ["Geometry", "functional_group", "geometry"]
+__all__ = ["Geometry", "functional_group", "geometry", "placed"]
 
 COSINE_ERROR = 0.01
 """How far the products of the cosines may be off: some files round them to three digits."""
@@ -36,9 +36,15 @@ def geometry(dataset: Dataset, frame: int) -> Geometry:
     spacing = _numbers(measures, "PixelSpacing", 2) or _numbers(dataset, "ImagerPixelSpacing", 2)
     plane = functional_group(dataset, frame, "PlaneOrientationSequence")
     orientation = _numbers(plane, "ImageOrientationPatient", 6)
-    normal = _normal(orientation)
     corner = _numbers(functional_group(dataset, frame, "PlanePositionSequence"), "ImagePositionPatient", 3)
+    return placed(orientation, corner, spacing)
 
+
+def placed(
+    orientation: Sequence[float] | None, corner: Sequence[float] | None, spacing: Sequence[float] | None
+) -> Geometry:
+    """Return the place that six direction cosines, a corner in mm and the spacing of rows and columns make."""
+    normal = _normal(orientation)
     return Geometry(
         spacing_mm=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
         normal=(float(normal[0]), float(normal[1]), float(normal[2])) if normal is not None else None,
@@ -69,7 +75,7 @@ def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | 
     return tuple(values) if len(values) == count and all(map(math.isfinite, values)) else None
 
 
-def _right_angled(orientation: tuple[float, ...] | None) -> tuple[float, float, float, float, float, float] | None:
+def _right_angled(orientation: Sequence[float] | None) -> tuple[float, float, float, float, float, float] | None:
     """Return the cosines where both are unit vectors at a right angle, as DICOM PS3.3 C.7.6.2.1.1 wants them."""
     if orientation is None:
         return None
@@ -80,7 +86,7 @@ def _right_angled(orientation: tuple[float, ...] | None) -> tuple[float, float, 
     return (a, b, c, d, e, f)
 
 
-def _normal(orientation: tuple[float, ...] | None) -> NDArray[np.float64] | None:
+def _normal(orientation: Sequence[float] | None) -> NDArray[np.float64] | None:
     if orientation is None:
         return None
     normal = np.cross(orientation[:3], orientation[3:]).astype(np.float64)
