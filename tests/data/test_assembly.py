@@ -86,6 +86,15 @@ def test_half_a_pixel_of_shift_averages_neighbours() -> None:
     assert volume.valid[0, :, 0].tolist() == [False, True, True, False]
 
 
+def test_a_mask_shifts_by_whole_pixels() -> None:
+    offsets = np.array([[0.25, 0.0], [0.75, 0.0]])
+
+    volume = assemble(stack_of([0, 1], offsets=offsets, more=1), SLICES[:2], ALL[:2], MASKS[:2])
+
+    assert volume.mask is not None
+    assert volume.mask[:, :, 0].tolist() == [[1, 1, 1, 0], [0, 2, 2, 2]]
+
+
 def test_a_stack_without_a_valid_pixel_is_filled_with_zero() -> None:
     nothing = [np.zeros((ROWS, COLUMNS), np.bool_)] * 3
     offsets = np.array([[0.0, 0], [1, 0], [1, 0]])

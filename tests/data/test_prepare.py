@@ -508,6 +508,6 @@ def test_the_whole_zoo_is_never_fatal(shared_data: Path, tmp_path: Path, modalit
     assert counts.files == 301
     assert counts.images >= 20
     assert counts.skipped == sum(dataset.info.reasons.values()) >= 90
-    assert len(skipped(dataset)) == 100
+    assert len(skipped(dataset)) == min(counts.skipped, 100)
     assert json.loads((dataset.path / "dataset.json").read_text())["modality"] == modality
     dataset.verify()

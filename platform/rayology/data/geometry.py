@@ -2,13 +2,14 @@
 
 import math
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydicom import Dataset
 
 from rayology.data.values import decimals, has
 
-__all__ = ["Geometry", "functional_group", "geometry"]
+__all__ = ["Geometry", "functional_group", "geometry", "placed"]
 
 COSINE_ERROR = 0.01
 """How far the products of the cosines may be off: some files round them to three digits."""
@@ -36,9 +37,15 @@ def geometry(dataset: Dataset, frame: int) -> Geometry:
     spacing = _numbers(measures, "PixelSpacing", 2) or _numbers(dataset, "ImagerPixelSpacing", 2)
     plane = functional_group(dataset, frame, "PlaneOrientationSequence")
     orientation = _numbers(plane, "ImageOrientationPatient", 6)
-    normal = _normal(orientation)
     corner = _numbers(functional_group(dataset, frame, "PlanePositionSequence"), "ImagePositionPatient", 3)
+    return placed(orientation, corner, spacing)
 
+
+def placed(
+    orientation: Sequence[float] | None, corner: Sequence[float] | None, spacing: Sequence[float] | None
+) -> Geometry:
+    """Return the place that six direction cosines, a corner in mm and the spacing of rows and columns make."""
+    normal = _normal(orientation)
     return Geometry(
         spacing_mm=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
         normal=normal,
@@ -65,7 +72,7 @@ def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | 
     return values if len(values) == count and all(map(math.isfinite, values)) else None
 
 
-def _right_angled(orientation: tuple[float, ...] | None) -> tuple[float, float, float, float, float, float] | None:
+def _right_angled(orientation: Sequence[float] | None) -> tuple[float, float, float, float, float, float] | None:
     """Return the cosines where both are unit vectors at a right angle, as DICOM PS3.3 C.7.6.2.1.1 wants them."""
     if orientation is None:
         return None
@@ -74,7 +81,7 @@ def _right_angled(orientation: tuple[float, ...] | None) -> tuple[float, float, 
     return (a, b, c, d, e, f) if max(map(abs, errors)) <= COSINE_ERROR else None
 
 
-def _normal(orientation: tuple[float, ...] | None) -> tuple[float, float, float] | None:
+def _normal(orientation: Sequence[float] | None) -> tuple[float, float, float] | None:
     """Return the unit normal of a plane, turned so that its largest component is positive."""
     if orientation is None:
         return None

@@ -82,9 +82,10 @@ def _table(rows: Iterable[tuple[object, object]]) -> str:
 def _splits(info: DatasetInfo) -> str:
     head = "".join(f"<th>{_safe(name)}</th>" for name in ("split", "images", "patients", *info.image.classes))
     rows = (
-        "".join(
-            f'<td class="number">{_safe(cell)}</td>'
-            for cell in (name, held.images, held.patients, *(held.classes.get(each, 0) for each in info.image.classes))
+        f"<td>{_safe(name)}</td>"
+        + "".join(
+            f'<td class="number">{_safe(count)}</td>'
+            for count in (held.images, held.patients, *(held.classes.get(each, 0) for each in info.image.classes))
         )
         for name, held in info.splits.items()
     )

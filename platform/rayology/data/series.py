@@ -1,4 +1,4 @@
-"""From frames in any order to stacks in the order of space: group by series, find what makes no volume, refuse or mend.
+"""From the frames of a series in any order to parts in the order of space: copies, repeats and mixtures set apart.
 
 Nothing here looks at Instance Number: order is Image Position (Patient) along the normal of Image Orientation
 (Patient), DICOM PS3.3 C.7.6.2.1.1.
@@ -20,7 +20,7 @@ from rayology.data.facts import Facts
 from rayology.data.geometry import Geometry
 from rayology.errors import SeriesError
 
-__all__ = ["Frame", "SeriesConfig", "along_normal", "listed_mm", "split", "told_apart"]
+__all__ = ["Frame", "SeriesConfig", "listed_mm", "split"]
 
 SAME_MM = 0.01
 """Slices closer than this lie at one position: files give hundredths of a millimetre at least."""
@@ -111,33 +111,6 @@ def split(frames: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame, ..
     return tuple(part for layout in layouts for part in _repeats(layout, rules))
 
 
-def along_normal(frames: Sequence[Frame]) -> NDArray[np.float64]:
-    """Return how far each frame lies along the normal of the first, in mm towards the patient's left, back or head."""
-    corners = np.array([frame.geometry.corner_mm for frame in frames])
-    return np.asarray(corners @ np.array(frames[0].geometry.normal))
-
-
-def told_apart(places: Sequence[Sequence[Frame]]) -> tuple[tuple[Frame, ...], ...]:
-    """Split repeats of positions by the fewest header facts that tell all of them apart; nothing where none do.
-
-    They do where they make as many parts as the most repeated position has frames, and no part repeats a position: an
-    acquisition number that counts slices is no repeat.
-    """
-    most = max(map(len, places))
-    for count in range(1, len(TELLING) + 1):
-        for names in combinations(TELLING, count):
-            parts: dict[tuple[float | None, ...], list[Frame]] = defaultdict(list)
-            once = True
-            for place in places:
-                keys = [tuple(getattr(frame.facts, name) for name in names) for frame in place]
-                once = once and len(set(keys)) == len(keys)
-                for key, frame in zip(keys, place, strict=True):
-                    parts[key].append(frame)
-            if once and len(parts) == most:
-                return tuple(tuple(parts[key]) for key in sorted(parts, key=_none_first))
-    return ()
-
-
 def listed_mm(positions: Sequence[float]) -> str:
     """Write positions for a message, a few of them in full."""
     texts = list(dict.fromkeys(f"{position:.2f}" for position in positions))
@@ -206,7 +179,7 @@ def _repeats(layout: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame,
             (copies if content in seen else places[-1]).append(frame)
             seen.add(content)
     if copies and rules.duplicates == "refuse":
-        positions = along_normal([layout[0], *copies])[1:].tolist()
+        positions = _along_normal([layout[0], *copies])[1:].tolist()
         raise _error(
             f"{len(copies)} of {len(layout)} slices repeat another with all its pixels, at {listed_mm(positions)}; "
             "remove them, or set series.duplicates to drop",
@@ -216,10 +189,10 @@ def _repeats(layout: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame,
     repeated = [place for place in places if len(place) > 1]
     if not repeated:
         return (tuple(frame for (frame,) in places),)
-    parts = told_apart(places)
+    parts = _told_apart(places)
     if parts and rules.repeats == "split":
         return parts
-    positions = along_normal([layout[0], *(place[0] for place in repeated)])[1:].tolist()
+    positions = _along_normal([layout[0], *(place[0] for place in repeated)])[1:].tolist()
     mend = "set series.repeats to split" if parts else "nothing in the headers tells them apart; keep one of each"
     raise _error(
         f"{len(repeated)} of {len(places)} positions hold several slices, at {listed_mm(positions)}; {mend}",
@@ -229,15 +202,42 @@ def _repeats(layout: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame,
 
 def _places(layout: Sequence[Frame]) -> list[list[Frame]]:
     """Return the frames at each position, in the order of space; at one position in the order of their files."""
-    positions = along_normal(layout)
+    positions = _along_normal(layout)
     places: list[list[Frame]] = []
     last = -np.inf
-    for row in np.argsort(positions, kind="stable"):
+    for row in np.argsort(positions):
         if positions[row] - last > SAME_MM:
             places.append([])
             last = positions[row]
         places[-1].append(layout[row])
     return [sorted(place, key=lambda frame: (frame.file, frame.number)) for place in places]
+
+
+def _along_normal(frames: Sequence[Frame]) -> NDArray[np.float64]:
+    """Return how far each frame lies along the normal of the first, in mm towards the patient's left, back or head."""
+    corners = np.array([frame.geometry.corner_mm for frame in frames])
+    return np.asarray(corners @ np.array(frames[0].geometry.normal))
+
+
+def _told_apart(places: Sequence[Sequence[Frame]]) -> tuple[tuple[Frame, ...], ...]:
+    """Split repeats of positions by the fewest header facts that tell all of them apart; nothing where none do.
+
+    They do where they make as many parts as the most repeated position has frames, and no part repeats a position: an
+    acquisition number that counts slices is no repeat.
+    """
+    most = max(map(len, places))
+    for count in range(1, len(TELLING) + 1):
+        for names in combinations(TELLING, count):
+            parts: dict[tuple[float | None, ...], list[Frame]] = defaultdict(list)
+            once = True
+            for place in places:
+                keys = [tuple(getattr(frame.facts, name) for name in names) for frame in place]
+                once = once and len(set(keys)) == len(keys)
+                for key, frame in zip(keys, place, strict=True):
+                    parts[key].append(frame)
+            if once and len(parts) == most:
+                return tuple(tuple(parts[key]) for key in sorted(parts, key=_none_first))
+    return ()
 
 
 def _place_key(frame: Frame) -> tuple[tuple[float, ...], ...]:

@@ -7,6 +7,8 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
+from rayology.data.geometry import Geometry, placed
+
 __all__ = ["Triple", "Turn", "Volume", "crop_or_pad", "cut", "orient", "turn", "turn_to_lps"]
 
 Triple = tuple[int, int, int]
@@ -39,6 +41,12 @@ class Volume:
         """Between slices, rows and columns."""
         slices, rows, columns = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
         return slices, rows, columns
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where its first slice lies, as the header of one would say."""
+        _, rows, columns = (self.affine[:3, :3] / self.spacing_mm).T.tolist()
+        return placed([*columns, *rows], self.affine[:3, 3].tolist(), self.spacing_mm[1:])
 
     def positions_mm(self, indices: NDArray[np.intp] | NDArray[np.float64]) -> NDArray[np.float64]:
         """Return where voxels (..., 3) lie in the patient (..., 3)."""
