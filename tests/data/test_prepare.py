@@ -215,7 +215,7 @@ def test_names_of_files_and_folders_stay_with_the_key(tmp_path: Path, write_dico
     dataset = prepare(FolderConfig(path=source), SMALL, tmp_path / "root")
 
     assert not [file for file in dataset.path.iterdir() if b"Doe" in file.read_bytes()]
-    assert dataset.info.source == {"kind": "folder", "labels": "none"}
+    assert dataset.info.source == {"kind": "folder", "labels": "none", "attribute": "BodyPartExamined"}
     assert [each["file"] for each in skipped(dataset)] == ["Doe^Jane.txt"]
     assert stat.S_IMODE(skipped_file(dataset).stat().st_mode) == 0o600
 

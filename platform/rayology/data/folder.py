@@ -11,6 +11,8 @@ from rayology.config import Config
 from rayology.data.archive import is_archive
 from rayology.data.dicom import instances
 from rayology.data.dicomdir import referenced_files
+from rayology.data.identity import Identity
+from rayology.data.labels import Attribute, Facts, Naming, attribute_of
 from rayology.data.local import files_below, local_folder, on_disk
 from rayology.data.packed import ArchiveLimits
 from rayology.data.phantom import PhantomConfig
@@ -28,8 +30,13 @@ class FolderConfig(Config):
     path: Annotated[str, BeforeValidator(str)]
     """A folder, a .zip, .tar, .tar.gz, .tgz or .tar.xz file, a DICOMDIR, or the URI of one (file, s3, gs); on a
     cluster, one that every node sees."""
-    labels: Literal["none", "folder"] = "none"
-    """Where the class of an image comes from: nowhere, or the name of the first folder below the path."""
+    labels: Literal["none", "folder", "table", "attribute"] = "none"
+    """Where classes come from: nowhere, the first folder below the path, the table, or an attribute of the header."""
+    table: Path | None = None
+    """A CSV file headed file (the name below the path) or uid (of the instance, the series or the study), with any of
+    label and split; null for none."""
+    attribute: Attribute = "BodyPartExamined"
+    """The attribute whose values are classes where labels say so."""
     limits: ArchiveLimits = ArchiveLimits()
     """What an archive may become."""
 
@@ -71,12 +78,32 @@ class FolderSource:
             folder, files = path.parent, referenced_files(path)
         if not files:
             raise SourceError(f"{path}: holds no file; set source.path to a folder of DICOM files")
-        return [Item(file, label=self._label(file.relative_to(folder))) for file in files]
+        return [
+            Item(file, part=below.as_posix(), label=self._label(file, below), beside=self._naming.beside)
+            for file in files
+            for below in (file.relative_to(folder),)
+        ]
 
     def read(self, item: Item) -> Iterator[Example]:
         """Read every frame of a file, and raise what ``rayology.data.dicom.read`` raises."""
         for instance in instances(item.path):
-            yield Example(instance, label=item.label)
+            row = self._row(item.part, instance.identity)
+            yield Example(instance, label=item.label or row.label, split=row.split or None)
 
-    def _label(self, below: Path) -> str:
-        return below.parts[0] if self.config.labels == "folder" and len(below.parts) > 1 else ""
+    @property
+    def _naming(self) -> Naming:
+        return Naming("table" if self.config.labels == "table" else "none", table=self.config.table)
+
+    def _row(self, name: str, identity: Identity) -> Facts:
+        """Return the first row of the table that names the file, the instance, the series or the study."""
+        rows = map(self._naming.row, (name, identity.instance, identity.series, identity.study))
+        return next((row for row in rows if row != Facts()), Facts())
+
+    def _label(self, file: Path, below: Path) -> str:
+        match self.config.labels:
+            case "folder":
+                return below.parts[0] if len(below.parts) > 1 else ""
+            case "attribute":
+                return attribute_of(file, self.config.attribute)
+            case _:
+                return ""

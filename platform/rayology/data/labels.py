@@ -3,18 +3,17 @@
 import csv
 import functools
 import re
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 
 from rayology.config import Config
+from rayology.data.guard import guarded
 from rayology.data.splits import SplitName
-from rayology.errors import SourceError
+from rayology.errors import SourceError, UnreadableImage
 
 __all__ = ["Attribute", "Facts", "Naming", "attribute_of"]
 
@@ -46,7 +45,11 @@ class Facts(Config):
 
 @dataclass(frozen=True)
 class Naming:
-    """How the names of files below a source's folder say what they show."""
+    """How the names of files below a source's folder say what they show.
+
+    Raises:
+        SourceError: labels come from a table that is not named, or ``patient`` is no regular expression with a group.
+    """
 
     labels: Literal["none", "folder", "table"] = "none"
     splits: Literal["none", "folder"] = "none"
@@ -57,8 +60,15 @@ class Naming:
     """The table, where there is one."""
 
     def __post_init__(self) -> None:
-        table = self.table.expanduser().absolute() if self.table else None
-        object.__setattr__(self, "beside", (table,) if table else ())
+        if self.labels == "table" and not self.table:
+            raise SourceError("source.labels is table, but there is none; set source.table to a CSV file")
+        try:
+            groups = re.compile(self.patient).groups
+        except re.error as error:
+            raise SourceError(f"source.patient is no regular expression: {error}") from None
+        if self.patient and not groups:
+            raise SourceError("source.patient has no group; write one such as _([0-9]+) around what names the patient")
+        object.__setattr__(self, "beside", (self.table.expanduser().absolute(),) if self.table else ())
 
     def facts(self, name: str) -> Facts:
         """Return what is known of a file by its name below the folder, with ``/`` between the parts.
@@ -89,10 +99,9 @@ class Naming:
 def attribute_of(file: Path, attribute: Attribute) -> str:
     """Return the value of an attribute of a DICOM file where it is one code string (DICOM PS3.5 6.2), else nothing."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with guarded("DICOM file"):
             value = str(dcmread(file, stop_before_pixels=True, specific_tags=[attribute]).get(attribute) or "")
-    except (OSError, InvalidDicomError, ValueError):
+    except UnreadableImage:
         return ""
     return value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) else ""
 
