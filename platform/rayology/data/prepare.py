@@ -145,7 +145,10 @@ def _fingerprint(source: SourceConfig, preparation: PreparationConfig, items: Se
 
 
 def _state(file: Path) -> tuple[int, int]:
-    status = file.stat()
+    try:
+        status = file.stat()
+    except FileNotFoundError:  # a DICOMDIR may name what is not there, which reading it counts
+        return -1, 0
     return status.st_size, status.st_mtime_ns
 
 
