@@ -369,17 +369,6 @@ def test_damage_is_our_error_or_none(tmp_path: Path, kind: str) -> None:
     assert refused > 30
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MB."""
-    (tmp_path / "disk").mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path / "disk")]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk takes rights that this user has not")
-    yield tmp_path / "disk"
-    subprocess.run(["umount", tmp_path / "disk"], check=True)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_full_disk_says_so_and_stays_empty(tmp_path: Path, small_disk: Path, kind: str) -> None:
     archive = packed(tmp_path / f"large{kind}", CONTENT)

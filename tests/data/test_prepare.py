@@ -22,7 +22,7 @@ from rayology.data.preparation import Reading, read_item
 from rayology.data.prepare import Progress, prepare
 from rayology.data.source import Item
 from rayology.data.splits import SPLITS
-from rayology.errors import SourceError
+from rayology.errors import DatasetError, SourceError
 
 WriteDicom = Callable[..., Path]
 SMALL = PreparationConfig(size=16)
@@ -511,3 +511,11 @@ def test_the_whole_zoo_is_never_fatal(shared_data: Path, tmp_path: Path, modalit
     assert len(skipped(dataset)) == min(counts.skipped, 100)
     assert json.loads((dataset.path / "dataset.json").read_text())["modality"] == modality
     dataset.verify()
+
+
+def test_a_full_disk_says_so_and_leaves_nothing_behind(folder: Path, small_disk: Path) -> None:
+    with pytest.raises(DatasetError, match="no space is left"):
+        prepare(FolderConfig(path=folder), PreparationConfig(size=512), small_disk)
+
+    assert not list((small_disk / "datasets").glob("[!.]*"))
+    assert not list((small_disk / "datasets").glob(".*-*"))

@@ -1,5 +1,6 @@
 """From a source of images to a prepared dataset, decoded once and in parallel where Ray runs."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -25,6 +26,7 @@ from rayology.data.scratch import Scratch
 from rayology.data.skipped import list_skipped
 from rayology.data.source import Item, Source
 from rayology.data.writing import Contents, write_dataset
+from rayology.errors import DatasetError
 
 __all__ = ["PreparationConfig", "Progress", "prepare"]
 
@@ -64,7 +66,7 @@ def prepare(
     Raises:
         SourceError: the source holds no image, several modalities, or nothing that can be held out, or its classes
             look like patients.
-        DatasetError: the dataset is there and damaged.
+        DatasetError: the dataset is there and damaged, or the disk is full, which leaves nothing behind.
     """
     reader = source.build(root)
     items = reader.items()
@@ -172,6 +174,12 @@ def _workplace(folder: Path) -> Iterator[Path]:
         workplace = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             yield workplace
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            raise DatasetError(
+                f"{folder.parent}: no space is left for the dataset; free some, or set storage to another disk"
+            ) from None
         finally:
             shutil.rmtree(workplace)
 
