@@ -7,6 +7,7 @@
     ├── DataError
     │   ├── NotDicom         a file that is no DICOM
     │   ├── NotAnImage       DICOM without pixels, or with pixels that are no still image
+    │   ├── NotSelected      an image that a selection leaves out
     │   ├── UnreadableImage  an image that is damaged
     │   │   └── UnsupportedSyntax  one in a transfer syntax that nothing installed decodes
     │   ├── SeriesError      slices that make no volume
@@ -31,6 +32,7 @@ __all__ = [
     "Diverged",
     "NotAnImage",
     "NotDicom",
+    "NotSelected",
     "RayologyError",
     "RequestError",
     "SearchError",
@@ -61,6 +63,10 @@ class NotDicom(DataError):
 
 class NotAnImage(DataError):
     """A DICOM file holds no still image."""
+
+
+class NotSelected(DataError):
+    """An image is not wanted."""
 
 
 class UnreadableImage(DataError):

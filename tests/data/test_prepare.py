@@ -20,6 +20,7 @@ from rayology.data import writing as writing_module
 from rayology.data.dicom import read
 from rayology.data.preparation import Reading, read_item
 from rayology.data.prepare import Progress, prepare
+from rayology.data.selection import Selection
 from rayology.data.source import Item
 from rayology.data.splits import SPLITS
 from rayology.errors import DatasetError, SourceError
@@ -519,3 +520,10 @@ def test_a_full_disk_says_so_and_leaves_nothing_behind(folder: Path, small_disk:
 
     assert not list((small_disk / "datasets").glob("[!.]*"))
     assert not list((small_disk / "datasets").glob(".*-*"))
+
+
+def test_what_is_not_selected_is_counted_with_the_rule_that_left_it_out(folder: Path) -> None:
+    config = FolderConfig(path=folder, selection=Selection(orientation="coronal"))
+
+    with pytest.raises(SourceError, match=r"NotSelected: it is .*not coronal \(selection.orientation\)"):
+        prepare(config, PreparationConfig(size=32), folder.parent / "root")

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from rayology.config import validated
-from rayology.data.facts import KEYWORDS, Facts, description, facts
+from rayology.data.facts import Facts, description, facts
 from rayology.data.geometry import Geometry
 from rayology.data.selection import Bounds, Selection, orientation, selected
 from rayology.errors import ConfigError
@@ -132,14 +132,6 @@ def test_a_header_that_says_nothing_gives_no_facts() -> None:
     dataset.add_new("EchoTime", "FD", float("nan"))
 
     assert facts(dataset, 0) == Facts()
-
-
-def test_the_keywords_suffice_for_the_facts() -> None:
-    dataset = Dataset()
-    for keyword in KEYWORDS:
-        setattr(dataset, keyword, ["A", "B", "LOCALIZER"] if keyword == "ImageType" else 7)
-
-    assert None not in {getattr(facts(dataset, 0), field.name) for field in fields(Facts)}
 
 
 def test_a_description_is_one_line() -> None:

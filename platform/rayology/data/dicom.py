@@ -3,7 +3,7 @@
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,22 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import UID
 
+from rayology.data.facts import Facts, description, facts
 from rayology.data.geometry import Geometry, geometry
 from rayology.data.header import read_header
 from rayology.data.identity import Identity
 from rayology.data.layout import PIXEL_KEYWORDS, Layout, layout
 from rayology.data.pixels import in_modality_units, known_syntax, padding, stored_frames, to_rgb
+from rayology.data.selection import Selection, selected
 from rayology.data.values import has, text
-from rayology.errors import DataError, NotAnImage, UnreadableImage
+from rayology.errors import DataError, NotAnImage, NotSelected, UnreadableImage
 
 __all__ = ["Instance", "decode", "instances", "read", "stored"]
 
 T = TypeVar("T")
+
+EVERYTHING = Selection()
+NO_FACTS = Facts()
 
 IDENTITIES = (
     *("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
@@ -45,14 +50,15 @@ class Instance:
     syntax: str
     """The name of the transfer syntax."""
     identity: Identity
+    facts: Facts = NO_FACTS
 
 
-def read(path: Path, *, require_preamble: bool = True) -> tuple[Instance, ...]:
+def read(path: Path, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> tuple[Instance, ...]:
     """Read every frame of a file at once; ``instances`` reads one after another."""
-    return tuple(instances(path, require_preamble=require_preamble))
+    return tuple(instances(path, require_preamble=require_preamble, selection=selection))
 
 
-def instances(path: Path, *, require_preamble: bool = True) -> Iterator[Instance]:
+def instances(path: Path, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> Iterator[Instance]:
     """Read the frames of a file one by one; no message names the file, whose name may name a patient.
 
     What the numbers mean: grey is in modality units, rescaled by the file's or the frame's own slope or Modality LUT,
@@ -62,21 +68,25 @@ def instances(path: Path, *, require_preamble: bool = True) -> Iterator[Instance
     Args:
         path: The file.
         require_preamble: Whether a file without the preamble of DICOM PS3.10 7.1 is refused.
+        selection: Which frames are wanted; the others are not decoded.
 
     Raises:
         NotDicom: the file is no DICOM.
         NotAnImage: it holds no pixels, or a video.
+        NotSelected: none of its frames is wanted.
         UnsupportedSyntax: nothing installed decodes its transfer syntax.
         UnreadableImage: it is damaged, or larger than an image can be.
     """
     with _opened(path) as stream:
-        yield from decode(stream, require_preamble=require_preamble)
+        yield from decode(stream, require_preamble=require_preamble, selection=selection)
 
 
-def decode(stream: BinaryIO, *, require_preamble: bool = True) -> Iterator[Instance]:
+def decode(stream: BinaryIO, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> Iterator[Instance]:
     """Read the frames of an opened file one by one, and raise what ``instances`` raises."""
     dataset, found = _header(stream, require_preamble=require_preamble)
-    yield from _guarded_each(_instances(dataset, found), f"pixels ({known_syntax(found.syntax)})")
+    with _guarded("header"):
+        wanted = _wanted(dataset, found, selection)
+    yield from _guarded_each(_instances(dataset, found, wanted), f"pixels ({known_syntax(found.syntax)})")
 
 
 def stored(path: Path, *, require_preamble: bool = True) -> NDArray[np.generic]:
@@ -89,9 +99,10 @@ def stored(path: Path, *, require_preamble: bool = True) -> NDArray[np.generic]:
     """
     with _opened(path) as stream:
         dataset, found = _header(stream, require_preamble=require_preamble)
-        frames = stored_frames(dataset, found)
-        if found.photometric != "PALETTE COLOR":
-            frames = (to_rgb(dataset, found, frame) for frame in frames)
+        in_palette = found.photometric == "PALETTE COLOR"
+        frames = (
+            values if in_palette else to_rgb(dataset, found, values) for _, values in stored_frames(dataset, found)
+        )
         return np.stack(list(_guarded_each(frames, f"pixels ({known_syntax(found.syntax)})")))
 
 
@@ -111,12 +122,34 @@ def _header(stream: BinaryIO, *, require_preamble: bool) -> tuple[Dataset, Layou
         return dataset, layout(dataset)
 
 
-def _instances(dataset: Dataset, found: Layout) -> Iterator[Instance]:
+def _wanted(dataset: Dataset, found: Layout, selection: Selection) -> Container[int]:
+    """Return which frames are selected, looking at their headers alone."""
+    if selection == EVERYTHING:
+        return range(found.frames)
+    modality, described = _modality(dataset), description(dataset)
+    reasons = [
+        selected(
+            facts(dataset, frame),
+            selection,
+            modality=modality,
+            description=described,
+            geometry=geometry(dataset, frame),
+        )
+        for frame in range(found.frames)
+    ]
+    if all(reasons):
+        raise NotSelected(reasons[0])
+    return {frame for frame, reason in enumerate(reasons) if not reason}
+
+
+def _instances(dataset: Dataset, found: Layout, wanted: Container[int]) -> Iterator[Instance]:
     identity = Identity(*(text(dataset, keyword) for keyword in IDENTITIES))
     modality = _modality(dataset)
-    for frame, stored in enumerate(stored_frames(dataset, found)):
+    syntax = known_syntax(found.syntax)
+    for frame, stored in stored_frames(dataset, found, wanted):
         pixels, valid = _in_units(dataset, found, stored, frame)
-        yield Instance(pixels, valid, geometry(dataset, frame), modality, known_syntax(found.syntax), identity)
+        place, told = geometry(dataset, frame), facts(dataset, frame)
+        yield Instance(pixels, valid, place, modality, syntax, identity, told)
 
 
 def _in_units(

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pydicom import Dataset
 
 from rayology.data.geometry import functional_group
+from rayology.data.values import has, text
 
-__all__ = ["DESCRIPTION", "KEYWORDS", "Facts", "description", "facts"]
+__all__ = ["Facts", "description", "facts"]
 
 DESCRIPTION = "SeriesDescription"
 """Free text: read to be matched, never kept."""
@@ -36,12 +37,6 @@ PLAIN = {
 }
 """The keyword of a single frame, where it has another (DICOM PS3.3 C.8.3.1, C.7.6.16.2.2)."""
 
-KEYWORDS = (
-    *("ImageType", "Rows", "Columns"),
-    *(PLAIN.get(name, keyword) for name, (_, keyword) in NUMBERS.items()),
-)
-"""What a reader must let through beside the description, functional groups and geometry."""
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -69,32 +64,33 @@ class Facts:
 
 def facts(dataset: Dataset, frame: int) -> Facts:
     """Return what the header says of a frame, from its functional groups where there are any."""
-    image_type = dataset.get("ImageType")
-    values = [image_type] if isinstance(image_type, str) else image_type or ()
+    image_type = text(dataset, "ImageType").upper()
     numbers = {name: _number(dataset, frame, name) for name in NUMBERS}
     return Facts(
-        rows=_float(dataset.get("Rows")),
-        columns=_float(dataset.get("Columns")),
-        is_localizer="LOCALIZER" in {str(value).upper() for value in values},
+        rows=_float(dataset, "Rows"),
+        columns=_float(dataset, "Columns"),
+        is_localizer="LOCALIZER" in image_type,
         **numbers,
     )
 
 
 def description(dataset: Dataset) -> str:
     """Return the series' description in one line, which may hold anything: match it and let it go."""
-    return " ".join(str(dataset.get(DESCRIPTION) or "").split())[:MAX_TEXT]
+    return " ".join(text(dataset, DESCRIPTION).split())[:MAX_TEXT]
 
 
 def _number(dataset: Dataset, frame: int, name: str) -> float | None:
     group, keyword = NUMBERS[name]
     holder = functional_group(dataset, frame, group) if group else dataset
-    found = _float(holder.get(keyword))
-    return _float(dataset.get(PLAIN.get(name, keyword))) if found is None else found
+    found = _float(holder, keyword)
+    return _float(dataset, PLAIN.get(name, keyword)) if found is None else found
 
 
-def _float(value: object) -> float | None:
+def _float(dataset: Dataset, keyword: str) -> float | None:
+    if not has(dataset, keyword):
+        return None
     try:
-        number = float(str(value))
+        number = float(str(dataset.get(keyword)))
     except ValueError:
         return None
     return number if math.isfinite(number) else None

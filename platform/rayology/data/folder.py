@@ -16,6 +16,7 @@ from rayology.data.labels import Attribute, Facts, Naming, attribute_of
 from rayology.data.local import files_below, local_folder, on_disk
 from rayology.data.packed import ArchiveLimits
 from rayology.data.phantom import PhantomConfig
+from rayology.data.selection import Selection
 from rayology.data.source import Example, Item
 from rayology.errors import SourceError
 
@@ -37,6 +38,8 @@ class FolderConfig(Config):
     label and split; null for none."""
     attribute: Attribute = "BodyPartExamined"
     """The attribute whose values are classes where labels say so."""
+    selection: Selection = Selection()
+    """Which images are wanted; the others count as skipped and are not decoded."""
     limits: ArchiveLimits = ArchiveLimits()
     """What an archive may become."""
 
@@ -86,7 +89,7 @@ class FolderSource:
 
     def read(self, item: Item) -> Iterator[Example]:
         """Read every frame of a file, and raise what ``rayology.data.dicom.read`` raises."""
-        for instance in instances(item.path):
+        for instance in instances(item.path, selection=self.config.selection):
             row = self._row(item.part, instance.identity)
             yield Example(instance, label=item.label or row.label, split=row.split or None)
 

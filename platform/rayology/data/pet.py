@@ -13,14 +13,9 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.valuerep import DA, DT, TM
 
-__all__ = ["KEYWORDS", "MODALITY", "pet_unit", "shared_range", "suv_scale"]
+__all__ = ["MODALITY", "pet_unit", "shared_range", "suv_scale"]
 
 MODALITY = "PT"
-KEYWORDS = (
-    *("Units", "CorrectedImage", "DecayCorrection", "RadiopharmaceuticalInformationSequence", "PatientWeight"),
-    *("SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime"),
-)
-"""What a reader must let through; dates and weight end in a factor and are kept nowhere."""
 DAY_S = 24 * 60 * 60
 MAX_VALUES_OF_A_SERIES = 2**16
 """So that a large series weighs no more than a small one, and all fit in memory."""

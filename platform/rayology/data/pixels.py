@@ -1,7 +1,8 @@
 """From stored pixels to modality units: frames, padding, modality transformation, photometric interpretation."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -19,25 +20,31 @@ from rayology.errors import UnreadableImage, UnsupportedSyntax
 
 __all__ = ["in_modality_units", "known_syntax", "padding", "stored_frames", "to_rgb"]
 
+Frame = Callable[[], NDArray[np.generic]]
+"""A frame that is there and not decoded yet."""
 EXACT_IN_FLOAT32 = 2**24
 """Up to which every integer is a float32."""
 
 
-def stored_frames(dataset: Dataset, layout: Layout) -> Iterator[NDArray[np.generic]]:
-    """Yield the stored pixels of each frame as (rows, columns, samples), bits and sign corrected.
+def stored_frames(
+    dataset: Dataset, layout: Layout, wanted: Container[int] | None = None
+) -> Iterator[tuple[int, NDArray[np.generic]]]:
+    """Yield the number and the stored pixels, (rows, columns, samples), of each frame, or of those that are wanted.
 
     Raises:
         UnsupportedSyntax: nothing decodes the transfer syntax.
         UnreadableImage: frames are missing, or contradict the header.
     """
     if has_codec(layout.syntax):
-        for codestream in _codestreams(dataset, layout):
-            yield decode_frame(codestream, layout)
+        frame_of = _compressed(dataset, layout)
     elif layout.syntax.is_transfer_syntax and not layout.syntax.is_encapsulated:
-        yield from _uncompressed(dataset, layout)
+        frame_of = _uncompressed(dataset, layout)
     else:
         _check_decoder(layout.syntax)
-        yield from _decoded_by_pydicom(dataset, layout)
+        frame_of = _decoded_by_pydicom(dataset, layout)
+    for frame, decode in enumerate(frame_of):
+        if wanted is None or frame in wanted:
+            yield frame, decode()
 
 
 def known_syntax(syntax: UID) -> str:
@@ -122,7 +129,7 @@ def _as_stored(value: float, layout: Layout) -> float:
     return value - (1 << layout.bits_allocated) if written_unsigned else value
 
 
-def _uncompressed(dataset: Dataset, layout: Layout) -> Iterator[NDArray[np.generic]]:
+def _uncompressed(dataset: Dataset, layout: Layout) -> Iterator[Frame]:
     unusual = layout.bits_allocated == 1 or layout.photometric == "YBR_FULL_422"
     if unusual or layout.syntax == ExplicitVRBigEndian:
         yield from _decoded_by_pydicom(dataset, layout)
@@ -131,32 +138,39 @@ def _uncompressed(dataset: Dataset, layout: Layout) -> Iterator[NDArray[np.gener
     size = layout.values_a_frame * layout.dtype.itemsize
     if len(values) < size * layout.frames:
         raise UnreadableImage(f"holds {len(values)} bytes of pixels, not {size * layout.frames}; truncated")
-    for frame in range(layout.frames):
-        stored = values[frame * size : (frame + 1) * size].view(layout.dtype)
-        if layout.by_plane and layout.samples > 1:
-            planes = stored.reshape(layout.samples, layout.rows, layout.columns)
-            yield layout.corrected(np.moveaxis(planes, 0, -1))
-        else:
-            yield layout.corrected(stored.reshape(layout.shape))
+    for start in range(0, size * layout.frames, size):
+        yield partial(_laid_out, values[start : start + size].view(layout.dtype), layout)
 
 
-def _codestreams(dataset: Dataset, layout: Layout) -> Iterator[bytes]:
-    """Yield the codestream of each frame, its fragments joined (DICOM PS3.5 A.4)."""
+def _laid_out(stored: NDArray[np.generic], layout: Layout) -> NDArray[np.generic]:
+    """Give the values of an uncompressed frame their shape."""
+    if layout.by_plane and layout.samples > 1:
+        planes = stored.reshape(layout.samples, layout.rows, layout.columns)
+        return layout.corrected(np.moveaxis(planes, 0, -1))
+    return layout.corrected(stored.reshape(layout.shape))
+
+
+def _compressed(dataset: Dataset, layout: Layout) -> Iterator[Frame]:
+    """Find the codestream of each frame, its fragments joined (DICOM PS3.5 A.4)."""
     tables = [dataset.get(name) for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
     offsets = tuple(tables) if all(tables) else None
     found = generate_frames(dataset.PixelData, number_of_frames=layout.frames, extended_offsets=offsets)
     count = 0
     for codestream in islice(found, layout.frames):
-        yield codestream
+        yield partial(decode_frame, codestream, layout)
         count += 1
     if count < layout.frames:
         raise UnreadableImage(f"holds {count} of {layout.frames} frames; truncated")
 
 
-def _decoded_by_pydicom(dataset: Dataset, layout: Layout) -> Iterator[NDArray[np.generic]]:
+def _decoded_by_pydicom(dataset: Dataset, layout: Layout) -> Iterator[Frame]:
     for frame in range(layout.frames):
-        decoded = pixel_array(dataset, index=frame, raw=True, allow_excess_frames=False)
-        yield layout.corrected(np.asarray(decoded).reshape(layout.shape))
+        yield partial(_frame_by_pydicom, dataset, layout, frame)
+
+
+def _frame_by_pydicom(dataset: Dataset, layout: Layout, frame: int) -> NDArray[np.generic]:
+    decoded = pixel_array(dataset, index=frame, raw=True, allow_excess_frames=False)
+    return layout.corrected(np.asarray(decoded).reshape(layout.shape))
 
 
 def _check_decoder(syntax: UID) -> None:
