@@ -178,7 +178,7 @@ def test_nothing_half_is_left_by_a_failure(folder: Path, monkeypatch: pytest.Mon
     # A full disk cannot be made without privileges.
     monkeypatch.setattr(writing_module, "_write_index", full)
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DatasetError, match="no space is left"):
         prepared(folder)
     assert [file for file in (folder.parent / "root" / "datasets").iterdir() if file.is_dir()] == []
 
