@@ -11,7 +11,7 @@ from typing import Literal, TypedDict
 import torch
 
 from rayology.bundle import Bundle, provenance_of, write_bundle
-from rayology.data import PreparedDataset
+from rayology.data import Plan, PreparedDataset, feeding
 from rayology.errors import ConfigError, DataError, Diverged
 from rayology.experiment import Experiment
 from rayology.image import Batch
@@ -97,15 +97,24 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
     training = Training.start(experiment, data.info.image, device)
     if start is not None:
         checkpoint.restore(training, start)
-    images, schedule = data.split("train"), experiment.schedule
-    dtype = next(training.model.parameters()).dtype
+    schedule, dtype = experiment.schedule, next(training.model.parameters()).dtype
     evaluator = Evaluator(experiment, data, device) if workers.leads else None
+    plan = Plan(
+        steps=range(training.step, schedule.steps),
+        rows=workers.microbatches(schedule.batch_size, experiment.microbatches),
+        batch_size=schedule.batch_size,
+        seed=experiment.seed,
+        sampling=schedule.sampling,
+    )
 
-    def batches(step: int, rows: slice) -> Batch:
-        batch = images.batch_at(step, batch_size=schedule.batch_size, seed=experiment.seed, rows=rows, device=device)
-        return Batch(batch.images.to(dtype), batch.labels)
+    with (
+        History(folder, step=training.step) if workers.leads else nullcontext() as history,
+        feeding(data.split("train"), plan, device) as feed,
+    ):
 
-    with History(folder, step=training.step) if workers.leads else nullcontext() as history:
+        def batches(step: int, rows: slice) -> Batch:
+            batch = feed(step, rows)
+            return Batch(batch.images.to(dtype), batch.labels)
 
         def log(step: int, figures: Mapping[str, float]) -> None:
             if history is not None:

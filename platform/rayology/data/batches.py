@@ -1,0 +1,137 @@
+"""Batches of a split in the order that a training wants them: gathered ahead by a thread, scaled on the device."""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt16
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rayology.data.dataset import Split
+from rayology.data.walk import Sampling, Walk
+from rayology.image import Batch, to_model_range
+
+__all__ = ["Levels", "Plan", "feeding", "gathering"]
+
+AHEAD = 2  # batches that wait: one more than a step that was slow to ask for its batch needs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which rows of which global batches a process takes, one after another."""
+
+    steps: range
+    rows: Sequence[slice]
+    """Of each batch, the parts that fall to this process, all of one length."""
+    batch_size: int
+    """Images of a global batch."""
+    seed: int
+    sampling: Sampling = "natural"
+
+    def __iter__(self) -> Iterator[tuple[int, slice]]:
+        return ((step, rows) for step in self.steps for rows in self.rows)
+
+    @property
+    def length(self) -> int:
+        """Images of each part."""
+        return len(range(self.batch_size)[self.rows[0]])
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Stored levels on the device, and the labels of the images."""
+
+    stored: UInt16[Tensor, "batch channel *space"]
+    labels: Int[Tensor, " batch"]
+
+
+class _Slot:
+    """Memory for one part of a batch, used again and again."""
+
+    def __init__(self, split: Split, length: int, device: torch.device) -> None:
+        shape = (length, *split.info.image.shape)
+        is_cuda = device.type == "cuda"
+        self._split, self._device = split, device
+        self._stored = torch.empty(shape, dtype=torch.uint16, pin_memory=is_cuda)
+        self._labels = torch.empty(length, dtype=torch.int64, pin_memory=is_cuda)
+        self._copied = torch.cuda.Event() if is_cuda else None
+        self._floats = torch.empty(shape, device=device)
+
+    def gather(self, walk: Walk, places: NDArray[np.int64]) -> "_Slot":
+        """Copy images from the memory map, after the last ones have left for the device."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        indices = walk.at(places)
+        self._split.stored(indices, out=self._stored.numpy())
+        np.take(self._split.labels, indices, out=self._labels.numpy())
+        return self
+
+    def levels(self) -> Levels:
+        """Hand the integers to the device."""
+        levels = Levels(
+            self._stored.to(self._device, non_blocking=True), self._labels.to(self._device, non_blocking=True)
+        )
+        if self._copied is not None:
+            self._copied.record()
+        return levels
+
+    def batch(self) -> Batch:
+        """Scale the integers on the device, in place."""
+        levels = self.levels()
+        floats = self._floats.copy_(levels.stored)
+        return Batch(to_model_range(floats, self._split.info.image.values, out=floats), levels.labels)
+
+
+@contextmanager
+def feeding(split: Split, plan: Plan, device: torch.device) -> Iterator[Callable[[int, slice], Batch]]:
+    """Give the batches of a plan, each to be asked for in its turn; the thread that gathers ends with the block.
+
+    Memory is used again: a batch is good until as many more were taken as a step has parts. An error of the thread is
+    raised where its batch is asked for.
+
+    Raises:
+        DatasetError: sampling is balanced and the dataset has no classes.
+    """
+    with _gathered(split, plan, device) as take:
+        yield lambda step, rows: take(step, rows).batch()
+
+
+@contextmanager
+def gathering(split: Split, plan: Plan, device: torch.device) -> Iterator[Callable[[int, slice], Levels]]:
+    """Give the batches of a plan as ``feeding`` does, as the integers that are stored."""
+    with _gathered(split, plan, device) as take:
+        yield lambda step, rows: take(step, rows).levels()
+
+
+@contextmanager
+def _gathered(split: Split, plan: Plan, device: torch.device) -> Iterator[Callable[[int, slice], _Slot]]:
+    walk = split.walk(seed=plan.seed, sampling=plan.sampling)
+    slots = itertools.cycle([_Slot(split, plan.length, device) for _ in range(len(plan.rows) + AHEAD)])
+    wanted = iter(plan)
+    waiting: deque[tuple[tuple[int, slice], Future[_Slot]]] = deque()
+
+    with ThreadPoolExecutor(1, thread_name_prefix="feeding") as thread:
+
+        def order_next() -> None:
+            for step, rows in itertools.islice(wanted, 1):
+                places = step * plan.batch_size + np.arange(plan.batch_size)[rows]
+                waiting.append(((step, rows), thread.submit(next(slots).gather, walk, places)))
+
+        def take(step: int, rows: slice) -> _Slot:
+            order_next()
+            planned, gathered = waiting.popleft()
+            assert planned == (step, rows)  # noqa: S101 - the plan is made of what the loop asks for
+            return gathered.result()
+
+        for _ in range(AHEAD):
+            order_next()
+        try:
+            yield take
+        finally:
+            thread.shutdown(cancel_futures=True)
