@@ -10,7 +10,6 @@ is not installed, so it, and this module which it imports for ``answer``, import
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import selectors
@@ -44,7 +43,7 @@ class Peer:
     name: str
     """Of its folder below ``.bench``."""
     requirements: tuple[str, ...]
-    """Installed with all that they need, at the project's pinned versions where it pins them."""
+    """Installed with all that they need; what is named here, at the version that the project pins where it pins one."""
     alone: tuple[str, ...] = ()
     """Installed without what they ask for, such as torchvision, which would bring another torch."""
 
@@ -143,7 +142,7 @@ def python_of(peer: Peer) -> Path:
     print(f"Installing {peer.name} into {folder.relative_to(ROOT)} ...", file=sys.stderr)
     venv.create(folder, with_pip=True)
     if peer.requirements:
-        _install(python, peer, "-c", str(CONSTRAINTS), *peer.requirements)
+        _install(python, peer, *map(_pinned, peer.requirements))
     if peer.alone:
         _install(python, peer, "--no-deps", *peer.alone)
     (folder / PREPARED).write_text(made_of, encoding="utf-8")
@@ -186,8 +185,14 @@ def cpu_seconds(pid: int) -> float:
 
 
 def _recipe(peer: Peer) -> str:
-    pinned = hashlib.sha256(CONSTRAINTS.read_bytes()).hexdigest()
-    return "\n".join([*peer.requirements, "--no-deps", *peer.alone, pinned, sys.version])
+    return "\n".join([*map(_pinned, peer.requirements), "--no-deps", *peer.alone, sys.version])
+
+
+def _pinned(requirement: str) -> str:
+    """Add the project's version to a name; pins of what is not named could rule a peer's own needs out."""
+    name = requirement.partition("[")[0]
+    pins = [line for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines() if line.startswith(f"{name}==")]
+    return f"{requirement}=={pins[0].partition('==')[2]}" if pins else requirement
 
 
 def _install(python: Path, peer: Peer, *arguments: str) -> None:
