@@ -19,7 +19,7 @@ from rayology.image import Batch, to_model_range
 
 __all__ = ["Levels", "Plan", "feeding", "gathering"]
 
-AHEAD = 2  # batches that wait: one more than a step that was slow to ask for its batch needs
+AHEAD = 1  # batches gathered while one is in use; more buffers would only leave the processor's cache
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,6 @@ class _Slot:
         self._stored = torch.empty(shape, dtype=torch.uint16, pin_memory=is_cuda)
         self._labels = torch.empty(length, dtype=torch.int64, pin_memory=is_cuda)
         self._copied = torch.cuda.Event() if is_cuda else None
-        self._floats = torch.empty(shape, device=device)
 
     def gather(self, walk: Walk, places: NDArray[np.int64]) -> "_Slot":
         """Copy images from the memory map, after the last ones have left for the device."""
@@ -81,12 +80,6 @@ class _Slot:
             self._copied.record()
         return levels
 
-    def batch(self) -> Batch:
-        """Scale the integers on the device, in place."""
-        levels = self.levels()
-        floats = self._floats.copy_(levels.stored)
-        return Batch(to_model_range(floats, self._split.info.image.values, out=floats), levels.labels)
-
 
 @contextmanager
 def feeding(split: Split, plan: Plan, device: torch.device) -> Iterator[Callable[[int, slice], Batch]]:
@@ -98,19 +91,21 @@ def feeding(split: Split, plan: Plan, device: torch.device) -> Iterator[Callable
     Raises:
         DatasetError: sampling is balanced and the dataset has no classes.
     """
-    with _gathered(split, plan, device) as take:
-        yield lambda step, rows: take(step, rows).batch()
+    shape = (plan.length, *split.info.image.shape)
+    memory = itertools.cycle([torch.empty(shape, device=device) for _ in plan.rows])
+    with gathering(split, plan, device) as gather:
+
+        def feed(step: int, rows: slice) -> Batch:
+            levels, floats = gather(step, rows), next(memory)
+            scaled = to_model_range(floats.copy_(levels.stored), split.info.image.values, out=floats)
+            return Batch(scaled, levels.labels)
+
+        yield feed
 
 
 @contextmanager
 def gathering(split: Split, plan: Plan, device: torch.device) -> Iterator[Callable[[int, slice], Levels]]:
     """Give the batches of a plan as ``feeding`` does, as the integers that are stored."""
-    with _gathered(split, plan, device) as take:
-        yield lambda step, rows: take(step, rows).levels()
-
-
-@contextmanager
-def _gathered(split: Split, plan: Plan, device: torch.device) -> Iterator[Callable[[int, slice], _Slot]]:
     walk = split.walk(seed=plan.seed, sampling=plan.sampling)
     slots = itertools.cycle([_Slot(split, plan.length, device) for _ in range(len(plan.rows) + AHEAD)])
     wanted = iter(plan)
@@ -123,15 +118,15 @@ def _gathered(split: Split, plan: Plan, device: torch.device) -> Iterator[Callab
                 places = step * plan.batch_size + np.arange(plan.batch_size)[rows]
                 waiting.append(((step, rows), thread.submit(next(slots).gather, walk, places)))
 
-        def take(step: int, rows: slice) -> _Slot:
+        def gather(step: int, rows: slice) -> Levels:
             order_next()
             planned, gathered = waiting.popleft()
             assert planned == (step, rows)  # noqa: S101 - the plan is made of what the loop asks for
-            return gathered.result()
+            return gathered.result().levels()
 
         for _ in range(AHEAD):
             order_next()
         try:
-            yield take
+            yield gather
         finally:
             thread.shutdown(cancel_futures=True)
