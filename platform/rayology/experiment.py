@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from rayology.augment import AugmentConfig
 from rayology.config import Config, Range
 from rayology.data import PhantomConfig, PreparationConfig, Sampling, SourceConfig
 from rayology.metrics import METRICS, SampleMetric
@@ -104,6 +105,8 @@ class Experiment(Config):
     """Where the images come from."""
     preparation: PreparationConfig = PreparationConfig()
     """How they are brought to one size and range, and split."""
+    augment: AugmentConfig = AugmentConfig()
+    """What happens to training images at random; nothing by default, because a generative model would draw it too."""
     model: ModelConfig = VaeConfig()
     """What is trained."""
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 import torch
+from torch import Tensor
 
 from rayology.bundle import Bundle, provenance_of, write_bundle
 from rayology.data import Plan, PreparedDataset, feeding
@@ -19,9 +20,9 @@ from rayology.training import checkpoint, precision
 from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.history import History
-from rayology.training.loop import Training, fit
+from rayology.training.loop import Training, fit, keyed
 
-__all__ = ["BUNDLE", "Assignment", "Report", "Run", "finish", "open_run", "train_here"]
+__all__ = ["BUNDLE", "Assignment", "Report", "Run", "augmented", "finish", "open_run", "train_here"]
 
 EXPERIMENT, BUNDLE = "experiment.json", "bundle"
 
@@ -114,7 +115,7 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
 
         def batches(step: int, rows: slice) -> Batch:
             batch = feed(step, rows)
-            return Batch(batch.images.to(dtype), batch.labels)
+            return Batch(augmented(experiment, step, rows, batch.images).to(dtype), batch.labels)
 
         def log(step: int, figures: Mapping[str, float]) -> None:
             if history is not None:
@@ -135,6 +136,14 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
 
         fit(experiment, training, batches, log=log, evaluate=evaluate, workers=workers)
     return training
+
+
+def augmented(experiment: Experiment, step: int, rows: slice, images: Tensor) -> Tensor:
+    """Return some rows of a step's global batch, transformed as the experiment asks, whoever has the others."""
+    if not experiment.augment.is_on:
+        return images
+    generator = torch.Generator().manual_seed(keyed(experiment.seed, "augment", step))
+    return experiment.augment.draw(experiment.schedule.batch_size, generator=generator)[rows].images(images)
 
 
 def finish(experiment: Experiment, data: PreparedDataset, training: Training, path: Path) -> Bundle:
