@@ -90,7 +90,7 @@ def monai(images: Images, folder: Path) -> Batches:
 
     def cached(form: str) -> Iterable[Tensor]:
         items = [in_form(torch.from_numpy(image.copy()), form) for image in images]
-        dataset = CacheDataset(items, transform=lambda item: item, progress=False)
+        dataset = CacheDataset(items, transform=[], copy_cache=False, progress=False)
         return DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True, drop_last=True)
 
     del folder
