@@ -32,6 +32,7 @@ _MOSAICML = (
     "brotli",
     "catalogue",
     "numpy",
+    "pillow",
     "python-snappy",
     "torch",
     "tqdm",
@@ -39,7 +40,7 @@ _MOSAICML = (
     "xxhash",
     "zstd",
 )
-_RAY = Peer("ray", ("numpy", "ray[data]", "torch"))
+_RAY = Peer("ray", ("numpy", "ray[data,train]", "torch"))
 SUBJECTS = {
     "rayology": OURS,
     "MONAI CacheDataset": Peer("monai", ("monai", "numpy", "torch")),

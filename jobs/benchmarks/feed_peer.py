@@ -2,7 +2,7 @@
 
 Its arguments are the subject, the images as an npy of uint16, and a folder of its own. The first question brings the
 images into the library's form, untimed, and takes one epoch. The others name a form, ``float`` or ``integers``, and
-for how many seconds to take batches of it.
+for at least how many seconds to take epochs in it.
 """
 
 # ruff: noqa: PLC0415 - an environment has only one of the libraries
@@ -113,6 +113,8 @@ def webdataset(images: Images, folder: Path) -> Batches:
 
 def mosaicml(images: Images, folder: Path) -> Batches:
     """Stream MDS shards from the local disk in the library's own shuffle."""
+    import transformers.tokenization_utils_base  # noqa: F401 - looks for torchvision when it is imported
+
     # The package imports its torchvision datasets at once, and nothing here uses them.
     for name in ("", ".datasets", ".transforms", ".transforms.functional"):
         sys.modules[f"torchvision{name}"] = types.ModuleType(f"torchvision{name}")
@@ -168,27 +170,25 @@ def main() -> None:
     subject, file, folder = sys.argv[1:]
     torch.set_num_threads(1)
     images = np.load(file, mmap_mode="r").view(np.int16)
+    length = len(images) // BATCH_SIZE
     made: list[Batches] = []
 
     def figures(question: Mapping[str, object]) -> dict[str, float]:
         if not made:
             made.append(SUBJECTS[subject](np.asarray(images), Path(folder)))
-            epoch = itertools.islice(made[0]("float"), len(images) // BATCH_SIZE)
+            epoch = itertools.islice(made[0]("float"), length)
             means = [float(batch.mean()) for batch in epoch]
             return {"batches": len(means), "mean": float(np.mean(means))}
-        return timed(made[0], str(question["form"]), float(str(question["seconds"])))
+        return timed(made[0], length, str(question["form"]), float(str(question["seconds"])))
 
     answer(figures)
 
 
-def timed(batches: Batches, form: str, seconds: float) -> dict[str, float]:
-    """Take batches, epoch after epoch, and count."""
+def timed(batches: Batches, length: int, form: str, seconds: float) -> dict[str, float]:
+    """Take whole epochs for at least so long, and count."""
     num_images, started_at, computed = 0, time.perf_counter(), cpu_seconds(os.getpid())
     while time.perf_counter() - started_at < seconds:
-        for batch in batches(form):
-            num_images += len(batch)
-            if time.perf_counter() - started_at >= seconds:
-                break
+        num_images += sum(len(batch) for batch in itertools.islice(batches(form), length))
     return {
         "images": num_images,
         "seconds": time.perf_counter() - started_at,
