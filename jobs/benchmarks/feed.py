@@ -8,7 +8,7 @@ By the clock, and by the core: a second of computing in whichever thread or proc
 import contextlib
 import statistics
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ _MOSAICML = (
 )
 _RAY = Peer("ray", ("numpy", "ray[data,train]", "torch"))
 SUBJECTS = {
-    "rayology": OURS,
+    OURS.name: OURS,
     "MONAI CacheDataset": Peer("monai", ("monai", "numpy", "torch")),
     "torch DataLoader": Peer("torch", ("numpy", "torch")),
     "WebDataset": Peer("webdataset", ("numpy", "torch", "webdataset")),
@@ -77,44 +77,59 @@ def main(config: FeedConfig) -> Mapping[str, object]:
     for size in config.sizes:
         rates, missing = compared(config, size)
         console.print(table(rates, size))
-        for reason in missing:
-            console.print(reason, style="yellow", markup=False, highlight=False)
+        for name, reason in missing.items():
+            console.print(f"{name} is missing: {reason}", style="yellow", markup=False, highlight=False)
         answers[str(size)] = {"images_a_second": rates, "missing": missing}
     return answers
 
 
-def compared(config: FeedConfig, size: int) -> tuple[Rates, list[str]]:
+def compared(config: FeedConfig, size: int) -> tuple[Rates, dict[str, str]]:
     """Ask every library round by round; return the medians, and why some have none."""
-    measured: dict[str, dict[str, list[float]]] = {}
-    missing: list[str] = []
+    processes: dict[str, Process] = {}
+    measured: dict[str, list[dict[str, float]]] = {}
+    missing: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as running:
         file = Path(scratch) / "images.npy"
         num_images = max(BATCH_SIZE, config.megabytes * 2**20 // (2 * size * size))
         np.save(file, np.random.default_rng(0).integers(0, LEVELS, (num_images, 1, size, size), np.uint16))
-        processes: dict[str, Process] = {}
-        for name in dict.fromkeys(("rayology", *config.subjects)):
+        for name in dict.fromkeys((OURS.name, *config.subjects)):
             folder = Path(scratch) / name
             folder.mkdir()
-            try:
+            with excused(name, missing):
                 process = running.enter_context(started(SUBJECTS[name], SCRIPT, name, str(file), str(folder)))
                 require_all_images(process.ask({}), num_images)
-            except PeerError as error:
-                missing.append(f"{name}: {error}")
-            else:
                 processes[name] = process
         for _ in range(config.rounds):
-            for name, process in processes.items():
-                rates = measured.setdefault(name, {})
-                for form in FORMS:
-                    counted = process.ask({"form": form, "seconds": config.seconds})
-                    for by in ("seconds", "cpu_seconds"):
-                        rate = float(str(counted["images"])) / float(str(counted[by]))
-                        rates.setdefault(f"{form}/{by}", []).append(rate)
+            for name in [each for each in processes if each not in missing]:
+                with excused(name, missing):
+                    measured.setdefault(name, []).append(counted(processes[name], config.seconds))
     medians = {
-        name: {which: round(statistics.median(each)) for which, each in rates.items()}
-        for name, rates in measured.items()
+        name: {which: round(statistics.median(each[which] for each in measured[name])) for which in measured[name][0]}
+        for name in processes
+        if name not in missing
     }
     return medians, missing
+
+
+@contextlib.contextmanager
+def excused(name: str, missing: dict[str, str]) -> Iterator[None]:
+    """Go on without a library that fails, unless it is ours."""
+    try:
+        yield
+    except PeerError as error:
+        if name == OURS.name:
+            raise
+        missing[name] = str(error)
+
+
+def counted(process: Process, seconds: float) -> dict[str, float]:
+    """Return the images a second of each form, by the clock and by the core."""
+    rates: dict[str, float] = {}
+    for form in FORMS:
+        found = process.ask({"form": form, "seconds": seconds})
+        for by in ("seconds", "cpu_seconds"):
+            rates[f"{form}/{by}"] = float(str(found["images"])) / float(str(found[by]))
+    return rates
 
 
 def require_all_images(epoch: Mapping[str, object], num_images: int) -> None:
@@ -136,7 +151,7 @@ def table(rates: Rates, size: int) -> Table:
     for name, own in rates.items():
         cells = []
         for form in FORMS:
-            ratio = rates["rayology"][f"{form}/cpu_seconds"] / own[f"{form}/cpu_seconds"]
+            ratio = rates[OURS.name][f"{form}/cpu_seconds"] / own[f"{form}/cpu_seconds"]
             cells += [f"{own[f'{form}/seconds']:,}", f"{own[f'{form}/cpu_seconds']:,}", f"{ratio:.1f}"]
         shown.add_row(name, *cells)
     return shown

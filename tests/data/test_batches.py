@@ -26,9 +26,9 @@ def planned(rows: list[slice], *, steps: range = range(12), sampling: Sampling =
     return Plan(steps=steps, rows=rows, batch_size=8, seed=5, sampling=sampling)
 
 
-def fed(split: Split, plan: Plan) -> list[Batch]:
+def fed(split: Split, plan: Plan, device: torch.device = CPU) -> list[Batch]:
     """Take all batches of a plan, each copied out of the memory that is used again."""
-    with feeding(split, plan, CPU) as feed:
+    with feeding(split, plan, device) as feed:
         return [Batch(batch.images.clone(), batch.labels.clone()) for batch in (feed(*piece) for piece in plan)]
 
 
@@ -43,6 +43,14 @@ def test_a_fed_batch_holds_the_images_of_the_walk(train: Split, sampling: Sampli
     expected = [train.batch(walk.at(np.arange(8) + 8 * step), device=CPU) for step in range(12)]
 
     assert_same(fed(train, planned(WHOLE, sampling=sampling)), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_is_fed_what_a_processor_is(train: Split) -> None:
+    batches = fed(train, planned(WHOLE, steps=range(100)), torch.device("cuda"))
+
+    moved = [Batch(batch.images.cpu(), batch.labels.cpu()) for batch in batches]
+    assert_same(moved, fed(train, planned(WHOLE, steps=range(100))))
 
 
 @pytest.mark.parametrize("sampling", ["natural", "balanced"])

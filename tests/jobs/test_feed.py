@@ -26,7 +26,7 @@ def test_feeding_alone_is_counted_in_both_forms() -> None:
     )
 
     counted = json.loads(done.stdout.splitlines()[-1])["32"]
-    assert counted["missing"] == []
+    assert counted["missing"] == {}
     assert set(counted["images_a_second"]) == {"rayology"}
     assert all(rate > 0 for rate in counted["images_a_second"]["rayology"].values())
     assert "32x32, images a second" in done.stderr
