@@ -22,7 +22,7 @@ from rayology.training.gradients import ALONE, Workers
 from rayology.training.history import History
 from rayology.training.loop import Training, fit, keyed
 
-__all__ = ["BUNDLE", "Assignment", "Report", "Run", "augmented", "finish", "open_run", "train_here"]
+__all__ = ["BUNDLE", "Assignment", "Report", "Run", "augmented", "finish", "open_run", "plan_of", "train_here"]
 
 EXPERIMENT, BUNDLE = "experiment.json", "bundle"
 
@@ -98,19 +98,11 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
     training = Training.start(experiment, data.info.image, device)
     if start is not None:
         checkpoint.restore(training, start)
-    schedule, dtype = experiment.schedule, next(training.model.parameters()).dtype
+    dtype = next(training.model.parameters()).dtype
     evaluator = Evaluator(experiment, data, device) if workers.leads else None
-    plan = Plan(
-        steps=range(training.step, schedule.steps),
-        rows=workers.microbatches(schedule.batch_size, experiment.microbatches),
-        batch_size=schedule.batch_size,
-        seed=experiment.seed,
-        sampling=schedule.sampling,
-    )
-
     with (
         History(folder, step=training.step) if workers.leads else nullcontext() as history,
-        feeding(data.split("train"), plan, device) as feed,
+        feeding(data.split("train"), plan_of(experiment, workers, step=training.step), device) as feed,
     ):
 
         def batches(step: int, rows: slice) -> Batch:
@@ -136,6 +128,18 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
 
         fit(experiment, training, batches, log=log, evaluate=evaluate, workers=workers)
     return training
+
+
+def plan_of(experiment: Experiment, workers: Workers, *, step: int) -> Plan:
+    """Return the batches that one of the processes takes from a step to the last."""
+    schedule = experiment.schedule
+    return Plan(
+        steps=range(step, schedule.steps),
+        rows=workers.microbatches(schedule.batch_size, experiment.microbatches),
+        batch_size=schedule.batch_size,
+        seed=experiment.seed,
+        sampling=schedule.sampling,
+    )
 
 
 def augmented(experiment: Experiment, step: int, rows: slice, images: Tensor) -> Tensor:
