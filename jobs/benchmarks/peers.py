@@ -10,13 +10,13 @@ is not installed, so it, and this module which it imports for ``answer``, import
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import selectors
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Peer:
     name: str
     """Of its folder below ``.bench``."""
     requirements: tuple[str, ...]
-    """Installed with all that they need, at the project's pinned versions where it pins them."""
+    """Installed with all that they need; what is named here, at the version that the project pins where it pins one."""
     alone: tuple[str, ...] = ()
     """Installed without what they ask for, such as torchvision, which would bring another torch."""
 
@@ -60,7 +60,7 @@ class Process:
     name: str
     pid: int
     _popen: subprocess.Popen[str]
-    _log: Path
+    _log: IO[str]
 
     def ask(self, question: Json, *, timeout_s: float = 300.0) -> dict[str, object]:
         """Return the answer to one question.
@@ -74,46 +74,46 @@ class Process:
             self._popen.stdin.write(json.dumps(question) + "\n")
             self._popen.stdin.flush()
         except BrokenPipeError:
-            raise self._died() from None
+            raise self._ended("its process died") from None
         line = _line(self._popen.stdout, timeout_s)
         if line is None:
             self._popen.kill()
-            raise PeerError(f"{self.name}: no answer in {timeout_s:g} s; its output is in {self._log}")
+            raise self._ended(f"no answer in {timeout_s:g} s")
         if not line:
-            raise self._died()
+            raise self._ended("its process died")
         found: dict[str, object] = json.loads(line)
         if "error" in found:
             raise PeerError(f"{self.name}: {found['error']}")
         return found
 
-    def _died(self) -> PeerError:
-        code = self._popen.wait()
-        last = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        return PeerError(f"{self.name}: its process ended with status {code}; {' '.join(last)}")
+    def _ended(self, how: str) -> PeerError:
+        status = self._popen.wait()
+        self._log.seek(0)
+        last = " ".join(self._log.read().strip().splitlines()[-1:])
+        return PeerError(f"{self.name}: {how}, status {status}; its last words: {last or 'none'}")
 
 
 @contextlib.contextmanager
-def started(
-    peer: Peer, script: Path, *arguments: str, environment: Mapping[str, str] | None = None
-) -> Iterator[Process]:
+def started(peer: Peer, script: Path, *arguments: str) -> Iterator[Process]:
     """Run a script in a peer's environment until the block ends.
 
     Raises:
         PeerError: the environment cannot be made.
     """
     python = python_of(peer)
-    log = ENVIRONMENTS / f"{peer.name}.log"
-    log.parent.mkdir(exist_ok=True)
-    with log.open("w", encoding="utf-8") as stderr:
-        popen = subprocess.Popen(  # noqa: S603 - our own script
+    # Where this process was told of our own packages, no peer may see them.
+    environment = {name: value for name, value in os.environ.items() if peer == OURS or name != "PYTHONPATH"}
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
+        subprocess.Popen(  # noqa: S603 - our own script
             [python, script, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=stderr,
+            stderr=log,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
-        )
-    with popen:
+            env=environment,
+        ) as popen,
+    ):
         try:
             yield Process(peer.name, popen.pid, popen, log)
         finally:
@@ -143,7 +143,7 @@ def python_of(peer: Peer) -> Path:
     print(f"Installing {peer.name} into {folder.relative_to(ROOT)} ...", file=sys.stderr)
     venv.create(folder, with_pip=True)
     if peer.requirements:
-        _install(python, peer, "-c", str(CONSTRAINTS), *peer.requirements)
+        _install(python, peer, *map(_pinned, peer.requirements))
     if peer.alone:
         _install(python, peer, "--no-deps", *peer.alone)
     (folder / PREPARED).write_text(made_of, encoding="utf-8")
@@ -153,7 +153,7 @@ def python_of(peer: Peer) -> Path:
 def answer(figures: Callable[[dict[str, object]], Json]) -> None:
     """Answer the questions on stdin until there are no more: the peer's side of ``Process.ask``.
 
-    What the library prints goes to stderr, and so into the log.
+    What the library prints goes to stderr, and so into a log of which an error quotes the last line.
     """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -186,8 +186,14 @@ def cpu_seconds(pid: int) -> float:
 
 
 def _recipe(peer: Peer) -> str:
-    pinned = hashlib.sha256(CONSTRAINTS.read_bytes()).hexdigest()
-    return "\n".join([*peer.requirements, "--no-deps", *peer.alone, pinned, sys.version])
+    return "\n".join([*map(_pinned, peer.requirements), "--no-deps", *peer.alone, sys.version])
+
+
+def _pinned(requirement: str) -> str:
+    """Add the project's version to a name; pins of what is not named could rule a peer's own needs out."""
+    name = requirement.partition("[")[0]
+    pins = [line for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines() if line.startswith(f"{name}==")]
+    return f"{requirement}=={pins[0].partition('==')[2]}" if pins else requirement
 
 
 def _install(python: Path, peer: Peer, *arguments: str) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from rayology.data.batches import Plan, feeding
 from rayology.data.dataset import DatasetInfo, PreparedDataset, Split
 from rayology.data.dicomweb import DicomwebConfig
 from rayology.data.folder import FolderConfig
@@ -14,6 +15,7 @@ from rayology.data.pairs import PairsConfig
 from rayology.data.phantom import PhantomConfig
 from rayology.data.pictures import PicturesConfig
 from rayology.data.preparation import PreparationConfig
+from rayology.data.walk import Sampling
 
 __all__ = [
     "DatasetInfo",
@@ -25,10 +27,13 @@ __all__ = [
     "PairsConfig",
     "PhantomConfig",
     "PicturesConfig",
+    "Plan",
     "PreparationConfig",
     "PreparedDataset",
+    "Sampling",
     "SourceConfig",
     "Split",
+    "feeding",
 ]
 
 SourceConfig = Annotated[
