@@ -9,6 +9,11 @@ from pyarrow import fs
 __all__ = ["Place", "located"]
 
 
+RETRY_LIMIT = "retry_limit_seconds"
+GOOGLE_PATIENCE_S = 60
+"""After which Google's client gives up, which by itself asks for a quarter of an hour."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where files or objects lie."""
@@ -36,5 +41,7 @@ def located(uri: str) -> Place:
         raise ValueError(
             "the URI holds a password; give it in the environment, as the object store's own tools take it"
         )
+    if uri.startswith(("gs://", "gcs://")) and RETRY_LIMIT not in uri:
+        uri += f"{'&' if '?' in uri else '?'}{RETRY_LIMIT}={GOOGLE_PATIENCE_S}"
     files, path = fs.FileSystem.from_uri(uri)
     return Place(files, path)

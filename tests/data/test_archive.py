@@ -335,6 +335,18 @@ def test_a_tar_that_ends_between_members_is_refused(tmp_path: Path) -> None:
     refuse(archive, tmp_path / "root", "is truncated or damaged")
 
 
+def test_a_header_that_points_backwards_is_refused(tmp_path: Path) -> None:
+    """Such a file kept tarfile busy for ever."""
+    info = tarfile.TarInfo("b")
+    info.size = -1024
+    with tarfile.open(tmp_path / "bad.tar", "w") as opened:
+        add(opened, "a", b"1")
+    sound = (tmp_path / "bad.tar").read_bytes()
+    (tmp_path / "bad.tar").write_bytes(sound[:1024] + info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+
+    refuse(tmp_path / "bad.tar", tmp_path / "root", "is damaged: a header points backwards")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_damage_is_our_error_or_none(tmp_path: Path, kind: str) -> None:

@@ -23,10 +23,13 @@ import pytest
 from pydantic import ValidationError
 
 from rayology.data import DicomwebConfig
+from rayology.data import wado as wado_module
 from rayology.data.dicomweb import DicomwebSource
 from rayology.data.wado import Patience
 from rayology.errors import SourceError, UnreadableImage
 
+HANGS_UP = 0
+"""Instead of a status: the server says nothing at all."""
 MULTIPART = 'multipart/related; type="application/dicom"; boundary=border'
 
 
@@ -96,6 +99,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.seen.append(self.headers.get("Authorization", ""))
         answer = self.server.answer(self.path)
+        self.close_connection = bool(answer.missing) or answer.status == HANGS_UP
+        if answer.status == HANGS_UP:
+            return
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.kind)
         self.send_header("Content-Length", str(len(answer.body) + answer.missing))
@@ -105,7 +111,6 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(answer.pause_s)
             self.wfile.write(half)
             self.wfile.flush()
-        self.close_connection = bool(answer.missing)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -168,7 +173,7 @@ def test_files_are_their_owner_s_and_name_nobody(archive: Archive, tmp_path: Pat
 @pytest.mark.parametrize(
     "trouble",
     [
-        *(Answer(status=status) for status in (429, 500, 502, 503, 504)),
+        *(Answer(status=status) for status in (HANGS_UP, 429, 500, 502, 503, 504)),
         Answer(body=whole(b"half of it").body[:-20]),
         Answer(body=b"nothing", missing=1000),
         Answer(body=whole(b"half of it").body[:60], missing=1000),
@@ -186,6 +191,7 @@ def test_trouble_that_passes_is_waited_for(archive: Archive, tmp_path: Path, tro
     ("trouble", "reason", "times"),
     [
         (Answer(status=503), "did not come from the archive: HTTP 503", 4),
+        (Answer(status=HANGS_UP), "did not come from the archive: ConnectionError", 4),
         (Answer(status=404), "did not come from the archive: HTTP 404", 1),
         (Answer(status=403), "did not come from the archive: HTTP 403", 1),
         (Answer(body=whole(b"half of it").body[:-20]), "did not come from the archive: truncated", 4),
@@ -264,7 +270,7 @@ def test_an_archive_that_is_not_there_says_so(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/dicom-web"
 
-    with pytest.raises(SourceError, match=r"cannot be reached \(ConnectionError\); check source.url"):
+    with pytest.raises(SourceError, match=r"cannot be reached or is silent \(ConnectionError\); check source\.url"):
         source(url, tmp_path).items()
 
 
@@ -272,7 +278,7 @@ def test_a_silent_archive_is_not_waited_for(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/dicom-web"
 
-        with pytest.raises(SourceError, match=r"is silent|cannot be reached"):
+        with pytest.raises(SourceError, match="cannot be reached or is silent"):
             source(url, tmp_path, silence_s=0.05, retries=1).items()
 
 
@@ -370,6 +376,17 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(archive: Archive, tmp_
         source(archive.url.replace("http:", "https:"), tmp_path).items()
 
 
+def test_an_instance_that_is_too_large_is_refused(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit is lowered, so that no gigabyte has to be sent."""
+    monkeypatch.setattr(wado_module, "MAX_BYTES", 20_000)
+    archive.instances["1.2.3.4"] = bytes(20_001)
+
+    assert reasons(source(archive, tmp_path)) == ["takes more than 20000 bytes; split the file"]
+
+
+@pytest.mark.slow
 def test_a_large_instance_takes_little_memory(archive: Archive, tmp_path: Path) -> None:
     archive.instances = {"1.2.3.4": bytes(2**26)}
     archive.always["1.2.3.4"] = whole(archive.instances["1.2.3.4"])

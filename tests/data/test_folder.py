@@ -86,6 +86,7 @@ def test_a_source_without_files_says_what_to_set(tmp_path: Path, name: str) -> N
         listed(FolderConfig(path=tmp_path / name))
 
 
+@pytest.mark.slow
 def test_an_archive_gives_what_its_folder_gives(tmp_path: Path, head_folder: Path) -> None:
     archive = shutil.make_archive(str(tmp_path / "head"), "gztar", head_folder)
     source = FolderConfig(path=archive, labels="folder").build(tmp_path / "root")

@@ -112,3 +112,22 @@ def test_no_object_is_written_outside_the_folder(tmp_path: Path) -> None:
         fetch_objects(Place(memory, "bucket"), tmp_path / "copy")
 
     assert "Doe" not in str(raised.value)
+
+
+def test_objects_whose_names_clash_are_refused(tmp_path: Path) -> None:
+    memory = fs.FileSystem.from_uri("mock:///bucket")[0]
+    memory.create_dir("bucket")
+    for name in ("\u00e4", "a\u0308"):
+        with memory.open_output_stream(f"bucket/{name}") as stream:
+            stream.write(b"1")
+
+    with pytest.raises(SourceError, match="an object has the name of another once both are normalised"):
+        fetch_objects(Place(memory, "bucket"), tmp_path / "copy")
+
+
+def test_a_place_that_cannot_be_written_says_so(tmp_path: Path, store: Place) -> None:
+    put(tmp_path, "a", b"1")
+    (tmp_path / "copy").touch()
+
+    with pytest.raises(SourceError, match=r"prefix: cannot be fetched \(File exists\)"):
+        fetch_objects(store, tmp_path / "copy")

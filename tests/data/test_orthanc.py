@@ -16,8 +16,10 @@ from pydicom import dcmread
 from requests import RequestException, Session
 
 from rayology.data import DicomwebConfig, FolderConfig, PreparationConfig
-from rayology.data.dicom import read
+from rayology.data.dicomweb import DicomwebSource
+from rayology.data.folder import FolderSource
 from rayology.data.prepare import prepare
+from rayology.data.source import Item
 from rayology.errors import DataError, SourceError
 
 ORTHANC = shutil.which("Orthanc")
@@ -144,17 +146,18 @@ def test_what_comes_is_byte_by_byte_what_was_stored(orthanc: str, stored: dict[s
 
 
 def test_the_reader_sees_no_difference(orthanc: str, stored: dict[str, Path], tmp_path: Path) -> None:
-    source = DicomwebConfig(url=orthanc).build(tmp_path)
+    remote = DicomwebConfig(url=orthanc).build(tmp_path)
+    local = FolderConfig(path="unused").build(tmp_path)
     uids = {hashlib.sha256(uid.encode()).hexdigest(): uid for uid in stored}
 
-    for item in source.items():
-        assert outcome(item.path) == outcome(stored[uids[item.path.stem]])
+    for item in remote.items():
+        assert outcome(remote, item) == outcome(local, Item(stored[uids[item.path.stem]]))
 
 
-def outcome(file: Path) -> list[bytes] | str:
+def outcome(source: DicomwebSource | FolderSource, item: Item) -> list[bytes] | str:
     """Return the pixels of a file, or why there are none."""
     try:
-        return [instance.pixels.tobytes() for instance in read(file)]
+        return [instance.pixels.tobytes() for instance in source.read(item)]
     except DataError as error:
         return str(error)
 

@@ -27,21 +27,20 @@ def fetch_objects(place: Place, folder: Path) -> None:
         SourceError: the store holds nothing there or cannot be reached, an object has a name that leads out of the
             folder, or the disk is full.
     """
-    with sole_use(folder):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        listed = _listed(place)
-        try:
-            wanted = {folder / safe_name(name): found for name, found in listed.items()}
+    listed = _listed(place)
+    try:
+        wanted = _by_file(folder, listed)
+        with sole_use(folder), ThreadPoolExecutor(CONNECTIONS) as pool:
+            folder.mkdir(mode=0o700, exist_ok=True)
             for other in {file for file in folder.rglob("*") if file.is_file()} - wanted.keys():
                 other.unlink()
-            with ThreadPoolExecutor(CONNECTIONS) as pool:
-                list(pool.map(partial(_fetch, place.files), wanted.values(), wanted))
-        except SourceError as error:
-            raise SourceError(f"{place.path}: an object {error}") from None
-        except OSError as error:
-            # Arrow's words name the object, whose name may name a patient.
-            reason = error.strerror or type(error).__name__
-            raise SourceError(f"{place.path}: cannot be fetched ({reason}); run it again to fetch the rest") from None
+            list(pool.map(partial(_fetch, place.files), wanted.values(), wanted))
+    except SourceError as error:
+        raise SourceError(f"{place.path}: an object {error}") from None
+    except OSError as error:
+        # Arrow's words name the object, whose name may name a patient.
+        reason = error.strerror or type(error).__name__
+        raise SourceError(f"{place.path}: cannot be fetched ({reason}); run it again to fetch the rest") from None
 
 
 def _listed(place: Place) -> dict[str, fs.FileInfo]:
@@ -55,6 +54,13 @@ def _listed(place: Place) -> dict[str, fs.FileInfo]:
         raise SourceError(f"{place.path}: cannot be listed ({error}); check source.path and the rights") from None
     start = place.path.rstrip("/") + "/"
     return {each.path.removeprefix(start): each for each in found if each.type == fs.FileType.File}
+
+
+def _by_file(folder: Path, listed: dict[str, fs.FileInfo]) -> dict[Path, fs.FileInfo]:
+    by_file = {folder / safe_name(name): found for name, found in listed.items()}
+    if len(by_file) < len(listed):
+        raise SourceError("has the name of another once both are normalised; rename it")
+    return by_file
 
 
 def _fetch(files: fs.FileSystem, found: fs.FileInfo, file: Path) -> None:

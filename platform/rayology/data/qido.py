@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 from functools import partial
 
 from dicomweb_client import DICOMwebClient
-from requests import HTTPError, RequestException, Session, Timeout
+from requests import HTTPError, RequestException, Session
 from requests.exceptions import SSLError
 
-from rayology.data.wado import UNKNOWN_AUTHORITY, UNKNOWN_USER
+from rayology.data.wado import UNKNOWN_USER
 from rayology.errors import SourceError
 
 __all__ = ["Address", "Query", "addresses"]
@@ -96,16 +96,16 @@ def _explained(url: str) -> Iterator[None]:
     try:
         yield
     except SSLError:
-        raise SourceError(f"{url}: {UNKNOWN_AUTHORITY}") from None
+        raise SourceError(
+            f"{url}: has a certificate that cannot be verified; name its authority's file in REQUESTS_CA_BUNDLE"
+        ) from None
     except HTTPError as error:
         status = 0 if error.response is None else error.response.status_code
         raise SourceError(f"{url}: {_meaning(status)}") from None
-    except Timeout:
-        raise SourceError(f"{url}: is silent; raise source.timeout_s, or check that the archive runs") from None
     except (ValueError, AttributeError, TypeError, LookupError):
         raise SourceError(f"{url}: answers with something else than DICOM JSON; check source.url") from None
     except RequestException as error:
-        raise SourceError(f"{url}: cannot be reached ({type(error).__name__}); check source.url") from None
+        raise SourceError(f"{url}: cannot be reached or is silent ({type(error).__name__}); check source.url") from None
 
 
 def _meaning(status: int) -> str:

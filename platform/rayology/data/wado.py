@@ -9,13 +9,12 @@ from typing import BinaryIO
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from requests import RequestException, Response, Session
-from requests.exceptions import SSLError
 from urllib3.exceptions import HTTPError
 
 from rayology.data.landing import landing_file
 from rayology.errors import SourceError, UnreadableImage
 
-__all__ = ["UNKNOWN_AUTHORITY", "UNKNOWN_USER", "Patience", "fetch_instance"]
+__all__ = ["UNKNOWN_USER", "Patience", "fetch_instance"]
 
 HEADERS = {
     # Any other syntax than the stored one would have the archive decode and encode the image.
@@ -26,7 +25,6 @@ UNKNOWN_USER = (
     "refuses who asks; set RAYOLOGY_DICOMWEB_TOKEN, or RAYOLOGY_DICOMWEB_USER and RAYOLOGY_DICOMWEB_PASSWORD, in the"
     " environment"
 )
-UNKNOWN_AUTHORITY = "has a certificate that cannot be verified; name its authority's file in REQUESTS_CA_BUNDLE"
 CHUNK = 2**16
 MAX_BYTES = 2**30
 """The largest instance; the reader opens no larger file."""
@@ -56,7 +54,7 @@ def fetch_instance(session: Session, url: str, file: Path, patience: Patience) -
 
     Raises:
         UnreadableImage: the instance does not come, however often it is asked for.
-        SourceError: the archive knows no such user, or its certificate cannot be verified.
+        SourceError: the archive knows no such user.
         OSError: the file cannot be written.
     """
     reason = ""
@@ -77,10 +75,8 @@ def _fetch_once(session: Session, url: str, file: Path, patience: Patience) -> N
                 raise UnreadableImage(f"did not come from the archive: HTTP {response.status_code}")
             with landing_file(file) as opened:
                 _copy(response, opened, patience.whole_s)
-    # The words of others hold the address, and with it the UIDs.
-    except SSLError:
-        raise SourceError(f"the archive {UNKNOWN_AUTHORITY}") from None
     except RequestException as error:
+        # The words of others hold the address, and with it the UIDs.
         raise UnreadableImage(f"did not come from the archive: {type(error).__name__}") from None
     except (HTTPError, FormParserError) as error:
         raise _Broken(type(error).__name__) from None
