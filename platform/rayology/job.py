@@ -79,7 +79,11 @@ def prepared(experiment: Experiment) -> PreparedDataset:
         )
     info = data.info
     found = "found as it was prepared" if data.reused else f"prepared from {info.counts.files} files"
-    splits = ", ".join(f"{split} {held.images} of {held.patients} patients" for split, held in info.splits.items())
+    splits = ", ".join(
+        # Where nothing says whose the images are, each counts as a patient.
+        f"{split} {held.images}" + (f" of {held.patients} patients" if held.patients < held.images else "")
+        for split, held in info.splits.items()
+    )
     console.print(f"{info.counts.images} images {found}: {splits}.", highlight=False)
     if info.note:
         console.print(f"Read every figure with this in mind: {info.note}.", style="yellow", highlight=False)
