@@ -23,6 +23,10 @@ MIN_LENGTH, MIN_DIGITS = 4, 6
 LONG = 8
 """From this length on a value is found within others and among pixels too."""
 PREFIX = 3
+CHUNK = 2**20
+"""How many bytes are searched at once, so that memory stays bounded."""
+PLACEHOLDERS = frozenset({"anonymous", "anonymized", "none", "other", "unknown", "unspecified"})
+"""What stands for a name, and is a common code as well."""
 ENCODINGS = ("utf-8", "latin-1", "iso8859_2", "iso8859_5", "iso8859_7", "shift_jis", "iso2022_jp", "euc_kr", "gb18030")
 """Of the character sets of DICOM PS3.3 C.12.1.1.2 the common ones."""
 TEXTS = ("PN", "LO", "SH", "ST", "LT", "UT", "UC", "AE", "UI", "DA", "DT")
@@ -48,7 +52,7 @@ def identifiers(dataset: Dataset, profile: Profile) -> Identifiers:
         entry = profile.entry(element.tag)
         if entry is None or element.VR not in TEXTS or element.is_empty:
             continue
-        values = {str(value).strip(" \0").lower() for value in (element.value if element.VM > 1 else [element.value])}
+        values = {str(value).strip(" \0") for value in (element.value if element.VM > 1 else [element.value])}
         if entry.action is Action.KEEP or (entry.action is Action.SHIFT and element.VR == "SH"):  # a time zone
             kept |= values
         elif entry.is_searched and element.VR in {"DA", "DT"}:
@@ -57,8 +61,9 @@ def identifiers(dataset: Dataset, profile: Profile) -> Identifiers:
             whole |= values
             if element.VR == "PN":
                 parts |= {part for value in values for part in value.replace("^", " ").replace("=", " ").split()}
-    passed = kept | _own_words()
-    return Identifiers(frozenset(filter(_is_telling, whole - passed)), frozenset(filter(_is_telling, parts - passed)))
+    passed = {value.lower() for value in kept} | _own_words()
+    telling = {value for value in whole | parts if _is_telling(value) and value.lower() not in passed}
+    return Identifiers(frozenset(whole & telling), frozenset(parts & telling))
 
 
 class Search:
@@ -67,7 +72,7 @@ class Search:
     def __init__(self, values: Iterable[str]) -> None:
         self._by_prefix = defaultdict[int, set[bytes]](set)
         for value in values:
-            for coded in _coded(value):
+            for coded in map(bytes.lower, _coded(value)):
                 self._by_prefix[int.from_bytes(coded[:PREFIX], "big")].add(coded)
         self._begins = np.zeros(256**PREFIX, np.bool_)
         self._begins[list(self._by_prefix)] = True
@@ -78,17 +83,19 @@ class Search:
 
     def _hits(self, text: bytes, min_length: int) -> Iterator[bytes]:
         text = text.lower()
-        letters = np.frombuffer(text, np.uint8).astype(np.uint32)
-        codes = (letters[:-2] << np.uint32(16)) | (letters[1:-1] << np.uint32(8)) | letters[2:]
-        for position in np.flatnonzero(self._begins[codes]):
-            for value in self._by_prefix[int(codes[position])]:
-                end = int(position) + len(value)
-                if (
-                    len(value) >= min_length
-                    and text.startswith(value, position)
-                    and _is_apart(text, int(position), end)
-                ):
+        for position in self._candidates(text):
+            for value in self._by_prefix[int.from_bytes(text[position : position + PREFIX], "big")]:
+                is_long = len(value) >= min_length
+                if is_long and text.startswith(value, position) and _is_apart(text, position, position + len(value)):
                     yield value
+
+    def _candidates(self, text: bytes) -> Iterator[int]:
+        """Give where values may begin, judged by their first letters."""
+        letters = np.frombuffer(text, np.uint8)
+        for start in range(0, len(letters), CHUNK):
+            piece = letters[start : start + CHUNK + PREFIX - 1].astype(np.int64)
+            codes = (piece[:-2] << 16) | (piece[1:-1] << 8) | piece[2:]
+            yield from (start + int(place) for place in np.flatnonzero(self._begins[codes]))
 
 
 def _is_apart(text: bytes, begin: int, end: int) -> bool:
@@ -104,7 +111,7 @@ def _is_apart(text: bytes, begin: int, end: int) -> bool:
 def _own_words() -> frozenset[str]:
     """Return what every output says, whoever wrote it: dummies and the names of the options."""
     meanings = " ".join(published_meaning("DCM", code) or "" for code in OPTIONS)
-    return frozenset(" ".join((REMOVED, *DUMMIES.values(), meanings)).lower().split())
+    return PLACEHOLDERS.union(" ".join((REMOVED, *DUMMIES.values(), meanings)).lower().split())
 
 
 def _coded(value: str) -> Iterator[bytes]:
