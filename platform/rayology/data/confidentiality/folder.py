@@ -32,7 +32,7 @@ class Progress:
     stage: str
     done: int
     total: int
-    """Files."""
+    """Files, each of which is treated and then searched."""
 
 
 def _ignore(progress: Progress) -> None:
@@ -59,14 +59,16 @@ def deidentify_folder(
     if not ledger.lines and output.exists() and any(output.iterdir()):
         raise ConfigError(f"output: {output} holds files of other settings or another source; name an empty folder")
 
+    for unfinished in output.rglob("*.unfinished"):
+        unfinished.unlink()
     folder = _Folder(source, output / "dicom", config.build(), key, ledger)
     for done, file in enumerate(files, 1):
         folder.treat(file)
-        tell(Progress("de-identify", done, len(files)))
+        tell(Progress("de-identify", done, 2 * len(files)))
     search = Search(folder.values)
     for done, file in enumerate(files, 1):
         folder.search(file, search)
-        tell(Progress("search", done, len(files)))
+        tell(Progress("search", len(files) + done, 2 * len(files)))
 
     lines = [ledger.lines[str(file.relative_to(source))] for file in files]
     held = [{"file": line.file, "reason": line.reason} for line in lines if line.reason]

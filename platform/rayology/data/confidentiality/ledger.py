@@ -32,12 +32,11 @@ class Ledger:
     """Append lines as files are done, and find them again after an interruption."""
 
     def __init__(self, file: Path) -> None:
-        if not file.exists():
-            write_private(file, b"")
+        texts = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+        whole = [text for text in texts if text.endswith("\n")]  # the last may have been cut
+        write_private(file, "".join(whole).encode())
         self._file = file
-        texts = file.read_text(encoding="utf-8").splitlines()
-        lines = [Line(**json.loads(text)) for text in texts if text.endswith("}")]  # the last may have been cut
-        self.lines = {line.file: line for line in lines}
+        self.lines = {line.file: line for line in (Line(**json.loads(text)) for text in whole)}
 
     def append(self, line: Line) -> None:
         """Write a line behind the others."""
