@@ -37,18 +37,13 @@ def source(tmp_path: Path, write_dicom: WriteDicom) -> Path:
     folder = tmp_path / "source"
     jane = {"PatientName": "Doe^Jane", "PatientID": "JD-4711", "StudyInstanceUID": "1.2.3.1"}
     john = {"PatientName": "Roe^John", "PatientID": "JR-4712", "StudyInstanceUID": "1.2.3.2"}
-    write_dicom(
-        folder / "Doe_Jane" / "1.dcm", RAMP, **jane, SeriesInstanceUID="1.2.3.1.1", SOPInstanceUID="1.2.3.1.1.1"
-    )
-    write_dicom(
-        folder / "Doe_Jane" / "2.dcm", RAMP, **jane, SeriesInstanceUID="1.2.3.1.1", SOPInstanceUID="1.2.3.1.1.2"
-    )
-    write_dicom(
-        folder / "Roe_John" / "1.dcm", RAMP, **john, SeriesInstanceUID="1.2.3.2.1", SOPInstanceUID="1.2.3.2.1.1"
-    )
-    write_dicom(
-        folder / "Roe_John" / "screen.dcm", RAMP, **john, BurnedInAnnotation="YES", SOPInstanceUID="1.2.3.2.1.2"
-    )
+    for name, attributes in {
+        "Doe_Jane/1.dcm": jane | {"SOPInstanceUID": "1.2.3.1.1"},
+        "Doe_Jane/2.dcm": jane | {"SOPInstanceUID": "1.2.3.1.2"},
+        "Roe_John/1.dcm": john | {"SOPInstanceUID": "1.2.3.2.1"},
+        "Roe_John/screen.dcm": john | {"SOPInstanceUID": "1.2.3.2.2", "BurnedInAnnotation": "YES"},
+    }.items():
+        write_dicom(folder / name, RAMP, **attributes)
     (folder / "Roe_John" / "letter.txt").write_text("Dear Dr. Who, ...")
     (folder / "Roe_John" / "wreck.dcm").write_bytes((folder / "Roe_John" / "1.dcm").read_bytes()[:200])
     return folder
