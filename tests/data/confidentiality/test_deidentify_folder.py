@@ -245,7 +245,7 @@ def test_no_file_of_the_zoo_stops_the_rest(tmp_path: Path, shared_data: Path) ->
     report = run(tmp_path, EVERYTHING, source=shared_data / "dicom_zoo")
 
     assert report.files == 301
-    assert report.written >= 240
+    assert report.written + report.held_back[REPEATED] >= 260
     assert report.written == len(copies(tmp_path))
     assert sum(report.unreadable.values()) + sum(report.held_back.values()) + report.written == report.files
 

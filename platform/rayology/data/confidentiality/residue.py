@@ -20,6 +20,8 @@ __all__ = ["Identifiers", "Search", "identifiers"]
 
 MIN_LENGTH, MIN_DIGITS = 4, 6
 """Shorter words and numbers stand anywhere by chance."""
+MIN_VARIETY = 3
+"""Of as many different letters and digits at least: rules and rows of zeros stand in pixels."""
 LONG = 8
 """From this length on a value is found within others and among pixels too."""
 PREFIX = 3
@@ -122,7 +124,8 @@ def _coded(value: str) -> Iterator[bytes]:
 
 
 def _is_telling(value: str) -> bool:
-    return len(value) >= (MIN_DIGITS if value.isdigit() else MIN_LENGTH) and value not in UID_dictionary
+    is_varied = len(set(filter(str.isalnum, value))) >= MIN_VARIETY
+    return is_varied and len(value) >= (MIN_DIGITS if value.isdigit() else MIN_LENGTH) and value not in UID_dictionary
 
 
 def _elements(dataset: Dataset) -> Iterator[DataElement]:
