@@ -155,6 +155,15 @@ def test_a_file_that_changed_is_done_anew(tmp_path: Path, source: Path, write_di
     assert report.written == len(copies(tmp_path)) == 3
 
 
+def test_a_copy_goes_with_its_original(tmp_path: Path, source: Path) -> None:
+    run(tmp_path)
+    shutil.rmtree(source / "Doe_Jane")
+
+    report = run(tmp_path)
+
+    assert report.written == len(copies(tmp_path)) == 1
+
+
 def test_other_settings_ask_for_another_folder(tmp_path: Path, source: Path) -> None:
     del source
     run(tmp_path)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import permutations
@@ -59,9 +59,8 @@ def deidentify_folder(
     if not ledger.lines and output.exists() and any(output.iterdir()):
         raise ConfigError(f"output: {output} holds files of other settings or another source; name an empty folder")
 
-    for unfinished in output.rglob("*.unfinished"):
-        unfinished.unlink()
     folder = _Folder(source, output / "dicom", config.build(), key, ledger)
+    folder.clear(files)
     for done, file in enumerate(files, 1):
         folder.treat(file)
         tell(Progress("de-identify", done, 2 * len(files)))
@@ -91,12 +90,20 @@ class _Folder:
     def __post_init__(self) -> None:
         self._taken = {line.output: line.file for line in self.ledger.lines.values() if line.output}
 
+    def clear(self, files: Sequence[Path]) -> None:
+        """Take back what came of files that are gone, and what a killed run left."""
+        for gone in self.ledger.lines.keys() - {self._name(file) for file in files}:
+            if self.ledger.lines[gone].output:
+                (self.output / self.ledger.lines[gone].output).unlink(missing_ok=True)
+        for unfinished in self.output.rglob("*.unfinished"):
+            unfinished.unlink()
+
     def treat(self, file: Path) -> None:
         """Bring one file into the output, unless it was before and is the same."""
-        name, status = str(file.relative_to(self.source)), file.stat()
-        line = Line(name, status.st_size, status.st_mtime_ns)
+        name, status = self._name(file), file.stat()
+        stamp = (status.st_size, status.st_mtime_ns)
         before = self.ledger.lines.get(name)
-        if before and (before.size, before.changed_ns) == (line.size, line.changed_ns) and self._is_there(before):
+        if before and (before.size, before.changed_ns) == stamp and self._is_there(before):
             self.values |= _values(file, self.profile)
             return
         if before and before.output:
@@ -109,14 +116,17 @@ class _Folder:
             _write(self.output / treated.name, treated.written)
         done = {" ".join(what): count for what, count in treated.done.items()}
         facts = (treated.name, treated.reason, treated.is_readable, treated.is_masked, done)
-        self.ledger.append(Line(name, line.size, line.changed_ns, *facts))
+        self.ledger.append(Line(name, *stamp, *facts))
 
     def search(self, file: Path, search: Search) -> None:
         """Take a file back out of the output where it holds what identifies anybody."""
-        line = self.ledger.lines[str(file.relative_to(self.source))]
+        line = self.ledger.lines[self._name(file)]
         if line.output and search.finds(content(self.output / line.output)):
             (self.output / line.output).unlink()
             self.ledger.append(replace(line, output="", reason=FOREIGN, done={}))
+
+    def _name(self, file: Path) -> str:
+        return str(file.relative_to(self.source))
 
     def _is_there(self, line: Line) -> bool:
         return not line.output or (self.output / line.output).exists()
