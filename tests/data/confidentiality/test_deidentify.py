@@ -168,6 +168,30 @@ def test_shifted_dates_keep_their_distance_and_the_time_of_day(tmp_path: Path, w
     assert other.StudyDate != copy.StudyDate
 
 
+def test_attributes_that_the_table_does_not_list_follow_the_options(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    unlisted = {"DateOfGainCalibration": "20200228", "SegmentLabel": "Liver of Jane", "TrackingID": "Doe 1"}
+    file = write_dicom(tmp_path / "a.dcm", RAMP, StudyDate="20200228", TimezoneOffsetFromUTC="+0100", **unlisted)
+
+    options = deidentified(file, ProfileConfig(dates="shifted", descriptors="cleaned"))
+    basic = deidentified(file)
+
+    assert options.DateOfGainCalibration == options.StudyDate
+    assert (options.SegmentLabel, options.TrackingID, options.TimezoneOffsetFromUTC) == ("Liver", "REMOVED", "+0100")
+    assert (basic.DateOfGainCalibration, basic.SegmentLabel) == ("19000101", "REMOVED")
+    assert "TimezoneOffsetFromUTC" not in basic
+
+
+def test_an_emptied_and_a_hollow_sequence_say_nothing(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    graphic = item(UnformattedTextValue="Jane Doe", GraphicLayer="LAYER", AnchorPoint=[1.5, 2.5])
+    sequences = {"IssuerOfTheContainerIdentifierSequence": graphic, "GraphicAnnotationSequence": [*graphic, *graphic]}
+
+    copy = deidentified(write_dicom(tmp_path / "a.dcm", RAMP, **sequences))
+
+    assert len(copy.IssuerOfTheContainerIdentifierSequence) == 0
+    (hollow,) = copy.GraphicAnnotationSequence
+    assert (hollow.UnformattedTextValue, hollow.GraphicLayer, hollow.AnchorPoint) == ("REMOVED", "LAYER", [0, 0])
+
+
 @pytest.mark.filterwarnings("ignore:Invalid value")
 def test_a_date_that_is_none_is_treated_as_without_the_option(tmp_path: Path, write_dicom: WriteDicom) -> None:
     dates = {"StudyDate": "JANEDOE", "ContentDate": "20200399", "SeriesDate": "2020.03.01"}

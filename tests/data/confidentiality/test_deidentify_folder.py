@@ -92,7 +92,8 @@ def test_what_names_files_is_kept_where_its_owner_alone_reads_it(tmp_path: Path,
 
     run(tmp_path)
 
-    held = json.loads((tmp_path / "private" / "held_back.json").read_text())
+    (listed,) = (tmp_path / "private").glob("held-back-*.json")
+    held = json.loads(listed.read_text())
     assert {"file": "Roe_John/screen.dcm", "reason": "burned-in annotation"} in held
     assert len(held) == 3
     assert stat.S_IMODE((tmp_path / "private").stat().st_mode) == 0o700

@@ -45,7 +45,7 @@ def deidentify_folder(
     """Write a copy of each file that may leave under ``output/dicom``, and a report beside it.
 
     The key, which gives the same pseudonyms in the next run, and all that names a file stay in the private folder:
-    ``key``, ``held_back.json``, and the ledger from which an interrupted run goes on.
+    ``key``, ``held-back-*.json``, and the ledger from which an interrupted run goes on.
 
     Raises:
         ConfigError: one of the folders lies within another, or the output holds what other settings wrote.
@@ -55,7 +55,8 @@ def deidentify_folder(
     _check_apart(source=source, output=output, private=private)
     files = [item.path for item in FolderConfig(path=source).build(output).items()]
     key = kept_key(private / "key")
-    ledger = Ledger(private / f"ledger-{_fingerprint(config, source, output, key)}.jsonl")
+    fingerprint = _fingerprint(config, source, output, key)
+    ledger = Ledger(private / f"ledger-{fingerprint}.jsonl")
     if not ledger.lines and output.exists() and any(output.iterdir()):
         raise ConfigError(f"output: {output} holds files of other settings or another source; name an empty folder")
 
@@ -71,7 +72,7 @@ def deidentify_folder(
 
     lines = [ledger.lines[str(file.relative_to(source))] for file in files]
     held = [{"file": line.file, "reason": line.reason} for line in lines if line.reason]
-    write_private(private / "held_back.json", (json.dumps(held, indent=2) + "\n").encode())
+    write_private(private / f"held-back-{fingerprint}.json", (json.dumps(held, indent=2) + "\n").encode())
     found = report(lines, config)
     write_report(found, output)
     return found
@@ -101,9 +102,9 @@ class _Folder:
     def treat(self, file: Path) -> None:
         """Bring one file into the output, unless it was before and is the same."""
         name, status = self._name(file), file.stat()
-        stamp = (status.st_size, status.st_mtime_ns)
+        line = Line(name, status.st_size, status.st_mtime_ns)
         before = self.ledger.lines.get(name)
-        if before and (before.size, before.changed_ns) == stamp and self._is_there(before):
+        if before and (before.size, before.changed_ns) == (line.size, line.changed_ns) and self._is_there(before):
             self.values |= _values(file, self.profile)
             return
         if before and before.output:
@@ -116,7 +117,7 @@ class _Folder:
             _write(self.output / treated.name, treated.written)
         done = {" ".join(what): count for what, count in treated.done.items()}
         facts = (treated.name, treated.reason, treated.is_readable, treated.is_masked, done)
-        self.ledger.append(Line(name, *stamp, *facts))
+        self.ledger.append(Line(name, line.size, line.changed_ns, *facts))
 
     def search(self, file: Path, search: Search) -> None:
         """Take a file back out of the output where it holds what identifies anybody."""

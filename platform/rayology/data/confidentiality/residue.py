@@ -24,7 +24,7 @@ MIN_VARIETY = 3
 """Of as many different letters and digits at least: rules and rows of zeros stand in pixels."""
 LONG = 8
 """From this length on a value is found within others and among pixels too."""
-PREFIX = 3
+PREFIX = 2
 CHUNK = 2**20
 """How many bytes are searched at once, so that memory stays bounded."""
 PLACEHOLDERS = frozenset({"anonymous", "anonymized", "none", "other", "unknown", "unspecified"})
@@ -95,8 +95,8 @@ class Search:
         """Give where values may begin, judged by their first letters."""
         letters = np.frombuffer(text, np.uint8)
         for start in range(0, len(letters), CHUNK):
-            piece = letters[start : start + CHUNK + PREFIX - 1].astype(np.int64)
-            codes = (piece[:-2] << 16) | (piece[1:-1] << 8) | piece[2:]
+            piece = letters[start : start + CHUNK + PREFIX - 1].astype(np.uint16)
+            codes = (piece[:-1] << 8) | piece[1:]
             yield from (start + int(place) for place in np.flatnonzero(self._begins[codes]))
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from rayology.data.confidentiality.profile import Action, ProfileConfig
 
-__all__ = ["conforms", "unlisted_action"]
+__all__ = ["CHECKED", "conforms", "unlisted_action"]
 
 NUMBERS = frozenset({"FL", "FD", "SL", "SS", "SV", "UL", "US", "UV", "AT", "OF", "OD", "OL", "OV", "DS", "IS"})
 DATES = frozenset({"DA", "DT", "TM"})
 DESCRIPTIONS = frozenset({"LO", "SH", "ST", "LT", "UT", "UC"})
+CHECKED = frozenset({"DS", "IS", "CS", "AS", "UI"})
+"""The VRs that may hold but a few characters, written as text."""
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 MAX_DIGITS = 32
 """Twice what DICOM PS3.5 6.2 allows of a DS, which many scanners overrun."""
@@ -38,7 +40,7 @@ def unlisted_action(vr: str, keyword: str, config: ProfileConfig) -> Action:
 
 
 def conforms(text: str, vr: str) -> bool:
-    """Return whether a value can be what its VR says, so that no other text travels as a number or a code."""
+    """Return whether a value is what its VR, one of ``CHECKED``, says: no other text travels as number or code."""
     match vr:
         case "DS" | "IS":
             return not text or (len(text) <= MAX_DIGITS and bool(NUMBER.fullmatch(text)))
@@ -46,10 +48,8 @@ def conforms(text: str, vr: str) -> bool:
             return not text or bool(CODE_STRING.fullmatch(text))
         case "AS":
             return bool(AGE.fullmatch(text))
-        case "UI":
-            return bool(UID.fullmatch(text))
         case _:
-            return True
+            return bool(UID.fullmatch(text))
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from rayology.data.confidentiality.descriptors import cleaned
 from rayology.data.confidentiality.dummies import REMOVED, dummy
 from rayology.data.confidentiality.profile import Action, Entry, Profile, SafePrivate
 from rayology.data.confidentiality.uids import mapped_uid
-from rayology.data.confidentiality.unlisted import conforms, unlisted_action
+from rayology.data.confidentiality.unlisted import CHECKED, conforms, unlisted_action
 
 __all__ = ["Walk"]
 
@@ -77,7 +77,7 @@ class Walk:
             return DataElement(tag, vr, Sequence() if vr == "SQ" else None)
         if vr == "SQ":
             return self._sequence(element, entry.action, hollow=hollow)
-        if entry.action is Action.KEEP and all(conforms(text, vr) for text in _texts(element)):
+        if entry.action is Action.KEEP and (vr not in CHECKED or all(conforms(text, vr) for text in _texts(element))):
             return self._kept(element, held, vr)
         return self._changed(element, vr, entry)
 
@@ -88,7 +88,9 @@ class Walk:
         is_hollowed = hollow and vr not in {"CS", "SQ"} and action in {Action.KEEP, Action.SHIFT, Action.CLEAN}
         if element.keyword in PSEUDONYMOUS or is_hollowed:
             action = Action.REPLACE
-        return Entry(action, listed.otherwise if listed else Action.REPLACE, is_searched=False)
+        # A number that is none must not become another one.
+        otherwise = Action.REMOVE if action is Action.KEEP else Action.REPLACE
+        return Entry(action, listed.otherwise if listed else otherwise, is_searched=False)
 
     def _kept(self, element: DataElement, held: Held, vr: str) -> Held:
         """Return an element as it was read, byte for byte, but for the ages of the very old."""
