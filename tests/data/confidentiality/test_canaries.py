@@ -146,8 +146,7 @@ def left(original: Dataset, canaries: Canaries, config: ProfileConfig | None = N
 
 def plain(written: bytes) -> bytes:
     """Return all bytes of a file, inflated."""
-    held = content(written)
-    return held.texts + held.pixels
+    return content(written).plain
 
 
 @pytest.fixture

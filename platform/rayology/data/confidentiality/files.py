@@ -18,8 +18,10 @@ from rayology.errors import DataError, NotDicom, UnreadableImage
 
 __all__ = ["Content", "content", "guarded", "quiet"]
 
-MAX_BYTES = 2**31
-"""The largest file that is opened, and the most that a deflated one may inflate to."""
+MAX_BYTES = 2**30
+"""The largest file that is opened."""
+MAX_INFLATED = 2**28
+"""The most that a deflated file may inflate to."""
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -28,9 +30,9 @@ class Content:
     """A file's data set, and its bytes as they are without deflation."""
 
     dataset: Dataset
-    texts: bytes
-    """Everything before the pixels."""
-    pixels: bytes
+    plain: bytes
+    pixels_at: int
+    """Where the pixels begin; the end where there are none."""
 
 
 def content(file: Path | bytes) -> Content:
@@ -47,15 +49,13 @@ def content(file: Path | bytes) -> Content:
         if stored[128:132] != b"DICM":
             raise NotDicom("has no DICOM preamble")
         meta, length = _file_meta(stored)
-        deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-        inflated = _inflated(stored[length:]) if deflated else stored[length:]
-        dataset = dcmread(BytesIO(stored))
         if not meta.get("TransferSyntaxUID"):
             raise UnreadableImage("its header names no transfer syntax; rewrite it with a complete one")
-        plain = stored[:length] + inflated
+        is_deflated = meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+        plain = stored[:length] + _inflated(stored[length:]) if is_deflated else stored
+        dataset = dcmread(BytesIO(stored))
         begins = [dataset.get_item(keyword).value_tell for keyword in PIXELS if keyword in dataset]
-        begin = min(begins) + length * deflated if begins else len(plain)
-        return Content(dataset, plain[:begin], plain[begin:])
+        return Content(dataset, plain, min(begins) + length * is_deflated if begins else len(plain))
 
 
 @contextmanager
@@ -68,7 +68,10 @@ def guarded(part: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise UnreadableImage(f"cannot be opened: {error.strerror}; check its permissions") from None
-    except Exception as error:  # noqa: BLE001 - one bad file must not stop the rest
+    except BaseException as error:
+        # One bad file must not stop the rest, and a codec written in Rust panics with a BaseException of its own.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise UnreadableImage(f"its {part} cannot be read or written ({type(error).__name__}); damaged") from None
 
 
@@ -96,8 +99,8 @@ def _file_meta(stored: bytes) -> tuple[Dataset, int]:
 
 
 def _inflated(deflated: bytes) -> bytes:
-    """Inflate a data set (DICOM PS3.5 A.5) to at most ``MAX_BYTES``."""
-    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, MAX_BYTES + 1)
-    if len(inflated) > MAX_BYTES:
-        raise UnreadableImage(f"inflates to more than {MAX_BYTES} bytes; split the file")
+    """Inflate a data set (DICOM PS3.5 A.5) to at most ``MAX_INFLATED`` bytes."""
+    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, MAX_INFLATED + 1)
+    if len(inflated) > MAX_INFLATED:
+        raise UnreadableImage(f"inflates to more than {MAX_INFLATED} bytes; split the file")
     return inflated

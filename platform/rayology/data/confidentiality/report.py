@@ -28,6 +28,7 @@ class Report:
     """By action and keyword, how many attributes of the written files, at any depth."""
     searched: str
     profile: Mapping[str, object]
+    """But for the rules, whose expressions may name a station."""
 
 
 SEARCHED = (
@@ -52,7 +53,7 @@ def report(lines: Sequence[Line], config: ProfileConfig) -> Report:
         unreadable=dict(Counter(line.reason for line in lines if not line.is_readable)),
         done={action: dict(counts.most_common()) for action, counts in sorted(done.items())},
         searched=SEARCHED,
-        profile=config.model_dump(mode="json"),
+        profile=config.model_dump(mode="json", exclude={"rules"}),
     )
 
 

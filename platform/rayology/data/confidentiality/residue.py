@@ -81,32 +81,33 @@ class Search:
 
     def finds(self, searched: Content) -> bool:
         """Return whether any value stands in the bytes of a file."""
-        return any(self._hits(searched.texts, MIN_LENGTH)) or any(self._hits(searched.pixels, LONG))
+        return any(self._hits(searched.plain, searched.pixels_at))
 
-    def _hits(self, text: bytes, min_length: int) -> Iterator[bytes]:
-        text = text.lower()
-        for position in self._candidates(text):
-            for value in self._by_prefix[int.from_bytes(text[position : position + PREFIX], "big")]:
-                is_long = len(value) >= min_length
-                if is_long and text.startswith(value, position) and _is_apart(text, position, position + len(value)):
+    def _hits(self, plain: bytes, pixels_at: int) -> Iterator[bytes]:
+        for begin in self._candidates(plain):
+            for value in self._by_prefix[int.from_bytes(plain[begin : begin + PREFIX].lower(), "big")]:
+                end = begin + len(value)
+                is_telling = len(value) >= (MIN_LENGTH if begin < pixels_at else LONG)
+                if is_telling and plain[begin:end].lower() == value and _is_apart(plain, begin, end):
                     yield value
 
-    def _candidates(self, text: bytes) -> Iterator[int]:
+    def _candidates(self, plain: bytes) -> Iterator[int]:
         """Give where values may begin, judged by their first letters."""
-        letters = np.frombuffer(text, np.uint8)
-        for start in range(0, len(letters), CHUNK):
-            piece = letters[start : start + CHUNK + PREFIX - 1].astype(np.uint16)
-            codes = (piece[:-1] << 8) | piece[1:]
+        for start in range(0, len(plain), CHUNK):
+            letters = np.frombuffer(plain[start : start + CHUNK + PREFIX - 1].lower(), np.uint8).astype(np.uint16)
+            codes = (letters[:-1] << 8) | letters[1:]
             yield from (start + int(place) for place in np.flatnonzero(self._begins[codes]))
 
 
-def _is_apart(text: bytes, begin: int, end: int) -> bool:
+def _is_apart(plain: bytes, begin: int, end: int) -> bool:
     """Return whether a value is no chance part of another: of digits no tail, of little no part at all."""
-    value = text[begin:end]
+    value = plain[begin:end]
     if len(value) >= LONG and not value.isdigit():
         return True
-    is_followed = text[end : end + 1].isalnum() and text[end + 1 : end + 2] != b"\0"  # which is the next element's tag
-    return not text[begin - 1 : begin].isalnum() and (len(value) >= LONG or not is_followed)
+    is_followed = (
+        plain[end : end + 1].isalnum() and plain[end + 1 : end + 2] != b"\0"
+    )  # which is the next element's tag
+    return not plain[begin - 1 : begin].isalnum() and (len(value) >= LONG or not is_followed)
 
 
 @functools.cache

@@ -50,10 +50,10 @@ def treat(path: Path, profile: Profile, key: bytes) -> Treated:
         with guarded("content"):
             result = _deidentified(original.dataset, rule, profile, key)
             written = encoded(result.dataset)
+            if Search(held.whole | held.parts).finds(content(written)):
+                return Treated(reason=RESIDUE, values=held.whole)
     except DataError as error:
         return replace(_unreadable(error), values=held.whole)
-    if Search(held.whole | held.parts).finds(content(written)):
-        return Treated(reason=RESIDUE, values=held.whole)
     name = _name(result.dataset, result.patient)
     return Treated(written, name, is_masked=bool(rule and rule.rectangles), done=result.done, values=held.whole)
 
