@@ -8,15 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.data import get_testdata_file
 from pydicom.datadict import keyword_for_tag
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from rayology.data.confidentiality import Deidentified, ProfileConfig, SafePrivate, deidentify, encoded
+from rayology.data.confidentiality.comments import without_comments
 from rayology.data.confidentiality.files import content
 from rayology.data.confidentiality.generate import compact
 from rayology.data.confidentiality.profile import TABLE, Action
+from rayology.errors import DataError
 
 WriteDicom = Callable[..., Path]
 RAMP = np.arange(16, dtype=np.uint16).reshape(4, 4)
@@ -122,6 +126,56 @@ def test_compressed_pixels_stay_byte_for_byte(tmp_path: Path, write_dicom: Write
     assert copy.file_meta.TransferSyntaxUID == RLELossless
     assert copy.PixelData == original.PixelData
     np.testing.assert_array_equal(copy.pixel_array, RAMP)
+
+
+def test_comments_of_a_codestream_go_and_its_pixels_stay(tmp_path: Path) -> None:
+    original = dcmread(str(get_testdata_file("SC_rgb_jpeg_lossy_gdcm.dcm", download=False)))
+    (frame,) = generate_frames(original.PixelData, number_of_frames=1)
+    comments = b"".join(
+        marker + (2 + len(text)).to_bytes(2, "big") + text
+        for marker, text in ((b"\xff\xfe", b"Jane Doe's scan"), (b"\xff\xe1", b"Exif\0\0 by Jane"))
+    )
+    original.PixelData = encapsulate([frame[:2] + comments + frame[2:]])
+    original.save_as(tmp_path / "a.dcm")
+
+    copy = deidentified(tmp_path / "a.dcm")
+
+    assert b"Jane" not in copy.PixelData
+    assert len(copy.PixelData) == len(original.PixelData)
+    np.testing.assert_array_equal(copy.pixel_array, original.pixel_array)
+
+
+@pytest.mark.slow
+def test_the_pixels_of_every_file_of_the_zoo_stay(shared_data: Path) -> None:
+    compared = changed = 0
+    for file in sorted((shared_data / "dicom_zoo").rglob("*")):
+        try:
+            original = content(file).dataset if file.is_file() else Dataset()
+            copy = deidentified(file).get("PixelData")
+        except (DataError, AttributeError, OSError, ValueError):
+            continue
+        if copy is not None and original.file_meta.TransferSyntaxUID.is_encapsulated:
+            changed += copy != original.PixelData
+        elif copy is not None:
+            assert original.PixelData.startswith(copy.removesuffix(b"\0")), file.name
+        compared += copy is not None
+
+    assert compared > 180
+    assert changed == 1  # whose codestream has a comment that names an archive
+
+
+@pytest.mark.parametrize(
+    ("comment", "stays"),
+    [(b"\0\1Kakadu-v7.3.3", True), (b"\0\1Created by OpenJPEG version 2.5.2", True), (b"\0\1Kakadu of Jane", False)],
+)
+def test_an_encoder_may_name_itself_in_jpeg_2000(comment: bytes, *, stays: bool) -> None:
+    segment = b"\xff\x64" + (2 + len(comment)).to_bytes(2, "big") + comment
+    pixels = encapsulate([b"\xff\x4f" + segment + b"\xff\x90" + comment])
+
+    cleaned = without_comments(pixels)
+
+    assert (cleaned == pixels) is stays
+    assert cleaned.count(comment) == 1 + stays
 
 
 def test_a_uid_is_mapped_to_the_same_wherever_it_stands(tmp_path: Path, write_dicom: WriteDicom) -> None:

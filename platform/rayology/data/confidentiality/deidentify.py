@@ -12,6 +12,7 @@ from pydicom.pixels.utils import get_expected_length
 from pydicom.sequence import Sequence
 
 from rayology.data.confidentiality.codes import published_meaning
+from rayology.data.confidentiality.comments import without_comments
 from rayology.data.confidentiality.files import quiet
 from rayology.data.confidentiality.profile import Profile
 from rayology.data.confidentiality.walk import Walk
@@ -37,7 +38,8 @@ class Deidentified:
 def deidentify(dataset: Dataset, profile: Profile, key: bytes, *, masked: bool = False) -> Deidentified:
     """Return a copy of a data set, with its file meta, that keeps nothing but what the profile lets pass.
 
-    Pixels stay as they are; ``masked`` states that identity was blackened out of them before.
+    Pixels stay as they are, but for comments within their codestream; ``masked`` states that identity was blackened
+    out of them before.
     """
     with quiet():
         return _deidentified(dataset, profile, key, masked=masked)
@@ -58,7 +60,7 @@ def _deidentified(dataset: Dataset, profile: Profile, key: bytes, *, masked: boo
     patient = pseudonyms(identity, key, seed=0).patient
     done = Counter[tuple[str, str]]()
     copied = Walk(profile, key, patient, done).copy(dataset)
-    _trim_pixels(copied)
+    _clean_pixels(copied)
     _declare(copied, profile, masked=masked)
     copied.file_meta = _file_meta(dataset, copied)
     is_implicit, is_little_endian = dataset.original_encoding
@@ -80,11 +82,8 @@ def _declare(copied: Dataset, profile: Profile, *, masked: bool) -> None:
     methods = []
     for value in (*profile.codes(), *((MASKED,) if masked else ())):
         method = Dataset()
-        method.CodeValue, method.CodingSchemeDesignator, method.CodeMeaning = (
-            value,
-            "DCM",
-            published_meaning("DCM", value),
-        )
+        method.CodeValue, method.CodingSchemeDesignator = value, "DCM"
+        method.CodeMeaning = published_meaning("DCM", value)
         methods.append(method)
     copied.PatientIdentityRemoved = "YES"
     copied.DeidentificationMethod = [f"Rayology {version('rayology')}", "DICOM PS3.15 table E.1-1, January 2025"]
@@ -94,10 +93,13 @@ def _declare(copied: Dataset, profile: Profile, *, masked: bool) -> None:
         copied.BurnedInAnnotation = "NO"
 
 
-def _trim_pixels(copied: Dataset) -> None:
-    """Cut what follows the last pixel of an uncompressed image, where anything could stand."""
+def _clean_pixels(copied: Dataset) -> None:
+    """Blank comments of compressed pixels, and cut what follows the last pixel of others: both can hold anything."""
     pixels = copied.get("PixelData")
-    if not isinstance(pixels, bytes) or copied["PixelData"].is_undefined_length:
+    if not isinstance(pixels, bytes):
+        return
+    if copied["PixelData"].is_undefined_length:
+        copied["PixelData"].value = without_comments(pixels)
         return
     try:
         length = get_expected_length(copied)
