@@ -71,6 +71,23 @@ def test_sequences_without_end_are_refused(tmp_path: Path, write_dicom: WriteDic
     assert not treat(tmp_path / "b.dcm", PROFILE, b"key").is_readable
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_implicit.dcm", "test-SR.dcm", "image_dfl.dcm"])
+def test_a_damaged_file_is_treated_or_gives_its_reason(tmp_path: Path, name: str) -> None:
+    whole, random = get_data(name).read_bytes(), np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for place in random.integers(128, min(len(whole), 6000), random.integers(1, 40)):
+            damaged[place] = random.integers(256)
+        (tmp_path / "damaged.dcm").write_bytes(damaged)
+        treated = treat(tmp_path / "damaged.dcm", PASSING, b"key")
+        assert bool(treated.written) != bool(treated.reason)
+        outcomes.add(treated.is_readable)
+
+    assert False in outcomes
+
+
 def test_neither_warnings_nor_logs_quote_values(
     tmp_path: Path, write_dicom: WriteDicom, caplog: pytest.LogCaptureFixture
 ) -> None:

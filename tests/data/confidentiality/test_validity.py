@@ -53,12 +53,12 @@ def new_errors(files: list[Path], config: ProfileConfig, folder: Path) -> tuple[
 @pytest.mark.parametrize("profile", PROFILES)
 def test_no_file_of_the_zoo_becomes_less_valid(tmp_path: Path, shared_data: Path, profile: str) -> None:
     zoo = shared_data / "dicom_zoo"
-    files = [file for file in sorted(zoo.rglob("*")) if file.is_file() and file.name not in TRUNCATED]
+    files = [file for file in sorted(zoo.rglob("*")) if file.is_file() and file.name not in TRUNCATED][::2]
 
     compared, found = new_errors(files, PROFILES[profile], tmp_path)
 
     assert found == {}
-    assert compared >= 260
+    assert compared >= 120
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -28,7 +28,7 @@ SCHEMES = {
     "SNM3": r"[A-Z]\d?-[0-9A-F]{4,5}",
     "SRT": r"[A-Z]\d?-[0-9A-F]{4,5}",
     "99SDM": r"[A-Z]\d?-[0-9A-F]{4,5}",
-    "UCUM": r"1|%|mm|cm|mm2|cm2|mm3|cm3|ml|mL|ms|s|min|h|g|kg|mg|MBq|Bq/ml|Bq/mL|g/ml|\[hnsf'U\]|\{[a-z]+\}",
+    "UCUM": r"1|%|mm|cm|mm2|cm2|mm3|cm3|ml|mL|ms|s|min|h|g|kg|mg|MBq|Bq/ml|Bq/mL|g/ml|\[hnsf'U\]",
 }
 """Public schemes (DICOM PS3.16 table 8-1), and how their codes look, so that nothing else can pass for one."""
 VERSION = re.compile(r"[0-9][0-9.]{0,15}")

@@ -17,6 +17,7 @@ from rayology.data.confidentiality.files import quiet
 from rayology.data.confidentiality.profile import Profile
 from rayology.data.confidentiality.walk import Walk
 from rayology.data.identity import Identity, pseudonyms
+from rayology.errors import UnreadableImage
 
 __all__ = ["Deidentified", "deidentify", "encoded"]
 
@@ -40,8 +41,13 @@ def deidentify(dataset: Dataset, profile: Profile, key: bytes, *, masked: bool =
 
     Pixels stay as they are, but for comments within their codestream; ``masked`` states that identity was blackened
     out of them before.
+
+    Raises:
+        UnreadableImage: the data set does not say which instance it is.
     """
     with quiet():
+        if not dataset.get("SOPInstanceUID"):
+            raise UnreadableImage("names no SOP instance; rewrite it with a complete header")
         return _deidentified(dataset, profile, key, masked=masked)
 
 

@@ -66,12 +66,12 @@ def guarded(part: str) -> Iterator[None]:
             yield
     except DataError:
         raise
-    except OSError as error:
-        raise UnreadableImage(f"cannot be opened: {error.strerror}; check its permissions") from None
     except BaseException as error:
         # One bad file must not stop the rest, and a codec written in Rust panics with a BaseException of its own.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
+        if isinstance(error, OSError) and error.strerror:  # those of codecs have none
+            raise UnreadableImage(f"cannot be opened: {error.strerror}; check its permissions") from None
         raise UnreadableImage(f"its {part} cannot be read or written ({type(error).__name__}); damaged") from None
 
 

@@ -12,7 +12,7 @@ from rayology.data.confidentiality.masking import masked
 from rayology.data.confidentiality.profile import Profile
 from rayology.data.confidentiality.residue import Search, identifiers
 from rayology.data.confidentiality.rules import Rule, screened
-from rayology.errors import DataError, UnreadableImage
+from rayology.errors import DataError
 
 __all__ = ["RESIDUE", "Treated", "treat"]
 
@@ -59,8 +59,6 @@ def treat(path: Path, profile: Profile, key: bytes) -> Treated:
 
 
 def _deidentified(dataset: Dataset, rule: Rule | None, profile: Profile, key: bytes) -> Deidentified:
-    if not dataset.get("SOPInstanceUID"):
-        raise UnreadableImage("names no SOP instance; rewrite it with a complete header")
     if rule is None or rule.action == "pass":
         return deidentify(dataset, profile, key)
     return deidentify(masked(dataset, rule.rectangles), profile, key, masked=True)
