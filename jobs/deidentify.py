@@ -9,6 +9,8 @@ ray job submit --working-dir . --runtime-env-json '{"env_vars": {"PYTHONPATH": "
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import PositiveInt
+
 from rayology.config import Config
 from rayology.data.confidentiality import ProfileConfig, deidentify_folder
 from rayology.job import run
@@ -24,6 +26,8 @@ class DeidentifyConfig(Config):
     """Where the copies go, under pseudonyms, with a report beside them; nothing in it names anybody."""
     private: Path = Path(".rayology/private")
     """Where the key lies, and what names files; whoever has it can name the patients."""
+    workers: PositiveInt = 1
+    """How many processes work on it."""
     profile: ProfileConfig = ProfileConfig()
     """What is retained beyond the basic profile, and what is held back."""
 
@@ -36,6 +40,7 @@ def main(config: DeidentifyConfig) -> Mapping[str, object]:
             config.output,
             config.private,
             config.profile,
+            workers=config.workers,
             tell=lambda progress: bar.advance(progress.done, progress.total, progress.stage),
         )
     held_back, unreadable = sum(report.held_back.values()), sum(report.unreadable.values())

@@ -147,6 +147,31 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path, source: Path
     assert everything_below(tmp_path / "output") == everything_below(tmp_path / "other" / "output")
 
 
+def test_a_file_that_was_renamed_keeps_its_copy(tmp_path: Path, source: Path) -> None:
+    run(tmp_path)
+    before = copies(tmp_path)
+    (source / "Doe_Jane" / "2.dcm").rename(source / "Doe_Jane" / "two.dcm")
+
+    run(tmp_path)
+    report = run(tmp_path)
+
+    assert copies(tmp_path) == before
+    assert report.held_back == {"burned-in annotation": 1}
+
+
+@pytest.mark.slow
+def test_two_processes_write_what_one_writes(tmp_path: Path, source: Path) -> None:
+    one = run(tmp_path)
+    (tmp_path / "more" / "private").mkdir(parents=True)
+    shutil.copy(tmp_path / "private" / "key", tmp_path / "more" / "private" / "key")
+
+    more = tmp_path / "more"
+    two = deidentify_folder(source, more / "output", more / "private", ProfileConfig(), workers=2)
+
+    assert two == one
+    assert everything_below(tmp_path / "more" / "output") == everything_below(tmp_path / "output")
+
+
 def test_a_file_that_changed_is_done_anew(tmp_path: Path, source: Path, write_dicom: WriteDicom) -> None:
     run(tmp_path)
     write_dicom(source / "Roe_John" / "1.dcm", RAMP, SOPInstanceUID="1.2.3.77", PatientID="another one")
@@ -193,6 +218,7 @@ def test_a_second_file_of_one_instance_is_held_back(tmp_path: Path, source: Path
 
     assert report.written == 3
     assert report.held_back[REPEATED] == 1
+    assert run(tmp_path) == report
 
 
 def test_what_identifies_another_files_patient_is_taken_out_again(

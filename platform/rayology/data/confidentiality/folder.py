@@ -2,10 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from itertools import permutations
+from multiprocessing import get_context
 from pathlib import Path
 
 from rayology.data.confidentiality.files import content
@@ -21,6 +24,7 @@ from rayology.errors import ConfigError, DataError
 
 __all__ = ["Progress", "deidentify_folder"]
 
+FILES_A_TASK, FILES_AHEAD = 4, 64
 REPEATED = "another file holds the same instance"
 FOREIGN = "an identifying value of another file would have stayed"
 
@@ -40,84 +44,108 @@ def _ignore(progress: Progress) -> None:
 
 
 def deidentify_folder(
-    source: Path, output: Path, private: Path, config: ProfileConfig, *, tell: Callable[[Progress], None] = _ignore
+    source: Path,
+    output: Path,
+    private: Path,
+    config: ProfileConfig,
+    *,
+    workers: int = 1,
+    tell: Callable[[Progress], None] = _ignore,
 ) -> Report:
     """Write a copy of each file that may leave under ``output/dicom``, and a report beside it.
 
     The key, which gives the same pseudonyms in the next run, and all that names a file stay in the private folder:
-    ``key``, ``held-back-*.json``, and the ledger from which an interrupted run goes on.
+    ``key``, ``held-back-*.json``, and the ledger from which an interrupted run goes on. The number of processes that
+    work does not change what is written.
 
     Raises:
         ConfigError: one of the folders lies within another, or the output holds what other settings wrote.
         SourceError: the source is not there or holds no file.
     """
+    folder = _opened(source, output, private, config)
+    files = [item.path for item in FolderConfig(path=folder.source).build(folder.output).items()]
+    pending = folder.pending(files)
+    for done, (line, treated) in enumerate(folder.treatments(pending, workers), len(files) - len(pending) + 1):
+        folder.take(line, treated)
+        tell(Progress("de-identify", done, 2 * len(files)))
+    search = Search(folder.values)
+    for done, file in enumerate(files, len(files) + 1):
+        folder.search(file, search)
+        tell(Progress("search", done, 2 * len(files)))
+    found = report(folder.concluded(files), config)
+    write_report(found, folder.output.parent)
+    return found
+
+
+def _opened(source: Path, output: Path, private: Path, config: ProfileConfig) -> "_Folder":
     source, output, private = (folder.expanduser().resolve() for folder in (source, output, private))
     _check_apart(source=source, output=output, private=private)
-    files = [item.path for item in FolderConfig(path=source).build(output).items()]
     key = kept_key(private / "key")
     fingerprint = _fingerprint(config, source, output, key)
     ledger = Ledger(private / f"ledger-{fingerprint}.jsonl")
     if not ledger.lines and output.exists() and any(output.iterdir()):
         raise ConfigError(f"output: {output} holds files of other settings or another source; name an empty folder")
-
-    folder = _Folder(source, output / "dicom", config.build(), key, ledger)
-    folder.clear(files)
-    for done, file in enumerate(files, 1):
-        folder.treat(file)
-        tell(Progress("de-identify", done, 2 * len(files)))
-    search = Search(folder.values)
-    for done, file in enumerate(files, 1):
-        folder.search(file, search)
-        tell(Progress("search", len(files) + done, 2 * len(files)))
-
-    lines = [ledger.lines[str(file.relative_to(source))] for file in files]
-    held = [{"file": line.file, "reason": line.reason} for line in lines if line.reason]
-    write_private(private / f"held-back-{fingerprint}.json", (json.dumps(held, indent=2) + "\n").encode())
-    found = report(lines, config)
-    write_report(found, output)
-    return found
+    return _Folder(
+        source=source,
+        output=output / "dicom",
+        held_back=private / f"held-back-{fingerprint}.json",
+        profile=config.build(),
+        key=key,
+        ledger=ledger,
+    )
 
 
 @dataclass
 class _Folder:
     source: Path
     output: Path
+    held_back: Path
     profile: Profile
     key: bytes
     ledger: Ledger
     values: set[str] = field(default_factory=set)
     """What identifies anybody in any file, to be searched for in all of them."""
 
-    def __post_init__(self) -> None:
-        self._taken = {line.output: line.file for line in self.ledger.lines.values() if line.output}
-
-    def clear(self, files: Sequence[Path]) -> None:
-        """Take back what came of files that are gone, and what a killed run left."""
-        for gone in self.ledger.lines.keys() - {self._name(file) for file in files}:
-            if self.ledger.lines[gone].output:
-                (self.output / self.ledger.lines[gone].output).unlink(missing_ok=True)
+    def pending(self, files: Sequence[Path]) -> list[Line]:
+        """List what is still to be done, and take back what came of files that are gone or changed."""
+        found = {self._name(file): file.stat() for file in files}
+        lines = [Line(name, status.st_size, status.st_mtime_ns) for name, status in found.items()]
+        pending = [line for line in lines if not self._is_done(line)]
+        outdated = self.ledger.lines.keys() - ({line.file for line in lines} - {line.file for line in pending})
+        for output in {self.ledger.lines[name].output for name in outdated} - {""}:
+            (self.output / output).unlink(missing_ok=True)
+        self.ledger.forget(outdated)
         for unfinished in self.output.rglob("*.unfinished"):
             unfinished.unlink()
+        for name in self.ledger.lines:
+            self.values |= _values(self.source / name, self.profile)
+        self._taken = {line.output for line in self.ledger.lines.values()} - {""}
+        return pending
 
-    def treat(self, file: Path) -> None:
-        """Bring one file into the output, unless it was before and is the same."""
-        name, status = self._name(file), file.stat()
-        line = Line(name, status.st_size, status.st_mtime_ns)
-        before = self.ledger.lines.get(name)
-        if before and (before.size, before.changed_ns) == (line.size, line.changed_ns) and self._is_there(before):
-            self.values |= _values(file, self.profile)
+    def treatments(self, lines: Sequence[Line], workers: int) -> Iterator[tuple[Line, Treated]]:
+        """Treat files in their order, in processes of their own where several work, few of them ahead."""
+        work = partial(treat, profile=self.profile, key=self.key)
+        files = [self.source / line.file for line in lines]
+        if workers == 1:
+            yield from zip(lines, map(work, files), strict=True)
             return
-        if before and before.output:
-            (self.output / before.output).unlink(missing_ok=True)
-        treated = treat(file, self.profile, self.key)
+        # A forked process would hold the locks of threads that it has not.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for start in range(0, len(files), workers * FILES_AHEAD):
+                ahead = slice(start, start + workers * FILES_AHEAD)
+                yield from zip(lines[ahead], pool.map(work, files[ahead], chunksize=FILES_A_TASK), strict=True)
+
+    def take(self, line: Line, treated: Treated) -> None:
+        """Bring a copy into the output, unless one of the same instance is there."""
         self.values |= treated.values
-        if treated.written and self._taken.setdefault(treated.name, name) != name:
+        if treated.name in self._taken:
             treated = Treated(reason=REPEATED)
         if treated.written:
+            self._taken.add(treated.name)
             _write(self.output / treated.name, treated.written)
         done = {" ".join(what): count for what, count in treated.done.items()}
         facts = (treated.name, treated.reason, treated.is_readable, treated.is_masked, done)
-        self.ledger.append(Line(name, line.size, line.changed_ns, *facts))
+        self.ledger.append(Line(line.file, line.size, line.changed_ns, *facts))
 
     def search(self, file: Path, search: Search) -> None:
         """Take a file back out of the output where it holds what identifies anybody."""
@@ -126,11 +154,21 @@ class _Folder:
             (self.output / line.output).unlink()
             self.ledger.append(replace(line, output="", reason=FOREIGN, done={}))
 
+    def concluded(self, files: Sequence[Path]) -> list[Line]:
+        """Return what became of the files, and list those that stay where only their owner reads it."""
+        lines = [self.ledger.lines[self._name(file)] for file in files]
+        held = [{"file": line.file, "reason": line.reason} for line in lines if line.reason]
+        write_private(self.held_back, (json.dumps(held, indent=2) + "\n").encode())
+        return lines
+
     def _name(self, file: Path) -> str:
         return str(file.relative_to(self.source))
 
-    def _is_there(self, line: Line) -> bool:
-        return not line.output or (self.output / line.output).exists()
+    def _is_done(self, line: Line) -> bool:
+        before = self.ledger.lines.get(line.file)
+        if not before or (before.size, before.changed_ns) != (line.size, line.changed_ns) or before.reason == REPEATED:
+            return False
+        return not before.output or (self.output / before.output).exists()
 
 
 def _values(file: Path, profile: Profile) -> frozenset[str]:

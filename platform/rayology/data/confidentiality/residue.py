@@ -13,7 +13,7 @@ from pydicom.uid import UID_dictionary
 
 from rayology.data.confidentiality.codes import OPTIONS, published_meaning
 from rayology.data.confidentiality.dummies import DUMMIES, REMOVED
-from rayology.data.confidentiality.files import Content
+from rayology.data.confidentiality.files import Content, quiet
 from rayology.data.confidentiality.profile import Action, Profile
 
 __all__ = ["Identifiers", "Search", "identifiers"]
@@ -50,7 +50,9 @@ class Identifiers:
 def identifiers(dataset: Dataset, profile: Profile) -> Identifiers:
     """Collect the values that the profile lets go, whatever the depth they stand at; what an option keeps is none."""
     whole, parts, kept = set[str](), set[str](), set[str]()
-    for element in _elements(dataset):
+    with quiet():
+        elements = list(_elements(dataset))
+    for element in elements:
         entry = profile.entry(element.tag)
         if entry is None or element.VR not in TEXTS or element.is_empty:
             continue
