@@ -2,6 +2,8 @@
 
 import datetime as dt
 import json
+import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +47,19 @@ def test_the_table_is_the_standards(shared_data: Path) -> None:
     rows = json.loads((shared_data / "standards" / "ps3.15_table_E.1-1.json").read_text())
 
     assert TABLE.read_text() == compact(rows)
+
+
+def test_the_table_is_written_anew_by_one_command(
+    tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The package's own table must stay as it is.
+    monkeypatch.setattr("rayology.data.confidentiality.profile.TABLE", tmp_path / "profile.tsv")
+    monkeypatch.setattr("sys.argv", ["generate", str(shared_data / "standards" / "ps3.15_table_E.1-1.json")])
+    monkeypatch.delitem(sys.modules, "rayology.data.confidentiality.generate")
+
+    runpy.run_module("rayology.data.confidentiality.generate", run_name="__main__")
+
+    assert (tmp_path / "profile.tsv").read_text() == TABLE.read_text()
 
 
 def test_the_same_key_gives_the_same_bytes_and_another_one_other_names(tmp_path: Path, write_dicom: WriteDicom) -> None:

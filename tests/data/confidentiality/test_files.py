@@ -13,7 +13,8 @@ from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from rayology.data.confidentiality import ProfileConfig, Rule, deidentify, encoded, files
-from rayology.data.confidentiality.files import content
+from rayology.data.confidentiality.files import content, guarded
+from rayology.data.confidentiality.residue import identifiers
 from rayology.data.confidentiality.treatment import treat
 from rayology.errors import NotDicom, UnreadableImage
 
@@ -88,6 +89,11 @@ def test_a_damaged_file_is_treated_or_gives_its_reason(tmp_path: Path, name: str
     assert False in outcomes
 
 
+def test_an_interrupt_is_no_fault_of_a_file() -> None:
+    with pytest.raises(KeyboardInterrupt), guarded("file"):
+        raise KeyboardInterrupt
+
+
 def test_neither_warnings_nor_logs_quote_values(
     tmp_path: Path, write_dicom: WriteDicom, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -110,6 +116,7 @@ def test_a_value_that_cannot_be_read_goes(tmp_path: Path, write_dicom: WriteDico
 
     assert 0x00189345 not in result.dataset
     assert result.done["removed", "CTDIvol"] == 1
+    assert "anyone" in identifiers(dataset, PROFILE).whole
 
 
 def test_a_number_that_is_none_goes() -> None:

@@ -145,6 +145,15 @@ def test_a_rule_that_cannot_be_followed_says_why(values: dict[str, object], mess
         validated(Rule, values, where="a rule")
 
 
+def test_a_class_that_the_file_meta_alone_names_is_seen(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    dataset = dcmread(write_dicom(tmp_path / "a.dcm", RAMP))
+    del dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    dataset.save_as(tmp_path / "b.dcm")
+
+    assert treated(tmp_path / "b.dcm").reason == "a directory of files"
+
+
 def test_an_attribute_that_is_missing_is_empty_to_a_rule() -> None:
     dataset = Dataset()
 
