@@ -19,7 +19,7 @@ from rayology.data import FolderConfig, PhantomConfig, PreparationConfig, Prepar
 from rayology.data import writing as writing_module
 from rayology.data.dicom import read
 from rayology.data.preparation import Reading, read_item
-from rayology.data.prepare import Progress, prepare
+from rayology.data.prepare import Progress, _tasks, prepare
 from rayology.data.source import Item
 from rayology.data.splits import SPLITS
 from rayology.errors import SourceError
@@ -511,3 +511,12 @@ def test_the_whole_zoo_is_never_fatal(shared_data: Path, tmp_path: Path, modalit
     assert len(skipped(dataset)) == 100
     assert json.loads((dataset.path / "dataset.json").read_text())["modality"] == modality
     dataset.verify()
+
+
+def test_tasks_take_so_many_images_and_every_item_once_in_order() -> None:
+    items = [Item(Path("a"), rows=range(40)), *[Item(Path(str(number))) for number in range(50)], Item(Path("b"))]
+
+    tasks = list(_tasks(items))
+
+    assert [item for task in tasks for item in task] == items
+    assert [len(task) for task in tasks] == [1, 16, 16, 16, 3]
