@@ -157,7 +157,7 @@ def test_the_reader_sees_no_difference(orthanc: str, stored: dict[str, Path], tm
 def outcome(source: DicomwebSource | FolderSource, item: Item) -> list[bytes] | str:
     """Return the pixels of a file, or why there are none."""
     try:
-        return [instance.pixels.tobytes() for instance in source.read(item)]
+        return [example.instance.pixels.tobytes() for example in source.read(item)]
     except DataError as error:
         return str(error)
 

@@ -106,28 +106,11 @@ def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> 
     _check_one_range(census)
     channels = _commonest_channels(census)
     pixels = scratch.pixels(channels)
-    ranges: dict[int, tuple[float, float]] = {}
-    kept: list[Found] = []
-    for series in _series(census.found).values():
-        declared = series[0].facts.values
-        if declared:
-            ranges.update(dict.fromkeys((found.row for found in series), (declared.low, declared.high)))
-            kept += series
-            continue
-        bounds, kept_range = _ranges(pixels, [found.row for found in series], modality, preparation)
-        full = [
-            found for found in series if foreground(pixels[found.row], *bounds).mean() >= preparation.min_foreground
-        ]
-        if full and not kept_range[0] < kept_range[1]:
-            census.reasons.update((found.item, ONE_VALUE) for found in series)
-            continue
-        census.num_nearly_empty += len(series) - len(full)
-        ranges.update(dict.fromkeys((found.row for found in full), kept_range))
-        kept += full
+    ranges = _kept_ranges(census, pixels, modality, preparation)
+    kept = [found for found in census.found if found.row in ranges]
     if not kept:
         raise SourceError(_nothing_left(census))
 
-    kept.sort(key=lambda found: found.row)
     places = _places(kept, pixels)
     splits = split_images(places, preparation.shares, gap_mm=preparation.gap_mm)
     census.num_in_gaps = splits.count(None)
@@ -137,6 +120,28 @@ def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> 
         for found, split in zip(kept, splits, strict=True)
         if split is not None
     ]
+
+
+def _kept_ranges(
+    census: Census, pixels: NDArray[np.float32], modality: str, preparation: PreparationConfig
+) -> dict[int, tuple[float, float]]:
+    """Return the range of each row that is kept: what is declared, else what its series has; count what goes."""
+    ranges: dict[int, tuple[float, float]] = {}
+    for series in _series(census.found).values():
+        declared = series[0].facts.values
+        if declared:
+            ranges.update(dict.fromkeys((found.row for found in series), (declared.low, declared.high)))
+            continue
+        bounds, kept_range = _ranges(pixels, [found.row for found in series], modality, preparation)
+        full = [
+            found.row for found in series if foreground(pixels[found.row], *bounds).mean() >= preparation.min_foreground
+        ]
+        if full and not kept_range[0] < kept_range[1]:
+            census.reasons.update((found.item, ONE_VALUE) for found in series)
+            continue
+        census.num_nearly_empty += len(series) - len(full)
+        ranges.update(dict.fromkeys(full, kept_range))
+    return ranges
 
 
 def check_classes(chosen: Sequence[Chosen]) -> None:
