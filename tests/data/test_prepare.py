@@ -513,6 +513,15 @@ def test_the_whole_zoo_is_never_fatal(shared_data: Path, tmp_path: Path, modalit
     dataset.verify()
 
 
+def test_the_surroundings_of_a_ct_make_no_patients_alike(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    for patient in range(4):
+        pixels = body(patient)
+        pixels[:4] = pixels[-4:] = pixels[:, :4] = pixels[:, -4:] = -32000
+        write_dicom(tmp_path / "images" / f"{patient}.dcm", pixels, PatientID=str(patient))
+
+    assert prepared(tmp_path / "images").info.patient_safe
+
+
 def test_tasks_take_so_many_images_and_every_item_once_in_order() -> None:
     items = [Item(Path("a"), rows=range(40)), *[Item(Path(str(number))) for number in range(50)], Item(Path("b"))]
 

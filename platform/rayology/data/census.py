@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -111,7 +111,7 @@ def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> 
     if not kept:
         raise SourceError(_nothing_left(census))
 
-    places = _places(kept, pixels)
+    places = _places(kept, pixels, ranges)
     splits = split_images(places, preparation.shares, gap_mm=preparation.gap_mm)
     census.num_in_gaps = splits.count(None)
     census.num_leaking = len(leaking(places))
@@ -234,11 +234,17 @@ def _ranges(
     return bounds, (low, high)
 
 
-def _places(kept: Sequence[Found], pixels: NDArray[np.float32]) -> list[Place]:
+def _places(
+    kept: Sequence[Found], pixels: NDArray[np.float32], ranges: Mapping[int, tuple[float, float]]
+) -> list[Place]:
     """Return what decides the splits; patients who share an image, or nearly, count as one."""
     patients = [found.facts.who.draw for found in kept]
     if len(set(patients)) > 1:
-        patients = joined(patients, duplicates(pixels, np.array([found.row for found in kept])))
+        rows = np.array([found.row for found in kept])
+        low, high = np.array([ranges[row] for row in rows.tolist()], np.float32).T[:, :, None, None, None]
+        # What is clipped, such as the surroundings of a CT, makes no images alike.
+        pairs = duplicates(lambda places: np.clip(pixels[rows[places]], low[places], high[places]), len(rows))
+        patients = joined(patients, pairs)
     return [_place(found.facts, patient) for found, patient in zip(kept, patients, strict=True)]
 
 
