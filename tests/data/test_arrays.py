@@ -190,3 +190,31 @@ def test_an_idx_of_other_values_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(SourceError, match="not an idx file of unsigned bytes"):
         open_idx(tmp_path / "a")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    config = IdxConfig.example(tmp_path)
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
+
+    with pytest.raises(SourceError, match=r"holds no t10k-labels-idx1-ubyte, gzipped or not; set source\.path"):
+        config.build(tmp_path).items()
+
+
+def test_images_without_fixed_grey_levels_are_refused(tmp_path: Path) -> None:
+    config = MedMnistConfig.example(tmp_path)
+    arrays = {
+        f"{split}_{name}": values
+        for split in ("train", "val", "test")
+        for name, values in (("images", np.zeros((4, 8, 8), np.int32)), ("labels", np.zeros((4, 1), np.uint8)))
+    }
+    np.savez_compressed(tmp_path / "example.npz", allow_pickle=False, **arrays)
+
+    with pytest.raises(UnreadableImage, match="pixels of type int32 have no fixed grey levels"):
+        examples(config, tmp_path)
+
+
+def test_more_than_deflate_can_pack_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.gz").write_bytes(gzip.compress(struct.pack(">HBB2I", 0, 8, 2, 2**20, 2**10)))
+
+    with pytest.raises(SourceError, match="not an idx file"):
+        open_idx(tmp_path / "a.gz")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rayology.data import FolderConfig, PicturesConfig, PreparationConfig
+from rayology.data import labels as labels_module
 from rayology.data.labels import Facts, Naming
 from rayology.data.prepare import prepare
 from rayology.errors import SourceError
@@ -132,3 +133,10 @@ def test_a_changed_table_makes_another_dataset(tmp_path: Path) -> None:
     second = prepare(config, preparation, tmp_path / "root")
 
     assert (first.info.image.classes, second.info.image.classes) == (("x0", "x1"), ("x1", "y0"))
+
+
+def test_a_table_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels_module, "MAX_TABLE_BYTES", 5)  # a quarter of a gigabyte would take long to write
+
+    with pytest.raises(SourceError, match="has more than 5 bytes"):
+        Naming("table", table=table(tmp_path, "file,label\n")).facts("a")

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rayology.data import NiftiConfig, PreparationConfig
+from rayology.data import nifti as nifti_module
 from rayology.data.nifti import Plane
 from rayology.data.prepare import prepare
 from rayology.data.source import Example
@@ -149,3 +150,24 @@ def test_a_whole_volume_is_cut_into_blocks_like_a_patient(shared_data: Path, tmp
     positions = [np.asarray(dataset.split(name).index["position_mm"]) for name in ("train", "validation", "test")]
     assert min(np.abs(positions[0][:, None] - other).min() for other in positions[1:]) >= 4.99
     assert "not patient-safe" in dataset.info.note
+
+
+def test_a_volume_too_large_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "a.nii.gz", VOXELS, np.eye(4))
+    # A volume of so many values would take long to write.
+    monkeypatch.setattr(nifti_module, "MAX_VALUES", 100)
+
+    with pytest.raises(UnreadableImage, match="more than 100 values"):
+        examples(NiftiConfig(path=str(tmp_path)), tmp_path)
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_a_volume_that_lies_nowhere_is_refused(tmp_path: Path, value: float) -> None:
+    image = nibabel.Nifti1Image(VOXELS, np.eye(4))
+    image.to_filename(tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[280:296] = np.full(4, value, "<f4").tobytes()  # srow_x of the NIfTI-1 header
+    (tmp_path / "a.nii").write_bytes(content)
+
+    with pytest.raises(UnreadableImage, match=r"nowhere in space|is no NIfTI volume"):
+        examples(NiftiConfig(path=str(tmp_path), image="{name}.nii"), tmp_path)

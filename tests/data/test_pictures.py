@@ -264,3 +264,11 @@ def test_a_mask_that_does_not_fit_is_our_own_error(tmp_path: Path, wrong: str) -
 
     with pytest.raises(UnreadableImage, match="its mask"):
         examples(config, tmp_path)
+
+
+@pytest.mark.parametrize("config", [PicturesConfig(path="."), PairsConfig(path=".")], ids=lambda config: config.kind)
+def test_a_folder_without_pictures_says_what_to_set(tmp_path: Path, config: PicturesConfig | PairsConfig) -> None:
+    (tmp_path / "notes.txt").touch()
+
+    with pytest.raises(SourceError, match=r"set source\.(path|image) to"):
+        config.patched({"path": str(tmp_path)}).build(tmp_path / "root").items()

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,29 +106,12 @@ def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> 
     _check_one_range(census)
     channels = _commonest_channels(census)
     pixels = scratch.pixels(channels)
-    ranges: dict[int, tuple[float, float]] = {}
-    kept: list[Found] = []
-    for series in _series(census.found).values():
-        declared = series[0].facts.values
-        if declared:
-            ranges.update(dict.fromkeys((found.row for found in series), (declared.low, declared.high)))
-            kept += series
-            continue
-        bounds, kept_range = _ranges(pixels, [found.row for found in series], modality, preparation)
-        full = [
-            found for found in series if foreground(pixels[found.row], *bounds).mean() >= preparation.min_foreground
-        ]
-        if full and not kept_range[0] < kept_range[1]:
-            census.reasons.update((found.item, ONE_VALUE) for found in series)
-            continue
-        census.num_nearly_empty += len(series) - len(full)
-        ranges.update(dict.fromkeys((found.row for found in full), kept_range))
-        kept += full
+    ranges = _kept_ranges(census, pixels, modality, preparation)
+    kept = [found for found in census.found if found.row in ranges]
     if not kept:
         raise SourceError(_nothing_left(census))
 
-    kept.sort(key=lambda found: found.row)
-    places = _places(kept, pixels)
+    places = _places(kept, pixels, ranges)
     splits = split_images(places, preparation.shares, gap_mm=preparation.gap_mm)
     census.num_in_gaps = splits.count(None)
     census.num_leaking = len(leaking(places))
@@ -137,6 +120,28 @@ def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> 
         for found, split in zip(kept, splits, strict=True)
         if split is not None
     ]
+
+
+def _kept_ranges(
+    census: Census, pixels: NDArray[np.float32], modality: str, preparation: PreparationConfig
+) -> dict[int, tuple[float, float]]:
+    """Return the range of each row that is kept: what is declared, else what its series has; count what goes."""
+    ranges: dict[int, tuple[float, float]] = {}
+    for series in _series(census.found).values():
+        declared = series[0].facts.values
+        if declared:
+            ranges.update(dict.fromkeys((found.row for found in series), (declared.low, declared.high)))
+            continue
+        bounds, kept_range = _ranges(pixels, [found.row for found in series], modality, preparation)
+        full = [
+            found.row for found in series if foreground(pixels[found.row], *bounds).mean() >= preparation.min_foreground
+        ]
+        if full and not kept_range[0] < kept_range[1]:
+            census.reasons.update((found.item, ONE_VALUE) for found in series)
+            continue
+        census.num_nearly_empty += len(series) - len(full)
+        ranges.update(dict.fromkeys(full, kept_range))
+    return ranges
 
 
 def check_classes(chosen: Sequence[Chosen]) -> None:
@@ -229,11 +234,17 @@ def _ranges(
     return bounds, (low, high)
 
 
-def _places(kept: Sequence[Found], pixels: NDArray[np.float32]) -> list[Place]:
+def _places(
+    kept: Sequence[Found], pixels: NDArray[np.float32], ranges: Mapping[int, tuple[float, float]]
+) -> list[Place]:
     """Return what decides the splits; patients who share an image, or nearly, count as one."""
     patients = [found.facts.who.draw for found in kept]
     if len(set(patients)) > 1:
-        patients = joined(patients, duplicates(pixels, np.array([found.row for found in kept])))
+        rows = np.array([found.row for found in kept])
+        low, high = np.array([ranges[row] for row in rows.tolist()], np.float32).T[:, :, None, None, None]
+        # What is clipped, such as the surroundings of a CT, makes no images alike.
+        pairs = duplicates(lambda places: np.clip(pixels[rows[places]], low[places], high[places]), len(rows))
+        patients = joined(patients, pairs)
     return [_place(found.facts, patient) for found, patient in zip(kept, patients, strict=True)]
 
 

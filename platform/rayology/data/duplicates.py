@@ -1,7 +1,7 @@
 """Images that show the same twice, found in a time that grows with their number, not with its square."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,21 +26,26 @@ WINDOW = 16
 These find every one of the 1,279 pairs that comparing all of 18,000 medical pictures finds.
 """
 AT_ONCE = 1024
+Images = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+"""Gives the images of some numbers: (images, channels, rows, columns)."""
 
 
-def duplicates(images: NDArray[np.float32], rows: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Return pairs of places in ``rows`` whose images, (channels, rows, columns), are equal or nearly so.
+def duplicates(images: Images, count: int) -> Iterator[tuple[int, int]]:
+    """Return pairs of numbers below a count whose images are equal or nearly so; one without contrast equals none.
 
     Equal ones are all connected by pairs. Nearly equal ones are looked for among images whose signs along random
     directions agree (Charikar 2002), which come to lie near each other when sorted by those.
     """
     first: dict[bytes, int] = {}
-    for place, row in enumerate(rows):
-        digest = hashlib.sha256(np.ascontiguousarray(images[row]).tobytes()).digest()
-        if first.setdefault(digest, place) != place:
-            yield first[digest], place
-    distinct = np.array(sorted(first.values()))
-    for one, other in _nearly_equal(images, rows[distinct]):
+    for number in range(count):
+        (image,) = images(np.array([number]))
+        if image.min() == image.max():
+            continue
+        digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()
+        if first.setdefault(digest, number) != number:
+            yield first[digest], number
+    distinct = np.array(sorted(first.values()), np.int64)
+    for one, other in _nearly_equal(lambda places: images(distinct[places]), len(distinct)):
         yield int(distinct[one]), int(distinct[other])
 
 
@@ -60,24 +65,27 @@ def joined(patients: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[st
     return [led_by(patient) for patient in patients]
 
 
-def _nearly_equal(images: NDArray[np.float32], rows: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+def _nearly_equal(images: Images, count: int) -> Iterator[tuple[int, int]]:
+    if count < 2:
+        return
+    starts = range(0, count, AT_ONCE)
     coarse = np.concatenate(
-        [_coarse(_normalised(images, rows[start : start + AT_ONCE])) for start in range(0, len(rows), AT_ONCE)]
+        [_coarse(_normalised(images(np.arange(start, min(start + AT_ONCE, count))))) for start in starts]
     )
     candidates = sorted(_candidates(coarse))
     for start in range(0, len(candidates), AT_ONCE):
         pairs = np.array(candidates[start : start + AT_ONCE])
-        one, other = (_normalised(images, rows[places]) for places in pairs.T)
+        one, other = (_normalised(images(places)) for places in pairs.T)
         correlation = np.einsum("ij,ij->i", one, other)
         yield from map(tuple, pairs[correlation >= LEAST_CORRELATION].tolist())
 
 
-def _normalised(images: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _normalised(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return images of 32 x 32, flat, of mean 0 and norm 1, so that a product is a correlation; 0 where one is flat."""
-    flat = conform(images[rows].mean(1), (SIDE, SIDE), fill=0.0).reshape(len(rows), -1).astype(np.float64)
+    flat = conform(images.mean(1), (SIDE, SIDE), fill=0.0).reshape(len(images), -1).astype(np.float64)
     flat -= flat.mean(1, keepdims=True)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
-    scale = np.abs(images[rows]).max((1, 2, 3))[:, None] * SIDE
+    scale = np.abs(images).max((1, 2, 3))[:, None] * SIDE
     return np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 1e-4 * scale).astype(np.float32)
 
 

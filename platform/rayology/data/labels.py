@@ -3,7 +3,7 @@
 import csv
 import functools
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -56,8 +56,6 @@ class Naming:
     patient: str = ""
     """A regular expression whose first group is the patient; empty where names say nothing of patients."""
     table: Path | None = None
-    beside: tuple[Path, ...] = field(init=False)
-    """The table, where there is one."""
 
     def __post_init__(self) -> None:
         if self.labels == "table" and not self.table:
@@ -68,7 +66,11 @@ class Naming:
             raise SourceError(f"source.patient is no regular expression: {error}") from None
         if self.patient and not groups:
             raise SourceError("source.patient has no group; write one such as _([0-9]+) around what names the patient")
-        object.__setattr__(self, "beside", (self.table.expanduser().absolute(),) if self.table else ())
+
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """The table, where there is one."""
+        return (self.table.expanduser().absolute(),) if self.table else ()
 
     def facts(self, name: str) -> Facts:
         """Return what is known of a file by its name below the folder, with ``/`` between the parts.

@@ -139,6 +139,8 @@ def _read(file: Path) -> _Volume:
         shape = image.shape[:3] + tuple(size for size in image.shape[3:] if size != 1)
         if len(shape) != 3 or image.get_data_dtype().kind not in "iuf":
             raise UnreadableImage(f"has {len(shape)} axes, or values that are no real numbers; split it into volumes")
+        if not abs(np.linalg.det(image.affine)) > 0:
+            raise UnreadableImage("its affine places it nowhere in space; correct the header")
         if np.prod(shape, dtype=np.float64) > MAX_VALUES:
             raise UnreadableImage(f"has more than {MAX_VALUES} values; split it")
         turned = image.slicer[..., *([0] * (len(image.shape) - 3))] if len(image.shape) > 3 else image
@@ -165,10 +167,7 @@ def _geometry(affine: NDArray[np.float64], axis: int, place: int) -> Geometry:
     along, down = (other for other in range(3) if other != axis)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     normal = np.cross(affine[:3, along], affine[:3, down])
-    length = float(np.linalg.norm(normal))
-    if length == 0 or not np.isfinite(affine).all():
-        return Geometry()
-    normal *= np.sign(normal[np.abs(normal).argmax()]) / length
+    normal *= np.sign(normal[np.abs(normal).argmax()]) / np.linalg.norm(normal)
     corner = affine[:3, 3] + place * affine[:3, axis]
     return Geometry(
         spacing_mm=(float(spacing[down]), float(spacing[along])),

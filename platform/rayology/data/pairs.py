@@ -102,15 +102,15 @@ def paired(folder: Path, image: str, mask: str, naming: Naming) -> list[Item]:
     """
     before, after = image.split("{name}")
     fits = re.compile(f"{re.escape(before)}(?P<name>.+){re.escape(after)}")
-    names = sorted(file.relative_to(folder).as_posix() for file in files_below(folder))
-    images = {name: mask.replace("{name}", found["name"]) for name in names if (found := fits.fullmatch(name))}
-    # Where both patterns end alike, masks fit the pattern of images too.
-    images = (
-        {name: its_mask for name, its_mask in images.items() if name not in set(images.values())} if mask else images
-    )
+    names = {file.relative_to(folder).as_posix() for file in files_below(folder)}
+    images = {name: mask.replace("{name}", found["name"]) for name in sorted(names) if (found := fits.fullmatch(name))}
+    if mask:
+        # Where both patterns end alike, masks fit the pattern of images too.
+        masks = set(images.values())
+        images = {name: its_mask for name, its_mask in images.items() if name not in masks}
     if not images:
         raise SourceError(f"{folder}: no file is named like {image!r}; set source.image to how images are named")
-    lacking = sum(its_mask not in set(names) for its_mask in images.values()) if mask else 0
+    lacking = sum(its_mask not in names for its_mask in images.values()) if mask else 0
     if lacking:
         raise SourceError(
             f"{folder}: {lacking} of {len(images)} images have no mask named like {mask!r}; set source.mask to how "
