@@ -19,12 +19,8 @@ from rayology.data import FolderConfig, PhantomConfig, PreparationConfig, Prepar
 from rayology.data import writing as writing_module
 from rayology.data.dicom import read
 from rayology.data.preparation import Reading, read_item
-<<<<<<< HEAD
-from rayology.data.prepare import Progress, prepare
-from rayology.data.selection import Selection
-=======
 from rayology.data.prepare import Progress, _tasks, prepare
->>>>>>> sources
+from rayology.data.selection import Selection
 from rayology.data.source import Item
 from rayology.data.splits import SPLITS
 from rayology.errors import DatasetError, SourceError
@@ -518,7 +514,6 @@ def test_the_whole_zoo_is_never_fatal(shared_data: Path, tmp_path: Path, modalit
     dataset.verify()
 
 
-<<<<<<< HEAD
 def test_a_full_disk_says_so_and_leaves_nothing_behind(folder: Path, small_disk: Path) -> None:
     with pytest.raises(DatasetError, match="no space is left"):
         prepare(FolderConfig(path=folder), PreparationConfig(size=512), small_disk)
@@ -532,7 +527,8 @@ def test_what_is_not_selected_is_counted_with_the_rule_that_left_it_out(folder: 
 
     with pytest.raises(SourceError, match=r"NotSelected: it is .*not coronal \(selection.orientation\)"):
         prepare(config, PreparationConfig(size=32), folder.parent / "root")
-=======
+
+
 def test_the_surroundings_of_a_ct_make_no_patients_alike(tmp_path: Path, write_dicom: WriteDicom) -> None:
     for patient in range(4):
         pixels = body(patient)
@@ -549,4 +545,3 @@ def test_tasks_take_so_many_images_and_every_item_once_in_order() -> None:
 
     assert [item for task in tasks for item in task] == items
     assert [len(task) for task in tasks] == [1, 16, 16, 16, 3]
->>>>>>> sources
