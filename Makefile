@@ -27,6 +27,7 @@ demo: setup
 
 # Other libraries are installed beside ours, each into its own folder of .bench.
 bench: setup
+	$(BIN)/python jobs/benchmarks/read_dicom.py
 	$(BIN)/python jobs/benchmarks/feed.py
 
 # Serves what `make demo` promoted, until Ctrl-C; the demo's token, unless RAYOLOGY_TOKEN names another.
