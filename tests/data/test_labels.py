@@ -8,7 +8,7 @@ import pytest
 
 from rayology.data import FolderConfig, PicturesConfig, PreparationConfig
 from rayology.data import labels as labels_module
-from rayology.data.labels import Facts, Naming
+from rayology.data.labels import Membership, Naming
 from rayology.data.prepare import prepare
 from rayology.errors import SourceError
 
@@ -23,27 +23,27 @@ def test_a_table_says_class_patient_and_split(tmp_path: Path) -> None:
 
     naming = Naming("table", table=file)
 
-    assert naming.facts("a/1.png") == Facts(label="benign", patient="p", split="test")
-    assert naming.facts("a/2.png") == Facts()
+    assert naming.of("a/1.png") == Membership(label="benign", patient="p", split="test")
+    assert naming.of("a/2.png") == Membership()
 
 
 def test_a_table_may_know_patients_while_folders_are_the_classes(tmp_path: Path) -> None:
     naming = Naming("folder", table=table(tmp_path, "file,patient,label\na/1.png,p,other\n"))
 
-    assert naming.facts("a/1.png") == Facts(label="a", patient="p")
+    assert naming.of("a/1.png") == Membership(label="a", patient="p")
 
 
 def test_a_spreadsheet_s_mark_at_the_start_is_no_part_of_the_heading(tmp_path: Path) -> None:
-    assert Naming("table", table=table(tmp_path, "\ufefffile,label\na,x\n")).facts("a").label == "x"
+    assert Naming("table", table=table(tmp_path, "\ufefffile,label\na,x\n")).of("a").label == "x"
 
 
 def test_a_changed_table_is_read_anew(tmp_path: Path) -> None:
     naming = Naming("table", table=table(tmp_path, "file,label\na,x\n"))
-    assert naming.facts("a").label == "x"
+    assert naming.of("a").label == "x"
 
     table(tmp_path, "file,label\na,y\n").touch()
 
-    assert naming.facts("a").label == "y"
+    assert naming.of("a").label == "y"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_changed_table_is_read_anew(tmp_path: Path) -> None:
 )
 def test_a_wrong_table_says_what_to_write(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
-        Naming("table", table=table(tmp_path, text)).facts("a")
+        Naming("table", table=table(tmp_path, text)).of("a")
 
 
 @pytest.mark.parametrize(
@@ -80,12 +80,12 @@ def test_a_wrong_setting_says_what_to_set(tmp_path: Path, wrong: dict[str, str],
 def test_the_first_group_of_a_name_is_the_patient() -> None:
     naming = Naming(patient=r"p(\d+)_")
 
-    assert [naming.facts(name).patient for name in ("a/p07_1.png", "a/q.png")] == ["07", ""]
+    assert [naming.of(name).patient for name in ("a/p07_1.png", "a/q.png")] == ["07", ""]
 
 
 @pytest.mark.parametrize(("folder", "split"), [("Train", "train"), ("valid", "validation"), ("TEST", "test")])
 def test_a_folder_may_be_a_split_above_the_class(folder: str, split: str) -> None:
-    facts = Naming("folder", "folder").facts(f"{folder}/benign/1.png")
+    facts = Naming("folder", "folder").of(f"{folder}/benign/1.png")
 
     assert (facts.split, facts.label) == (split, "benign")
 
@@ -139,4 +139,4 @@ def test_a_table_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(labels_module, "MAX_TABLE_BYTES", 5)  # a quarter of a gigabyte would take long to write
 
     with pytest.raises(SourceError, match="has more than 5 bytes"):
-        Naming("table", table=table(tmp_path, "file,label\n")).facts("a")
+        Naming("table", table=table(tmp_path, "file,label\n")).of("a")

@@ -12,7 +12,7 @@ from rayology.data.archive import is_archive
 from rayology.data.dicom import instances
 from rayology.data.dicomdir import referenced_files
 from rayology.data.identity import Identity
-from rayology.data.labels import Attribute, Facts, Naming, attribute_of
+from rayology.data.labels import Attribute, Membership, Naming, attribute_of
 from rayology.data.local import files_below, local_folder, on_disk
 from rayology.data.packed import ArchiveLimits
 from rayology.data.phantom import PhantomConfig
@@ -97,10 +97,10 @@ class FolderSource:
     def _naming(self) -> Naming:
         return Naming("table" if self.config.labels == "table" else "none", table=self.config.table)
 
-    def _row(self, name: str, identity: Identity) -> Facts:
+    def _row(self, name: str, identity: Identity) -> Membership:
         """Return the first row of the table that names the file, the instance, the series or the study."""
         rows = map(self._naming.row, (name, identity.instance, identity.series, identity.study))
-        return next((row for row in rows if row != Facts()), Facts())
+        return next((row for row in rows if row != Membership()), Membership())
 
     def _label(self, file: Path, below: Path) -> str:
         match self.config.labels:

@@ -15,7 +15,7 @@ from rayology.data.guard import guarded
 from rayology.data.splits import SplitName
 from rayology.errors import SourceError, UnreadableImage
 
-__all__ = ["Attribute", "Facts", "Naming", "attribute_of"]
+__all__ = ["Attribute", "Membership", "Naming", "attribute_of"]
 
 Attribute = Literal["BodyPartExamined", "ImageLaterality", "Laterality", "Modality", "PatientSex", "ViewPosition"]
 """The attributes that may name classes: code strings from lists of the standard, never free text (DICOM PS3.3)."""
@@ -32,7 +32,7 @@ SPLIT_FOLDERS: dict[str, SplitName] = {
 MAX_TABLE_BYTES = 2**28
 
 
-class Facts(Config):
+class Membership(Config):
     """A row of a table."""
 
     label: str = ""
@@ -72,7 +72,7 @@ class Naming:
         """The table, where there is one."""
         return (self.table.expanduser().absolute(),) if self.table else ()
 
-    def facts(self, name: str) -> Facts:
+    def of(self, name: str) -> Membership:
         """Return what is known of a file by its name below the folder, with ``/`` between the parts.
 
         Raises:
@@ -84,18 +84,18 @@ class Naming:
         if self.splits == "folder" and folders:
             split = SPLIT_FOLDERS.get(folders.pop(0).lower(), "")
         found = re.search(self.patient, name) if self.patient else None
-        return Facts(
+        return Membership(
             label=_label(self.labels, folders, row),
             patient=row.patient or (found.group(1) if found else ""),
             split=split,
         )
 
-    def row(self, key: str) -> Facts:
+    def row(self, key: str) -> Membership:
         """Return the row of a table for the name of a file, or for a UID; an empty one where there is none."""
-        rows: dict[str, Facts] = {}
+        rows: dict[str, Membership] = {}
         for table in self.beside:
             rows = _read_table(table, table.stat().st_mtime_ns if table.is_file() else 0)
-        return rows.get(key, Facts())
+        return rows.get(key, Membership())
 
 
 def attribute_of(file: Path, attribute: Attribute) -> str:
@@ -108,7 +108,7 @@ def attribute_of(file: Path, attribute: Attribute) -> str:
     return value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) else ""
 
 
-def _label(labels: str, folders: list[str], row: Facts) -> str:
+def _label(labels: str, folders: list[str], row: Membership) -> str:
     match labels:
         case "folder":
             return folders[0] if folders else ""
@@ -119,7 +119,7 @@ def _label(labels: str, folders: list[str], row: Facts) -> str:
 
 
 @functools.lru_cache(maxsize=2)
-def _read_table(file: Path, changed_at: int) -> dict[str, Facts]:
+def _read_table(file: Path, changed_at: int) -> dict[str, Membership]:
     """Read a CSV file whose first column is headed file or uid; the others any of label, patient and split."""
     del changed_at
     expected = "a CSV file with the headings file (or uid) and any of label, patient, split"
@@ -131,7 +131,7 @@ def _read_table(file: Path, changed_at: int) -> dict[str, Facts]:
             key, *headings = next(rows)
             if key not in {"file", "uid"}:
                 raise SourceError(f"{file}: its first column is headed {key[:20]!r}; write {expected}")
-            return {name: Facts.model_validate(dict(zip(headings, row, strict=True))) for name, *row in rows}
+            return {name: Membership.model_validate(dict(zip(headings, row, strict=True))) for name, *row in rows}
     except (OSError, StopIteration, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{file}: cannot be read ({type(error).__name__}); set source.table to {expected}") from None
     except ValueError as error:

@@ -16,7 +16,7 @@ from rayology.data.dicom import Instance
 from rayology.data.geometry import Geometry
 from rayology.data.guard import guarded
 from rayology.data.identity import Identity
-from rayology.data.labels import Facts, Naming
+from rayology.data.labels import Membership, Naming
 from rayology.data.local import local_folder
 from rayology.data.masks import fitting
 from rayology.data.packed import ArchiveLimits
@@ -106,7 +106,7 @@ class NiftiSource:
 
     def read(self, item: Item) -> Iterator[Example]:
         """Read the slices of a volume with their masks, and raise UnreadableImage where one is damaged or unfit."""
-        facts = self.config.naming.facts(item.part)
+        facts = self.config.naming.of(item.part)
         volume = _read(item.path)
         regions = _read_regions(item.beside[0], volume) if self.config.mask else None
         axis = AXES[self.config.plane]
@@ -118,7 +118,7 @@ class NiftiSource:
                 split=facts.split or None,
             )
 
-    def _slice(self, volume: _Volume, axis: int, place: int, facts: Facts, name: str) -> Instance:
+    def _slice(self, volume: _Volume, axis: int, place: int, facts: Membership, name: str) -> Instance:
         pixels = np.ascontiguousarray(volume.voxels.take(place, axis).T)
         valid = np.isfinite(pixels)
         if not valid.all():

@@ -87,7 +87,7 @@ class PairsSource:
 
     def read(self, item: Item) -> Iterator[Example]:
         """Read an image with its mask, and raise UnreadableImage where one is damaged or does not fit."""
-        facts = self.config.naming.facts(item.part)
+        facts = self.config.naming.of(item.part)
         pixels = read_page(item.path)
         mask = fitting(read_regions(item.beside[0], numbered=self.config.regions == "numbered"), pixels.shape[:2])
         identity = Identity(patient=facts.patient, picture=item.part, series=item.part)
@@ -120,7 +120,7 @@ def paired(folder: Path, image: str, mask: str, naming: Naming) -> list[Item]:
         Item(
             folder / name,
             part=name,
-            label=naming.facts(name).label,
+            label=naming.of(name).label,
             beside=(*([folder / its_mask] if mask else []), *naming.beside),
         )
         for name, its_mask in images.items()

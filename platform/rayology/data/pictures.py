@@ -78,14 +78,14 @@ class PicturesSource:
             raise SourceError(f"{folder}: holds no PNG, JPEG or TIFF; set source.path to a folder of pictures")
         naming = self.config.naming
         return [
-            Item(file, part=name, label=naming.facts(name).label, beside=naming.beside)
+            Item(file, part=name, label=naming.of(name).label, beside=naming.beside)
             for file in files
             for name in (file.relative_to(folder).as_posix(),)
         ]
 
     def read(self, item: Item) -> Iterator[Example]:
         """Read every page of a picture, and raise UnreadableImage where it is damaged."""
-        facts = self.config.naming.facts(item.part)
+        facts = self.config.naming.of(item.part)
         for page, pixels in enumerate(read_raster(item.path)):
             identity = Identity(patient=facts.patient, picture=item.part, series=f"{item.part}/{page}")
             yield Example(
