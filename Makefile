@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: check demo lint serve setup test
+.PHONY: bench check demo lint serve setup test
 
 setup: .venv/installed
 
@@ -24,6 +24,11 @@ test: lint
 
 demo: setup
 	$(BIN)/python jobs/demo.py jobs/experiments/demo.yaml
+
+# Other libraries are installed beside ours, each into its own folder of .bench.
+bench: setup
+	$(BIN)/python jobs/benchmarks/read_dicom.py
+	$(BIN)/python jobs/benchmarks/feed.py
 
 # Serves what `make demo` promoted, until Ctrl-C; the demo's token, unless RAYOLOGY_TOKEN names another.
 serve: setup

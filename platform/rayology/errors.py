@@ -7,7 +7,10 @@
     ├── DataError
     │   ├── NotDicom         a file that is no DICOM
     │   ├── NotAnImage       DICOM without pixels, or with pixels that are no still image
-    │   ├── UnreadableImage  an image that is damaged or in a syntax without a decoder
+    │   ├── NotSelected      an image that a selection leaves out
+    │   ├── UnreadableImage  an image that is damaged
+    │   │   └── UnsupportedSyntax  one in a transfer syntax that nothing installed decodes
+    │   ├── SeriesError      slices that make no volume
     │   ├── SourceError      a source that is missing, empty or mixed
     │   └── DatasetError     a prepared dataset that is missing or damaged
     ├── BundleError          a bundle that is damaged or foreign
@@ -18,6 +21,9 @@
     └── RequestError         a request that a model cannot answer
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 __all__ = [
     "BundleError",
     "ConfigError",
@@ -26,13 +32,16 @@ __all__ = [
     "Diverged",
     "NotAnImage",
     "NotDicom",
+    "NotSelected",
     "RayologyError",
     "RequestError",
     "SearchError",
+    "SeriesError",
     "SourceError",
     "StoreError",
     "TrainingError",
     "UnreadableImage",
+    "UnsupportedSyntax",
 ]
 
 
@@ -56,8 +65,24 @@ class NotAnImage(DataError):
     """A DICOM file holds no still image."""
 
 
+class NotSelected(DataError):
+    """An image is not wanted."""
+
+
 class UnreadableImage(DataError):
-    """An image is damaged, or in a transfer syntax that nothing installed decodes."""
+    """An image is damaged."""
+
+
+class UnsupportedSyntax(UnreadableImage):
+    """An image is in a transfer syntax that nothing installed decodes."""
+
+
+class SeriesError(DataError):
+    """Slices make no volume; the message counts them and says where they lie, only ``files`` names them."""
+
+    def __init__(self, message: str, files: Sequence[Path] = ()) -> None:
+        super().__init__(message)
+        self.files = tuple(files)
 
 
 class SourceError(DataError):

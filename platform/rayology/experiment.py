@@ -5,8 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from rayology.augment import AugmentConfig
 from rayology.config import Config, Range
-from rayology.data import PhantomConfig, PreparationConfig, SourceConfig
+from rayology.data import PhantomConfig, PreparationConfig, Sampling, SourceConfig
 from rayology.metrics import METRICS, SampleMetric
 from rayology.models import ModelConfig, VaeConfig
 
@@ -31,6 +32,8 @@ class ScheduleConfig(Config):
     """Training steps."""
     batch_size: PositiveInt = 32
     """Images of a step, over all workers together."""
+    sampling: Sampling = "natural"
+    """natural: every image once an epoch; balanced: every class equally often, the images of each in turn."""
     warmup_steps: NonNegativeInt = 50
     """Steps over which the learning rate rises from zero."""
     cooldown: Annotated[float, Field(ge=0, le=1)] = 0.3
@@ -102,6 +105,8 @@ class Experiment(Config):
     """Where the images come from."""
     preparation: PreparationConfig = PreparationConfig()
     """How they are brought to one size and range, and split."""
+    augment: AugmentConfig = AugmentConfig()
+    """What happens to training images at random; nothing by default, because a generative model would draw it too."""
     model: ModelConfig = VaeConfig()
     """What is trained."""
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Self
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
@@ -87,9 +88,10 @@ def clipped_share(values: Values, kept: ValueRange) -> float:
     return float(np.mean((values < kept.low) | (values > kept.high)))
 
 
-def to_model_range(stored: Tensor, kept: ValueRange) -> Tensor:
-    """Scale stored levels, given as floats, to [-1, 1]."""
-    return stored * (2.0 / (kept.levels - 1)) - 1.0
+def to_model_range(stored: Tensor, kept: ValueRange, *, out: Tensor | None = None) -> Tensor:
+    """Scale stored levels, given as floats, to [-1, 1]; into ``out``, which may be themselves, if it is given."""
+    scaled = torch.mul(stored, 2.0 / (kept.levels - 1), out=out)
+    return torch.sub(scaled, 1.0, out=out)
 
 
 def from_model_range(images: Tensor, kept: ValueRange) -> Tensor:

@@ -16,6 +16,7 @@ from rich.logging import RichHandler
 from rayology.config import Config, load
 from rayology.data import PreparedDataset
 from rayology.data.prepare import prepare
+from rayology.data.report import report_file
 from rayology.errors import RayologyError
 from rayology.experiment import Experiment
 from rayology.progress import Bar, console, progress_bar, watching
@@ -78,10 +79,15 @@ def prepared(experiment: Experiment) -> PreparedDataset:
         )
     info = data.info
     found = "found as it was prepared" if data.reused else f"prepared from {info.counts.files} files"
-    splits = ", ".join(f"{split} {held.images} of {held.patients} patients" for split, held in info.splits.items())
+    splits = ", ".join(
+        # Where nothing says whose the images are, each counts as a patient.
+        f"{split} {held.images}" + (f" of {held.patients} patients" if held.patients < held.images else "")
+        for split, held in info.splits.items()
+    )
     console.print(f"{info.counts.images} images {found}: {splits}.", highlight=False)
     if info.note:
         console.print(f"Read every figure with this in mind: {info.note}.", style="yellow", highlight=False)
+    console.print(f"What it holds, to look at: {report_file(data)}", soft_wrap=True, highlight=False)
     for reason, count in info.reasons.items():
         console.print(f"{count} files skipped: {reason}", style="yellow", markup=False, highlight=False)
     return data

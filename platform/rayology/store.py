@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from pyarrow import ArrowInvalid, fs
+from pyarrow import fs
 
 from rayology.bundle import MANIFEST, Bundle
 from rayology.errors import StoreError
+from rayology.uri import located
 
 __all__ = ["Store"]
 
@@ -33,12 +34,10 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         try:
-            if "://" in uri:
-                self._fs, self._root = fs.FileSystem.from_uri(uri)
-            else:
-                self._fs, self._root = fs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
-        except ArrowInvalid as error:
-            raise StoreError(f"{uri}: no store; write a folder or an object store's URI ({error})") from None
+            place = located(uri)
+        except ValueError as error:
+            raise StoreError(f"no store; write a folder or an object store's URI ({error})") from None
+        self._fs, self._root, self._is_remote = place.files, place.path, place.is_remote
         self.uri = uri
 
     def publish(self, bundle: Bundle) -> str:
@@ -112,10 +111,6 @@ class Store:
             with suppress(OSError):  # another process was first
                 partial.rename(folder)
         return folder
-
-    @property
-    def _is_remote(self) -> bool:
-        return not isinstance(self._fs, fs.LocalFileSystem)
 
     def _place(self, name: str) -> str:
         return f"{self._root}/{name}"

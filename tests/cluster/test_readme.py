@@ -44,6 +44,8 @@ def smaller(line: str, storage: Path) -> list[str]:
     words = shlex.split(
         re.sub(r"--search\.num-trials \d+|--storage \S+|--scaling.num-workers 8", "", os.path.expandvars(line))
     )
+    if "deidentify" in line:
+        return [*words, "--output", str(storage / "shared"), "--private", str(storage / "private")]
     words += ["--storage" if "publish" not in line else "--store", str(storage)]
     if "jobs/experiments/" in line:
         words += [word for pair in SMALLER.items() for word in pair]

@@ -1,7 +1,9 @@
 """Little DICOM files, and the folders of real ones."""
 
+import shutil
+import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +35,7 @@ def write_dicom() -> Callable[..., Path]:
             "PhotometricInterpretation": "MONOCHROME2",
             "BitsAllocated": bits,
             "BitsStored": bits,
-            "HighBit": int(str(attributes.get("BitsStored", bits))) - 1,
+            "HighBit": int(str(attributes.get("BitsStored") or bits)) - 1,
             "PixelRepresentation": int(pixels.dtype.kind == "i"),
             "RescaleSlope": 1,
             "RescaleIntercept": 0,
@@ -64,3 +66,14 @@ def _unpacked(archive: Path, factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(archive) as opened:
         opened.extractall(folder, filter="data")
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MB."""
+    (tmp_path / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path / "disk")]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk takes rights that this user has not")
+    yield tmp_path / "disk"
+    subprocess.run(["umount", tmp_path / "disk"], check=True)

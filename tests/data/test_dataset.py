@@ -12,7 +12,7 @@ from rayology.data import FolderConfig, PreparationConfig, PreparedDataset, Spli
 from rayology.data import writing as writing_module
 from rayology.data.prepare import prepare
 from rayology.errors import DatasetError
-from rayology.image import from_model_range
+from rayology.image import from_model_range, to_model_range
 
 WriteDicom = Callable[..., Path]
 CPU = torch.device("cpu")
@@ -66,44 +66,8 @@ def test_images_are_in_the_models_range_and_come_back_within_half_a_step(train: 
     np.testing.assert_allclose(back, train.stored(indices) * kept.step + kept.low, atol=kept.step / 2)
 
 
-def test_the_same_seed_gives_the_same_batch(train: Split) -> None:
-    for step in (0, 3, 1000):
-        one = train.batch_at(step, batch_size=4, seed=7, rows=slice(None), device=CPU)
-        same = train.batch_at(step, batch_size=4, seed=7, rows=slice(None), device=CPU)
-        other = train.batch_at(step, batch_size=4, seed=8, rows=slice(None), device=CPU)
-        assert torch.equal(one.images, same.images)
-        assert torch.equal(one.labels, same.labels)
-        assert not torch.equal(one.images, other.images)
-
-
-@pytest.mark.parametrize("batch_size", [4, 7, 50])
-def test_the_parts_of_a_batch_are_the_whole(train: Split, batch_size: int) -> None:
-    whole = train.batch_at(3, batch_size=batch_size, seed=0, rows=slice(None), device=CPU)
-    cuts = [slice(0, 3), slice(3, 4), slice(4, None)]
-    parts = [train.batch_at(3, batch_size=batch_size, seed=0, rows=rows, device=CPU) for rows in cuts]
-
-    assert len(whole.images) == batch_size
-    assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
-    assert torch.equal(torch.cat([part.labels for part in parts]), whole.labels)
-
-
-@pytest.mark.parametrize("batch_size", [1, 4, 5, 33])
-def test_every_image_comes_once_an_epoch_whatever_the_batch(train: Split, batch_size: int) -> None:
-    epochs = 3
-    steps = -(-epochs * len(train) // batch_size)
-    batches = [
-        train.batch_at(step, batch_size=batch_size, seed=1, rows=slice(None), device=CPU) for step in range(steps)
-    ]
-
-    seen = [image.numpy().tobytes() for batch in batches for image in batch.images]
-
-    orders = [seen[epoch * len(train) : (epoch + 1) * len(train)] for epoch in range(epochs)]
-    assert all(len(set(order)) == len(train) for order in orders)
-    assert orders[0] != orders[1]
-
-
 def test_labels_belong_to_their_images(train: Split) -> None:
-    batch = train.batch_at(0, batch_size=len(train), seed=0, rows=slice(None), device=CPU)
+    batch = train.batch(train.walk(seed=0).at(np.arange(len(train))), device=CPU)
     labels = {
         image.tobytes(): label
         for image, label in zip(train.images(np.arange(len(train))).numpy(), train.labels, strict=True)
@@ -112,6 +76,33 @@ def test_labels_belong_to_their_images(train: Split) -> None:
     for image, label in zip(batch.images, batch.labels, strict=True):
         assert labels[image.numpy().tobytes()] == label
     assert train.labels.dtype == np.int64
+
+
+def test_images_are_gathered_into_memory_that_is_there(train: Split) -> None:
+    order = np.array([7, 0, 7, 11, 3])
+    memory = np.full((5, 1, 16, 16), 9, np.uint16)
+
+    gathered = train.stored(order, out=memory)
+
+    assert gathered is memory
+    np.testing.assert_array_equal(memory, train.stored(order))
+
+
+def test_levels_are_scaled_in_place_to_the_same_bits(train: Split) -> None:
+    stored = torch.from_numpy(train.stored(np.arange(5))).float()
+    scaled = to_model_range(stored, train.info.image.values)
+
+    in_place = to_model_range(stored, train.info.image.values, out=stored)
+
+    assert in_place is stored
+    assert torch.equal(in_place, scaled)
+
+
+def test_a_dataset_without_classes_cannot_be_balanced(data: PreparedDataset) -> None:
+    unlabelled = data.info.patched({"image": {"classes": []}})
+
+    with pytest.raises(DatasetError, match="has no classes to balance; write natural"):
+        PreparedDataset(data.path, unlabelled).split("train").walk(seed=0, sampling="balanced")
 
 
 def test_masks_of_a_source_without_masks_are_refused(train: Split) -> None:

@@ -33,6 +33,14 @@ def test_the_same_id_of_another_issuer_is_another_patient() -> None:
     assert pseudonyms(JANE, b"key", seed=0).patient != pseudonyms(other, b"key", seed=0).patient
 
 
+def test_a_picture_of_nobody_known_is_its_own_and_says_so() -> None:
+    one, other = (pseudonyms(Identity(picture=name), b"key", seed=0) for name in ("a", "b"))
+
+    assert one.patient != other.patient
+    assert (one.has_patient, one.instance) == (False, "")
+    assert pseudonyms(Identity(patient="4711", picture="a"), b"key", seed=0).has_patient
+
+
 def test_without_an_id_the_study_is_the_patient() -> None:
     one = replace(JANE, patient="")
     other = replace(one, series="2.25.9")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rayology.data.imaging import conform, conformed_spacing, contrast, foreground
+from rayology.data.imaging import conform, conform_mask, conformed_spacing, contrast, foreground
 
 SHAPES = [((384, 274), (64, 64)), ((10, 10), (64, 64)), ((97, 31), (16, 48)), ((64, 64), (64, 64)), ((1, 7), (16, 16))]
 
@@ -75,3 +75,24 @@ def test_a_series_without_contrast_has_no_foreground() -> None:
     series = np.full(100, 7.0)
 
     assert not foreground(series, *contrast(series)).any()
+
+
+def test_regions_keep_their_numbers_at_the_same_size() -> None:
+    mask = np.random.default_rng(0).integers(0, 5, (16, 16), np.uint8)
+
+    np.testing.assert_array_equal(conform_mask(mask, (16, 16)), mask)
+
+
+def test_a_pixel_lies_in_the_region_that_covers_most_where_regions_cover_half() -> None:
+    mask = np.zeros((32, 16), np.uint8)
+    mask[:2, :2] = [[3, 9], [9, 0]]
+    mask[2:4, :2] = [[0, 0], [0, 9]]
+    mask[4:6, :2] = [[9, 0], [3, 0]]
+
+    smaller = conform_mask(mask, (16, 8))
+
+    assert smaller[:3, 0].tolist() == [9, 0, 3]
+
+
+def test_a_mask_of_nothing_stays_empty() -> None:
+    assert not conform_mask(np.zeros((20, 30), np.uint8), (16, 16)).any()

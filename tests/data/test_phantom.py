@@ -77,9 +77,9 @@ def test_every_slice_is_listed_with_its_class_and_its_mask(source: PhantomSource
     assert [item.path for item in items] == sorted(source.path.glob("images/*/*/*.dcm"))
     assert {item.label for item in items} == set(LESIONS)
     for item in items:
-        assert item.mask is not None
-        assert item.label == item.path.parts[-3] == item.mask.parts[-3]
-        with Image.open(item.mask) as mask:
+        (beside,) = item.beside
+        assert item.label == item.path.parts[-3] == beside.parts[-3]
+        with Image.open(beside) as mask:
             assert mask.size == (SMALL.size, SMALL.size)
             assert set(np.unique(np.asarray(mask))) == {0, 255}
 

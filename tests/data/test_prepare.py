@@ -18,11 +18,12 @@ from pydicom.uid import generate_uid
 from rayology.data import FolderConfig, PhantomConfig, PreparationConfig, PreparedDataset
 from rayology.data import writing as writing_module
 from rayology.data.dicom import read
-from rayology.data.preparation import read_item
-from rayology.data.prepare import Progress, prepare
+from rayology.data.preparation import Reading, read_item
+from rayology.data.prepare import Progress, _tasks, prepare
+from rayology.data.selection import Selection
 from rayology.data.source import Item
 from rayology.data.splits import SPLITS
-from rayology.errors import SourceError
+from rayology.errors import DatasetError, SourceError
 
 WriteDicom = Callable[..., Path]
 SMALL = PreparationConfig(size=16)
@@ -114,7 +115,7 @@ def test_a_file_outside_the_folders_of_classes_is_skipped(folder: Path, write_di
     info = prepare(FolderConfig(path=folder, labels="folder"), SMALL, folder.parent / "root").info
 
     assert (info.counts.images, info.counts.skipped) == (12, 1)
-    assert ["lies in no folder of a class" in reason for reason in info.reasons] == [True]
+    assert ["has no class where others have" in reason for reason in info.reasons] == [True]
 
 
 def test_the_same_files_and_settings_are_decoded_once(folder: Path) -> None:
@@ -177,7 +178,7 @@ def test_nothing_half_is_left_by_a_failure(folder: Path, monkeypatch: pytest.Mon
     # A full disk cannot be made without privileges.
     monkeypatch.setattr(writing_module, "_write_index", full)
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DatasetError, match="no space is left"):
         prepared(folder)
     assert [file for file in (folder.parent / "root" / "datasets").iterdir() if file.is_dir()] == []
 
@@ -215,7 +216,7 @@ def test_names_of_files_and_folders_stay_with_the_key(tmp_path: Path, write_dico
     dataset = prepare(FolderConfig(path=source), SMALL, tmp_path / "root")
 
     assert not [file for file in dataset.path.iterdir() if b"Doe" in file.read_bytes()]
-    assert dataset.info.source == {"kind": "folder", "labels": "none"}
+    assert dataset.info.source == {"kind": "folder", "labels": "none", "attribute": "BodyPartExamined"}
     assert [each["file"] for each in skipped(dataset)] == ["Doe^Jane.txt"]
     assert stat.S_IMODE(skipped_file(dataset).stat().st_mode) == 0o600
 
@@ -332,7 +333,7 @@ def test_a_source_of_flat_series_says_what_is_left(tmp_path: Path, write_dicom: 
 
 def test_each_series_has_its_own_range_and_a_slice_has_none(tmp_path: Path, write_dicom: WriteDicom) -> None:
     for patient, slice_ in itertools.product(range(3), range(4)):
-        bright = (body(0).astype(np.int32) + 1000) * (patient + 1) * (slice_ + 1) // 2
+        bright = (np.roll(body(0), 4 * patient).astype(np.int32) + 1000) * (patient + 1) * (slice_ + 1) // 2
         file = tmp_path / "images" / f"{patient}-{slice_}.dcm"
         uids = {"PatientID": str(patient), "SeriesInstanceUID": f"2.25.{patient}"}
         write_dicom(file, bright.astype(np.int16), Modality="MR", **uids)
@@ -351,7 +352,7 @@ def test_the_clipped_share_of_the_foreground_is_reported(tmp_path: Path, write_d
     pixels[:8] = 0
     pixels[:2] = 3000
     for patient in range(3):
-        write_dicom(tmp_path / "images" / f"{patient}.dcm", pixels, PatientID=str(patient))
+        write_dicom(tmp_path / "images" / f"{patient}.dcm", np.rot90(pixels, patient), PatientID=str(patient))
 
     assert prepared(tmp_path / "images").info.clipped_share == pytest.approx(0.25)
 
@@ -384,6 +385,11 @@ def test_many_images_are_cut_into_shards(folder: Path, monkeypatch: pytest.Monke
     assert sum(len(dataset.split(name).stored(np.arange(len(dataset.split(name))))) for name in SPLITS) == 12
 
 
+def read_beside(image: Path, mask: Path) -> Reading:
+    """Read an image with a mask as the phantom's are read."""
+    return read_item(PhantomConfig().build(image.parent), Item(image, beside=(mask,)), SMALL, b"key")
+
+
 def test_a_mask_moves_with_its_image(tmp_path: Path, write_dicom: WriteDicom) -> None:
     pixels = body(0)
     image = write_dicom(tmp_path / "a.dcm", pixels[:, :24])
@@ -391,7 +397,7 @@ def test_a_mask_moves_with_its_image(tmp_path: Path, write_dicom: WriteDicom) ->
     mask[8:16, 8:16] = 255
     Image.fromarray(mask).save(tmp_path / "a.png")
 
-    (slice_,) = read_item(Item(image, mask=tmp_path / "a.png"), SMALL, b"key").slices
+    (slice_,) = read_beside(image, tmp_path / "a.png").slices
 
     expected = np.zeros((16, 16), np.uint8)
     expected[4:8, 6:10] = 1
@@ -404,7 +410,7 @@ def test_a_mask_that_does_not_fit_skips_its_image(tmp_path: Path, write_dicom: W
     (tmp_path / "text").write_text("no image")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "other size", format="PNG")
 
-    reading = read_item(Item(image, mask=tmp_path / mask), SMALL, b"key")
+    reading = read_beside(image, tmp_path / mask)
 
     assert not reading.slices
     assert reading.reason.startswith("UnreadableImage: its mask")
@@ -418,7 +424,7 @@ def test_a_mask_of_absurd_size_skips_its_image(
     # A mask of 200 million pixels would take long to write.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32)
 
-    reading = read_item(Item(image, mask=tmp_path / "a.png"), SMALL, b"key")
+    reading = read_beside(image, tmp_path / "a.png")
 
     assert reading.reason.startswith("UnreadableImage: its mask cannot be read (DecompressionBombError)")
 
@@ -502,7 +508,40 @@ def test_the_whole_zoo_is_never_fatal(shared_data: Path, tmp_path: Path, modalit
     counts = dataset.info.counts
     assert counts.files == 301
     assert counts.images >= 20
-    assert counts.skipped == sum(dataset.info.reasons.values()) >= 100
-    assert len(skipped(dataset)) == 100
+    assert counts.skipped == sum(dataset.info.reasons.values()) >= 90
+    assert len(skipped(dataset)) == min(counts.skipped, 100)
     assert json.loads((dataset.path / "dataset.json").read_text())["modality"] == modality
     dataset.verify()
+
+
+def test_a_full_disk_says_so_and_leaves_nothing_behind(folder: Path, small_disk: Path) -> None:
+    with pytest.raises(DatasetError, match="no space is left"):
+        prepare(FolderConfig(path=folder), PreparationConfig(size=512), small_disk)
+
+    assert not list((small_disk / "datasets").glob("[!.]*"))
+    assert not list((small_disk / "datasets").glob(".*-*"))
+
+
+def test_what_is_not_selected_is_counted_with_the_rule_that_left_it_out(folder: Path) -> None:
+    config = FolderConfig(path=folder, selection=Selection(orientation="coronal"))
+
+    with pytest.raises(SourceError, match=r"NotSelected: it is .*not coronal \(selection.orientation\)"):
+        prepare(config, PreparationConfig(size=32), folder.parent / "root")
+
+
+def test_the_surroundings_of_a_ct_make_no_patients_alike(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    for patient in range(4):
+        pixels = body(patient)
+        pixels[:4] = pixels[-4:] = pixels[:, :4] = pixels[:, -4:] = -32000
+        write_dicom(tmp_path / "images" / f"{patient}.dcm", pixels, PatientID=str(patient))
+
+    assert prepared(tmp_path / "images").info.patient_safe
+
+
+def test_tasks_take_so_many_images_and_every_item_once_in_order() -> None:
+    items = [Item(Path("a"), rows=range(40)), *[Item(Path(str(number))) for number in range(50)], Item(Path("b"))]
+
+    tasks = list(_tasks(items))
+
+    assert [item for task in tasks for item in task] == items
+    assert [len(task) for task in tasks] == [1, 16, 16, 16, 3]

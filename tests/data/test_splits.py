@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rayology.data.splits import SPLITS, Place, Shares, split_by_block, split_by_patient, split_images
+from rayology.data.splits import (
+    SPLITS,
+    Place,
+    Shares,
+    SplitName,
+    leaking,
+    split_by_block,
+    split_by_patient,
+    split_images,
+)
 from rayology.errors import SourceError
 
 SHARES = Shares(validation=0.15, test=0.15)
@@ -160,3 +169,63 @@ def test_any_positions_give_separate_blocks() -> None:
         held = {name: positions[[split == name for split in splits]] for name in SPLITS}
         for one, other in itertools.combinations(SPLITS, 2):
             assert np.abs(held[one][:, None] - held[other]).min() >= 3 - 0.01
+
+
+def repeat(split: SplitName, times: int) -> list[SplitName]:
+    return [split] * times
+
+
+def declared(*splits: SplitName | None, official: bool = False) -> list[Place]:
+    """Return an image of its own patient for each split."""
+    return [Place(f"{number:03}", declared=split, official=official) for number, split in enumerate(splits)]
+
+
+def test_declared_splits_are_kept() -> None:
+    places = declared("test", "train", "validation", "train")
+
+    assert split_images(places, SHARES, gap_mm=5) == ["test", "train", "validation", "train"]
+
+
+def test_a_missing_split_is_drawn_from_the_training_patients() -> None:
+    places = declared(*repeat("train", 80), *repeat("test", 20))
+
+    splits = split_images(places, SHARES, gap_mm=5)
+
+    assert splits[80:] == ["test"] * 20
+    assert Counter(splits[:80]) == {"train": 68, "validation": 12}
+
+
+def test_a_patient_in_two_splits_that_the_user_made_is_refused() -> None:
+    places = [*declared("train", "validation", "test"), Place("000", declared="test")]
+
+    with pytest.raises(SourceError, match="2 images are of a patient in another split"):
+        split_images(places, SHARES, gap_mm=5)
+
+
+def test_a_patient_in_two_official_splits_stays_and_is_counted() -> None:
+    places = [*declared("train", "validation", "test", official=True), Place("000", declared="test", official=True)]
+
+    assert split_images(places, SHARES, gap_mm=5) == ["train", "validation", "test", "test"]
+    assert leaking(places) == {0, 3}
+
+
+def test_what_leaks_is_not_drawn_from() -> None:
+    places = [
+        *declared(*repeat("train", 40), *repeat("test", 4), official=True),
+        *[Place(f"{number:03}", declared="test", official=True) for number in range(30)],
+    ]
+
+    splits = split_images(places, SHARES, gap_mm=5)
+
+    assert splits[:30] == ["train"] * 30
+    assert splits[30:40].count("validation") == 2
+
+
+def test_half_declared_splits_are_refused() -> None:
+    with pytest.raises(SourceError, match="1 of 3 images have no split"):
+        split_images(declared("train", "test", None), SHARES, gap_mm=5)
+
+
+def test_splits_without_training_images_are_refused() -> None:
+    with pytest.raises(SourceError, match="too few images train to draw train and validation from"):
+        split_images(declared("test", "test"), SHARES, gap_mm=5)

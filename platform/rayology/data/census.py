@@ -2,24 +2,27 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rayology.data.duplicates import duplicates, joined
 from rayology.data.imaging import contrast, foreground
 from rayology.data.preparation import PreparationConfig, Reading, SliceFacts
 from rayology.data.scratch import Scratch
 from rayology.data.source import Item
-from rayology.data.splits import Place, SplitName, split_images
+from rayology.data.splits import Place, SplitName, leaking, split_images
 from rayology.errors import SourceError
 
 __all__ = ["Census", "Chosen", "Found", "check_classes", "choose", "common_folder", "gather"]
 
 MAX_VALUES_OF_A_SERIES = 2**25
 """The most values from which the range of a series is found: all of 8,000 slices of 64 x 64."""
-UNLABELLED = "SourceError: lies in no folder of a class; move it into one, or set source.labels to none"
+UNLABELLED = (
+    "SourceError: has no class where others have; give it one in its folder or table, or set source.labels to none"
+)
 OTHER_CHANNELS = "SourceError: has another number of channels than most images of the source"
 ONE_VALUE = "SourceError: its foreground has one value; leave its series out, or widen preparation.percentiles"
 
@@ -59,6 +62,8 @@ class Census:
     num_duplicates: int = 0
     num_nearly_empty: int = 0
     num_in_gaps: int = 0
+    num_leaking: int = 0
+    """Images of official splits whose patient, or whose equal, lies in another of them."""
 
 
 def common_folder(items: Sequence[Item]) -> str:
@@ -71,21 +76,23 @@ def gather(
 ) -> Census:
     """Take every reading in the order of the items; a copy of an instance that came before only counts."""
     census = Census(common_folder(items), len(items))
-    labelled = any(item.label for item in items)
-    seen: set[str] = set()
+    seen: set[tuple[str, bool]] = set()
     for done, (item, reading) in enumerate(zip(items, readings, strict=True), 1):
-        instance = reading.slices[0].facts.who.instance if reading.slices else ""
+        # A copy without a class must not stand for one that has a class.
+        copies = {(each.facts.who.instance, bool(each.facts.label)) for each in reading.slices[:1]}
         if reading.modality:
             census.other_modalities[reading.modality] += 1
-        elif reading.reason or (labelled and not item.label):
-            census.reasons[item] = reading.reason or UNLABELLED
-        elif instance in seen:
+        elif reading.reason:
+            census.reasons[item] = reading.reason
+        elif copies & seen:
             census.num_duplicates += 1
         else:
-            seen.update({instance} - {""})
+            seen.update(copy for copy in copies if copy[0])
             rows = [scratch.append(each.pixels, each.mask) for each in reading.slices]
             census.found += [Found(item, each.facts, row) for each, row in zip(reading.slices, rows, strict=True)]
         report(done)
+    if any(found.facts.label for found in census.found):
+        _keep(census, lambda found: bool(found.facts.label), UNLABELLED)
     return census
 
 
@@ -96,32 +103,45 @@ def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> 
         SourceError: there is no image, or several modalities, or nothing to hold out.
     """
     modality = _one_modality(census)
+    _check_one_range(census)
     channels = _commonest_channels(census)
     pixels = scratch.pixels(channels)
-    ranges: dict[int, tuple[float, float]] = {}
-    kept: list[Found] = []
-    for series in _series(census.found).values():
-        bounds, kept_range = _ranges(pixels, [found.row for found in series], modality, preparation)
-        full = [
-            found for found in series if foreground(pixels[found.row], *bounds).mean() >= preparation.min_foreground
-        ]
-        if full and not kept_range[0] < kept_range[1]:
-            census.reasons.update((found.item, ONE_VALUE) for found in series)
-            continue
-        census.num_nearly_empty += len(series) - len(full)
-        ranges.update(dict.fromkeys((found.row for found in full), kept_range))
-        kept += full
+    ranges = _kept_ranges(census, pixels, modality, preparation)
+    kept = [found for found in census.found if found.row in ranges]
     if not kept:
         raise SourceError(_nothing_left(census))
 
-    kept.sort(key=lambda found: found.row)
-    splits = split_images([_place(found.facts) for found in kept], preparation.shares, gap_mm=preparation.gap_mm)
+    places = _places(kept, pixels, ranges)
+    splits = split_images(places, preparation.shares, gap_mm=preparation.gap_mm)
     census.num_in_gaps = splits.count(None)
+    census.num_leaking = len(leaking(places))
     return [
         Chosen(found.facts, found.row, *ranges[found.row], split)
         for found, split in zip(kept, splits, strict=True)
         if split is not None
     ]
+
+
+def _kept_ranges(
+    census: Census, pixels: NDArray[np.float32], modality: str, preparation: PreparationConfig
+) -> dict[int, tuple[float, float]]:
+    """Return the range of each row that is kept: what is declared, else what its series has; count what goes."""
+    ranges: dict[int, tuple[float, float]] = {}
+    for series in _series(census.found).values():
+        declared = series[0].facts.values
+        if declared:
+            ranges.update(dict.fromkeys((found.row for found in series), (declared.low, declared.high)))
+            continue
+        bounds, kept_range = _ranges(pixels, [found.row for found in series], modality, preparation)
+        full = [
+            found.row for found in series if foreground(pixels[found.row], *bounds).mean() >= preparation.min_foreground
+        ]
+        if full and not kept_range[0] < kept_range[1]:
+            census.reasons.update((found.item, ONE_VALUE) for found in series)
+            continue
+        census.num_nearly_empty += len(series) - len(full)
+        ranges.update(dict.fromkeys(full, kept_range))
+    return ranges
 
 
 def check_classes(chosen: Sequence[Chosen]) -> None:
@@ -166,15 +186,28 @@ def _one_modality(census: Census) -> str:
     return next(iter(counts))
 
 
+def _check_one_range(census: Census) -> None:
+    counts = Counter(found.facts.values for found in census.found)
+    if len(counts) > 1:
+        listed = ", ".join(
+            f"{values.low:g} to {values.high:g} {count}" if values else f"none declared {count}"
+            for values, count in counts.items()
+        )
+        raise SourceError(f"the source: images of several ranges of grey levels ({listed}); convert them to one")
+
+
 def _commonest_channels(census: Census) -> int:
     """Keep only slices with the commonest number of channels, and return that number."""
     counts = Counter(found.facts.channels for found in census.found)
     channels = min(counts, key=lambda number: (-counts[number], number))
-    for found in census.found:
-        if found.facts.channels != channels:
-            census.reasons[found.item] = OTHER_CHANNELS
-    census.found = [found for found in census.found if found.facts.channels == channels]
+    _keep(census, lambda found: found.facts.channels == channels, OTHER_CHANNELS)
     return channels
+
+
+def _keep(census: Census, wanted: Callable[[Found], bool], reason: str) -> None:
+    """Leave out every image that is not wanted, its item counted with the reason."""
+    census.reasons.update((found.item, reason) for found in census.found if not wanted(found))
+    census.found = [found for found in census.found if wanted(found)]
 
 
 def _series(found: Sequence[Found]) -> dict[str, list[Found]]:
@@ -201,11 +234,27 @@ def _ranges(
     return bounds, (low, high)
 
 
-def _place(facts: SliceFacts) -> Place:
+def _places(
+    kept: Sequence[Found], pixels: NDArray[np.float32], ranges: Mapping[int, tuple[float, float]]
+) -> list[Place]:
+    """Return what decides the splits; patients who share an image, or nearly, count as one."""
+    patients = [found.facts.who.draw for found in kept]
+    if len(set(patients)) > 1:
+        rows = np.array([found.row for found in kept])
+        low, high = np.array([ranges[row] for row in rows.tolist()], np.float32).T[:, :, None, None, None]
+        # What is clipped, such as the surroundings of a CT, makes no images alike.
+        pairs = duplicates(lambda places: np.clip(pixels[rows[places]], low[places], high[places]), len(rows))
+        patients = joined(patients, pairs)
+    return [_place(found.facts, patient) for found, patient in zip(kept, patients, strict=True)]
+
+
+def _place(facts: SliceFacts, patient: str) -> Place:
     return Place(
-        patient=facts.who.draw,
+        patient=patient,
         label=facts.label,
         normal=facts.geometry.normal,
         position_mm=facts.geometry.position_mm,
         frame_of_reference=facts.who.frame_of_reference,
+        declared=facts.split,
+        official=facts.official,
     )

@@ -1,41 +1,91 @@
-"""What a compressed frame says of its own size, so that no decoder is handed a bomb."""
+"""What a compressed frame says of itself, so that no codec is handed a bomb or a frame of another shape."""
 
 import struct
+from dataclasses import dataclass
 
-__all__ = ["coded_size"]
+__all__ = ["CodedFrame", "inspect"]
 
 JPEG_START = b"\xff\xd8"
 JPEG_2000_START = b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1 A.4.1 and A.5.1: SOC, then SIZ
+JPEG_2000_HEADER = 2**16  # a JP2 header may lead, an ICC profile in it
 # ISO/IEC 10918-1 table B.1 (SOF0 to SOF15 without DHT, JPG and DAC) and ISO/IEC 14495-1 C.1.1 (SOF55)
 START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+START_OF_SCAN, RESTARTS = 0xDA, range(0xD0, 0xD8)
+SIZE, CODING_STYLE = 0x51, 0xFF52  # ISO/IEC 15444-1 A.5.1 and A.6.1
+MAX_TILES = 2**12
+MAX_LAYERS = 2**8
 
 
-def coded_size(codestream: bytes) -> tuple[int, int]:
-    """Return rows and columns of a JPEG, JPEG-LS, JPEG 2000 or HTJ2K codestream.
+@dataclass(frozen=True)
+class CodedFrame:
+    """The shape of a compressed frame."""
+
+    rows: int
+    columns: int
+    samples: int
+    precision: int
+    """Bits a sample."""
+    coding: int
+    """The second byte of the marker that says how it is coded: SOF0 to SOF55 of JPEG, SIZ of JPEG 2000."""
+
+
+def inspect(codestream: bytes) -> CodedFrame:
+    """Return the shape of a JPEG, JPEG-LS, JPEG 2000 or HTJ2K codestream, read from its own header.
 
     Raises:
-        ValueError: the codestream does not say.
+        ValueError: the codestream does not say, or asks for more tiles, layers or subsampling than images have.
     """
     if codestream.startswith(JPEG_START):
-        return _jpeg_size(codestream)
-    start = codestream.find(JPEG_2000_START, 0, 65536)  # a JP2 header may lead, an ICC profile in it
+        return _jpeg(codestream)
+    start = codestream.find(JPEG_2000_START, 0, JPEG_2000_HEADER)
     if start < 0:
         raise ValueError("no codestream starts here")
     try:
-        right, lower, left, upper = struct.unpack_from(">4I", codestream, start + 8)
-    except struct.error:
+        return _jpeg_2000(codestream, start + len(JPEG_2000_START))
+    except (struct.error, IndexError):
         raise ValueError("the codestream ends in its header") from None
-    return lower - upper, right - left
 
 
-def _jpeg_size(codestream: bytes) -> tuple[int, int]:
+def _jpeg(codestream: bytes) -> CodedFrame:
+    """Read the frame header (ISO/IEC 10918-1 B.2.2)."""
     at = len(JPEG_START)
-    while at + 9 <= len(codestream):
-        marker, length = codestream[at + 1], int.from_bytes(codestream[at + 2 : at + 4], "big")
-        if codestream[at] != 0xFF:
-            break
+    while at + 10 <= len(codestream) and codestream[at] == 0xFF:
+        marker = codestream[at + 1]
         if marker in START_OF_FRAME:
-            rows, columns = struct.unpack_from(">2H", codestream, at + 5)
-            return rows, columns
-        at += 1 if marker == 0xFF else 2 + length  # a marker may be led by fill bytes
+            precision, rows, columns, samples = struct.unpack_from(">BHHB", codestream, at + 4)
+            return CodedFrame(rows, columns, samples, precision, marker)
+        if marker == START_OF_SCAN or marker in RESTARTS:
+            break
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(codestream[at + 2 : at + 4], "big")  # fill bytes may lead
     raise ValueError("no frame starts in the codestream")
+
+
+def _jpeg_2000(codestream: bytes, at: int) -> CodedFrame:
+    """Read SIZ and the coding style after it (ISO/IEC 15444-1 A.5.1 and A.6.1)."""
+    right, lower, left, upper, tile_width, tile_height, tile_left, tile_upper, samples = struct.unpack_from(
+        ">8IH", codestream, at + 4
+    )
+    components = codestream[at + 38 : at + 38 + 3 * samples]
+    depth = components[0]
+    uniform = components == bytes((depth, 1, 1)) * samples
+    if not (uniform and left < right and upper < lower and tile_width and tile_height):
+        raise ValueError("components of the codestream differ in depth or are subsampled")
+    tiles = -(-(right - tile_left) // tile_width) * -(-(lower - tile_upper) // tile_height)
+    if tiles > MAX_TILES:
+        raise ValueError(f"{tiles} tiles are more than the {MAX_TILES} that are decoded")
+    _check_layers(codestream, at + struct.unpack_from(">H", codestream, at)[0])
+    return CodedFrame(lower - upper, right - left, samples, (depth & 0x7F) + 1, SIZE)
+
+
+def _check_layers(codestream: bytes, at: int) -> None:
+    """Walk the main header to its coding style, whose layers cost memory whether they hold anything or not."""
+    while True:
+        marker, length = struct.unpack_from(">HH", codestream, at)
+        if marker == CODING_STYLE:
+            layers = struct.unpack_from(">H", codestream, at + 6)[0]
+            if not 0 < layers <= MAX_LAYERS:
+                raise ValueError(f"{layers} layers are more than the {MAX_LAYERS} that are decoded")
+            return
+        if marker >> 8 != 0xFF or length < 2:
+            raise ValueError("the codestream's header is damaged")
+        at += 2 + length

@@ -3,51 +3,38 @@
 import logging
 import re
 import warnings
-import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, dcmread
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom import Dataset
+from pydicom.uid import UID
 
+from rayology.data.facts import Facts, description, facts
 from rayology.data.geometry import Geometry, geometry
+from rayology.data.header import read_header
 from rayology.data.identity import Identity
-from rayology.data.pixels import PIXEL_KEYWORDS, frames, in_modality_units, known_syntax, padding
-from rayology.errors import DataError, NotAnImage, NotDicom, UnreadableImage
+from rayology.data.layout import PIXEL_KEYWORDS, Layout, layout
+from rayology.data.pixels import in_modality_units, known_syntax, padding, stored_frames, to_rgb
+from rayology.data.selection import Selection, selected
+from rayology.data.values import has, text
+from rayology.errors import DataError, NotAnImage, NotSelected, UnreadableImage
 
-__all__ = ["Instance", "decode", "read"]
+__all__ = ["Instance", "decode", "instances", "read", "stored"]
 
-MAX_BYTES = 2**30
-"""The largest file that is opened, and the most that a deflated one may inflate to."""
+T = TypeVar("T")
+
+EVERYTHING = Selection()
+NO_FACTS = Facts()
 
 IDENTITIES = (
     *("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
     "FrameOfReferenceUID",
 )
-SHAPE = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation")
-BITS = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
-OFFSETS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
-UNITS = ("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept")
-GEOMETRY = ("PixelSpacing", "ImagerPixelSpacing", "ImageOrientationPatient", "ImagePositionPatient")
-GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-PADDING = [f"{kind}PixelPadding{bound}" for kind in ("", "Float", "DoubleFloat") for bound in ("Value", "RangeLimit")]
-PALETTES = [
-    f"{form}{color}PaletteColorLookupTable{part}"
-    for color in ("Red", "Green", "Blue")
-    for form, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
-]
-KEPT = [
-    *("SpecificCharacterSet", "SOPClassUID", "Modality", *IDENTITIES),
-    *(*SHAPE, *BITS, *OFFSETS, *PADDING, *UNITS, *PALETTES, *GEOMETRY, *GROUPS, *PIXEL_KEYWORDS),
-]
-"""The only attributes that are read."""
 
 
 @dataclass(frozen=True)
@@ -63,100 +50,156 @@ class Instance:
     syntax: str
     """The name of the transfer syntax."""
     identity: Identity
+    facts: Facts = NO_FACTS
 
 
-def read(path: Path) -> tuple[Instance, ...]:
-    """Read every frame of a file; no message names the file, whose name may name a patient.
+def read(path: Path, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> tuple[Instance, ...]:
+    """Read every frame of a file at once; ``instances`` reads one after another."""
+    return tuple(instances(path, require_preamble=require_preamble, selection=selection))
+
+
+def instances(path: Path, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> Iterator[Instance]:
+    """Read the frames of a file one by one; no message names the file, whose name may name a patient.
+
+    What the numbers mean: grey is in modality units, rescaled by the file's or the frame's own slope or Modality LUT,
+    with MONOCHROME1 turned so that high is bright (but CT, whose units are physical); colour is RGB as stored, through
+    the palette where there is one. Nothing is windowed, and overlays are left out.
+
+    Args:
+        path: The file.
+        require_preamble: Whether a file without the preamble of DICOM PS3.10 7.1 is refused.
+        selection: Which frames are wanted; the others are not decoded.
 
     Raises:
-        NotDicom: the file has no DICOM preamble.
-        NotAnImage: it holds no pixels, or a video or a segmentation.
-        UnreadableImage: it is damaged, too large, or in a transfer syntax without a decoder.
+        NotDicom: the file is no DICOM.
+        NotAnImage: it holds no pixels, or a video.
+        NotSelected: none of its frames is wanted.
+        UnsupportedSyntax: nothing installed decodes its transfer syntax.
+        UnreadableImage: it is damaged, or larger than an image can be.
     """
+    with _opened(path) as stream:
+        yield from decode(stream, require_preamble=require_preamble, selection=selection)
+
+
+def decode(stream: BinaryIO, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> Iterator[Instance]:
+    """Read the frames of an opened file one by one, and raise what ``instances`` raises."""
+    dataset, found = _header(stream, require_preamble=require_preamble)
+    with _guarded("header"):
+        wanted = _wanted(dataset, found, selection)
+    yield from _guarded_each(_instances(dataset, found, wanted), f"pixels ({known_syntax(found.syntax)})")
+
+
+def stored(path: Path, *, require_preamble: bool = True) -> NDArray[np.generic]:
+    """Return the stored values of a file, (frames, rows, columns, samples), as conformance tests compare them.
+
+    Bits and sign are corrected and YBR is RGB; palettes, rescale and MONOCHROME1 are left as they are.
+
+    Raises:
+        DataError: as ``instances``.
+    """
+    with _opened(path) as stream:
+        dataset, found = _header(stream, require_preamble=require_preamble)
+        in_palette = found.photometric == "PALETTE COLOR"
+        frames = (
+            values if in_palette else to_rgb(dataset, found, values) for _, values in stored_frames(dataset, found)
+        )
+        return np.stack(list(_guarded_each(frames, f"pixels ({known_syntax(found.syntax)})")))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as stream:
-            return decode(stream)
+            yield stream
     except OSError as error:
         raise UnreadableImage(f"cannot be opened: {error.strerror}; check the path and its permissions") from None
 
 
-def decode(stream: BinaryIO) -> tuple[Instance, ...]:
-    """Read every frame of an opened file, and raise what ``read`` raises."""
-    stream.seek(128)  # DICOM PS3.10 7.1
-    if stream.read(4) != b"DICM":
-        raise NotDicom("has no DICOM preamble")
+def _header(stream: BinaryIO, *, require_preamble: bool) -> tuple[Dataset, Layout]:
     with _guarded("header"):
-        _check_inflated_size(stream)
-        dataset = dcmread(stream, specific_tags=KEPT)
-        syntax = _checked_syntax(dataset)
-    with _guarded(f"pixels ({known_syntax(syntax)})"):
-        stored = frames(dataset)
-        identity = Identity(*(str(dataset.get(keyword) or "") for keyword in IDENTITIES))
-        return tuple(_instance(dataset, stored[frame], frame, identity) for frame in range(len(stored)))
+        dataset = read_header(stream, require_preamble=require_preamble)
+        _check_is_still_image(dataset)
+        return dataset, layout(dataset)
 
 
-def _instance(dataset: Dataset, stored: NDArray[np.generic], frame: int, identity: Identity) -> Instance:
+def _wanted(dataset: Dataset, found: Layout, selection: Selection) -> Container[int]:
+    """Return which frames are selected, looking at their headers alone."""
+    if selection == EVERYTHING:
+        return range(found.frames)
+    modality, described = _modality(dataset), description(dataset)
+    reasons = [
+        selected(
+            facts(dataset, frame),
+            selection,
+            modality=modality,
+            description=described,
+            geometry=geometry(dataset, frame),
+        )
+        for frame in range(found.frames)
+    ]
+    if all(reasons):
+        raise NotSelected(reasons[0])
+    return {frame for frame, reason in enumerate(reasons) if not reason}
+
+
+def _instances(dataset: Dataset, found: Layout, wanted: Container[int]) -> Iterator[Instance]:
+    identity = Identity(*(text(dataset, keyword) for keyword in IDENTITIES))
+    modality = _modality(dataset)
+    syntax = known_syntax(found.syntax)
+    for frame, stored in stored_frames(dataset, found, wanted):
+        pixels, valid = _in_units(dataset, found, stored, frame)
+        place, told = geometry(dataset, frame), facts(dataset, frame)
+        yield Instance(pixels, valid, place, modality, syntax, identity, told)
+
+
+def _in_units(
+    dataset: Dataset, found: Layout, stored: NDArray[np.generic], frame: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return a frame's pixels, (channels, rows, columns), and where they are valid."""
     valid = np.ones(stored.shape[:2], np.bool_)
-    if stored.shape[2] == 1:
-        grey = stored[..., 0]
-        exact = grey.astype(np.float64) if grey.dtype.kind == "f" else grey.astype(np.int64)
-        pixels = in_modality_units(dataset, exact, frame)[None]
-        valid = np.isfinite(pixels[0]) & ~padding(dataset, exact)
-        if not valid.all():
-            pixels[:, ~valid] = pixels[:, valid].min(initial=np.inf) if valid.any() else 0.0
-    else:
-        pixels = np.moveaxis(stored, -1, 0).astype(np.float32)
-    return Instance(
-        pixels=pixels,
-        valid=valid,
-        geometry=geometry(dataset, frame),
-        modality=_modality(dataset),
-        syntax=known_syntax(UID(dataset.file_meta.TransferSyntaxUID)),
-        identity=identity,
-    )
+    if found.samples > 1 or found.photometric == "PALETTE COLOR":
+        return np.moveaxis(to_rgb(dataset, found, stored), -1, 0).astype(np.float32), valid
+    grey = stored[..., 0]
+    pixels = in_modality_units(dataset, found, grey, frame)[None]
+    padded = padding(dataset, found, grey)
+    if padded is not None:
+        valid &= ~padded
+    if grey.dtype.kind == "f":
+        valid &= np.isfinite(pixels[0])
+    if not valid.all():
+        pixels[:, ~valid] = pixels[:, valid].min(initial=np.inf) if valid.any() else 0.0
+    return pixels, valid
 
 
-def _checked_syntax(dataset: Dataset) -> UID:
-    """Return the transfer syntax of a file that holds a still image."""
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if not any(keyword in dataset for keyword in PIXEL_KEYWORDS):
+def _check_is_still_image(dataset: Dataset) -> None:
+    syntax = text(dataset.file_meta, "TransferSyntaxUID")
+    if not any(has(dataset, keyword) for keyword in PIXEL_KEYWORDS):
         raise NotAnImage(f"holds no pixels: {_object_name(dataset)}")
     if not syntax:
         raise UnreadableImage("its header names no transfer syntax; rewrite it with a complete header")
     # DICOM PS3.5 A.4.5 to A.4.9 and A.4.12: MPEG-2, MPEG-4, HEVC, SMPTE ST 2110
     if syntax.startswith(("1.2.840.10008.1.2.4.10", "1.2.840.10008.1.2.7.")):
-        raise NotAnImage(f"holds a video: {known_syntax(syntax)}")
-    if _modality(dataset) == "SEG":
-        raise NotAnImage(f"holds a segmentation, no image: {_object_name(dataset)}")
-    return UID(syntax)
+        raise NotAnImage(f"holds a video: {known_syntax(UID(syntax))}")
 
 
 def _object_name(dataset: Dataset) -> str:
-    sop_class = UID(dataset.get("SOPClassUID") or "")
+    sop_class = UID(text(dataset, "SOPClassUID"))
     return str(sop_class.name) if sop_class and sop_class.name != str(sop_class) else "an unknown kind of object"
 
 
 def _modality(dataset: Dataset) -> str:
     """Return the modality where it is a code string (DICOM PS3.5 6.2) and so cannot be free text."""
-    modality = str(dataset.get("Modality") or "")
+    modality = text(dataset, "Modality")
     return modality if re.fullmatch(r"[A-Z0-9]{2,16}", modality) else ""
 
 
-def _check_inflated_size(stream: BinaryIO) -> None:
-    """Refuse a file that is larger than ``MAX_BYTES``, or that inflates to more (DICOM PS3.5 A.5)."""
-    size = stream.seek(0, 2)
-    stream.seek(132)
-    meta = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=_is_beyond_file_meta)
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        size = len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(MAX_BYTES), MAX_BYTES + 1))
-    if size > MAX_BYTES:
-        raise UnreadableImage(f"takes more than {MAX_BYTES} bytes; split the file")
-    stream.seek(0)
-
-
-def _is_beyond_file_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
-    del vr, length
-    return bool(tag.group != 2)
+def _guarded_each(values: Iterator[T], part: str) -> Iterator[T]:
+    while True:
+        with _guarded(part):
+            value = next(values, None)
+        if value is None:
+            return
+        yield value
 
 
 @contextmanager

@@ -23,6 +23,8 @@ class Identity:
     series: str = ""
     instance: str = ""
     frame_of_reference: str = ""
+    picture: str = ""
+    """What tells an image or a volume from others where nothing says whose it is."""
 
     def __repr__(self) -> str:
         return "Identity(hidden)"
@@ -41,11 +43,13 @@ class Pseudonyms:
     """The same where positions compare (DICOM PS3.3 C.7.4.1); a series that names none has its own."""
     draw: str
     """The patient's place in the draw of the splits: the same for the same seed under any key."""
+    has_patient: bool = True
+    """Whether the source says whose the image is; where it does not, each picture counts as a patient."""
 
 
 def pseudonyms(identity: Identity, key: bytes, *, seed: int) -> Pseudonyms:
     """Return HMAC-SHA256 pseudonyms; the patient is the ID with its issuer, else the study (RFC 2104)."""
-    patient = ("patient", identity.issuer, identity.patient) if identity.patient else ("study", identity.study)
+    patient = _owner(identity)
     study = ("study", *patient, identity.study)
     series = ("series", *study, identity.series)
     named = ("frame of reference", *patient, identity.frame_of_reference)
@@ -56,6 +60,7 @@ def pseudonyms(identity: Identity, key: bytes, *, seed: int) -> Pseudonyms:
         instance=_keyed(key, "instance", identity.instance) if identity.instance else "",
         frame_of_reference=_keyed(key, *(named if identity.frame_of_reference else ("frame of reference", *series))),
         draw=hashlib.sha256(_joined(str(seed), *patient)).hexdigest(),
+        has_patient=patient[0] != "picture",
     )
 
 
@@ -64,6 +69,14 @@ def kept_key(file: Path) -> bytes:
     if not file.exists():
         write_private(file, secrets.token_bytes(KEY_BYTES))
     return file.read_bytes()
+
+
+def _owner(identity: Identity) -> tuple[str, ...]:
+    if identity.patient:
+        return ("patient", identity.issuer, identity.patient)
+    if identity.picture:
+        return ("picture", identity.picture)
+    return ("study", identity.study)
 
 
 def _keyed(key: bytes, *parts: str) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["conform", "conformed_spacing", "contrast", "foreground"]
+__all__ = ["conform", "conform_mask", "conformed_spacing", "contrast", "foreground"]
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
@@ -21,6 +21,21 @@ def conform(pixels: Floats, size: tuple[int, int], *, fill: float) -> NDArray[np
     excess = pixels - np.float64(fill)
     over_rows = _averaged(excess.swapaxes(1, 2), size[0], scale).swapaxes(1, 2)
     return (_averaged(over_rows, size[1], scale) + fill).astype(np.float32)
+
+
+def conform_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Bring (rows, columns) of numbered regions to a size.
+
+    A pixel lies inside where the regions cover at least half of it, and then in the one that covers most; of equals,
+    in the first.
+    """
+    numbers = [int(number) for number in np.unique(mask) if number]
+    layers = np.stack([mask > 0, *(mask == number for number in numbers[1:])]).astype(np.float32)
+    inside, *later = conform(layers, size, fill=0.0)
+    if not numbers:
+        return np.zeros(size, np.uint8)
+    shares = np.stack([inside - sum(later), *later])
+    return np.where(inside >= 0.5, np.array(numbers, np.uint8)[shares.argmax(0)], 0).astype(np.uint8)
 
 
 def conformed_spacing(

@@ -3,9 +3,9 @@
 import hashlib
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from rayology.config import Config
-from rayology.data.source import Item
+from rayology.data.dicom import read
+from rayology.data.masks import read_mask
+from rayology.data.source import Example, Item
 from rayology.data.thorax import FIELD_OF_VIEW_MM, LESIONS, SLICE_SPACING_MM, Drawing, draw_patient
 from rayology.errors import SourceError
 
@@ -49,7 +51,12 @@ class PhantomSource:
         expected = self.config.patients * self.config.slices
         if len(images) != expected:
             raise SourceError(f"{self.path}: {len(images)} of {expected} files; delete the folder to draw them anew")
-        return [Item(path=image, label=image.parts[-3], mask=self._mask_of(image)) for image in images]
+        return [Item(image, label=image.parts[-3], beside=(self._mask_of(image),)) for image in images]
+
+    def read(self, item: Item) -> Iterator[Example]:
+        """Read a slice with its class and mask, and raise what the DICOM reader raises."""
+        (instance,) = read(item.path)
+        yield Example(instance, label=item.label, mask=read_mask(item.beside[0], instance.valid.shape))
 
     def _mask_of(self, image: Path) -> Path:
         return self.path / "masks" / Path(*image.parts[-3:]).with_suffix(".png")
@@ -83,6 +90,12 @@ class PhantomConfig(Config):
     """Rows and columns of a slice; the field of view is 360 mm."""
     seed: NonNegativeInt = 0
     """Of everything drawn; patients of another seed are other patients."""
+
+    @classmethod
+    def example(cls, folder: Path) -> Self:
+        """Return the config of a few small patients of each class."""
+        del folder
+        return cls(patients=9, slices=1, size=32)
 
     def build(self, root: Path) -> PhantomSource:
         """Keep the drawn files below a root."""

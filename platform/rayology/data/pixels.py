@@ -1,49 +1,50 @@
-"""From stored pixels to modality units: bits, sign, padding, modality transformation, photometric interpretation."""
+"""From stored pixels to modality units: frames, padding, modality transformation, photometric interpretation."""
 
 import math
+from collections.abc import Callable, Container, Iterator
+from functools import partial
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pixel_array
-from pydicom.uid import UID, RLELossless
+from pydicom.pixels import apply_color_lut, apply_modality_lut, convert_color_space, get_decoder, pixel_array
+from pydicom.uid import UID, ExplicitVRBigEndian
 
-from rayology.data.codestream import coded_size
+from rayology.data.codecs import decode_frame, decodes_to_rgb, has_codec
 from rayology.data.geometry import functional_group
-from rayology.errors import UnreadableImage
+from rayology.data.layout import Layout
+from rayology.data.values import decimals, has, text
+from rayology.errors import UnreadableImage, UnsupportedSyntax
 
-__all__ = ["PIXEL_KEYWORDS", "frames", "in_modality_units", "known_syntax", "padding"]
+__all__ = ["in_modality_units", "known_syntax", "padding", "stored_frames", "to_rgb"]
 
-PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-MAX_VALUES = 2**27
-"""The most values that one file may unpack to: rows x columns x frames x samples."""
+Frame = Callable[[], NDArray[np.generic]]
+"""A frame that is there and not decoded yet."""
+EXACT_IN_FLOAT32 = 2**24
+"""Up to which every integer is a float32."""
 
-Stored = NDArray[np.int64] | NDArray[np.float64]
 
-
-def frames(dataset: Dataset) -> NDArray[np.generic]:
-    """Return the stored pixels as (frames, rows, columns, samples), bits and sign corrected, colour as RGB.
+def stored_frames(
+    dataset: Dataset, layout: Layout, wanted: Container[int] | None = None
+) -> Iterator[tuple[int, NDArray[np.generic]]]:
+    """Yield the number and the stored pixels, (rows, columns, samples), of each frame, or of those that are wanted.
 
     Raises:
-        UnreadableImage: there is no decoder, or the sizes are missing, too large or contradict the codestream.
+        UnsupportedSyntax: nothing decodes the transfer syntax.
+        UnreadableImage: frames are missing, or contradict the header.
     """
-    count = int(dataset.get("NumberOfFrames") or 1)
-    rows, columns, samples = (_size(dataset, name) for name in ("Rows", "Columns", "SamplesPerPixel"))
-    if count * rows * columns * samples > MAX_VALUES:
-        raise UnreadableImage(
-            f"{count} frames of {rows} x {columns} x {samples} exceed {MAX_VALUES} values; split the file"
-        )
-    _check_bits(dataset)
-    syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    _check_decoder(syntax)
-    if syntax.is_encapsulated and syntax != RLELossless:
-        _check_codestreams(dataset, count, (rows, columns))
-
-    decoded = np.asarray(pixel_array(dataset, allow_excess_frames=False)).reshape(count, rows, columns, -1)
-    if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        return np.asarray(apply_color_lut(decoded[..., 0], dataset))[..., :3]
-    return decoded
+    if has_codec(layout.syntax):
+        frame_of = _compressed(dataset, layout)
+    elif layout.syntax.is_transfer_syntax and not layout.syntax.is_encapsulated:
+        frame_of = _uncompressed(dataset, layout)
+    else:
+        _check_decoder(layout.syntax)
+        frame_of = _decoded_by_pydicom(dataset, layout)
+    for frame, decode in enumerate(frame_of):
+        if wanted is None or frame in wanted:
+            yield frame, decode()
 
 
 def known_syntax(syntax: UID) -> str:
@@ -51,71 +52,125 @@ def known_syntax(syntax: UID) -> str:
     return "a private transfer syntax" if syntax.is_private or syntax.name == str(syntax) else str(syntax.name)
 
 
-def padding(dataset: Dataset, stored: Stored) -> NDArray[np.bool_]:
-    """Return where a stored monochrome frame holds padding: one value, or a range (DICOM PS3.3 C.7.5.1.1.2)."""
+def to_rgb(dataset: Dataset, layout: Layout, stored: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return a frame in colour as RGB: through its palette, or from YBR where the codec has not done so."""
+    if layout.photometric == "PALETTE COLOR":
+        return np.asarray(apply_color_lut(stored[..., 0], dataset))[..., :3]
+    turned = has_codec(layout.syntax) and decodes_to_rgb(layout.syntax)
+    if layout.photometric.startswith("YBR_FULL") and not turned:
+        return np.asarray(convert_color_space(stored, "YBR_FULL", "RGB"))
+    return stored
+
+
+def padding(dataset: Dataset, layout: Layout, stored: NDArray[np.generic]) -> NDArray[np.bool_] | None:
+    """Return where a stored grey frame holds padding, one value or a range; None where the file knows of none.
+
+    DICOM PS3.3 C.7.5.1.1.2.
+    """
     for prefix in ("Float", "DoubleFloat", ""):
+        if not has(dataset, f"{prefix}PixelPaddingValue"):
+            continue
         first = dataset.get(f"{prefix}PixelPaddingValue")
         last = dataset.get(f"{prefix}PixelPaddingRangeLimit")
         if isinstance(first, int | float):
-            first = _as_stored(first, dataset)
-            last = _as_stored(last, dataset) if isinstance(last, int | float) else first
-            return (stored >= min(first, last)) & (stored <= max(first, last))
-    return np.zeros(stored.shape, np.bool_)
+            first = _as_stored(first, layout)
+            last = _as_stored(last, layout) if isinstance(last, int | float) else first
+            return np.greater_equal(stored, min(first, last)) & np.less_equal(stored, max(first, last))
+    return None
 
 
-def in_modality_units(dataset: Dataset, stored: Stored, frame: int) -> NDArray[np.float32]:
+def in_modality_units(dataset: Dataset, layout: Layout, stored: NDArray[np.generic], frame: int) -> NDArray[np.float32]:
     """Apply the Modality LUT or the frame's rescale, and turn MONOCHROME1 (DICOM PS3.3 C.11.1, C.7.6.3.1.2).
 
     A turned value is ``highest representable + lowest representable - value``, so that high is bright in every
     image. Hounsfield units are physical whatever a viewer should show, so CT is never turned.
     """
-    values = _transformed(dataset, stored, frame)
-    turned = dataset.PhotometricInterpretation == "MONOCHROME1" and dataset.get("Modality") != "CT"
-    if turned and "PixelData" in dataset:
-        values = _transformed(dataset, _representable(dataset), frame).sum() - values
-    return values.astype(np.float32)
+    turned = layout.photometric == "MONOCHROME1" and text(dataset, "Modality") != "CT" and layout.keyword == "PixelData"
+    if has(dataset, "ModalityLUTSequence") and dataset.ModalityLUTSequence:
+        values = np.asarray(apply_modality_lut(stored, dataset), np.float64)
+        if turned:
+            values = apply_modality_lut(np.array(layout.lowest_and_highest), dataset).sum() - values
+        return values.astype(np.float32)
+
+    slope, intercept = _rescale(dataset, frame)
+    if turned:
+        total = sum(bound * slope + intercept for bound in layout.lowest_and_highest)
+        slope, intercept = -slope, total - intercept
+    return _scaled(stored, slope, intercept)
 
 
-def _transformed(dataset: Dataset, stored: Stored, frame: int) -> NDArray[np.float64]:
-    if dataset.get("ModalityLUTSequence"):
-        return np.asarray(apply_modality_lut(stored, dataset), np.float64)
-    rescale = functional_group(dataset, frame, "PixelValueTransformationSequence")
-    slope, intercept = (_rescale(rescale, f"Rescale{name}") for name in ("Slope", "Intercept"))
-    if slope == 0 or not math.isfinite(slope + intercept):
-        raise UnreadableImage(f"rescale slope {slope} and intercept {intercept} give no values; correct the header")
-    return np.asarray(stored * slope + intercept, np.float64)
+def _scaled(stored: NDArray[np.generic], slope: float, intercept: float) -> NDArray[np.float32]:
+    """Return ``stored * slope + intercept`` as rounded from float64, in float32 throughout where that is the same."""
+    largest = 2.0 ** (8 * stored.dtype.itemsize) * abs(slope) + abs(intercept)
+    is_exact = slope.is_integer() and intercept.is_integer() and largest <= EXACT_IN_FLOAT32
+    kind = np.float32 if is_exact and stored.dtype.kind != "f" else np.float64
+    # Passes over a slice cost more than its header, so each is made once and none for nothing.
+    if slope == 1:
+        values = np.add(stored, kind(intercept), dtype=kind)
+    else:
+        values = np.multiply(stored, kind(slope), dtype=kind)
+        values += kind(intercept)
+    return values.astype(np.float32, copy=False)
 
 
-def _rescale(dataset: Dataset, keyword: str) -> float:
-    value = dataset.get(keyword)
-    return float(value) if value is not None else float(keyword.endswith("Slope"))
+def _rescale(dataset: Dataset, frame: int) -> tuple[float, float]:
+    """Return slope and intercept of a frame; those of no file are 1 and 0."""
+    group = functional_group(dataset, frame, "PixelValueTransformationSequence")
+    slope, intercept = (decimals(group, f"Rescale{name}") for name in ("Slope", "Intercept"))
+    found = (slope[0] if slope else 1.0, intercept[0] if intercept else 0.0)
+    if found[0] == 0 or not all(map(math.isfinite, found)):
+        raise UnreadableImage(f"rescale slope {found[0]} and intercept {found[1]} give no values; correct the header")
+    return found
 
 
-def _representable(dataset: Dataset) -> NDArray[np.int64]:
-    """Return the lowest and the highest value that Bits Stored and Pixel Representation allow."""
-    levels = 1 << int(dataset.BitsStored)
-    low = -levels // 2 if dataset.PixelRepresentation == 1 else 0
-    return np.array([low, low + levels - 1], np.int64)
-
-
-def _as_stored(value: float, dataset: Dataset) -> float:
+def _as_stored(value: float, layout: Layout) -> float:
     """Read a padding value that was written unsigned as the signed value it stands for."""
-    bits = int(dataset.get("BitsAllocated") or 0)
-    written_unsigned = dataset.get("PixelRepresentation") == 1 and "PixelData" in dataset and value >= 1 << (bits - 1)
-    return value - (1 << bits) if written_unsigned else value
+    written_unsigned = layout.signed and layout.keyword == "PixelData" and value >= 1 << (layout.bits_allocated - 1)
+    return value - (1 << layout.bits_allocated) if written_unsigned else value
 
 
-def _size(dataset: Dataset, keyword: str) -> int:
-    size = dataset.get(keyword)
-    if not isinstance(size, int) or size < 1:
-        raise UnreadableImage(f"{keyword} is missing or 0; the header is damaged")
-    return size
+def _uncompressed(dataset: Dataset, layout: Layout) -> Iterator[Frame]:
+    unusual = layout.bits_allocated == 1 or layout.photometric == "YBR_FULL_422"
+    if unusual or layout.syntax == ExplicitVRBigEndian:
+        yield from _decoded_by_pydicom(dataset, layout)
+        return
+    values = np.frombuffer(dataset[layout.keyword].value, np.uint8)
+    size = layout.values_a_frame * layout.dtype.itemsize
+    if len(values) < size * layout.frames:
+        raise UnreadableImage(f"holds {len(values)} bytes of pixels, not {size * layout.frames}; truncated")
+    for start in range(0, size * layout.frames, size):
+        yield partial(_laid_out, values[start : start + size].view(layout.dtype), layout)
 
 
-def _check_bits(dataset: Dataset) -> None:
-    high, stored = dataset.get("HighBit"), dataset.get("BitsStored")
-    if "PixelData" in dataset and isinstance(high, int) and isinstance(stored, int) and high != stored - 1:
-        raise UnreadableImage(f"High Bit {high} with Bits Stored {stored} is a retired form; rewrite the pixels")
+def _laid_out(stored: NDArray[np.generic], layout: Layout) -> NDArray[np.generic]:
+    """Give the values of an uncompressed frame their shape."""
+    if layout.by_plane and layout.samples > 1:
+        planes = stored.reshape(layout.samples, layout.rows, layout.columns)
+        return layout.corrected(np.moveaxis(planes, 0, -1))
+    return layout.corrected(stored.reshape(layout.shape))
+
+
+def _compressed(dataset: Dataset, layout: Layout) -> Iterator[Frame]:
+    """Find the codestream of each frame, its fragments joined (DICOM PS3.5 A.4)."""
+    tables = [dataset.get(name) for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
+    offsets = tuple(tables) if all(tables) else None
+    found = generate_frames(dataset.PixelData, number_of_frames=layout.frames, extended_offsets=offsets)
+    count = 0
+    for codestream in islice(found, layout.frames):
+        yield partial(decode_frame, codestream, layout)
+        count += 1
+    if count < layout.frames:
+        raise UnreadableImage(f"holds {count} of {layout.frames} frames; truncated")
+
+
+def _decoded_by_pydicom(dataset: Dataset, layout: Layout) -> Iterator[Frame]:
+    for frame in range(layout.frames):
+        yield partial(_frame_by_pydicom, dataset, layout, frame)
+
+
+def _frame_by_pydicom(dataset: Dataset, layout: Layout, frame: int) -> NDArray[np.generic]:
+    decoded = pixel_array(dataset, index=frame, raw=True, allow_excess_frames=False)
+    return layout.corrected(np.asarray(decoded).reshape(layout.shape))
 
 
 def _check_decoder(syntax: UID) -> None:
@@ -124,15 +179,7 @@ def _check_decoder(syntax: UID) -> None:
     except NotImplementedError:
         available = False
     if not available:
-        raise UnreadableImage(
+        raise UnsupportedSyntax(
             f"nothing installed decodes {known_syntax(syntax)}; rewrite it as JPEG-LS or uncompressed, "
             "or install a decoder plugin of pydicom"
         )
-
-
-def _check_codestreams(dataset: Dataset, count: int, size: tuple[int, int]) -> None:
-    tables = [dataset.get(name) for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
-    offsets = tuple(tables) if all(tables) else None
-    for codestream in generate_frames(dataset.PixelData, number_of_frames=count, extended_offsets=offsets):
-        if coded_size(codestream) != size:
-            raise UnreadableImage(f"a codestream is no image of {size[0]} x {size[1]} as its header says; damaged")

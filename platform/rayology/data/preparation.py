@@ -1,27 +1,24 @@
 """From one file to slices of one size under pseudonyms: what a worker does."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 
 from rayology.config import Config
-from rayology.data.dicom import Instance, read
 from rayology.data.geometry import Geometry
 from rayology.data.identity import Pseudonyms, pseudonyms
-from rayology.data.imaging import conform, conformed_spacing
-from rayology.data.source import Item
-from rayology.data.splits import Shares
-from rayology.errors import DataError, UnreadableImage
+from rayology.data.imaging import conform, conform_mask, conformed_spacing
+from rayology.data.source import Example, Item, Source
+from rayology.data.splits import Shares, SplitName
+from rayology.errors import DataError, NotAnImage
 from rayology.image import ValueRange
 
 __all__ = ["PreparationConfig", "Reading", "Slice", "SliceFacts", "read_item"]
 
-CT = "CT"
+CT, SEGMENTATION = "CT", "SEG"
 FRACTION = "fraction of the series' range"
 
 
@@ -37,7 +34,7 @@ class PreparationConfig(Config):
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (0.5, 99.5)
     """What other modalities keep: between these percentiles of the foreground of each series."""
     min_foreground: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """The least share of an image that must be foreground; emptier ones are left out."""
+    """The least share of a slice that must be foreground; emptier ones are left out. Pictures all stay."""
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
     """The share of the patients whose images choose among models."""
     test: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
@@ -58,9 +55,11 @@ class PreparationConfig(Config):
         """What is held out."""
         return Shares(self.validation, self.test)
 
-    def kept_values(self, modality: str) -> ValueRange:
-        """Return what images of a modality keep."""
-        if modality == CT:
+    def kept_values(self, facts: "SliceFacts") -> ValueRange:
+        """Return what images like this one keep."""
+        if facts.values:
+            return facts.values
+        if facts.modality == CT:
             return self.window
         return ValueRange(low=0.0, high=1.0, unit=FRACTION, levels=self.window.levels)
 
@@ -75,6 +74,17 @@ class SliceFacts:
     channels: int
     geometry: Geometry
     """With the spacing that the conformed pixels have."""
+    syntax: str
+    """The name of the transfer syntax; empty where the image did not come as DICOM."""
+    size: tuple[int, int]
+    """Rows and columns before they were conformed."""
+    has_mask: bool = False
+    values: ValueRange | None = None
+    """The range of all images of this kind; None where the modality or the series decides."""
+    split: SplitName | None = None
+    """The split that the source put it into."""
+    official: bool = False
+    """Whether that split was published with the images."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +95,12 @@ class Slice:
     pixels: NDArray[np.float32]
     """(channels, rows, columns)."""
     mask: NDArray[np.uint8] | None
-    """(rows, columns): 1 inside the lesion, 0 outside."""
+    """(rows, columns): 0 outside, the number of the region inside."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What became of a file: its slices, or the reason why there are none."""
+    """What became of an item: its slices, or the reason why there are none."""
 
     slices: tuple[Slice, ...] = ()
     reason: str = ""
@@ -98,53 +108,53 @@ class Reading:
     """Of an image whose modality was not asked for."""
 
 
-def read_item(item: Item, preparation: PreparationConfig, key: bytes) -> Reading:
-    """Read a file into slices under pseudonyms; a file that is no image gives its reason, never an error."""
+def read_item(source: Source, item: Item, preparation: PreparationConfig, key: bytes) -> Reading:
+    """Read an item into slices under pseudonyms; one that is no image gives its reason, never an error."""
+    slices: list[Slice] = []
     try:
-        instances = read(item.path)
-        modality = instances[0].modality
-        if preparation.modality not in {"", modality}:
-            return Reading(modality=modality or "unknown")
-        mask = _read_mask(item.mask, instances) if item.mask else None
+        for example in source.read(item):
+            modality = example.instance.modality
+            if preparation.modality not in {"", modality}:
+                return Reading(modality=modality or "unknown")
+            if modality == SEGMENTATION:
+                raise NotAnImage("holds a segmentation, no image")
+            slices.append(_conformed(example, preparation, key))
     except DataError as error:
         return Reading(reason=f"{type(error).__name__}: {error}")
-
-    who = pseudonyms(instances[0].identity, key, seed=preparation.seed)
-    return Reading(tuple(_conformed(instance, item, mask, who, preparation) for instance in instances))
+    return Reading(tuple(slices))
 
 
-def _conformed(
-    instance: Instance, item: Item, mask: NDArray[np.bool_] | None, who: Pseudonyms, preparation: PreparationConfig
-) -> Slice:
+def _conformed(example: Example, preparation: PreparationConfig, key: bytes) -> Slice:
+    instance = example.instance
     size = (preparation.size, preparation.size)
-    shape = instance.valid.shape
+    rows, columns = instance.valid.shape
     spacing_mm = instance.geometry.spacing_mm
     if spacing_mm:
-        spacing_mm = conformed_spacing(spacing_mm, (shape[0], shape[1]), size)
+        spacing_mm = conformed_spacing(spacing_mm, (rows, columns), size)
     facts = SliceFacts(
-        who=who,
+        who=pseudonyms(instance.identity, key, seed=preparation.seed),
         modality=instance.modality,
-        label=item.label,
+        label=example.label,
         channels=len(instance.pixels),
         geometry=replace(instance.geometry, spacing_mm=spacing_mm),
+        syntax=instance.syntax,
+        size=(rows, columns),
+        has_mask=example.mask is not None,
+        values=example.values,
+        split=example.split,
+        official=example.official,
     )
-    fill = preparation.window.low if instance.modality == CT else float(instance.pixels.min())
     return Slice(
         facts=facts,
-        pixels=conform(instance.pixels, size, fill=fill),
-        mask=None if mask is None else (conform(mask[None].astype(np.float32), size, fill=0.0)[0] >= 0.5).astype("u1"),
+        pixels=conform(instance.pixels, size, fill=_fill(example, preparation)),
+        mask=None if example.mask is None else conform_mask(example.mask, size),
     )
 
 
-def _read_mask(file: Path, instances: tuple[Instance, ...]) -> NDArray[np.bool_]:
-    try:
-        with Image.open(file) as opened:
-            mask = np.asarray(opened.convert("L")) > 0
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"its mask cannot be read ({type(error).__name__}); write it as PNG") from None
-    if len(instances) > 1 or mask.shape != instances[0].valid.shape:
-        raise UnreadableImage(
-            f"its mask has {mask.shape[0]} x {mask.shape[1]} pixels, the image {len(instances)} frames of "
-            f"{instances[0].valid.shape[0]} x {instances[0].valid.shape[1]}; write one of the same size"
-        )
-    return mask
+def _fill(example: Example, preparation: PreparationConfig) -> float:
+    """Return the value of what lies outside an image."""
+    if example.values:
+        return example.values.low
+    if example.instance.modality == CT:
+        return preparation.window.low
+    return float(example.instance.pixels.min())

@@ -1,5 +1,6 @@
-"""From a source of DICOM files to a prepared dataset, decoded once and in parallel where Ray runs."""
+"""From a source of images to a prepared dataset, decoded once and in parallel where Ray runs."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Literal
+from typing import Literal, get_origin
 
 import ray
 
@@ -20,15 +21,20 @@ from rayology.data.census import check_classes, choose, common_folder, gather
 from rayology.data.dataset import PreparedDataset
 from rayology.data.identity import kept_key
 from rayology.data.preparation import PreparationConfig, Reading, read_item
+from rayology.data.report import write_report
 from rayology.data.scratch import Scratch
 from rayology.data.skipped import list_skipped
-from rayology.data.source import Item
+from rayology.data.source import Item, Source
 from rayology.data.writing import Contents, write_dataset
+from rayology.errors import DatasetError
 
 __all__ = ["PreparationConfig", "Progress", "prepare"]
 
-FORMAT_VERSION = 2
-FILES_A_TASK = 16
+FORMAT_VERSION = 3
+PATHS = {"path", "table"}
+"""The fields of sources that hold a path, or the URI of one."""
+IMAGES_A_TASK = 16
+"""About how many images are read at once; a larger part of a file is read whole."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Progress:
     stage: Literal["reading", "writing"]
     done: int
     total: int
-    """Files while reading, images while writing."""
+    """Files, or parts of files, while reading; images while writing."""
 
 
 def _ignore(progress: Progress) -> None:
@@ -60,9 +66,10 @@ def prepare(
     Raises:
         SourceError: the source holds no image, several modalities, or nothing that can be held out, or its classes
             look like patients.
-        DatasetError: the dataset is there and damaged.
+        DatasetError: the dataset is there and damaged, or the disk is full, which leaves nothing behind.
     """
-    items = source.build(root).items()
+    reader = source.build(root)
+    items = reader.items()
     fingerprint = _fingerprint(source, preparation, items)
     folder = root / "datasets" / fingerprint
     with _workplace(folder) as workplace:
@@ -71,55 +78,89 @@ def prepare(
 
         key = kept_key(root / "keys" / f"{fingerprint}.key")
         scratch = Scratch(workplace, (preparation.size, preparation.size))
-        readings = _readings(items, preparation, key)
+        readings = _readings(reader, items, preparation, key)
         census = gather(items, readings, scratch, lambda done: report(Progress("reading", done, len(items))))
         chosen = choose(census, scratch, preparation)
-        if source.kind == "folder" and source.labels == "folder":
+        settings = _public(source)
+        if settings.get("labels") == "folder":
             check_classes(chosen)
         list_skipped(root / "keys" / f"{fingerprint}.skipped.json", items, census)
-        settings = source.model_dump(mode="json", exclude={"path"})
         contents = Contents(fingerprint, census, chosen, settings, preparation)
         built = workplace / "dataset"
         built.mkdir()
         write_dataset(built, contents, scratch, lambda done: report(Progress("writing", done, len(chosen))))
         _publish(built, folder)
-    return PreparedDataset.open(folder)
+    data = PreparedDataset.open(folder)
+    write_report(data)
+    return data
 
 
-def _readings(items: Sequence[Item], preparation: PreparationConfig, key: bytes) -> Iterator[Reading]:
+def _readings(source: Source, items: Sequence[Item], preparation: PreparationConfig, key: bytes) -> Iterator[Reading]:
     """Read every item in order, on Ray's workers where it runs, a bounded number of them ahead."""
     if not ray.is_initialized():
-        yield from (read_item(item, preparation, key) for item in items)
+        yield from (read_item(source, item, preparation, key) for item in items)
         return
-    task = ray.remote(_read_items)
+    task, shared = ray.remote(_read_items), ray.put(source)
     ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     pending = deque[object]()
-    for start in range(0, len(items), FILES_A_TASK):
-        pending.append(task.remote(items[start : start + FILES_A_TASK], preparation, key))
+    for together in _tasks(items):
+        pending.append(task.remote(shared, together, preparation, key))
         if len(pending) > ahead:
             yield from ray.get(pending.popleft())
     while pending:
         yield from ray.get(pending.popleft())
 
 
-def _read_items(items: Sequence[Item], preparation: PreparationConfig, key: bytes) -> list[Reading]:
-    return [read_item(item, preparation, key) for item in items]
+def _tasks(items: Sequence[Item]) -> Iterator[list[Item]]:
+    """Cut items into runs of so many images."""
+    together: list[Item] = []
+    num_images = 0
+    for item in items:
+        together.append(item)
+        num_images += max(1, len(item.rows))
+        if num_images >= IMAGES_A_TASK:
+            yield together
+            together, num_images = [], 0
+    if together:
+        yield together
+
+
+def _read_items(source: Source, items: Sequence[Item], preparation: PreparationConfig, key: bytes) -> list[Reading]:
+    return [read_item(source, item, preparation, key) for item in items]
 
 
 def _fingerprint(source: SourceConfig, preparation: PreparationConfig, items: Sequence[Item]) -> str:
     """Hash what decides the dataset: both configs, and the names, sizes and times of the files."""
     folder = common_folder(items)
+    states = {file: _state(file) for item in items for file in (item.path, *item.beside)}
     files = [
-        (os.path.relpath(file, folder), item.label, file.stat().st_size, file.stat().st_mtime_ns)
+        (os.path.relpath(file, folder), item.part, str(item.rows), item.label, *states[file])
         for item in items
-        for file in (item.path, item.mask)
-        if file is not None
+        for file in (item.path, *item.beside)
     ]
     settings = source.model_dump(mode="json")
-    if source.kind == "folder":
-        settings["path"] = str(source.folder)
+    for name in PATHS & settings.keys():
+        if settings[name] and "://" not in settings[name]:
+            settings[name] = str(Path(settings[name]).expanduser().absolute())
     decisive = [FORMAT_VERSION, settings, preparation.model_dump(mode="json"), files]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _state(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except FileNotFoundError:  # a DICOMDIR may name what is not there, which reading it counts
+        return -1, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _public(source: SourceConfig) -> dict[str, object]:
+    """Return the settings that are numbers or one of a few words; any other text may name a patient."""
+    return {
+        name: getattr(source, name)
+        for name, field in type(source).model_fields.items()
+        if field.annotation in {bool, int, float} or get_origin(field.annotation) is Literal
+    }
 
 
 @contextmanager
@@ -133,6 +174,12 @@ def _workplace(folder: Path) -> Iterator[Path]:
         workplace = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             yield workplace
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            raise DatasetError(
+                f"{folder.parent}: no space is left for the dataset; free some, or set storage to another disk"
+            ) from None
         finally:
             shutil.rmtree(workplace)
 

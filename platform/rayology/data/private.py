@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["write_private"]
+__all__ = ["append_private", "write_private"]
 
 
 def write_private(file: Path, content: bytes) -> None:
@@ -16,3 +16,11 @@ def write_private(file: Path, content: bytes) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     Path(unfinished).rename(file)
+
+
+def append_private(file: Path, line: str) -> None:
+    """Add a line to a file, mode 0600, in one write; its folder is made, mode 0700, where it is not there."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "ab") as opened:
+        opened.write(f"{line}\n".encode())

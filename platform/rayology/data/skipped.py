@@ -18,7 +18,7 @@ MAX_LISTED = 100
 def list_skipped(file: Path, items: Sequence[Item], census: Census) -> None:
     """Write names below the source and reasons of the first skipped files where only their owner reads them."""
     listed = [
-        {"file": os.path.relpath(item.path, census.folder), "reason": census.reasons[item]}
+        {"file": os.path.relpath(item.path, census.folder), "part": item.part, "reason": census.reasons[item]}
         for item in items
         if item in census.reasons
     ]

@@ -16,6 +16,8 @@ __all__ = [
     "Place",
     "Shares",
     "SplitName",
+    "leaking",
+    "split_as_declared",
     "split_by_block",
     "split_by_patient",
     "split_images",
@@ -57,22 +59,77 @@ class Place:
     position_mm: float | None = None
     frame_of_reference: str = ""
     """A name that is the same where positions compare."""
+    declared: SplitName | None = None
+    """The split that the source put it into."""
+    official: bool = False
+    """Whether that split was published with the images, so that it stands even where it leaks."""
 
 
 def split_images(places: Sequence[Place], shares: Shares, *, gap_mm: float) -> list[SplitName | None]:
     """Return the split of each image, None for one that is dropped; no split is empty.
 
     Raises:
-        SourceError: there are fewer than three patients and their slices cannot be cut into blocks.
+        SourceError: there are fewer than three patients and their slices cannot be cut into blocks, or the splits that
+            the user made leak or are incomplete.
     """
+    if any(place.declared for place in places):
+        return [*split_as_declared(places, shares)]
     if len({place.patient for place in places}) >= MIN_PATIENTS:
         split = split_by_patient(_labels_of_patients(places), shares)
         return [split[place.patient] for place in places]
     return split_by_block(places, shares, gap_mm=gap_mm)
 
 
+def split_as_declared(places: Sequence[Place], shares: Shares) -> list[SplitName]:
+    """Keep the splits that the source declares, and draw a missing held-out one from the patients that train.
+
+    Raises:
+        SourceError: some images have no split, none trains, or a patient lies in two splits that are not official.
+    """
+    declared = [place.declared for place in places if place.declared]
+    leaks = leaking(places)
+    if len(declared) < len(places):
+        raise SourceError(
+            f"the source: {len(places) - len(declared)} of {len(places)} images have no split; give each of them one, "
+            "or none"
+        )
+    if leaks and not all(place.official for place in places):
+        raise SourceError(
+            f"the source: {len(leaks)} images are of a patient in another split, or equal an image there; put all of "
+            "a patient and all equal images into one split"
+        )
+    missing = {name for name in SPLITS if name not in declared}
+    if not missing:
+        return declared
+    rows = [row for row in range(len(places)) if declared[row] == "train" and row not in leaks]
+    labels = _labels_of_patients([places[row] for row in rows])
+    if len(labels) < MIN_PATIENTS:
+        raise SourceError(f"the source: too few images train to draw {' and '.join(sorted(missing))} from; add some")
+    drawn = split_by_patient(
+        labels,
+        Shares(
+            validation=shares.validation if "validation" in missing else 0.0,
+            test=shares.test if "test" in missing else 0.0,
+        ),
+    )
+    for row in rows:
+        declared[row] = drawn[places[row].patient]
+    return declared
+
+
+def leaking(places: Sequence[Place]) -> set[int]:
+    """Return the rows of images whose patient lies in several declared splits."""
+    splits: dict[str, set[SplitName | None]] = defaultdict(set)
+    for place in places:
+        splits[place.patient].add(place.declared)
+    return {row for row, place in enumerate(places) if len(splits[place.patient]) > 1}
+
+
 def split_by_patient(labels: Mapping[str, str], shares: Shares) -> dict[str, SplitName]:
-    """Return the split of each patient, given its label; each class with three patients is in every split."""
+    """Return the split of each patient, given its label; each class with three patients is in every split.
+
+    A share of 0 gives an empty split.
+    """
     classes: dict[str, list[str]] = defaultdict(list)
     for patient in sorted(labels):
         classes[labels[patient]].append(patient)
@@ -84,7 +141,8 @@ def split_by_patient(labels: Mapping[str, str], shares: Shares) -> dict[str, Spl
         if len(group) >= MIN_PATIENTS:
             most = (len(group) - 1) // 2
             validation, test = (
-                min(max(round(share * len(group)), 1), most) for share in (shares.validation, shares.test)
+                min(max(round(share * len(group)), 1), most) if share else 0
+                for share in (shares.validation, shares.test)
             )
             split.update(dict.fromkeys(group[:validation], "validation"))
             split.update(dict.fromkeys(group[validation : validation + test], "test"))
@@ -184,10 +242,10 @@ def _cut(
 def _too_short(spans_mm: Sequence[float], gap_mm: float) -> str:
     if not spans_mm:
         return (
-            "fewer than three patients, and no slice says where it lies (Image Position (Patient)), so nothing can "
-            "be held out; add patients, or files with positions"
+            "fewer than three patients without a common image, and no slice says where it lies (Image Position "
+            "(Patient)), so nothing can be held out; add patients, or files with positions"
         )
     return (
-        f"fewer than three patients, and slices over {max(spans_mm):.1f} mm of one frame of reference cannot be cut "
-        f"into blocks {gap_mm:g} mm apart; add patients or lower preparation.gap_mm"
+        f"fewer than three patients without a common image, and slices over {max(spans_mm):.1f} mm of one frame of "
+        f"reference cannot be cut into blocks {gap_mm:g} mm apart; add patients or lower preparation.gap_mm"
     )

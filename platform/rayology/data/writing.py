@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rayology.data.census import Census, Chosen
 from rayology.data.dataset import INDEX, INFO, Counts, DatasetInfo, FileRecord, SplitCounts
 from rayology.data.imaging import foreground
-from rayology.data.preparation import PreparationConfig
+from rayology.data.preparation import PreparationConfig, SliceFacts
 from rayology.data.scratch import Scratch
 from rayology.data.splits import MIN_PATIENTS, SPLITS
 from rayology.image import ImageSpec, clipped_share, to_stored
@@ -42,7 +42,7 @@ def write_dataset(folder: Path, contents: Contents, scratch: Scratch, report: Ca
     image = ImageSpec(
         channels=facts.channels,
         size=(contents.preparation.size, contents.preparation.size),
-        values=contents.preparation.kept_values(facts.modality),
+        values=contents.preparation.kept_values(facts),
         classes=tuple(sorted({each.facts.label for each in contents.chosen} - {""})),
     )
     files, clipped = _write_shards(folder, contents, image, scratch, report)
@@ -59,7 +59,7 @@ def _write_shards(
 ) -> tuple[list[FileRecord], float]:
     """Write images and masks; return the files and the clipped share of the foreground."""
     pixels, masks = scratch.pixels(image.channels), scratch.masks(image.channels)
-    has_masks = any(found.item.mask for found in contents.census.found)
+    has_masks = any(found.facts.has_mask for found in contents.census.found)
     length = max(1, MAX_SHARD_BYTES // (2 * pixels[0].size))
     files: list[FileRecord] = []
     num_body, num_clipped = 0, 0.0
@@ -123,6 +123,7 @@ def _recorded(file: Path) -> FileRecord:
 def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], clipped: float) -> DatasetInfo:
     census = contents.census
     patients = len({each.facts.who.patient for each in contents.chosen})
+    known = all(each.facts.who.has_patient for each in contents.chosen)
     return DatasetInfo.model_validate(
         {
             "fingerprint": contents.fingerprint,
@@ -141,15 +142,38 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
                 name: _split_counts([each for each in contents.chosen if each.split == name]) for name in SPLITS
             },
             "patients": patients,
-            "patient_safe": patients >= MIN_PATIENTS,
-            "note": {1: "one patient", 2: "two patients"}.get(patients, ""),
+            "patient_safe": patients >= MIN_PATIENTS and known and not census.num_leaking,
+            "note": "; ".join(_notes(census, patients if known else None)),
             "clipped_share": clipped,
             "reasons": dict(Counter(census.reasons.values()).most_common()),
+            "found": _found([each.facts for each in contents.chosen]),
             "source": contents.source,
             "preparation": contents.preparation.model_dump(mode="json"),
             "files": files,
         }
     )
+
+
+def _notes(census: Census, patients: int | None) -> Iterator[str]:
+    """Say what every figure must be read with, given how many patients there are, where that is known."""
+    match patients:
+        case None:
+            yield "not patient-safe, for the source does not say whose the images are"
+        case 1:
+            yield "one patient"
+        case 2:
+            yield "two patients"
+    if census.num_leaking:
+        yield f"the official splits leak: {census.num_leaking} images, or their patients, are in another split too"
+
+
+def _found(facts: Sequence[SliceFacts]) -> dict[str, dict[str, int]]:
+    counted = {
+        "modality": Counter(each.modality or "none given" for each in facts),
+        "transfer syntax": Counter(each.syntax or "no DICOM" for each in facts),
+        "rows x columns": Counter(f"{each.size[0]} x {each.size[1]}" for each in facts),
+    }
+    return {what: dict(counts.most_common()) for what, counts in counted.items()}
 
 
 def _split_counts(chosen: Sequence[Chosen]) -> SplitCounts:

@@ -3,6 +3,7 @@
 import math
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,4 +95,4 @@ class Evaluator:
     def _draw(self, split: Split, most: int) -> Batch:
         """Draw images of a split, all of them or a fair part, the same each time."""
         count = min(most, len(split))
-        return split.batch_at(0, batch_size=count, seed=0, rows=slice(0, count), device=self._device)
+        return split.batch(split.walk(seed=0).at(np.arange(count)), device=self._device)

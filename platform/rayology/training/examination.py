@@ -1,7 +1,9 @@
 """A bundle on a split of its dataset: every figure, what it must beat, and pictures to look at."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from rayology.bundle import Bundle
 from rayology.config import Config
 from rayology.data import PreparedDataset
+from rayology.data.private import append_private
 from rayology.data.splits import SplitName
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
@@ -36,7 +39,7 @@ class ExaminationConfig(Config):
     storage: Path = Path(".rayology")
     """Folder of the datasets, as in the experiment; takes the pictures too."""
     split: SplitName = "validation"
-    """The images to hold it against; test only for a model that is chosen already."""
+    """The images to hold it against; test only for a model that is chosen already, and each time is recorded."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ def examine(config: ExaminationConfig) -> Examination:
     if not (folder / "datasets" / origin.dataset).is_dir():
         raise ConfigError(f"storage: {folder} holds no dataset {origin.dataset}, on which the bundle was trained")
     data, model = PreparedDataset.open(folder / "datasets" / origin.dataset), bundle.build()
+    if config.split == "test":
+        _record(folder / "keys" / f"{origin.dataset}.test-readings.jsonl", config.bundle)
     evaluator = Evaluator(Experiment(seed=origin.seed), data, torch.device("cpu"), split=config.split)
     train, unseen = evaluator.train, evaluator.unseen
     samples = evaluator.sample(model, unseen.labels).clip(-1.0, 1.0)
@@ -87,6 +92,12 @@ def examine(config: ExaminationConfig) -> Examination:
         figures |= _beside(rows, unseen.images)
         drawn.append(_draw(pictures / "reconstructions.png", {"real": unseen.images, **rows}))
     return Examination(figures, data.info.note, drawn)
+
+
+def _record(file: Path, bundle: Path) -> None:
+    """Note beside the dataset's key that its test images were looked at: each look makes them less of a test."""
+    reading = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "bundle": str(bundle.absolute())}
+    append_private(file, json.dumps(reading))
 
 
 def _tissue(data: PreparedDataset, samples: Tensor, real: Tensor) -> dict[str, float]:

@@ -22,7 +22,7 @@ from rayology.training.schedule import lr_factor
 __all__ = ["Batches", "Training", "fit", "keyed"]
 
 Batches = Callable[[int, slice], Batch]
-"""Maps a step and rows of its global batch to those images."""
+"""Maps a step and rows of its global batch to those images, which are good until the next step."""
 
 
 @dataclass

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 import torch
+from torch import Tensor
 
 from rayology.bundle import Bundle, provenance_of, write_bundle
-from rayology.data import PreparedDataset
+from rayology.data import Plan, PreparedDataset, feeding
 from rayology.errors import ConfigError, DataError, Diverged
 from rayology.experiment import Experiment
 from rayology.image import Batch
@@ -19,9 +20,9 @@ from rayology.training import checkpoint, precision
 from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.history import History
-from rayology.training.loop import Training, fit
+from rayology.training.loop import Training, fit, keyed
 
-__all__ = ["BUNDLE", "Assignment", "Report", "Run", "finish", "open_run", "train_here"]
+__all__ = ["BUNDLE", "Assignment", "Report", "Run", "augmented", "finish", "open_run", "plan_of", "train_here"]
 
 EXPERIMENT, BUNDLE = "experiment.json", "bundle"
 
@@ -97,15 +98,16 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
     training = Training.start(experiment, data.info.image, device)
     if start is not None:
         checkpoint.restore(training, start)
-    images, schedule = data.split("train"), experiment.schedule
     dtype = next(training.model.parameters()).dtype
     evaluator = Evaluator(experiment, data, device) if workers.leads else None
+    with (
+        History(folder, step=training.step) if workers.leads else nullcontext() as history,
+        feeding(data.split("train"), plan_of(experiment, workers, step=training.step), device) as feed,
+    ):
 
-    def batches(step: int, rows: slice) -> Batch:
-        batch = images.batch_at(step, batch_size=schedule.batch_size, seed=experiment.seed, rows=rows, device=device)
-        return Batch(batch.images.to(dtype), batch.labels)
-
-    with History(folder, step=training.step) if workers.leads else nullcontext() as history:
+        def batches(step: int, rows: slice) -> Batch:
+            batch = feed(step, rows)
+            return Batch(augmented(experiment, step, rows, batch.images).to(dtype), batch.labels)
 
         def log(step: int, figures: Mapping[str, float]) -> None:
             if history is not None:
@@ -126,6 +128,26 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
 
         fit(experiment, training, batches, log=log, evaluate=evaluate, workers=workers)
     return training
+
+
+def plan_of(experiment: Experiment, workers: Workers, *, step: int) -> Plan:
+    """Return the batches that one of the processes takes from a step to the last."""
+    schedule = experiment.schedule
+    return Plan(
+        steps=range(step, schedule.steps),
+        rows=workers.microbatches(schedule.batch_size, experiment.microbatches),
+        batch_size=schedule.batch_size,
+        seed=experiment.seed,
+        sampling=schedule.sampling,
+    )
+
+
+def augmented(experiment: Experiment, step: int, rows: slice, images: Tensor) -> Tensor:
+    """Return some rows of a step's global batch, transformed as the experiment asks, whoever has the others."""
+    if not experiment.augment.is_on:
+        return images
+    generator = torch.Generator().manual_seed(keyed(experiment.seed, "augment", step))
+    return experiment.augment.draw(experiment.schedule.batch_size, generator=generator)[rows].images(images)
 
 
 def finish(experiment: Experiment, data: PreparedDataset, training: Training, path: Path) -> Bundle:

@@ -1,0 +1,32 @@
+"""Descriptions of which only words from a list are left."""
+
+import functools
+import re
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+__all__ = ["cleaned"]
+
+MEASURE = re.compile(r"\d{1,3}(\.\d{1,2})?(mm|cm|ms|s|min|t|kv|hz|deg)", re.IGNORECASE)
+B_VALUE = re.compile(r"b\d{1,4}", re.IGNORECASE)
+
+
+def cleaned(text: str, more: Iterable[str] = ()) -> str:
+    """Return the words that are radiology's, or measures, in their order; a number alone may be a name's.
+
+    >>> cleaned("T1 AX post GD, Doe^Jane 4711 3mm", more=["gd"])
+    'T1 AX post GD 3mm'
+    """
+    known = _words() | {word.lower() for word in more}
+    tokens = re.findall(r"[^\W_]+(?:\.\d+\w*)?", text)
+    return " ".join(token for token in tokens if _is_known(token, known))
+
+
+def _is_known(token: str, known: AbstractSet[str]) -> bool:
+    return token.lower() in known or bool(MEASURE.fullmatch(token) or B_VALUE.fullmatch(token))
+
+
+@functools.cache
+def _words() -> frozenset[str]:
+    return frozenset(Path(__file__).with_name("words.txt").read_text(encoding="ascii").split())

@@ -1,0 +1,104 @@
+"""Which files are held back, masked or let pass: identity that stands in the pixels or in a document, as data."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from rayology.config import Config
+
+__all__ = ["BUILT_IN", "EMBEDDED_OVERLAY", "Rectangle", "Rule", "screened"]
+
+
+class Rectangle(Config):
+    """Pixels to be blackened, in every frame."""
+
+    top: NonNegativeInt
+    """The first row, from 0."""
+    left: NonNegativeInt
+    """The first column, from 0."""
+    rows: PositiveInt
+    """How many rows."""
+    columns: PositiveInt
+    """How many columns."""
+
+
+class Rule(Config):
+    """What happens to files whose attributes fit."""
+
+    reason: Annotated[str, Field(min_length=1)]
+    """Words for the report, such as 'ultrasound of the ward's two scanners'."""
+    when: Mapping[str, str] = Field(default_factory=dict)
+    """Regular expressions by DICOM keyword, for the whole value in any case, several values joined by backslashes."""
+    action: Literal["quarantine", "mask", "pass"] = "quarantine"
+    """Hold the file back, blacken its rectangles, or let it pass."""
+    rectangles: tuple[Rectangle, ...] = ()
+    """What is blackened; say in `when` for which Rows and Columns."""
+
+    @model_validator(mode="after")
+    def _can_be_followed(self) -> Self:
+        for keyword, pattern in self.when.items():
+            if tag_for_keyword(keyword) is None:
+                raise ValueError(f"when.{keyword}: no DICOM keyword; write one such as Modality")
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"when.{keyword}: no regular expression: {error}") from None
+        if (self.action == "mask") != bool(self.rectangles):
+            raise ValueError("rectangles go with the action mask, and it needs at least one")
+        return self
+
+    def fits(self, dataset: Dataset) -> bool:
+        """Return whether every attribute fits; one that is not there is empty."""
+        return all(
+            re.fullmatch(pattern, _text(dataset, keyword), re.IGNORECASE) for keyword, pattern in self.when.items()
+        )
+
+
+STORAGE = r"1\.2\.840\.10008\.5\.1\.4\.1\.1\."
+BUILT_IN = (
+    Rule(reason="a directory of files", when={"SOPClassUID": r"1\.2\.840\.10008\.1\.3\.10"}),
+    Rule(reason="a private kind of object", when={"SOPClassUID": r"(?!1\.2\.840\.10008\.).*"}),
+    Rule(reason="burned-in annotation", when={"BurnedInAnnotation": "YES"}),
+    Rule(reason="recognizable face", when={"RecognizableVisualFeatures": "YES"}),
+    Rule(reason="secondary capture", when={"SOPClassUID": STORAGE + r"7(\..*)?"}),
+    Rule(reason="secondary capture", when={"ConversionType": r".+"}),
+    Rule(
+        reason="screen save", when={"ImageType": r"(.*\\)?[^\\]*(SCREEN|SAVE|CAPTURE|DOSE_INFO|DOSE INFO)[^\\]*(\\.*)?"}
+    ),
+    Rule(reason="photograph of a slide's label", when={"ImageType": r"(.*\\)?(LABEL|OVERVIEW)(\\.*)?"}),
+    Rule(reason="text in the pixels is usual in this modality", when={"Modality": "US|IVUS|ES|XC|GM|DG|DOC|OT|HC"}),
+    Rule(reason="encapsulated document", when={"SOPClassUID": STORAGE + r"104\..*"}),
+    Rule(reason="structured report", when={"SOPClassUID": STORAGE + r"88\..*"}),
+    Rule(reason="voice", when={"SOPClassUID": STORAGE + r"9\.4\..*"}),
+    Rule(reason="raw data of unknown content", when={"SOPClassUID": STORAGE + r"66"}),
+)
+"""What is held back unless a rule of one's own lets it pass or masks it."""
+EMBEDDED_OVERLAY = Rule(reason="overlay within the bits of the pixels")
+"""The retired form of overlays (DICOM PS3.5 8.1.2), which stay when their group is removed."""
+
+
+def screened(dataset: Dataset, own: tuple[Rule, ...]) -> Rule | None:
+    """Return the first rule that fits, one's own before the built-in; none where the file may pass."""
+    for rule in (*own, *BUILT_IN):
+        if rule.fits(dataset):
+            return rule
+    return EMBEDDED_OVERLAY if _has_embedded_overlay(dataset) else None
+
+
+def _has_embedded_overlay(dataset: Dataset) -> bool:
+    positions = (dataset.get((0x6000 + 2 * plane, 0x0102)) for plane in range(16))
+    return any(element is not None and element.value for element in positions)
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    value = dataset.get(keyword)
+    if value is None and keyword == "SOPClassUID":
+        value = dataset.file_meta.get("MediaStorageSOPClassUID")  # a directory says it there alone
+    if value is None:
+        return ""
+    return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)

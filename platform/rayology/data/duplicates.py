@@ -1,0 +1,114 @@
+"""Images that show the same twice, found in a time that grows with their number, not with its square."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayology.data.imaging import conform
+
+__all__ = ["duplicates", "joined"]
+
+LEAST_CORRELATION = 0.99
+"""Of two images of 32 x 32 that count as one.
+
+Above it lie neighbouring slices of one scan and saved copies, and no two of 100 hippocampi or of 60 phantoms; of
+70,000 handwritten digits it joins 137.
+"""
+SIDE = 32
+COARSE = 8
+NUM_ORDERS = 12
+NUM_BITS = 24
+WINDOW = 16
+"""Each image is compared with so many that follow it in each of the orders.
+
+These find every one of the 1,279 pairs that comparing all of 18,000 medical pictures finds.
+"""
+AT_ONCE = 1024
+Images = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+"""Gives the images of some numbers: (images, channels, rows, columns)."""
+
+
+def duplicates(images: Images, count: int) -> Iterator[tuple[int, int]]:
+    """Return pairs of numbers below a count whose images are equal or nearly so; one without contrast equals none.
+
+    Equal ones are all connected by pairs. Nearly equal ones are looked for among images whose signs along random
+    directions agree (Charikar 2002), which come to lie near each other when sorted by those.
+    """
+    first: dict[bytes, int] = {}
+    for number in range(count):
+        (image,) = images(np.array([number]))
+        if image.min() == image.max():
+            continue
+        digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()
+        if first.setdefault(digest, number) != number:
+            yield first[digest], number
+    distinct = np.array(sorted(first.values()), np.int64)
+    for one, other in _nearly_equal(lambda places: images(distinct[places]), len(distinct)):
+        yield int(distinct[one]), int(distinct[other])
+
+
+def joined(patients: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:
+    """Return for each image the first of the patients that its own is connected with by pairs of images."""
+    leader = {patient: patient for patient in patients}
+
+    def led_by(patient: str) -> str:
+        while leader[patient] != patient:
+            leader[patient] = leader[leader[patient]]
+            patient = leader[patient]
+        return patient
+
+    for one, other in pairs:
+        first, second = sorted((led_by(patients[one]), led_by(patients[other])))
+        leader[second] = first
+    return [led_by(patient) for patient in patients]
+
+
+def _nearly_equal(images: Images, count: int) -> Iterator[tuple[int, int]]:
+    if count < 2:
+        return
+    starts = range(0, count, AT_ONCE)
+    coarse = np.concatenate(
+        [_coarse(_normalised(images(np.arange(start, min(start + AT_ONCE, count))))) for start in starts]
+    )
+    candidates = sorted(_candidates(coarse))
+    for start in range(0, len(candidates), AT_ONCE):
+        pairs = np.array(candidates[start : start + AT_ONCE])
+        one, other = (_normalised(images(places)) for places in pairs.T)
+        correlation = np.einsum("ij,ij->i", one, other)
+        yield from map(tuple, pairs[correlation >= LEAST_CORRELATION].tolist())
+
+
+def _normalised(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return images of 32 x 32, flat, of mean 0 and norm 1, so that a product is a correlation; 0 where one is flat."""
+    flat = conform(images.mean(1), (SIDE, SIDE), fill=0.0).reshape(len(images), -1).astype(np.float64)
+    flat -= flat.mean(1, keepdims=True)
+    norm = np.linalg.norm(flat, axis=1, keepdims=True)
+    scale = np.abs(images).max((1, 2, 3))[:, None] * SIDE
+    return np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 1e-4 * scale).astype(np.float32)
+
+
+def _coarse(normalised: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Average squares of pixels; scaled such that two images are never further apart than before."""
+    side = SIDE // COARSE
+    squares = normalised.reshape(-1, COARSE, side, COARSE, side).sum((2, 4))
+    return np.asarray(squares.reshape(len(normalised), -1) / side, np.float32)
+
+
+def _candidates(coarse: NDArray[np.float32]) -> set[tuple[int, int]]:
+    """Return pairs that may be nearly equal: in some order by signs they follow closely, and coarsely they agree."""
+    generator = np.random.default_rng(0)
+    centred = coarse - coarse.mean(0)
+    furthest = 2.0 - 2.0 * LEAST_CORRELATION  # the squared distance of unit vectors with that product
+    found: set[tuple[int, int]] = set()
+    for _ in range(NUM_ORDERS):
+        directions = generator.standard_normal((coarse.shape[1], NUM_BITS)).astype(np.float32)
+        code = (centred @ directions > 0) @ (1 << np.arange(NUM_BITS))
+        order = np.argsort(code, kind="stable")
+        ordered = coarse[order]
+        for step in range(1, min(WINDOW + 1, len(order))):
+            near = np.flatnonzero(np.square(ordered[step:] - ordered[:-step]).sum(1) <= furthest)
+            pairs = np.sort(np.stack([order[near], order[near + step]], 1), axis=1)
+            found.update(map(tuple, pairs.tolist()))
+    return found

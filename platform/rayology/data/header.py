@@ -1,0 +1,82 @@
+"""The header of a DICOM file, read by pydicom, with bounds on what a file may make it do."""
+
+import zlib
+from io import BytesIO
+from typing import BinaryIO
+
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+)
+
+from rayology.errors import NotDicom, UnreadableImage
+
+__all__ = ["read_header"]
+
+MAX_BYTES = 2**30
+"""The largest file that is opened, and the most that a deflated one may inflate to."""
+MAX_INFLATION = 100
+"""How many times its bytes a file may inflate to, once that is more than ``SMALL``."""
+SMALL = 2**23
+PREAMBLE = 128
+FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
+"""Of file meta information, and of the first attributes that every object has."""
+
+
+def read_header(stream: BinaryIO, *, require_preamble: bool = True) -> Dataset:
+    """Return all elements of a file, their values unparsed until they are asked for.
+
+    Raises:
+        NotDicom: the file has no preamble where one is required, or does not start as DICOM does.
+        UnreadableImage: it is larger than ``MAX_BYTES``, or inflates beyond reason (DICOM PS3.5 A.5).
+        Exception: whatever pydicom says of damage.
+    """
+    if stream.seek(0, 2) > MAX_BYTES:
+        raise UnreadableImage(f"takes more than {MAX_BYTES} bytes; split the file")
+    stream.seek(PREAMBLE)  # DICOM PS3.10 7.1
+    if stream.read(4) != b"DICM":
+        if require_preamble:
+            raise NotDicom("has no DICOM preamble")
+        stream.seek(0)
+        if stream.read(2) not in FIRST_GROUPS:
+            raise NotDicom("does not start as DICOM does")
+        stream.seek(0)
+
+    # File meta information is in Explicit VR Little Endian whatever follows it.
+    meta = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=_is_beyond_file_meta)
+    syntax = UID(meta.get("TransferSyntaxUID") or "")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        stream = _inflated(stream)
+    implicit = syntax == ImplicitVRLittleEndian if syntax else _is_implicit(stream)
+    dataset = read_dataset(stream, is_implicit_VR=implicit, is_little_endian=syntax != ExplicitVRBigEndian)
+    dataset.file_meta = FileMetaDataset(meta)
+    return dataset
+
+
+def _is_beyond_file_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
+    del vr, length
+    return bool(tag.group != 2)
+
+
+def _is_implicit(stream: BinaryIO) -> bool:
+    """Return whether the next element has no value representation, which is two capital letters."""
+    start = stream.tell()
+    representation = stream.read(6)[4:]
+    stream.seek(start)
+    return not (representation.isalpha() and representation.isupper())
+
+
+def _inflated(stream: BinaryIO) -> BinaryIO:
+    """Inflate what is left of a file, no further than an image can have been deflated."""
+    deflated = stream.read()
+    most = min(MAX_BYTES, max(SMALL, MAX_INFLATION * len(deflated)))
+    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, most + 1)
+    if len(inflated) > most:
+        raise UnreadableImage(f"inflates to more than {most} bytes; damaged")
+    return BytesIO(inflated)

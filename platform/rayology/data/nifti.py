@@ -1,0 +1,176 @@
+"""NIfTI volumes, slice by slice, with masks where there are any."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import nibabel
+import numpy as np
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from numpy.typing import NDArray
+from pydantic import Field
+
+from rayology.config import Config
+from rayology.data.dicom import Instance
+from rayology.data.geometry import Geometry
+from rayology.data.guard import guarded
+from rayology.data.identity import Identity
+from rayology.data.labels import Membership, Naming
+from rayology.data.local import local_folder
+from rayology.data.masks import fitting
+from rayology.data.packed import ArchiveLimits
+from rayology.data.pairs import Pattern, paired
+from rayology.data.source import Example, Item
+from rayology.errors import UnreadableImage
+
+__all__ = ["NiftiConfig", "NiftiSource"]
+
+Plane = Literal["axial", "coronal", "sagittal"]
+
+MAX_VALUES = 2**27
+"""The most values of a volume."""
+AXES: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
+TOWARDS = ("L", "P", "I")
+"""Where the three axes lead, so that rows and columns run as in DICOM: to the left, to the back, and downwards."""
+
+
+class NiftiConfig(Config):
+    """Every slice of NIfTI volumes, whose axes are turned to the patient's."""
+
+    kind: Literal["nifti"] = "nifti"
+    """This source."""
+    path: str
+    """The folder, a zip or tar file of one, or the URI of either (file, s3, gs)."""
+    image: Pattern = "{name}.nii.gz"
+    """The volumes' names below the path; {name} is what the mask's name has too."""
+    mask: Annotated[str, Field(pattern=r"^([^{}]*\{name\}[^{}]*)?$")] = ""
+    """The masks' names below the path, such as labels/{name}.nii.gz; empty where there are none."""
+    plane: Plane = "axial"
+    """The slices' plane, as near to it as the volume's own axes are."""
+    modality: Annotated[str, Field(pattern=r"^([A-Z0-9]{2,16})?$")] = ""
+    """The DICOM modality; CT says that values are Hounsfield units, others keep percentiles of each volume."""
+    labels: Literal["none", "folder", "table"] = "none"
+    """Where classes come from: nowhere, the first folder below the path, or the table."""
+    table: Path | None = None
+    """A CSV file headed file (a volume's name below the path), and any of label, patient and split; null for none."""
+    patient: str = ""
+    """A regular expression whose first group, in a volume's name, is the patient; empty where it is not."""
+    limits: ArchiveLimits = ArchiveLimits()
+    """What an archive may become."""
+
+    @classmethod
+    def example(cls, folder: Path) -> Self:
+        """Write a few volumes with masks below a folder, and return the config that reads them."""
+        generator = np.random.default_rng(0)
+        for number in range(4):
+            voxels = generator.integers(0, 1000, (12, 14, 3)).astype(np.int16)
+            for name, values in (("images", voxels), ("masks", (voxels > 500).astype(np.uint8))):
+                (folder / name).mkdir(exist_ok=True)
+                nibabel.save(nibabel.Nifti1Image(values, np.diag([1.0, 1, 2, 1])), folder / name / f"{number}.nii.gz")
+        return cls(path=str(folder), image="images/{name}.nii.gz", mask="masks/{name}.nii.gz")
+
+    def build(self, root: Path) -> "NiftiSource":
+        """Keep what is unpacked or fetched below a root."""
+        return NiftiSource(self, root)
+
+    @property
+    def naming(self) -> Naming:
+        """How names say what volumes show."""
+        return Naming(self.labels, patient=self.patient, table=self.table)
+
+
+@dataclass(frozen=True)
+class _Volume:
+    """Voxels whose axes lead to the left, to the back and downwards, with the affine to LPS coordinates in mm."""
+
+    voxels: NDArray[np.float32]
+    affine: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class NiftiSource:
+    """List volumes and read their slices."""
+
+    config: NiftiConfig
+    root: Path
+
+    def items(self) -> Sequence[Item]:
+        """List every volume in the order of their names.
+
+        Raises:
+            SourceError: the path is not there, cannot be fetched or unpacked, no name fits, or a mask is missing.
+        """
+        folder = local_folder(self.config.path, self.root, self.config.limits)
+        return paired(folder, self.config.image, self.config.mask, self.config.naming)
+
+    def read(self, item: Item) -> Iterator[Example]:
+        """Read the slices of a volume with their masks, and raise UnreadableImage where one is damaged or unfit."""
+        facts = self.config.naming.of(item.part)
+        volume = _read(item.path)
+        regions = _read_regions(item.beside[0], volume) if self.config.mask else None
+        axis = AXES[self.config.plane]
+        for place in range(volume.voxels.shape[axis]):
+            yield Example(
+                self._slice(volume, axis, place, facts, item.part),
+                item.label,
+                None if regions is None else np.ascontiguousarray(regions.take(place, axis).T),
+                split=facts.split or None,
+            )
+
+    def _slice(self, volume: _Volume, axis: int, place: int, facts: Membership, name: str) -> Instance:
+        pixels = np.ascontiguousarray(volume.voxels.take(place, axis).T)
+        valid = np.isfinite(pixels)
+        if not valid.all():
+            pixels[~valid] = pixels[valid].min() if valid.any() else 0.0
+        return Instance(
+            pixels=pixels[None],
+            valid=valid,
+            geometry=_geometry(volume.affine, axis, place),
+            modality=self.config.modality,
+            syntax="",
+            identity=Identity(patient=facts.patient, picture=name, series=name, frame_of_reference=name),
+        )
+
+
+def _read(file: Path) -> _Volume:
+    with guarded("NIfTI volume"):
+        image = nibabel.load(file)
+        shape = image.shape[:3] + tuple(size for size in image.shape[3:] if size != 1)
+        if len(shape) != 3 or image.get_data_dtype().kind not in "iuf":
+            raise UnreadableImage(f"has {len(shape)} axes, or values that are no real numbers; split it into volumes")
+        if not abs(np.linalg.det(image.affine)) > 0:
+            raise UnreadableImage("its affine places it nowhere in space; correct the header")
+        if np.prod(shape, dtype=np.float64) > MAX_VALUES:
+            raise UnreadableImage(f"has more than {MAX_VALUES} values; split it")
+        turned = image.slicer[..., *([0] * (len(image.shape) - 3))] if len(image.shape) > 3 else image
+        turned = turned.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(TOWARDS)))
+        lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ turned.affine
+        return _Volume(np.asarray(turned.dataobj, np.float32), lps)
+
+
+def _read_regions(file: Path, volume: _Volume) -> NDArray[np.uint8]:
+    try:
+        mask = _read(file)
+    except UnreadableImage as error:
+        raise UnreadableImage(f"its mask {error}") from None
+    numbers = np.rint(mask.voxels)
+    if not (np.isfinite(numbers).all() and numbers.min() >= 0 and numbers.max() <= 255):
+        raise UnreadableImage("its mask numbers regions beyond 0 to 255; renumber them")
+    if not np.allclose(mask.affine, volume.affine, atol=0.1):
+        raise UnreadableImage("its mask lies elsewhere in space; resample it to the volume")
+    return fitting(numbers.astype(np.uint8), volume.voxels.shape)
+
+
+def _geometry(affine: NDArray[np.float64], axis: int, place: int) -> Geometry:
+    """Return where a slice lies: rows run along the second of the other axes, columns along the first."""
+    along, down = (other for other in range(3) if other != axis)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    normal = np.cross(affine[:3, along], affine[:3, down])
+    normal *= np.sign(normal[np.abs(normal).argmax()]) / np.linalg.norm(normal)
+    corner = affine[:3, 3] + place * affine[:3, axis]
+    return Geometry(
+        spacing_mm=(float(spacing[down]), float(spacing[along])),
+        normal=(float(normal[0]), float(normal[1]), float(normal[2])),
+        position_mm=float(normal @ corner),
+    )

@@ -1,0 +1,77 @@
+"""Files into volumes: each series in the order of space, or a reason why it makes none."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rayology.data.assembly import assemble
+from rayology.data.dicom import EVERYTHING, Instance, instances
+from rayology.data.selection import Selection
+from rayology.data.series import Frame, SeriesConfig
+from rayology.data.stack import arrange
+from rayology.data.volume import Volume
+from rayology.errors import DataError, SeriesError
+
+__all__ = ["Volumes", "read_volumes"]
+
+DEFAULTS = SeriesConfig()
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """What became of the series in some files."""
+
+    volumes: tuple[Volume, ...]
+    mended: tuple[tuple[str, ...], ...]
+    """For each volume, what was wrong with its slices and is mended."""
+    refused: tuple[SeriesError, ...]
+    """For each series, or part of one, that makes no volume: why, and in ``files`` which files."""
+    skipped: tuple[tuple[Path, DataError], ...]
+    """Files that hold no image that is wanted."""
+
+
+def read_volumes(
+    files: Iterable[Path], rules: SeriesConfig = DEFAULTS, *, selection: Selection = EVERYTHING
+) -> Volumes:
+    """Read files in any order into volumes in modality units; their pixels are held in memory together.
+
+    Slices are ordered by position, never by instance number. Whatever is no regular stack of slices is refused or
+    mended as the rules say, and no file is left out in silence.
+    """
+    read: dict[Frame, Instance] = {}
+    skipped: list[tuple[Path, DataError]] = []
+    for file in files:
+        try:
+            read.update(_frames(file, selection))
+        except DataError as error:
+            skipped.append((file, error))
+    arranged = arrange(list(read), rules)
+    return Volumes(
+        volumes=tuple(
+            assemble(stack, [read[each].pixels for each in stack.frames], [read[each].valid for each in stack.frames])
+            for stack in arranged.stacks
+        ),
+        mended=tuple(stack.mended for stack in arranged.stacks),
+        refused=arranged.refused,
+        skipped=tuple(skipped),
+    )
+
+
+def _frames(file: Path, selection: Selection) -> Iterator[tuple[Frame, Instance]]:
+    for number, instance in enumerate(instances(file, selection=selection)):
+        rows, columns = instance.valid.shape
+        yield (
+            Frame(
+                file=file,
+                number=number,
+                study=instance.identity.study,
+                series=instance.identity.series,
+                shape=(len(instance.pixels), rows, columns),
+                geometry=instance.geometry,
+                frame_of_reference=instance.identity.frame_of_reference,
+                facts=instance.facts,
+                digest=hashlib.sha256(instance.pixels.tobytes()).hexdigest(),
+            ),
+            instance,
+        )

@@ -1,0 +1,66 @@
+"""Which image comes when: a walk without an end through a split that depends on nothing but a seed."""
+
+import functools
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Sampling", "Walk"]
+
+Sampling = Literal["natural", "balanced"]
+"""natural: every image once an epoch; balanced: every class equally often, the images of each in turn."""
+
+Places = NDArray[np.int64]
+ROUNDS = 1024  # whose order is drawn at once
+
+
+class Walk:
+    """Take one image of every stratum a round, and every image of a stratum once before any of them again.
+
+    One stratum of all images is an epoch after another; a stratum a class is class-balanced sampling.
+    """
+
+    def __init__(self, strata: Sequence[NDArray[np.int64]], *, seed: int) -> None:
+        """Walk through the images that the strata list; none of them is empty."""
+        self._strata = strata
+        # As many as places next to each other can need, so that a step draws none anew.
+        self._permutation = functools.lru_cache(2 * len(strata))(functools.partial(_permutation, seed))
+        self._turns = functools.lru_cache(2)(functools.partial(_turns, seed, len(strata)))
+
+    def at(self, places: Places) -> NDArray[np.int64]:
+        """Return the images at some places of the walk, counted from 0."""
+        rounds, turns = np.divmod(places, len(self._strata))
+        chosen = self._chosen(rounds, turns)
+        images = np.empty_like(places)
+        for stratum, members in enumerate(self._strata):
+            here = chosen == stratum
+            epochs, offsets = np.divmod(rounds[here], len(members))
+            order = np.empty_like(epochs)
+            for epoch in np.unique(epochs):
+                now = epochs == epoch
+                order[now] = self._permutation(int(epoch), stratum, len(members))[offsets[now]]
+            images[here] = members[order]
+        return images
+
+    def _chosen(self, rounds: Places, turns: Places) -> NDArray[np.int64]:
+        """Return the stratum whose turn it is; each round has an order of its own."""
+        if len(self._strata) == 1:
+            return turns
+        chosen = np.empty_like(turns)
+        blocks, offsets = np.divmod(rounds, ROUNDS)
+        for block in np.unique(blocks):
+            here = blocks == block
+            chosen[here] = self._turns(int(block))[offsets[here], turns[here]]
+        return chosen
+
+
+def _permutation(seed: int, epoch: int, stratum: int, length: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch, stratum]).permutation(length)
+
+
+def _turns(seed: int, num_strata: int, block: int) -> NDArray[np.int64]:
+    """Return the order of the strata in each round of a block."""
+    generator = np.random.default_rng([seed, block, num_strata])  # the first number that is no stratum's
+    return generator.random((ROUNDS, num_strata)).argsort(axis=1)

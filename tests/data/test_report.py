@@ -1,0 +1,65 @@
+"""The page that shows what a preparation made of a source."""
+
+import base64
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from rayology.data import FolderConfig, PhantomConfig, PreparationConfig, PreparedDataset
+from rayology.data.prepare import prepare
+from rayology.data.report import report_file, write_report
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    root = tmp_path_factory.mktemp("report")
+    drawn = PhantomConfig(patients=9, slices=3, size=32).build(root).items()
+    folder = drawn[0].path.parents[2]
+    (folder / "notes.txt").write_text("no image")
+    return prepare(FolderConfig(path=folder), PreparationConfig(size=32), root)
+
+
+def page(data: PreparedDataset) -> str:
+    return report_file(data).read_text(encoding="utf-8")
+
+
+def test_the_page_counts_images_refusals_and_splits(data: PreparedDataset) -> None:
+    shown = page(data)
+
+    assert '<td>images</td><td class="number">27</td>' in shown
+    assert '<td>32 x 32</td><td class="number">27</td>' in shown
+    assert "NotDicom: has no DICOM preamble" in shown
+    assert sum(data.info.found["transfer syntax"].values()) == 27
+
+
+def test_the_page_shows_training_images_that_are_the_datasets(data: PreparedDataset) -> None:
+    encoded = re.search(r"data:image/png;base64,([^\"]+)", page(data))
+    assert encoded
+
+    sheet = Image.open(io.BytesIO(base64.b64decode(encoded[1])))
+
+    assert sheet.width % 32 == 0
+    low, high = sheet.getextrema()
+    assert (low, high) != (0, 0)
+
+
+def test_the_page_names_neither_files_nor_patients_and_its_owner_alone_may_read_it(data: PreparedDataset) -> None:
+    shown = page(data)
+
+    assert "notes.txt" not in shown
+    assert "PHANTOM" not in shown.upper()
+    assert report_file(data).stat().st_mode & 0o077 == 0
+
+
+def test_what_a_source_calls_its_classes_cannot_change_the_page(data: PreparedDataset, tmp_path: Path) -> None:
+    renamed = data.info.model_copy(update={"note": "<script>alert(1)</script>", "fingerprint": "renamed"})
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "renamed").symlink_to(data.path)
+
+    write_report(replace(data, path=tmp_path / "datasets" / "renamed", info=renamed))
+
+    assert "<script>" not in (tmp_path / "reports" / "renamed.html").read_text(encoding="utf-8")
