@@ -48,7 +48,10 @@ def run(config: type[C], main: Callable[[C], Mapping[str, object]]) -> None:
         )
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        console.print("Interrupted; a run or a sweep goes on with --resume last.", highlight=False)
+        console.print(
+            "Interrupted; a preparation goes on when it is started again, a run or a sweep with --resume last.",
+            highlight=False,
+        )
         raise SystemExit(130) from None
     print(json.dumps({**answer, "seconds": round(time.monotonic() - started_at, 1)}, default=str), flush=True)  # noqa: T201
 

@@ -16,12 +16,13 @@ from PIL import Image
 from pydicom.uid import generate_uid
 
 from rayology.data import FolderConfig, PhantomConfig, PreparationConfig, PreparedDataset
+from rayology.data import prepare as prepare_module
 from rayology.data import writing as writing_module
 from rayology.data.dicom import read
 from rayology.data.preparation import Reading, read_item
 from rayology.data.prepare import Progress, _tasks, prepare
 from rayology.data.selection import Selection
-from rayology.data.source import Item
+from rayology.data.source import Item, Source
 from rayology.data.splits import SPLITS
 from rayology.errors import DatasetError, SourceError
 
@@ -183,14 +184,67 @@ def test_nothing_half_is_left_by_a_failure(folder: Path, monkeypatch: pytest.Mon
     assert [file for file in (folder.parent / "root" / "datasets").iterdir() if file.is_dir()] == []
 
 
-def test_what_a_killed_process_left_is_cleared_away(folder: Path) -> None:
-    done = prepared(folder)
-    left = done.path.with_name(f".{done.path.name}-killed")
-    left.mkdir()
+def stop_after(files: int) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        if progress.stage == "reading" and progress.done == files:
+            raise KeyboardInterrupt
 
-    prepared(folder)
+    return report
 
-    assert not left.exists()
+
+@pytest.fixture
+def read_files(monkeypatch: pytest.MonkeyPatch) -> list[Item]:
+    """The items that are read, in order."""
+    read: list[Item] = []
+
+    def noted(source: Source, item: Item, preparation: PreparationConfig, key: bytes) -> Reading:
+        read.append(item)
+        return read_item(source, item, preparation, key)
+
+    # What is read shows nowhere else.
+    monkeypatch.setattr(prepare_module, "read_item", noted)
+    return read
+
+
+def test_an_interrupted_preparation_goes_on_where_it_was(folder: Path, read_files: list[Item]) -> None:
+    (folder / "notes.txt").write_text("no image")
+    whole = prepare(FolderConfig(path=folder), SMALL, folder.parent / "whole")
+    num_files = len(read_files)
+    read_files.clear()
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(FolderConfig(path=folder), SMALL, folder.parent / "root", report=stop_after(7))
+    resumed = prepare(FolderConfig(path=folder), SMALL, folder.parent / "root")
+
+    assert len(read_files) == num_files
+    assert resumed.info.counts == whole.info.counts
+    assert resumed.info.reasons == whole.info.reasons
+    images = [file.sha256 for file in whole.info.files if file.name.startswith("images")]
+    assert [file.sha256 for file in resumed.info.files if file.name.startswith("images")] == images
+    assert not list(resumed.path.parent.glob(".*.partial"))
+
+
+@pytest.mark.parametrize("damage", ["torn line", "short pixels", "long pixels"])
+def test_what_was_half_written_when_the_process_ended_is_read_again(
+    folder: Path, read_files: list[Item], damage: str
+) -> None:
+    root = folder.parent / "root"
+    whole = prepare(FolderConfig(path=folder), SMALL, folder.parent / "whole")
+    num_files = len(read_files)
+    read_files.clear()
+    with pytest.raises(KeyboardInterrupt):
+        prepare(FolderConfig(path=folder), SMALL, root, report=stop_after(7))
+    (partial,) = (root / "datasets").glob(".*.partial")
+    file = partial / ("readings.jsonl" if damage == "torn line" else "pixels-1.scratch")
+    content = file.read_bytes()
+    file.write_bytes(content + b"half a slice" if damage == "long pixels" else content[:-3])
+
+    resumed = prepare(FolderConfig(path=folder), SMALL, root)
+
+    again = {"torn line": 1, "short pixels": 7, "long pixels": 0}[damage]
+    assert len(read_files) == num_files + again
+    images = [file.sha256 for file in whole.info.files if file.name.startswith("images")]
+    assert [file.sha256 for file in resumed.info.files if file.name.startswith("images")] == images
 
 
 def test_files_that_are_no_image_are_skipped_counted_and_listed(folder: Path, write_dicom: WriteDicom) -> None:

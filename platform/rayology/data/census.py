@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from rayology.data.duplicates import duplicates, joined
 from rayology.data.imaging import contrast, foreground
-from rayology.data.preparation import PreparationConfig, Reading, SliceFacts
+from rayology.data.journal import Kept
+from rayology.data.preparation import PreparationConfig, SliceFacts
 from rayology.data.scratch import Scratch
 from rayology.data.source import Item
 from rayology.data.splits import Place, SplitName, leaking, split_images
@@ -71,15 +72,13 @@ def common_folder(items: Sequence[Item]) -> str:
     return os.path.commonpath([item.path.parent for item in items])
 
 
-def gather(
-    items: Sequence[Item], readings: Iterable[Reading], scratch: Scratch, report: Callable[[int], None]
-) -> Census:
+def gather(items: Sequence[Item], readings: Iterable[Kept], report: Callable[[int], None]) -> Census:
     """Take every reading in the order of the items; a copy of an instance that came before only counts."""
     census = Census(common_folder(items), len(items))
     seen: set[tuple[str, bool]] = set()
     for done, (item, reading) in enumerate(zip(items, readings, strict=True), 1):
         # A copy without a class must not stand for one that has a class.
-        copies = {(each.facts.who.instance, bool(each.facts.label)) for each in reading.slices[:1]}
+        copies = {(facts.who.instance, bool(facts.label)) for facts in reading.slices[:1]}
         if reading.modality:
             census.other_modalities[reading.modality] += 1
         elif reading.reason:
@@ -88,8 +87,7 @@ def gather(
             census.num_duplicates += 1
         else:
             seen.update(copy for copy in copies if copy[0])
-            rows = [scratch.append(each.pixels, each.mask) for each in reading.slices]
-            census.found += [Found(item, each.facts, row) for each, row in zip(reading.slices, rows, strict=True)]
+            census.found += [Found(item, facts, row) for facts, row in zip(reading.slices, reading.rows, strict=True)]
         report(done)
     if any(found.facts.label for found in census.found):
         _keep(census, lambda found: bool(found.facts.label), UNLABELLED)

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Literal, get_origin
 
 import ray
@@ -20,6 +20,7 @@ from rayology.data import SourceConfig
 from rayology.data.census import check_classes, choose, common_folder, gather
 from rayology.data.dataset import PreparedDataset
 from rayology.data.identity import kept_key
+from rayology.data.journal import Journal
 from rayology.data.preparation import PreparationConfig, Reading, read_item
 from rayology.data.report import write_report
 from rayology.data.scratch import Scratch
@@ -60,6 +61,8 @@ def prepare(
 ) -> PreparedDataset:
     """Return the dataset of a source, decoding it unless the same files and settings were prepared before.
 
+    What was read before the process was killed or interrupted is not read again.
+
     The folder appears under ``root/datasets`` in one step when it is complete; the key of its pseudonyms
     and the names of skipped files stay outside it, under ``root/keys``.
 
@@ -78,8 +81,10 @@ def prepare(
 
         key = kept_key(root / "keys" / f"{fingerprint}.key")
         scratch = Scratch(workplace, (preparation.size, preparation.size))
-        readings = _readings(reader, items, preparation, key)
-        census = gather(items, readings, scratch, lambda done: report(Progress("reading", done, len(items))))
+        journal = Journal(workplace, scratch)
+        before = journal.replay()
+        readings = map(journal.keep, _readings(reader, items[len(before) :], preparation, key))
+        census = gather(items, chain(before, readings), lambda done: report(Progress("reading", done, len(items))))
         chosen = choose(census, scratch, preparation)
         settings = _public(source)
         if settings.get("labels") == "folder":
@@ -87,6 +92,7 @@ def prepare(
         list_skipped(root / "keys" / f"{fingerprint}.skipped.json", items, census)
         contents = Contents(fingerprint, census, chosen, settings, preparation)
         built = workplace / "dataset"
+        shutil.rmtree(built, ignore_errors=True)
         built.mkdir()
         write_dataset(built, contents, scratch, lambda done: report(Progress("writing", done, len(chosen))))
         _publish(built, folder)
@@ -165,23 +171,25 @@ def _public(source: SourceConfig) -> dict[str, object]:
 
 @contextmanager
 def _workplace(folder: Path) -> Iterator[Path]:
-    """Give a folder beside the dataset's to one process at a time, and clear away what a killed one left."""
+    """Give a folder beside the dataset's to one process at a time; what a killed one left in it is still there.
+
+    It goes when the work is done or fails, and stays when the process is interrupted.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in folder.parent.glob(f".{folder.name}-*"):
-            shutil.rmtree(left)
-        workplace = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        workplace = folder.with_name(f".{folder.name}.partial")
+        workplace.mkdir(mode=0o700, exist_ok=True)
         try:
             yield workplace
-        except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-                raise
-            raise DatasetError(
-                f"{folder.parent}: no space is left for the dataset; free some, or set storage to another disk"
-            ) from None
-        finally:
+        except Exception as error:
             shutil.rmtree(workplace)
+            if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise DatasetError(
+                    f"{folder.parent}: no space is left for the dataset; free some, or set storage to another disk"
+                ) from None
+            raise
+        shutil.rmtree(workplace)
 
 
 def _publish(built: Path, folder: Path) -> None:

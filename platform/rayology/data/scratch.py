@@ -1,5 +1,6 @@
 """Conformed slices on disk while a dataset is made, so that memory stays bounded."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -26,6 +27,21 @@ class Scratch:
                 opened.write(np.ascontiguousarray(values).tobytes())
         self._lengths[channels] += 1
         return self._lengths[channels] - 1
+
+    def restore(self, lengths: Counter[int]) -> bool:
+        """Cut the files to so many slices of each number of channels; return whether they hold as many."""
+        self._lengths = Counter()
+        for file in self._folder.glob("*.scratch"):
+            channels = int(file.stem.rpartition("-")[2])
+            values = channels * np.float32().nbytes if file == self._pixel_file(channels) else 1
+            num_bytes = lengths[channels] * values * self._size[0] * self._size[1]
+            if file.stat().st_size < num_bytes:
+                return False
+            os.truncate(file, num_bytes)
+        if not all(self._pixel_file(channels).exists() and self._mask_file(channels).exists() for channels in lengths):
+            return False
+        self._lengths = Counter(lengths)
+        return True
 
     def pixels(self, channels: int) -> NDArray[np.float32]:
         """Return (slices, channels, rows, columns)."""
