@@ -599,3 +599,28 @@ def test_tasks_take_so_many_images_and_every_item_once_in_order() -> None:
 
     assert [item for task in tasks for item in task] == items
     assert [len(task) for task in tasks] == [1, 16, 16, 16, 3]
+
+
+def test_pet_keeps_one_scale_though_its_files_carry_slopes_of_their_own(
+    tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    doses = (1.0, 1.0, 1.0, 3.0)
+    for patient, (slope, dose) in enumerate(zip((2.0, 0.5, 4.0, 1.0), doses, strict=True)):
+        stored = np.rint(dose * (body(patient) + 1000.0) / slope).astype(np.uint16)
+        write_dicom(
+            tmp_path / "files" / f"{patient}.dcm",
+            stored,
+            PatientID=f"p{patient}",
+            StudyInstanceUID=f"2.25.{10 + patient}",
+            SeriesInstanceUID=f"2.25.{20 + patient}",
+            Modality="PT",
+            RescaleSlope=slope,
+        )
+
+    dataset = prepare(FolderConfig(path=tmp_path / "files"), SMALL, tmp_path / "root")
+
+    rows = all_rows(dataset)
+    assert len({(row["scale_low"], row["scale_high"]) for row in rows}) == 1
+    assert dataset.info.image.values.unit == "fraction of the dataset's range"
+    levels = [float(split.stored(np.arange(len(split))).max()) for split in map(dataset.split, SPLITS)]
+    assert max(levels) > 2 * min(levels)

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from rayology.data.duplicates import duplicates, joined
 from rayology.data.imaging import contrast, foreground
 from rayology.data.journal import Kept
+from rayology.data.pet import MODALITY as PET
+from rayology.data.pet import shared_range
 from rayology.data.preparation import PreparationConfig, SliceFacts
 from rayology.data.scratch import Scratch
 from rayology.data.source import Item
@@ -139,7 +141,18 @@ def _kept_ranges(
             continue
         census.num_nearly_empty += len(series) - len(full)
         ranges.update(dict.fromkeys(full, kept_range))
+    if modality == PET and ranges:
+        return dict.fromkeys(ranges, _shared_range(pixels, census, ranges, preparation))
     return ranges
+
+
+def _shared_range(
+    pixels: NDArray[np.float32], census: Census, kept: Container[int], preparation: PreparationConfig
+) -> tuple[float, float]:
+    """Return one range for all series, whose files carry a slope each and so compare only in modality units."""
+    slices = (pixels[[each.row for each in series if each.row in kept]] for series in _series(census.found).values())
+    bodies = [values[foreground(values, *contrast(values))] for values in slices if len(values)]
+    return shared_range(bodies, preparation.percentiles)
 
 
 def check_classes(chosen: Sequence[Chosen]) -> None:

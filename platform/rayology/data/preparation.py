@@ -11,6 +11,7 @@ from rayology.config import Config
 from rayology.data.geometry import Geometry
 from rayology.data.identity import Pseudonyms, pseudonyms
 from rayology.data.imaging import conform, conform_mask, conformed_spacing
+from rayology.data.pet import MODALITY as PET
 from rayology.data.source import Example, Item, Source
 from rayology.data.splits import Shares, SplitName
 from rayology.errors import DataError, NotAnImage
@@ -20,6 +21,7 @@ __all__ = ["PreparationConfig", "Reading", "Slice", "SliceFacts", "read_item"]
 
 CT, SEGMENTATION = "CT", "SEG"
 FRACTION = "fraction of the series' range"
+FRACTION_OF_ALL = "fraction of the dataset's range"
 
 
 class PreparationConfig(Config):
@@ -32,7 +34,7 @@ class PreparationConfig(Config):
     window: ValueRange = ValueRange()
     """What CT keeps, in Hounsfield units; other modalities take only its levels."""
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (0.5, 99.5)
-    """What other modalities keep: between these percentiles of the foreground of each series."""
+    """What other modalities keep: between these percentiles of the foreground of each series; of PET, of all."""
     min_foreground: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """The least share of a slice that must be foreground; emptier ones are left out. Pictures all stay."""
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
@@ -61,7 +63,8 @@ class PreparationConfig(Config):
             return facts.values
         if facts.modality == CT:
             return self.window
-        return ValueRange(low=0.0, high=1.0, unit=FRACTION, levels=self.window.levels)
+        unit = FRACTION_OF_ALL if facts.modality == PET else FRACTION
+        return ValueRange(low=0.0, high=1.0, unit=unit, levels=self.window.levels)
 
 
 @dataclass(frozen=True)
