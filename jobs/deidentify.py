@@ -13,6 +13,7 @@ from pydantic import PositiveInt
 
 from rayology.config import Config
 from rayology.data.confidentiality import ProfileConfig, deidentify_folder
+from rayology.errors import SourceError
 from rayology.job import run
 from rayology.progress import progress_bar
 
@@ -43,6 +44,8 @@ def main(config: DeidentifyConfig) -> Mapping[str, object]:
             workers=config.workers,
             tell=lambda progress: bar.advance(progress.done, progress.total, progress.stage),
         )
+    if not report.written:
+        raise SourceError(f"{config.source}: no file was written; {config.output}/report.txt says why")
     held_back, unreadable = sum(report.held_back.values()), sum(report.unreadable.values())
     return {"output": config.output, "written": report.written, "held_back": held_back, "unreadable": unreadable}
 

@@ -142,10 +142,17 @@ def _read_flags(config: type[Config], arguments: Sequence[str], *, program: str)
         (BaseSettings, config),
         {"__doc__": config.__doc__, "__module__": config.__module__, "model_config": SettingsConfigDict(frozen=True)},
     )
-    source = CliSettingsSource[object](
-        settings, cli_parse_args=list(arguments), cli_kebab_case=True, cli_implicit_flags=True, cli_prog_name=program
-    )
-    return dict(source())
+    try:
+        source = CliSettingsSource[object](
+            settings,
+            cli_parse_args=list(arguments),
+            cli_kebab_case=True,
+            cli_implicit_flags=True,
+            cli_prog_name=program,
+        )
+        return dict(source())
+    except ValueError as error:  # a word that stands for a mapping or a list and is no JSON
+        raise ConfigError(f"a flag's value cannot be read ({error}); write mappings and lists as JSON") from None
 
 
 def _explained(config: type[Config], mistake: ErrorDetails) -> str:

@@ -42,7 +42,7 @@ def run(config: type[C], main: Callable[[C], Mapping[str, object]]) -> None:
     started_at = time.monotonic()
     try:
         answer = main(load(config, sys.argv[1:], program=Path(sys.argv[0]).name))
-    except (RayologyError, PermissionError) as error:
+    except (RayologyError, PermissionError, FileNotFoundError, NotADirectoryError) as error:
         console.print(
             f"{type(error).__name__}: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True
         )

@@ -4,6 +4,7 @@ import sys
 from io import BytesIO
 from threading import Thread
 
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -89,6 +90,40 @@ def test_a_lossy_codec_that_overshoots_is_clipped_and_not_wrapped_to_black() -> 
 
     assert instance.pixels.max() == 1023
     assert np.abs(instance.pixels[0] - image).max() < 100
+
+
+@pytest.mark.parametrize("name", ["JPEG 2000 lossy", "JPEG-LS near"])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+def test_a_codestream_of_more_bits_than_are_stored_is_clipped_too(name: str, dtype: type[np.uint16 | np.int16]) -> None:
+    disc = np.hypot(*np.mgrid[-32:32, -32:32]) < 20
+    low, high = (0, 4095) if dtype is np.uint16 else (-2048, 2047)
+    image = np.where(disc, high, low).astype(np.uint16)
+    content = written(image if dtype is np.uint16 else image.view(np.int16), name)
+    content = rewritten(content, BitsStored=12, HighBit=11, RescaleIntercept=0)
+
+    (instance,) = decoded(content)
+
+    assert low <= instance.pixels.min()
+    assert instance.pixels.max() <= high
+    assert (np.abs(instance.pixels[0] - np.where(disc, high, low)) < 1500).all()
+
+
+@pytest.mark.parametrize("name", ["JPEG 2000", "HTJ2K"])
+def test_ybr_that_the_codec_leaves_alone_is_turned_into_rgb(name: str) -> None:
+    ybr = np.zeros((16, 16, 3), np.uint8) + np.array([76, 85, 255], np.uint8)  # red
+    content = rewritten(written(ybr, "raw"), PhotometricInterpretation="YBR_FULL")
+    dataset = dcmread(BytesIO(content))
+    encode = {
+        "JPEG 2000": lambda: imagecodecs.jpeg2k_encode(ybr, reversible=True, mct=False, codecformat="j2k"),
+        "HTJ2K": lambda: imagecodecs.htj2k_encode(ybr, reversible=True, rgb=False),
+    }
+    dataset.PixelData = encapsulate([bytes(encode[name]())])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = ENCODERS[name][0]
+
+    (instance,) = decoded(saved(dataset))
+
+    np.testing.assert_allclose(instance.pixels[:, 3, 3], [255, 0, 0], atol=1)
 
 
 @pytest.mark.parametrize("name", ["RLE", *ENCODERS])

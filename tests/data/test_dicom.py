@@ -14,6 +14,7 @@ from pydicom.uid import HEVCMP51, MPEG2MPML, MPEG4HP41, UID
 
 from rayology.data import pixels
 from rayology.data.dicom import instances, read, stored
+from rayology.data.selection import Selection
 from rayology.errors import DataError, NotAnImage, NotDicom, UnreadableImage, UnsupportedSyntax
 
 WriteDicom = Callable[..., Path]
@@ -218,3 +219,24 @@ def test_stored_values_are_those_of_the_file(tmp_path: Path, write_dicom: WriteD
     file = write_dicom(tmp_path / "a.dcm", np.stack([RAMP, RAMP + 1]), RescaleSlope=7)
 
     np.testing.assert_array_equal(stored(file)[..., 0], np.stack([RAMP, RAMP + 1]))
+
+
+def test_a_count_of_frames_that_is_not_there_costs_nothing_even_where_frames_are_chosen(
+    tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    file = write_dicom(tmp_path / "a.dcm", RAMP, NumberOfFrames=2**31 - 1)
+
+    with pytest.raises(UnreadableImage, match="truncated"):
+        read(file, selection=Selection(modality="CT"))
+
+
+def test_a_rescale_beyond_float32_is_refused(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    with pytest.raises(UnreadableImage, match="exceed float32"):
+        read(write_dicom(tmp_path / "a.dcm", RAMP, RescaleSlope="1e36"))
+
+
+def test_spaces_around_an_identity_are_no_part_of_it(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    (one,) = read(write_dicom(tmp_path / "a.dcm", RAMP, PatientID=" 123"))
+    (other,) = read(write_dicom(tmp_path / "b.dcm", RAMP, PatientID="123"))
+
+    assert one.identity.patient == other.identity.patient

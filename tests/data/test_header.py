@@ -55,7 +55,22 @@ def test_a_deflated_bomb_is_refused_before_it_has_inflated() -> None:
     bomb += b"".join(deflater.compress(bytes(MIB)) for _ in range(200)) + deflater.flush()
 
     assert len(bomb) < MIB
-    assert peak_bytes(whole[:start] + bomb) < 64 * MIB
+    assert peak_bytes(whole[:start] + bomb) < 32 * MIB
+
+
+def test_a_deflated_file_that_ends_early_is_refused() -> None:
+    whole = written(GREY, "deflated")
+
+    with pytest.raises(UnreadableImage, match="ends early"):
+        list(decode(BytesIO(whole[:-20])))
+
+
+def test_a_large_image_may_be_deflated_well() -> None:
+    blank = np.zeros((1024, 1024), np.uint16)
+
+    (instance,) = decode(BytesIO(written(blank, "deflated")))
+
+    assert not (instance.pixels + 1024).any()
 
 
 def test_a_small_codestream_of_a_huge_image_is_refused_before_it_is_decoded() -> None:

@@ -159,8 +159,8 @@ def test_a_palette_gives_the_colours_that_its_indices_stand_for(tmp_path: Path, 
         write_dicom(tmp_path / "a.dcm", indices, PhotometricInterpretation="PALETTE COLOR", Modality="US", **tables)
     )
 
-    np.testing.assert_array_equal(instance.pixels[:, 0, 0], [0, 65535, 256])
-    np.testing.assert_array_equal(instance.pixels[:, 0, 1], [65535, 0, 512])
+    np.testing.assert_array_equal(instance.pixels[:, 0, 0], [0, 255, 1])
+    np.testing.assert_array_equal(instance.pixels[:, 0, 1], [255, 0, 2])
 
 
 @pytest.mark.parametrize("by_plane", [0, 1])

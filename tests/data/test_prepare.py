@@ -21,6 +21,7 @@ from rayology.data import writing as writing_module
 from rayology.data.dicom import read
 from rayology.data.preparation import Reading, read_item
 from rayology.data.prepare import Progress, _tasks, prepare
+from rayology.data.report import report_file
 from rayology.data.selection import Selection
 from rayology.data.source import Item, Source
 from rayology.data.splits import SPLITS
@@ -624,3 +625,58 @@ def test_pet_keeps_one_scale_though_its_files_carry_slopes_of_their_own(
     assert dataset.info.image.values.unit == "fraction of the dataset's range"
     levels = [float(split.stored(np.arange(len(split))).max()) for split in map(dataset.split, SPLITS)]
     assert max(levels) > 2 * min(levels)
+
+
+def test_a_table_that_names_no_image_is_refused(folder: Path) -> None:
+    (folder.parent / "table.csv").write_text("file,label\nelsewhere.dcm,benign\n")
+    config = FolderConfig(path=folder, labels="table", table=folder.parent / "table.csv")
+
+    with pytest.raises(SourceError, match="no row of the table"):
+        prepare(config, SMALL, folder.parent / "root")
+
+
+def test_patients_who_are_cut_into_blocks_are_not_called_safe(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    for patient, slices in (("A", 1), ("B", 1), ("C", 40)):
+        for number in range(slices):
+            write_dicom(
+                tmp_path / "files" / f"{patient}{number}.dcm",
+                body(0 if patient in "AB" else 100 + number),
+                PatientID=patient,
+                StudyInstanceUID=f"2.25.{ord(patient)}",
+                SeriesInstanceUID=f"2.25.{ord(patient)}1",
+                ImagePositionPatient=[0, 0, 3.0 * number],
+                **place,
+            )
+
+    info = prepare(FolderConfig(path=tmp_path / "files"), SMALL, tmp_path / "root").info
+
+    assert not info.patient_safe
+    assert info.note
+
+
+def test_where_files_name_no_patient_figures_say_so(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    for study in range(6):
+        uids = {"StudyInstanceUID": f"2.25.{10 + study}", "SeriesInstanceUID": f"2.25.{20 + study}"}
+        write_dicom(tmp_path / "files" / f"{study}.dcm", body(study), PatientID="", **uids)
+
+    info = prepare(FolderConfig(path=tmp_path / "files"), SMALL, tmp_path / "root").info
+
+    assert not info.patient_safe
+    assert "not patient-safe" in info.note
+
+
+def test_a_damaged_dataset_is_found_and_a_missing_report_is_written_again(folder: Path) -> None:
+    done = prepared(folder)
+    report_file(done).unlink()
+
+    again = prepared(folder)
+
+    assert again.reused
+    assert report_file(again).exists()
+    shard = done.path / "images-00000.npy"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(bytes(content))
+    with pytest.raises(DatasetError, match="damaged"):
+        prepared(folder)

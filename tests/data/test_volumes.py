@@ -1,10 +1,15 @@
 """Folders of files into volumes: order, gaps, copies and mixtures are right or refused."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.sequence import Sequence
+from syntaxes import written
 from tests.data.built_series import AXIAL, CORONAL, OBLIQUE, assert_shows_the_ramp, write_series
 
 from rayology.data.selection import Bounds, Selection
@@ -87,3 +92,24 @@ def test_the_brain_is_one_volume_and_the_tilted_head_is_refused_until_it_may_be_
     assert [volume.size for volume in brain.volumes] == [(384, 384, 274)]
     assert len(read_volumes(files).refused) == 1
     assert len(mended.volumes) == 1
+
+
+def test_a_file_that_breaks_off_gives_no_shorter_volume(tmp_path: Path) -> None:
+    place = {"PerFrameFunctionalGroupsSequence": Sequence([_place(2.0 * number) for number in range(8)])}
+    whole = written(np.arange(64, dtype=np.uint16).reshape(8, 8), "JPEG-LS", frames=8, attributes=place)
+    dataset = dcmread(BytesIO(whole))
+    five = list(generate_frames(dataset.PixelData, number_of_frames=8))[:5]
+    dataset.PixelData = encapsulate(five)
+    dataset.save_as(tmp_path / "a.dcm")
+
+    found = read_volumes([tmp_path / "a.dcm"])
+
+    assert not found.volumes
+    assert "5 of 8 frames" in str(found.skipped[0][1])
+
+
+def _place(height: float) -> Dataset:
+    position, group = Dataset(), Dataset()
+    position.ImagePositionPatient = [0, 0, height]
+    group.PlanePositionSequence = Sequence([position])
+    return group

@@ -74,8 +74,14 @@ def common_folder(items: Sequence[Item]) -> str:
     return os.path.commonpath([item.path.parent for item in items])
 
 
-def gather(items: Sequence[Item], readings: Iterable[Kept], report: Callable[[int], None]) -> Census:
-    """Take every reading in the order of the items; a copy of an instance that came before only counts."""
+def gather(
+    items: Sequence[Item], readings: Iterable[Kept], report: Callable[[int], None], *, labels: object = "none"
+) -> Census:
+    """Take every reading in the order of the items; a copy of an instance that came before only counts.
+
+    Raises:
+        SourceError: labels come from a table, and it names none of the images.
+    """
     census = Census(common_folder(items), len(items))
     seen: set[tuple[str, bool]] = set()
     for done, (item, reading) in enumerate(zip(items, readings, strict=True), 1):
@@ -91,6 +97,10 @@ def gather(items: Sequence[Item], readings: Iterable[Kept], report: Callable[[in
             seen.update(copy for copy in copies if copy[0])
             census.found += [Found(item, facts, row) for facts, row in zip(reading.slices, reading.rows, strict=True)]
         report(done)
+    if labels == "table" and census.found and not any(found.facts.label for found in census.found):
+        raise SourceError(
+            "the source: no row of the table gives any of its images a label; write names as below source.path, or UIDs"
+        )
     if any(found.facts.label for found in census.found):
         _keep(census, lambda found: bool(found.facts.label), UNLABELLED)
     return census

@@ -39,7 +39,7 @@ class Codec:
     overshoots: bool = False
     """Whether decoded values may exceed those that were stored."""
     to_rgb: bool = False
-    """Whether colour leaves the codec as RGB whatever it was stored as."""
+    """Whether YBR_FULL leaves the codec as RGB; YBR_RCT and YBR_ICT, the transforms of JPEG 2000 itself, always do."""
 
 
 def has_codec(syntax: uid.UID) -> bool:
@@ -60,13 +60,13 @@ def decode_frame(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
         Exception: whatever a codec says of damage.
     """
     codec = CODECS[layout.syntax]
-    if codec.codings:
-        _check_header(codestream, layout, codec)
-    decoded = codec.decode(codestream, layout).reshape(layout.shape)
+    start = _check_header(codestream, layout, codec) if codec.codings else 0
+    decoded = codec.decode(codestream[start:], layout).reshape(layout.shape)
     return layout.corrected(decoded, overshoots=codec.overshoots)
 
 
-def _check_header(codestream: bytes, layout: Layout, codec: Codec) -> None:
+def _check_header(codestream: bytes, layout: Layout, codec: Codec) -> int:
+    """Return where the codestream starts whose header agrees with the file's: boxes may lead, and are not decoded."""
     if layout.values_a_frame > max(SMALL, MAX_VALUES_A_BYTE * len(codestream)):
         raise UnreadableImage("a frame has fewer bytes than an image of its size can be compressed to; damaged")
     if END not in codestream[-TRAILER:]:  # the decoders of JPEG would fill up what is missing
@@ -79,6 +79,7 @@ def _check_header(codestream: bytes, layout: Layout, codec: Codec) -> None:
             f"a codestream is no image of {layout.rows} x {layout.columns} x {layout.samples} in "
             f"{layout.bits_allocated} bits as its header says; damaged"
         )
+    return coded.start
 
 
 def _jpeg(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
@@ -101,7 +102,7 @@ def _jpeg_2000(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
 def _htj2k(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
     del layout
     with unraisable_errors_raised():
-        return np.asarray(imagecodecs.htj2k_decode(codestream))
+        return np.asarray(imagecodecs.htj2k_decode(codestream, planar=False))
 
 
 def _rle(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
@@ -152,11 +153,11 @@ CODECS = {
     uid.JPEGLossless: Codec(_jpeg, frozenset({LOSSLESS})),
     uid.JPEGLosslessSV1: Codec(_jpeg, frozenset({LOSSLESS})),
     uid.JPEGLSLossless: Codec(_jpeg_ls, frozenset({JPEG_LS})),
-    uid.JPEGLSNearLossless: Codec(_jpeg_ls, frozenset({JPEG_LS})),
-    uid.JPEG2000Lossless: Codec(_jpeg_2000, frozenset({JPEG_2000}), to_rgb=True),
-    uid.JPEG2000: Codec(_jpeg_2000, frozenset({JPEG_2000}), to_rgb=True),
-    uid.HTJ2KLossless: Codec(_htj2k, frozenset({JPEG_2000}), to_rgb=True),
-    uid.HTJ2KLosslessRPCL: Codec(_htj2k, frozenset({JPEG_2000}), to_rgb=True),
-    uid.HTJ2K: Codec(_htj2k, frozenset({JPEG_2000}), to_rgb=True),
+    uid.JPEGLSNearLossless: Codec(_jpeg_ls, frozenset({JPEG_LS}), overshoots=True),
+    uid.JPEG2000Lossless: Codec(_jpeg_2000, frozenset({JPEG_2000})),
+    uid.JPEG2000: Codec(_jpeg_2000, frozenset({JPEG_2000}), overshoots=True),
+    uid.HTJ2KLossless: Codec(_htj2k, frozenset({JPEG_2000})),
+    uid.HTJ2KLosslessRPCL: Codec(_htj2k, frozenset({JPEG_2000})),
+    uid.HTJ2K: Codec(_htj2k, frozenset({JPEG_2000}), overshoots=True),
     uid.RLELossless: Codec(_rle, frozenset()),
 }

@@ -27,6 +27,8 @@ class CodedFrame:
     """Bits a sample."""
     coding: int
     """The second byte of the marker that says how it is coded: SOF0 to SOF55 of JPEG, SIZ of JPEG 2000."""
+    start: int = 0
+    """Where it starts, behind the boxes of a JP2 file."""
 
 
 def inspect(codestream: bytes) -> CodedFrame:
@@ -74,7 +76,7 @@ def _jpeg_2000(codestream: bytes, at: int) -> CodedFrame:
     if tiles > MAX_TILES:
         raise ValueError(f"{tiles} tiles are more than the {MAX_TILES} that are decoded")
     _check_layers(codestream, at + struct.unpack_from(">H", codestream, at)[0])
-    return CodedFrame(lower - upper, right - left, samples, (depth & 0x7F) + 1, SIZE)
+    return CodedFrame(lower - upper, right - left, samples, (depth & 0x7F) + 1, SIZE, at - len(JPEG_2000_START))
 
 
 def _check_layers(codestream: bytes, at: int) -> None:

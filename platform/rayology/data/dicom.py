@@ -1,9 +1,7 @@
 """One DICOM file into images in modality units, with no attribute beyond an allow-list."""
 
-import logging
 import re
-import warnings
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from rayology.data.header import read_header
 from rayology.data.identity import Identity
 from rayology.data.layout import PIXEL_KEYWORDS, Layout, layout
 from rayology.data.pixels import in_modality_units, known_syntax, padding, stored_frames, to_rgb
+from rayology.data.quiet import quiet
 from rayology.data.selection import Selection, selected
 from rayology.data.values import has, text
 from rayology.errors import DataError, NotAnImage, NotSelected, UnreadableImage
@@ -51,6 +50,8 @@ class Instance:
     """The name of the transfer syntax."""
     identity: Identity
     facts: Facts = NO_FACTS
+    number: int = 0
+    """Which frame of the file, from 0."""
 
 
 def read(path: Path, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> tuple[Instance, ...]:
@@ -84,9 +85,7 @@ def instances(path: Path, *, require_preamble: bool = True, selection: Selection
 def decode(stream: BinaryIO, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> Iterator[Instance]:
     """Read the frames of an opened file one by one, and raise what ``instances`` raises."""
     dataset, found = _header(stream, require_preamble=require_preamble)
-    with _guarded("header"):
-        wanted = _wanted(dataset, found, selection)
-    yield from _guarded_each(_instances(dataset, found, wanted), f"pixels ({known_syntax(found.syntax)})")
+    yield from _guarded_each(_instances(dataset, found, selection), f"pixels ({known_syntax(found.syntax)})")
 
 
 def stored(path: Path, *, require_preamble: bool = True) -> NDArray[np.generic]:
@@ -101,7 +100,8 @@ def stored(path: Path, *, require_preamble: bool = True) -> NDArray[np.generic]:
         dataset, found = _header(stream, require_preamble=require_preamble)
         in_palette = found.photometric == "PALETTE COLOR"
         frames = (
-            values if in_palette else to_rgb(dataset, found, values) for _, values in stored_frames(dataset, found)
+            decode_frame() if in_palette else to_rgb(dataset, found, decode_frame())
+            for decode_frame in stored_frames(dataset, found)
         )
         return np.stack(list(_guarded_each(frames, f"pixels ({known_syntax(found.syntax)})")))
 
@@ -122,34 +122,25 @@ def _header(stream: BinaryIO, *, require_preamble: bool) -> tuple[Dataset, Layou
         return dataset, layout(dataset)
 
 
-def _wanted(dataset: Dataset, found: Layout, selection: Selection) -> Container[int]:
-    """Return which frames are selected, looking at their headers alone."""
-    if selection == EVERYTHING:
-        return range(found.frames)
-    modality, described = _modality(dataset), description(dataset)
-    reasons = [
-        selected(
-            facts(dataset, frame),
-            selection,
-            modality=modality,
-            description=described,
-            geometry=geometry(dataset, frame),
-        )
-        for frame in range(found.frames)
-    ]
-    if all(reasons):
-        raise NotSelected(reasons[0])
-    return {frame for frame, reason in enumerate(reasons) if not reason}
-
-
-def _instances(dataset: Dataset, found: Layout, wanted: Container[int]) -> Iterator[Instance]:
+def _instances(dataset: Dataset, found: Layout, selection: Selection) -> Iterator[Instance]:
     identity = Identity(*(text(dataset, keyword) for keyword in IDENTITIES))
-    modality = _modality(dataset)
-    syntax = known_syntax(found.syntax)
-    for frame, stored in stored_frames(dataset, found, wanted):
-        pixels, valid = _in_units(dataset, found, stored, frame)
+    modality, described, syntax = _modality(dataset), description(dataset), known_syntax(found.syntax)
+    is_everything = selection == EVERYTHING
+    reasons: set[str] = set()
+    num_read = 0
+    for frame, decode_frame in enumerate(stored_frames(dataset, found)):
         place, told = geometry(dataset, frame), facts(dataset, frame)
-        yield Instance(pixels, valid, place, modality, syntax, identity, told)
+        reason = (
+            "" if is_everything else selected(told, selection, modality=modality, description=described, geometry=place)
+        )
+        if reason:
+            reasons.add(reason)
+            continue
+        num_read += 1
+        pixels, valid = _in_units(dataset, found, decode_frame(), frame)
+        yield Instance(pixels, valid, place, modality, syntax, identity, told, frame)
+    if not num_read:
+        raise NotSelected(min(reasons))
 
 
 def _in_units(
@@ -205,11 +196,8 @@ def _guarded_each(values: Iterator[T], part: str) -> Iterator[T]:
 @contextmanager
 def _guarded(part: str) -> Iterator[None]:
     """Turn whatever pydicom and its codecs raise into our own error, and keep what they say of values to ourselves."""
-    logger = logging.getLogger("pydicom")
-    propagated, logger.propagate = logger.propagate, False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             yield
     except DataError:
         raise
@@ -218,5 +206,3 @@ def _guarded(part: str) -> Iterator[None]:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise UnreadableImage(f"its {part} cannot be read ({type(error).__name__}); damaged, or no decoder") from None
-    finally:
-        logger.propagate = propagated

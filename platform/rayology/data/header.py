@@ -24,6 +24,7 @@ MAX_BYTES = 2**30
 MAX_INFLATION = 100
 """How many times its bytes a file may inflate to, once that is more than ``SMALL``."""
 SMALL = 2**23
+CHUNK = 2**14
 PREAMBLE = 128
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """Of file meta information, and of the first attributes that every object has."""
@@ -73,10 +74,17 @@ def _is_implicit(stream: BinaryIO) -> bool:
 
 
 def _inflated(stream: BinaryIO) -> BinaryIO:
-    """Inflate what is left of a file, no further than an image can have been deflated."""
-    deflated = stream.read()
-    most = min(MAX_BYTES, max(SMALL, MAX_INFLATION * len(deflated)))
-    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, most + 1)
-    if len(inflated) > most:
-        raise UnreadableImage(f"inflates to more than {most} bytes; damaged")
+    """Inflate what is left of a file, no further than an image can have been deflated so far."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = bytearray()
+    num_read = 0
+    while not inflater.eof and (left := stream.read(CHUNK)):
+        num_read += len(left)
+        while left and not inflater.eof:
+            inflated += inflater.decompress(left, MAX_INFLATION * CHUNK)
+            left = inflater.unconsumed_tail
+            if len(inflated) > min(MAX_BYTES, max(SMALL, MAX_INFLATION * (num_read - len(left)))):
+                raise UnreadableImage(f"inflates to more than {MAX_INFLATION} times its bytes; damaged")
+    if not inflater.eof:
+        raise UnreadableImage("its deflated content ends early; truncated")
     return BytesIO(inflated)

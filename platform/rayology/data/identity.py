@@ -60,7 +60,7 @@ def pseudonyms(identity: Identity, key: bytes, *, seed: int) -> Pseudonyms:
         instance=_keyed(key, "instance", identity.instance) if identity.instance else "",
         frame_of_reference=_keyed(key, *(named if identity.frame_of_reference else ("frame of reference", *series))),
         draw=hashlib.sha256(_joined(str(seed), *patient)).hexdigest(),
-        has_patient=patient[0] != "picture",
+        has_patient=patient[0] == "patient",
     )
 
 

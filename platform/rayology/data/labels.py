@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
-from pydicom import dcmread
 
 from rayology.config import Config
 from rayology.data.guard import guarded
+from rayology.data.header import read_header
 from rayology.data.splits import SplitName
-from rayology.errors import SourceError, UnreadableImage
+from rayology.data.values import text
+from rayology.errors import DataError, SourceError
 
 __all__ = ["Attribute", "Membership", "Naming", "attribute_of"]
 
@@ -101,9 +102,9 @@ class Naming:
 def attribute_of(file: Path, attribute: Attribute) -> str:
     """Return the value of an attribute of a DICOM file where it is one code string (DICOM PS3.5 6.2), else nothing."""
     try:
-        with guarded("DICOM file"):
-            value = str(dcmread(file, stop_before_pixels=True, specific_tags=[attribute]).get(attribute) or "")
-    except UnreadableImage:
+        with file.open("rb") as stream, guarded("DICOM file"):
+            value = text(read_header(stream), attribute)
+    except (DataError, OSError):
         return ""
     return value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) else ""
 
@@ -131,7 +132,14 @@ def _read_table(file: Path, changed_at: int) -> dict[str, Membership]:
             key, *headings = next(rows)
             if key not in {"file", "uid"}:
                 raise SourceError(f"{file}: its first column is headed {key[:20]!r}; write {expected}")
-            return {name: Membership.model_validate(dict(zip(headings, row, strict=True))) for name, *row in rows}
+            table: dict[str, Membership] = {}
+            for name, *row in rows:
+                if name in table:
+                    raise SourceError(
+                        f"{file}: two rows of one {key}, such as line {rows.line_num}; write one for each"
+                    )
+                table[name] = Membership.model_validate(dict(zip(headings, row, strict=True)))
+            return table
     except (OSError, StopIteration, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{file}: cannot be read ({type(error).__name__}); set source.table to {expected}") from None
     except ValueError as error:

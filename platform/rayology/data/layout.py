@@ -87,8 +87,9 @@ class Layout:
         unused = 8 * self.dtype.itemsize - self.bits_stored
         if unused == 0 or self.dtype.kind == "f":
             return values
-        if overshoots and not self.signed:
-            return np.minimum(values, self.dtype.type(self.lowest_and_highest[1]))
+        if overshoots:
+            lowest, highest = self.lowest_and_highest
+            return np.asarray(np.clip(values, lowest, highest), self.dtype)
         return (values << self.dtype.type(unused)) >> self.dtype.type(unused)
 
 

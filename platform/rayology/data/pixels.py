@@ -1,7 +1,7 @@
 """From stored pixels to modality units: frames, padding, modality transformation, photometric interpretation."""
 
 import math
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 
@@ -26,25 +26,19 @@ EXACT_IN_FLOAT32 = 2**24
 """Up to which every integer is a float32."""
 
 
-def stored_frames(
-    dataset: Dataset, layout: Layout, wanted: Container[int] | None = None
-) -> Iterator[tuple[int, NDArray[np.generic]]]:
-    """Yield the number and the stored pixels, (rows, columns, samples), of each frame, or of those that are wanted.
+def stored_frames(dataset: Dataset, layout: Layout) -> Iterator[Frame]:
+    """Yield for each frame what decodes it to its stored pixels, (rows, columns, samples).
 
     Raises:
         UnsupportedSyntax: nothing decodes the transfer syntax.
         UnreadableImage: frames are missing, or contradict the header.
     """
     if has_codec(layout.syntax):
-        frame_of = _compressed(dataset, layout)
-    elif layout.syntax.is_transfer_syntax and not layout.syntax.is_encapsulated:
-        frame_of = _uncompressed(dataset, layout)
-    else:
-        _check_decoder(layout.syntax)
-        frame_of = _decoded_by_pydicom(dataset, layout)
-    for frame, decode in enumerate(frame_of):
-        if wanted is None or frame in wanted:
-            yield frame, decode()
+        return _compressed(dataset, layout)
+    if layout.syntax.is_transfer_syntax and not layout.syntax.is_encapsulated:
+        return _uncompressed(dataset, layout)
+    _check_decoder(layout.syntax)
+    return _decoded_by_pydicom(dataset, layout)
 
 
 def known_syntax(syntax: UID) -> str:
@@ -53,9 +47,10 @@ def known_syntax(syntax: UID) -> str:
 
 
 def to_rgb(dataset: Dataset, layout: Layout, stored: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return a frame in colour as RGB: through its palette, or from YBR where the codec has not done so."""
+    """Return a frame in colour as RGB: through its palette, to 8 bits, or from YBR where the codec has not done so."""
     if layout.photometric == "PALETTE COLOR":
-        return np.asarray(apply_color_lut(stored[..., 0], dataset))[..., :3]
+        colours = np.asarray(apply_color_lut(stored[..., 0], dataset))[..., :3]
+        return colours >> 8 if colours.dtype.itemsize == 2 else colours
     turned = has_codec(layout.syntax) and decodes_to_rgb(layout.syntax)
     if layout.photometric.startswith("YBR_FULL") and not turned:
         return np.asarray(convert_color_space(stored, "YBR_FULL", "RGB"))
@@ -102,6 +97,8 @@ def in_modality_units(dataset: Dataset, layout: Layout, stored: NDArray[np.gener
 def _scaled(stored: NDArray[np.generic], slope: float, intercept: float) -> NDArray[np.float32]:
     """Return ``stored * slope + intercept`` as rounded from float64, in float32 throughout where that is the same."""
     largest = 2.0 ** (8 * stored.dtype.itemsize) * abs(slope) + abs(intercept)
+    if largest > np.finfo(np.float32).max:
+        raise UnreadableImage(f"rescale slope {slope:g} and intercept {intercept:g} exceed float32; correct the header")
     is_exact = slope.is_integer() and intercept.is_integer() and largest <= EXACT_IN_FLOAT32
     kind = np.float32 if is_exact and stored.dtype.kind != "f" else np.float64
     # Passes over a slice cost more than its header, so each is made once and none for nothing.

@@ -22,7 +22,7 @@ from rayology.data.dataset import PreparedDataset
 from rayology.data.identity import kept_key
 from rayology.data.journal import Journal
 from rayology.data.preparation import PreparationConfig, Reading, read_item
-from rayology.data.report import write_report
+from rayology.data.report import report_file, write_report
 from rayology.data.scratch import Scratch
 from rayology.data.skipped import list_skipped
 from rayology.data.source import Item, Source
@@ -77,16 +77,25 @@ def prepare(
     folder = root / "datasets" / fingerprint
     with _workplace(folder) as workplace:
         if folder.exists():
-            return replace(PreparedDataset.open(folder), reused=True)
+            data = PreparedDataset.open(folder)
+            data.verify()
+            if not report_file(data).exists():
+                write_report(data)
+            return replace(data, reused=True)
 
         key = kept_key(root / "keys" / f"{fingerprint}.key")
         scratch = Scratch(workplace, (preparation.size, preparation.size))
         journal = Journal(workplace, scratch)
         before = journal.replay()
         readings = map(journal.keep, _readings(reader, items[len(before) :], preparation, key))
-        census = gather(items, chain(before, readings), lambda done: report(Progress("reading", done, len(items))))
-        chosen = choose(census, scratch, preparation)
         settings = _public(source)
+        census = gather(
+            items,
+            chain(before, readings),
+            lambda done: report(Progress("reading", done, len(items))),
+            labels=settings.get("labels"),
+        )
+        chosen = choose(census, scratch, preparation)
         if settings.get("labels") == "folder":
             check_classes(chosen)
         list_skipped(root / "keys" / f"{fingerprint}.skipped.json", items, census)
@@ -96,8 +105,8 @@ def prepare(
         built.mkdir()
         write_dataset(built, contents, scratch, lambda done: report(Progress("writing", done, len(chosen))))
         _publish(built, folder)
-    data = PreparedDataset.open(folder)
-    write_report(data)
+        data = PreparedDataset.open(folder)
+        write_report(data)
     return data
 
 

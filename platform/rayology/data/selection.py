@@ -46,7 +46,7 @@ class Selection(Config):
     tolerance_deg: Annotated[float, Field(ge=0, le=45)] = 25.0
     """How far a plane may be tilted from axial, coronal or sagittal before it counts as oblique."""
     ranges: dict[str, Bounds] = Field(default_factory=dict)
-    """What the header's numbers must lie within, such as ``slice_thickness_mm`` or ``echo_time_ms``."""
+    """What the header's numbers must lie within, such as ``{"slice_thickness_mm": {"low": 0, "high": 2}}``."""
 
     @field_validator("description")
     @classmethod

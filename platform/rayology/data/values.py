@@ -48,8 +48,8 @@ def text(dataset: Dataset, keyword: str) -> str:
     """Return the value of an attribute of VR CS, UI, LO or UT; empty where it is not there."""
     raw = _raw(dataset, keyword, "CS", "UI", "LO", "UT")
     if raw is not None and raw.value.isascii() and ESCAPE not in raw.value:
-        return raw.value.decode("ascii").rstrip(" \0")
-    return str(dataset.get(keyword) or "")
+        return raw.value.decode("ascii").strip(" \0")
+    return str(dataset.get(keyword) or "").strip(" \0")
 
 
 def _raw(dataset: Dataset, keyword: str, *representations: str) -> RawDataElement | None:

@@ -43,7 +43,7 @@ def read_volumes(
     skipped: list[tuple[Path, DataError]] = []
     for file in files:
         try:
-            read.update(_frames(file, selection))
+            read.update(dict(_frames(file, selection)))  # all or nothing of a file
         except DataError as error:
             skipped.append((file, error))
     arranged = arrange(list(read), rules)
@@ -59,12 +59,12 @@ def read_volumes(
 
 
 def _frames(file: Path, selection: Selection) -> Iterator[tuple[Frame, Instance]]:
-    for number, instance in enumerate(instances(file, selection=selection)):
+    for instance in instances(file, selection=selection):
         rows, columns = instance.valid.shape
         yield (
             Frame(
                 file=file,
-                number=number,
+                number=instance.number,
                 study=instance.identity.study,
                 series=instance.identity.series,
                 shape=(len(instance.pixels), rows, columns),

@@ -17,7 +17,7 @@ from rayology.data.dataset import INDEX, INFO, Counts, DatasetInfo, FileRecord, 
 from rayology.data.imaging import foreground
 from rayology.data.preparation import PreparationConfig, SliceFacts
 from rayology.data.scratch import Scratch
-from rayology.data.splits import MIN_PATIENTS, SPLITS
+from rayology.data.splits import SPLITS
 from rayology.image import ImageSpec, clipped_share, to_stored
 
 __all__ = ["Contents", "write_dataset"]
@@ -142,8 +142,8 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
                 name: _split_counts([each for each in contents.chosen if each.split == name]) for name in SPLITS
             },
             "patients": patients,
-            "patient_safe": patients >= MIN_PATIENTS and known and not census.num_leaking,
-            "note": "; ".join(_notes(census, patients if known else None)),
+            "patient_safe": known and not census.num_leaking and not _is_divided(contents.chosen),
+            "note": "; ".join(_notes(contents, patients if known else None)),
             "clipped_share": clipped,
             "reasons": dict(Counter(census.reasons.values()).most_common()),
             "found": _found([each.facts for each in contents.chosen]),
@@ -154,7 +154,14 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
     )
 
 
-def _notes(census: Census, patients: int | None) -> Iterator[str]:
+def _is_divided(chosen: Sequence[Chosen]) -> bool:
+    """Return whether images of one patient lie in several splits."""
+    return len({(each.facts.who.patient, each.split) for each in chosen}) > len(
+        {each.facts.who.patient for each in chosen}
+    )
+
+
+def _notes(contents: Contents, patients: int | None) -> Iterator[str]:
     """Say what every figure must be read with, given how many patients there are, where that is known."""
     match patients:
         case None:
@@ -163,8 +170,11 @@ def _notes(census: Census, patients: int | None) -> Iterator[str]:
             yield "one patient"
         case 2:
             yield "two patients"
-    if census.num_leaking:
-        yield f"the official splits leak: {census.num_leaking} images, or their patients, are in another split too"
+        case _ if _is_divided(contents.chosen):
+            yield "not patient-safe, for too few patients have no image in common, so some are cut into blocks"
+    leaking = contents.census.num_leaking
+    if leaking:
+        yield f"the official splits leak: {leaking} images, or their patients, are in another split too"
 
 
 def _found(facts: Sequence[SliceFacts]) -> dict[str, dict[str, int]]:

@@ -1,7 +1,5 @@
 """Open DICOM files whose faults must stay their own."""
 
-import logging
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +12,10 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from rayology.data.quiet import quiet
 from rayology.errors import DataError, NotDicom, UnreadableImage
 
-__all__ = ["Content", "content", "guarded", "quiet"]
+__all__ = ["Content", "content", "guarded"]
 
 MAX_BYTES = 2**30
 """The largest file that is opened."""
@@ -73,19 +72,6 @@ def guarded(part: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.strerror:  # those of codecs have none
             raise UnreadableImage(f"cannot be opened: {error.strerror}; check its permissions") from None
         raise UnreadableImage(f"its {part} cannot be read or written ({type(error).__name__}); damaged") from None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep pydicom's warnings to ourselves: they quote values."""
-    logger = logging.getLogger("pydicom")
-    propagated, logger.propagate = logger.propagate, False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.propagate = propagated
 
 
 def _file_meta(stored: bytes) -> tuple[Dataset, int]:

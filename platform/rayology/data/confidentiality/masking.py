@@ -6,8 +6,11 @@ from copy import deepcopy
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import get_expected_length
+from pydicom.uid import ExplicitVRLittleEndian
 
 from rayology.data.confidentiality.rules import Rectangle
+from rayology.data.layout import layout
+from rayology.data.pixels import stored_frames, to_rgb
 from rayology.errors import UnreadableImage
 
 __all__ = ["masked"]
@@ -21,7 +24,7 @@ def masked(dataset: Dataset, rectangles: Sequence[Rectangle]) -> Dataset:
     """
     copied = deepcopy(dataset)
     if copied.file_meta.TransferSyntaxUID.is_encapsulated:
-        copied.decompress(generate_instance_uid=False)
+        _decompress(copied)
     photometric, bits = str(copied.get("PhotometricInterpretation")), copied.get("BitsAllocated")
     if "PixelData" not in copied or bits not in {8, 16, 32} or photometric.startswith("YBR"):
         raise UnreadableImage(f"pixels of {bits} bits ({photometric}) cannot be masked; hold such files back instead")
@@ -32,3 +35,18 @@ def masked(dataset: Dataset, rectangles: Sequence[Rectangle]) -> Dataset:
         pixels[:, area.top : area.top + area.rows, area.left : area.left + area.columns] = 0
     copied["PixelData"].value = values.tobytes() + bytes(values.nbytes % 2)
     return copied
+
+
+def _decompress(dataset: Dataset) -> None:
+    """Replace compressed pixels by the values that they stand for, colour as RGB."""
+    found = layout(dataset)
+    in_colour = found.samples > 1
+    frames = [decode() for decode in stored_frames(dataset, found)]
+    pixels = np.stack([to_rgb(dataset, found, frame) for frame in frames] if in_colour else frames)
+    dataset.add_new("PixelData", "OB" if pixels.itemsize == 1 else "OW", pixels.tobytes() + bytes(pixels.nbytes % 2))
+    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    if in_colour:
+        dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -1,0 +1,58 @@
+"""Keep what libraries say of a file to ourselves: their warnings and logs quote its values."""
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["quiet"]
+
+LIBRARIES = ("pydicom", "nibabel", "nibabel.global")
+_lock = threading.Lock()
+
+
+class _Muted(logging.Filter):
+    """Drop what is logged in the threads that asked for quiet, and nothing of other threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: dict[int, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.thread not in self.threads
+
+
+_muted = _Muted()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Mute the libraries in this thread, and Python's warnings in all for as long as any thread is inside.
+
+    The state of ``warnings`` is one for all threads, so it is changed by the first that comes and restored by the last.
+    """
+    own = threading.get_ident()
+    with _lock:
+        if not _muted.threads:
+            _Warnings.held = warnings.catch_warnings()
+            _Warnings.held.__enter__()
+            warnings.simplefilter("ignore")
+            for name in LIBRARIES:
+                logging.getLogger(name).addFilter(_muted)
+        _muted.threads[own] = _muted.threads.get(own, 0) + 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _muted.threads[own] -= 1
+            if not _muted.threads[own]:
+                del _muted.threads[own]
+            if not _muted.threads:
+                _Warnings.held.__exit__(None, None, None)
+
+
+class _Warnings:
+    """What restores the warnings."""
+
+    held: "warnings.catch_warnings[None]"
