@@ -100,9 +100,9 @@ def _jpeg_2000(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
 
 
 def _htj2k(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
-    del layout
+    planar = None if layout.samples == 1 else False  # asked for where it means nothing, it costs as much as decoding
     with unraisable_errors_raised():
-        return np.asarray(imagecodecs.htj2k_decode(codestream, planar=False))
+        return np.asarray(imagecodecs.htj2k_decode(codestream, planar=planar))
 
 
 def _rle(codestream: bytes, layout: Layout) -> NDArray[np.generic]:

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.datadict import keyword_for_tag
@@ -376,3 +378,37 @@ def test_every_kept_keyword_is_an_attribute_that_the_table_does_not_list() -> No
     names = {keyword_for_tag(int(tag, 16)) for tag in listed if not set("GX") & set(tag)}
 
     assert not names & set(TABLE.with_name("kept.txt").read_text().split())
+
+
+@pytest.mark.parametrize("image", [np.zeros((8, 8), np.uint8), np.arange(64, dtype=np.uint8).reshape(8, 8)])
+def test_text_in_any_segment_of_a_jpeg_and_behind_its_end_goes(image: NDArray[np.uint8]) -> None:
+    frame = bytes(imagecodecs.jpeg8_encode(image))
+    segments = b"".join(b"\xff" + bytes([0xE0 + number]) + b"\x00\x0eSmith^Janeth" for number in range(16))
+    pixels = encapsulate([frame[:2] + segments + frame[2:] + b"Jones^Mary"])
+
+    cleaned = without_comments(pixels)
+
+    assert len(cleaned) == len(pixels)
+    assert b"Smith" not in cleaned
+    assert b"Jones" not in cleaned
+    (kept,) = generate_frames(cleaned, number_of_frames=1)
+    np.testing.assert_array_equal(imagecodecs.jpeg8_decode(kept), imagecodecs.jpeg8_decode(frame))
+
+
+def test_text_in_the_boxes_of_a_jp2_file_goes_and_its_pixels_stay() -> None:
+    image = np.arange(1024, dtype=np.uint8).reshape(32, 32)
+    frame = bytes(imagecodecs.jpeg2k_encode(image, codecformat="jp2", reversible=True))
+    box = (8 + 12).to_bytes(4, "big") + b"xml Smith^Janeth"
+    pixels = encapsulate([frame[:12] + box + frame[12:]])
+
+    cleaned = without_comments(pixels)
+
+    assert b"Smith" not in cleaned
+    (kept,) = generate_frames(cleaned, number_of_frames=1)
+    np.testing.assert_array_equal(imagecodecs.jpeg2k_decode(kept[kept.index(b"\xff\x4f\xff\x51") :]), image)
+
+
+def test_what_is_no_codestream_is_left_alone() -> None:
+    pixels = encapsulate([bytes(range(64)) + b"\xff\xd9" + bytes(range(64))])
+
+    assert without_comments(pixels) == pixels

@@ -11,8 +11,17 @@ START = (b"\xff\xd8", b"\xff\x4f")
 """JPEG and JPEG-LS (ITU-T T.81 table B.1), JPEG 2000 (T.800 table A.2)."""
 PIXELS = (b"\xff\xda", b"\xff\x90")
 """From here on the segments hold pixels."""
-COMMENTS = (b"\xff\xfe", b"\xff\xe1", b"\xff\xed", b"\xff\x64")
-"""The comment of JPEG, Exif and XMP, IPTC, and the comment of JPEG 2000."""
+APPLICATION = frozenset({*range(0xE0, 0xF0), 0xFE})
+"""The second bytes of JPEG's application segments and of its comment."""
+SAFE = (b"JFIF\0", b"Adobe", b"SPIFF\0")
+"""How the application segments start that say how pixels are to be read, and hold no text."""
+COMMENT = b"\xff\x64"
+"""The comment of JPEG 2000."""
+END = b"\xff\xd9"
+"""EOI of JPEG, EOC of JPEG 2000: within the pixels no two bytes look like it."""
+JP2 = b"\0\0\0\x0cjP  "
+BOXES = (b"jP  ", b"ftyp", b"jp2h", b"jp2c")
+"""The boxes of a JP2 file that its pixels need (ITU-T T.800 table I.2)."""
 ENCODER = re.compile(
     rb"[\0\1]{2}(Kakadu-v?[\d.]+|Created by (GDCM/)?OpenJPEG version [\d.]+|Creator: JasPer Version [\d.]+|"
     rb"OpenJPH Ver [\d.]+)\0?"
@@ -33,13 +42,34 @@ def without_comments(encapsulated: bytes) -> bytes:
 
 
 def _comments(encapsulated: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """Give where the comments of one fragment stand, as far as it begins a codestream."""
+    """Give where text may stand in one fragment, as far as it begins a codestream, and behind its end."""
+    if encapsulated.startswith(JP2, begin):
+        yield from _boxes(encapsulated, begin, end)
+        return
+    if encapsulated[begin : begin + 2] not in START:
+        return
+    last = encapsulated.rfind(END, begin, end)
+    if last >= 0 and encapsulated[last + len(END) : end].strip(b"\0"):
+        yield last + len(END), end
     at = begin + 2
-    while encapsulated[begin : begin + 2] in START and at + 4 <= end:
+    while at + 4 <= end:
         marker, first = encapsulated[at : at + 2], at + 4
         if marker in PIXELS or marker[0] != 0xFF:
             return
         at += 2 + int.from_bytes(encapsulated[at + 2 : at + 4], "big")
-        is_encoder = marker == COMMENTS[-1] and ENCODER.fullmatch(encapsulated[first:at])
-        if marker in COMMENTS and not is_encoder:
-            yield first + 2 * (marker == COMMENTS[-1]), min(at, end)  # which says first whether it is a text
+        if marker == COMMENT and not ENCODER.fullmatch(encapsulated[first:at]):
+            yield first + 2, min(at, end)  # which says first whether it is a text
+        if marker[1] in APPLICATION and not encapsulated.startswith(SAFE, first):
+            yield first, min(at, end)
+
+
+def _boxes(encapsulated: bytes, at: int, end: int) -> Iterator[tuple[int, int]]:
+    """Give where text may stand in a JP2 file: in the boxes that pixels do not need, and in the codestream."""
+    while at + 8 <= end:
+        length, kind = int.from_bytes(encapsulated[at : at + 4], "big"), encapsulated[at + 4 : at + 8]
+        last = end if length < 8 else min(at + length, end)  # 0 is the rest of the file, 1 a length of 64 bits
+        if kind == b"jp2c":
+            yield from _comments(encapsulated, at + 8, last)
+        elif kind not in BOXES:
+            yield at + 8, last
+        at = last
