@@ -13,15 +13,15 @@ PIXELS = (b"\xff\xda", b"\xff\x90")
 """From here on the segments hold pixels."""
 APPLICATION = frozenset({*range(0xE0, 0xF0), 0xFE})
 """The second bytes of JPEG's application segments and of its comment."""
-SAFE = (b"JFIF\0", b"Adobe", b"SPIFF\0")
-"""How the application segments start that say how pixels are to be read, and hold no text."""
+SAFE = (b"JFIF\0", b"Adobe", b"SPIFF\0", b"\0\0\0\1\xff\xd8")
+"""How the application segments start that say how pixels are to be read, and hold no text; the last ends SPIFF's."""
 COMMENT = b"\xff\x64"
 """The comment of JPEG 2000."""
 END = b"\xff\xd9"
 """EOI of JPEG, EOC of JPEG 2000: within the pixels no two bytes look like it."""
 JP2 = b"\0\0\0\x0cjP  "
-BOXES = (b"jP  ", b"ftyp", b"jp2h", b"jp2c")
-"""The boxes of a JP2 file that its pixels need (ITU-T T.800 table I.2)."""
+BOXES = (b"jP  ", b"ftyp", b"rreq", b"jp2h", b"jp2c")
+"""The boxes of a JP2 file that say how its pixels are to be read (ITU-T T.800 table I.2, T.801 table M.13)."""
 ENCODER = re.compile(
     rb"[\0\1]{2}(Kakadu-v?[\d.]+|Created by (GDCM/)?OpenJPEG version [\d.]+|Creator: JasPer Version [\d.]+|"
     rb"OpenJPH Ver [\d.]+)\0?"
@@ -49,7 +49,7 @@ def _comments(encapsulated: bytes, begin: int, end: int) -> Iterator[tuple[int, 
     if encapsulated[begin : begin + 2] not in START:
         return
     last = encapsulated.rfind(END, begin, end)
-    if last >= 0 and encapsulated[last + len(END) : end].strip(b"\0"):
+    if last >= 0 and encapsulated[last + len(END) : end].strip(b"\0\xff"):
         yield last + len(END), end
     at = begin + 2
     while at + 4 <= end:
