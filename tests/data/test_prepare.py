@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import ray
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.uid import generate_uid
@@ -202,8 +203,9 @@ def read_files(monkeypatch: pytest.MonkeyPatch) -> list[Item]:
         read.append(item)
         return read_item(source, item, preparation, key)
 
-    # What is read shows nowhere else.
+    # What is read shows nowhere else, and workers of a Ray that other tests started would not note it here.
     monkeypatch.setattr(prepare_module, "read_item", noted)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     return read
 
 
