@@ -14,14 +14,14 @@ from pydicom.uid import UID
 
 from rayology.data.facts import Facts, description, facts
 from rayology.data.geometry import Geometry, geometry
+from rayology.data.guard import guarded
 from rayology.data.header import read_header
 from rayology.data.identity import Identity
 from rayology.data.layout import PIXEL_KEYWORDS, Layout, layout
 from rayology.data.pixels import in_modality_units, known_syntax, padding, stored_frames, to_rgb
-from rayology.data.quiet import quiet
 from rayology.data.selection import Selection, selected
 from rayology.data.values import has, text
-from rayology.errors import DataError, NotAnImage, NotSelected, UnreadableImage
+from rayology.errors import NotAnImage, NotSelected, UnreadableImage
 
 __all__ = ["Instance", "decode", "instances", "read", "stored"]
 
@@ -108,15 +108,14 @@ def stored(path: Path, *, require_preamble: bool = True) -> NDArray[np.generic]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    try:
-        with path.open("rb") as stream:
-            yield stream
-    except OSError as error:
-        raise UnreadableImage(f"cannot be opened: {error.strerror}; check the path and its permissions") from None
+    with guarded("it cannot be read"):
+        stream = path.open("rb")  # and read outside: a guard must not last while frames are handed out
+    with stream:
+        yield stream
 
 
 def _header(stream: BinaryIO, *, require_preamble: bool) -> tuple[Dataset, Layout]:
-    with _guarded("header"):
+    with guarded("its header cannot be read"):
         dataset = read_header(stream, require_preamble=require_preamble)
         _check_is_still_image(dataset)
         return dataset, layout(dataset)
@@ -186,23 +185,8 @@ def _modality(dataset: Dataset) -> str:
 
 def _guarded_each(values: Iterator[T], part: str) -> Iterator[T]:
     while True:
-        with _guarded(part):
+        with guarded(f"its {part} cannot be read"):
             value = next(values, None)
         if value is None:
             return
         yield value
-
-
-@contextmanager
-def _guarded(part: str) -> Iterator[None]:
-    """Turn whatever pydicom and its codecs raise into our own error, and keep what they say of values to ourselves."""
-    try:
-        with quiet():
-            yield
-    except DataError:
-        raise
-    except BaseException as error:
-        # A Rust codec panics with a BaseException of its own.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise UnreadableImage(f"its {part} cannot be read ({type(error).__name__}); damaged, or no decoder") from None

@@ -17,7 +17,7 @@ from pydicom.uid import (
 
 from rayology.errors import NotDicom, UnreadableImage
 
-__all__ = ["read_header"]
+__all__ = ["MAX_BYTES", "inflated", "read_file_meta", "read_header"]
 
 MAX_BYTES = 2**30
 """The largest file that is opened, and the most that a deflated one may inflate to."""
@@ -49,15 +49,42 @@ def read_header(stream: BinaryIO, *, require_preamble: bool = True) -> Dataset:
             raise NotDicom("does not start as DICOM does")
         stream.seek(0)
 
-    # File meta information is in Explicit VR Little Endian whatever follows it.
-    meta = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=_is_beyond_file_meta)
+    meta = read_file_meta(stream)
     syntax = UID(meta.get("TransferSyntaxUID") or "")
     if syntax == DeflatedExplicitVRLittleEndian:
-        stream = _inflated(stream)
+        stream = BytesIO(inflated(stream))
     implicit = syntax == ImplicitVRLittleEndian if syntax else _is_implicit(stream)
     dataset = read_dataset(stream, is_implicit_VR=implicit, is_little_endian=syntax != ExplicitVRBigEndian)
     dataset.file_meta = FileMetaDataset(meta)
     return dataset
+
+
+def read_file_meta(stream: BinaryIO) -> Dataset:
+    """Return file meta information, which is in Explicit VR Little Endian whatever follows it (DICOM PS3.10 7.1)."""
+    return read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=_is_beyond_file_meta)
+
+
+def inflated(stream: BinaryIO) -> bytes:
+    """Inflate what is left of a file, no further than an image can have been deflated so far (DICOM PS3.5 A.5).
+
+    Raises:
+        UnreadableImage: it inflates beyond that, or ends early.
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    whole = bytearray()
+    num_read = 0
+    while not inflater.eof and (left := stream.read(CHUNK)):
+        num_read += len(left)
+        while left and not inflater.eof:
+            whole += inflater.decompress(left, MAX_INFLATION * CHUNK)
+            left = inflater.unconsumed_tail
+            if len(whole) > min(MAX_BYTES, max(SMALL, MAX_INFLATION * (num_read - len(left)))):
+                raise UnreadableImage(
+                    f"inflates to more than {MAX_BYTES} bytes or {MAX_INFLATION} times its size; damaged"
+                )
+    if not inflater.eof:
+        raise UnreadableImage("its deflated content ends early; truncated")
+    return bytes(whole)
 
 
 def _is_beyond_file_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -71,20 +98,3 @@ def _is_implicit(stream: BinaryIO) -> bool:
     representation = stream.read(6)[4:]
     stream.seek(start)
     return not (representation.isalpha() and representation.isupper())
-
-
-def _inflated(stream: BinaryIO) -> BinaryIO:
-    """Inflate what is left of a file, no further than an image can have been deflated so far."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = bytearray()
-    num_read = 0
-    while not inflater.eof and (left := stream.read(CHUNK)):
-        num_read += len(left)
-        while left and not inflater.eof:
-            inflated += inflater.decompress(left, MAX_INFLATION * CHUNK)
-            left = inflater.unconsumed_tail
-            if len(inflated) > min(MAX_BYTES, max(SMALL, MAX_INFLATION * (num_read - len(left)))):
-                raise UnreadableImage(f"inflates to more than {MAX_INFLATION} times its bytes; damaged")
-    if not inflater.eof:
-        raise UnreadableImage("its deflated content ends early; truncated")
-    return BytesIO(inflated)

@@ -102,7 +102,7 @@ class Naming:
 def attribute_of(file: Path, attribute: Attribute) -> str:
     """Return the value of an attribute of a DICOM file where it is one code string (DICOM PS3.5 6.2), else nothing."""
     try:
-        with file.open("rb") as stream, guarded("DICOM file"):
+        with file.open("rb") as stream, guarded("its header cannot be read"):
             value = text(read_header(stream), attribute)
     except (DataError, OSError):
         return ""

@@ -134,7 +134,7 @@ class NiftiSource:
 
 
 def _read(file: Path) -> _Volume:
-    with guarded("NIfTI volume"):
+    with guarded("is no NIfTI volume that can be read"):
         image = nibabel.load(file)
         shape = image.shape[:3] + tuple(size for size in image.shape[3:] if size != 1)
         if len(shape) != 3 or image.get_data_dtype().kind not in "iuf":

@@ -26,7 +26,7 @@ def read_raster(file: Path) -> Iterator[NDArray[np.generic]]:
     Raises:
         UnreadableImage: it is no PNG, JPEG or TIFF, is damaged or too large, or has pixels without fixed grey levels.
     """
-    with guarded("picture"), Image.open(file, formats=FORMATS) as opened:
+    with guarded("is no picture that can be read"), Image.open(file, formats=FORMATS) as opened:
         num_pixels = 0
         for page in ImageSequence.Iterator(opened):
             num_pixels += page.width * page.height

@@ -12,10 +12,12 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
+from rayology.data import header
 from rayology.data.confidentiality import ProfileConfig, Rule, deidentify, encoded, files
-from rayology.data.confidentiality.files import content, guarded
+from rayology.data.confidentiality.files import content
 from rayology.data.confidentiality.residue import identifiers
 from rayology.data.confidentiality.treatment import treat
+from rayology.data.guard import guarded
 from rayology.errors import NotDicom, UnreadableImage
 
 WriteDicom = Callable[..., Path]
@@ -58,7 +60,7 @@ def test_a_file_is_opened_and_inflated_no_further_than_allowed(
 
     # Gigabytes would take seconds to write.
     monkeypatch.setattr(files, "MAX_BYTES", 10_000)
-    monkeypatch.setattr(files, "MAX_INFLATED", 10_000)
+    monkeypatch.setattr(header, "MAX_BYTES", 10_000)
 
     with pytest.raises(UnreadableImage, match="more than 10000 bytes"):
         content(file)
@@ -90,7 +92,7 @@ def test_a_damaged_file_is_treated_or_gives_its_reason(tmp_path: Path, name: str
 
 
 def test_an_interrupt_is_no_fault_of_a_file() -> None:
-    with pytest.raises(KeyboardInterrupt), guarded("file"):
+    with pytest.raises(KeyboardInterrupt), guarded("it cannot be read"):
         raise KeyboardInterrupt
 
 

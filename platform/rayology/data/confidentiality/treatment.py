@@ -7,11 +7,12 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from rayology.data.confidentiality.deidentify import Deidentified, deidentify, encoded
-from rayology.data.confidentiality.files import content, guarded
+from rayology.data.confidentiality.files import content
 from rayology.data.confidentiality.masking import masked
 from rayology.data.confidentiality.profile import Profile
 from rayology.data.confidentiality.residue import Search, identifiers
 from rayology.data.confidentiality.rules import Rule, screened
+from rayology.data.guard import guarded
 from rayology.errors import DataError
 
 __all__ = ["RESIDUE", "Treated", "treat"]
@@ -39,7 +40,7 @@ def treat(path: Path, profile: Profile, key: bytes) -> Treated:
     """Return what becomes of a file; a bad one gives its reason, never an error."""
     try:
         original = content(path)
-        with guarded("header"):
+        with guarded("its header cannot be read"):
             rule = screened(original.dataset, profile.config.rules)
             held = identifiers(original.dataset, profile)
     except DataError as error:
@@ -47,7 +48,7 @@ def treat(path: Path, profile: Profile, key: bytes) -> Treated:
     if rule and rule.action == "quarantine":
         return Treated(reason=rule.reason, values=held.whole)
     try:
-        with guarded("content"):
+        with guarded("its content cannot be read or written"):
             result = _deidentified(original.dataset, rule, profile, key)
             written = encoded(result.dataset)
             if Search(held.whole | held.parts).finds(content(written)):
