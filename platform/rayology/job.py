@@ -43,9 +43,7 @@ def run(config: type[C], main: Callable[[C], Mapping[str, object]]) -> None:
     try:
         answer = main(load(config, sys.argv[1:], program=Path(sys.argv[0]).name))
     except (RayologyError, PermissionError, FileNotFoundError, NotADirectoryError) as error:
-        console.print(
-            f"{type(error).__name__}: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True
-        )
+        console.print(_explained(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         console.print(
@@ -110,3 +108,9 @@ def watching_run(run: Run) -> Iterator[None]:
 
     with watching("train", look):
         yield
+
+
+def _explained(error: RayologyError | OSError) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}; name a folder that is there and may be written"
+    return f"{type(error).__name__}: {error}"
