@@ -88,7 +88,8 @@ def test_a_patch_that_names_the_same_kind_keeps_its_fields() -> None:
     ("text", "message"),
     [
         ("nett: {}", r"nett: no such field; did you mean net\?"),
-        ("net: {kind: conv, kernels: 5}", r"net.conv.kernels: no such field; did you mean kernel\?"),
+        ("net: {kind: conv, kernels: 5}", r"net.kernels: no such field; did you mean kernel\?"),
+        ("net: {kind: dense, kernel: 5}", r"net.kernel: belongs to kind conv; set net.kind"),
         ("net: {kind: dance}", r"net.kind: 'dance' is not known; write one of: 'dense', 'conv'"),
         ("lr: -1", "lr: Input should be greater than 0, found '-1'"),
         ("lr: fast", "lr: .*found 'fast'"),
@@ -116,12 +117,11 @@ def test_a_flag_out_of_range_is_a_mistake_of_the_command_line() -> None:
         load(Settings, ["--lr", "0"])
 
 
-def test_an_unknown_flag_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as raised:
-        load(Settings, ["--learning-rate", "1"])
+def test_an_unknown_flag_is_named_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match=r"^the command line: .*--net\.kernal 1; did you mean kernel\?$"):
+        load(Settings, ["--net.kernal", "1"])
 
-    assert raised.value.code == 2
-    assert "--learning-rate" in capsys.readouterr().err
+    assert not capsys.readouterr().err
 
 
 def test_help_shows_the_documentation_of_each_field(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,6 +130,13 @@ def test_help_shows_the_documentation_of_each_field(capsys: pytest.CaptureFixtur
 
     assert raised.value.code == 0
     assert "Side of the kernel." in capsys.readouterr().out
+
+
+def test_help_names_no_default_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load(Settings, ["--help"], program="settings.py")
+
+    assert "(default: conv)" not in capsys.readouterr().out
 
 
 def test_a_config_is_frozen_all_the_way_down() -> None:

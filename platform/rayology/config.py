@@ -1,13 +1,16 @@
 """One frozen tree of values: read from a file, changed by flags and patches, marked for search."""
 
 import difflib
+import io
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
 
@@ -58,8 +61,8 @@ def load(config: type[C], arguments: Sequence[str], *, program: str = "rayology"
     """Read ``[FILE.yaml] [--path.to.field VALUE ...]`` as a config; a flag beats the file, the file beats a default.
 
     Raises:
-        ConfigError: the file is not there or no YAML mapping, a key is unknown, or a value is out of range.
-        SystemExit: a flag is unknown (2), or ``--help`` was asked for (0).
+        ConfigError: the file is not there or no YAML mapping, a key or flag is unknown, or a value is out of range.
+        SystemExit: ``--help`` was asked for.
     """
     file = Path(arguments[0]) if arguments and not arguments[0].startswith("-") else None
     flags = _read_flags(config, arguments[1:] if file else arguments, program=program)
@@ -135,6 +138,22 @@ def _read_yaml(file: Path) -> dict[str, object]:
     return tree or {}
 
 
+class _Flags(CliSettingsSource[object]):
+    """Flags whose help names no default for ``kind``: pydantic-settings would name that of the last in a union."""
+
+    def _help_format(
+        self,
+        field_name: str,
+        field_info: FieldInfo,
+        model_default: object,
+        is_model_suppressed: bool,  # noqa: FBT001 - pydantic-settings' own signature
+        env_var_names: tuple[str, ...] = (),
+    ) -> str:
+        if field_name == "kind":
+            return field_info.description or ""
+        return super()._help_format(field_name, field_info, model_default, is_model_suppressed, env_var_names)
+
+
 def _read_flags(config: type[Config], arguments: Sequence[str], *, program: str) -> dict[str, object]:
     """Return only what the command line sets, so that it can be laid over a file."""
     settings = type(
@@ -142,26 +161,38 @@ def _read_flags(config: type[Config], arguments: Sequence[str], *, program: str)
         (BaseSettings, config),
         {"__doc__": config.__doc__, "__module__": config.__module__, "model_config": SettingsConfigDict(frozen=True)},
     )
+    said = io.StringIO()
     try:
-        source = CliSettingsSource[object](
-            settings,
-            cli_parse_args=list(arguments),
-            cli_kebab_case=True,
-            cli_implicit_flags=True,
-            cli_prog_name=program,
-        )
-        return dict(source())
+        with redirect_stderr(said):  # where argparse prints the whole usage before the one line that counts
+            source = _Flags(
+                settings,
+                cli_parse_args=list(arguments),
+                cli_kebab_case=True,
+                cli_implicit_flags=True,
+                cli_prog_name=program,
+            )
+            return dict(source())
     except ValueError as error:  # a word that stands for a mapping or a list and is no JSON
         raise ConfigError(f"a flag's value cannot be read ({error}); write mappings and lists as JSON") from None
+    except SystemExit as ended:
+        if not ended.code:
+            raise
+        _, _, complaint = said.getvalue().strip().rpartition("error: ")
+        flag = next((word for word in complaint.split() if word.startswith("--")), "")
+        near = _near(flag.rpartition(".")[2].strip("-").replace("-", "_"), config)
+        raise ConfigError(f"the command line: {complaint}{near}") from None
 
 
 def _explained(config: type[Config], mistake: ErrorDetails) -> str:
     """Say which field is wrong, what was found, and what to write instead."""
-    name = ".".join(str(part) for part in mistake["loc"]) or "the whole"
+    path, kinds = _field_of(config, mistake["loc"])
+    name = ".".join(path) or "the whole"
     match mistake["type"]:
         case "extra_forbidden":
-            near = difflib.get_close_matches(str(mistake["loc"][-1]), sorted(_field_names(config)), n=1)
-            return f"{name}: no such field" + (f"; did you mean {near[0]}?" if near else "; --help lists them")
+            others = [kind for kind, other in kinds.items() if path[-1] in other.model_fields]
+            if others:
+                return f"{name}: belongs to kind {' or '.join(others)}; set {'.'.join([*path[:-1], 'kind'])}"
+            return f"{name}: no such field{_near(path[-1], config)}"
         case "missing":
             return f"{name}: needs a value"
         case "union_tag_invalid":
@@ -171,6 +202,28 @@ def _explained(config: type[Config], mistake: ErrorDetails) -> str:
             return f"{name}: {mistake['msg'].removeprefix('Value error, ')}"
         case _:
             return f"{name}: {mistake['msg']}, found {str(mistake['input'])[:80]!r}"
+
+
+def _field_of(config: type[Config], location: Sequence[int | str]) -> tuple[list[str], dict[str, type[Config]]]:
+    """Return a field's path as it is written, which names no kind, and the kinds that its group could have."""
+    path: list[str] = []
+    kinds: dict[str, type[Config]] = {}
+    found: tuple[type[Config], ...] = (config,)
+    for part in map(str, location):
+        if len(found) > 1:
+            kinds = {str(each.model_fields["kind"].default): each for each in found}
+            found = (kinds[part],) if part in kinds else ()
+            continue
+        kinds = kinds if len(found) == 1 and found[0] in kinds.values() else {}
+        path.append(part)
+        field = found[0].model_fields.get(part) if found else None
+        found = alternatives(field.annotation) if field else ()
+    return path, kinds
+
+
+def _near(name: str, config: type[Config]) -> str:
+    near = difflib.get_close_matches(name, sorted(_field_names(config)), n=1)
+    return f"; did you mean {near[0]}?" if near and near[0] != name else "; --help lists what there is"
 
 
 def _field_names(config: type[Config]) -> set[str]:
