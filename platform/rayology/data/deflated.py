@@ -7,19 +7,16 @@ import mmap
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from rayology.errors import SourceError, UnreadableImage
 
-__all__ = ["DeflatedArray", "open_idx", "open_npz"]
+__all__ = ["DeflatedArray", "checked", "open_idx"]
 
 MAX_ROWS = 2**24
 """The most images of one file."""
@@ -77,45 +74,30 @@ def open_idx(file: Path) -> DeflatedArray:
     Raises:
         SourceError: it is no such file, or shorter than its header says.
     """
-    with _explained(file, "an idx file of unsigned bytes"), _opened(file, "") as stream:
-        zeros, kind, axes = struct.unpack(">HBB", stream.read(4))
-        if zeros or kind != IDX_UNSIGNED_BYTES or not 1 <= axes <= 4:
-            raise ValueError
-        shape = struct.unpack(f">{axes}I", stream.read(4 * axes))
-        return _checked(DeflatedArray(file, "", stream.tell(), shape, "u1"), file.stat().st_size)
+    try:
+        with _opened(file, "") as stream:
+            zeros, kind, axes = struct.unpack(">HBB", stream.read(4))
+            if zeros or kind != IDX_UNSIGNED_BYTES or not 1 <= axes <= 4:
+                raise ValueError
+            shape = struct.unpack(f">{axes}I", stream.read(4 * axes))
+            return checked(DeflatedArray(file, "", stream.tell(), shape, "u1"), file.stat().st_size)
+    except DAMAGED:
+        raise SourceError(
+            f"{file}: is missing, or not an idx file of unsigned bytes; set source.path to the dataset's files"
+        ) from None
 
 
-def open_npz(file: Path, name: str) -> DeflatedArray:
-    """Read the header of a named array of numbers in an npz file; nothing is unpickled.
+def checked(array: DeflatedArray, file_bytes: int) -> DeflatedArray:
+    """Return an array whose header claims no more than its file can hold.
 
     Raises:
-        SourceError: there is no such array, or it is no array of numbers in the order of C.
+        ValueError: it claims more, or nothing.
     """
-    member = f"{name}.npy"
-    with _explained(file, f"an npz file with an array {name}"), _opened(file, member) as stream:
-        version = npy.read_magic(stream)
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, column_major, dtype = read_header(stream)
-        if column_major or dtype.kind not in "iu" or not shape:
-            raise ValueError
-        return _checked(DeflatedArray(file, member, stream.tell(), shape, dtype.str), file.stat().st_size)
-
-
-def _checked(array: DeflatedArray, file_bytes: int) -> DeflatedArray:
-    """Refuse what a header claims but the file cannot hold."""
-    if not 0 < len(array) <= MAX_ROWS or not 0 < array.row_bytes <= MAX_ROW_BYTES:
+    if not array.shape or not 0 < array.shape[0] <= MAX_ROWS or not 0 < array.row_bytes <= MAX_ROW_BYTES:
         raise ValueError
     if len(array) * array.row_bytes > MAX_DEFLATION * file_bytes:
         raise ValueError
     return array
-
-
-@contextmanager
-def _explained(file: Path, expected: str) -> Iterator[None]:
-    try:
-        yield
-    except (*DAMAGED, KeyError):
-        raise SourceError(f"{file}: is missing, or not {expected}; set source.path to the dataset's files") from None
 
 
 @functools.lru_cache(maxsize=2)

@@ -18,6 +18,7 @@ from rayology.data.guard import guarded
 from rayology.data.header import read_header
 from rayology.data.identity import Identity
 from rayology.data.layout import PIXEL_KEYWORDS, Layout, layout
+from rayology.data.memory import keep_freed_memory
 from rayology.data.pixels import in_modality_units, known_syntax, padding, stored_frames, to_rgb
 from rayology.data.selection import Selection, selected
 from rayology.data.values import has, text
@@ -84,6 +85,7 @@ def instances(path: Path, *, require_preamble: bool = True, selection: Selection
 
 def decode(stream: BinaryIO, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> Iterator[Instance]:
     """Read the frames of an opened file one by one, and raise what ``instances`` raises."""
+    keep_freed_memory()
     dataset, found = _header(stream, require_preamble=require_preamble)
     yield from _guarded_each(_instances(dataset, found, selection), f"pixels ({known_syntax(found.syntax)})")
 
@@ -156,8 +158,10 @@ def _in_units(
         valid &= ~padded
     if grey.dtype.kind == "f":
         valid &= np.isfinite(pixels[0])
-    if not valid.all():
-        pixels[:, ~valid] = pixels[:, valid].min(initial=np.inf) if valid.any() else 0.0
+    if not valid.all():  # the rest is filled twice, since indexing with a mask takes ten times as long
+        hidden = ~valid
+        np.copyto(pixels, np.inf, where=hidden)
+        np.copyto(pixels, pixels.min() if valid.any() else 0.0, where=hidden)
     return pixels, valid
 
 

@@ -1,12 +1,13 @@
 """What a header says of how a frame was made: numbers, and no text beyond codes."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from rayology.data.geometry import functional_group
-from rayology.data.values import has, text
+from rayology.data.geometry import functional_group, functional_groups
+from rayology.data.values import decimals, integer, text
 
 __all__ = ["Facts", "description", "facts"]
 
@@ -65,10 +66,11 @@ class Facts:
 def facts(dataset: Dataset, frame: int) -> Facts:
     """Return what the header says of a frame, from its functional groups where there are any."""
     image_type = text(dataset, "ImageType").upper()
-    numbers = {name: _number(dataset, frame, name) for name in NUMBERS}
+    groups = functional_groups(dataset, frame)
+    numbers = {name: _number(dataset, groups, name) for name in NUMBERS}
     return Facts(
-        rows=_float(dataset, "Rows"),
-        columns=_float(dataset, "Columns"),
+        rows=integer(dataset, "Rows"),
+        columns=integer(dataset, "Columns"),
         is_localizer="LOCALIZER" in image_type,
         **numbers,
     )
@@ -79,18 +81,16 @@ def description(dataset: Dataset) -> str:
     return " ".join(text(dataset, DESCRIPTION).split())[:MAX_TEXT]
 
 
-def _number(dataset: Dataset, frame: int, name: str) -> float | None:
+def _number(dataset: Dataset, groups: Sequence[Dataset], name: str) -> float | None:
     group, keyword = NUMBERS[name]
-    holder = functional_group(dataset, frame, group) if group else dataset
-    found = _float(holder, keyword)
-    return _float(dataset, PLAIN.get(name, keyword)) if found is None else found
+    plain = PLAIN.get(name, keyword)
+    holder = functional_group(groups, group, dataset)
+    found = _finite(holder, keyword)
+    is_asked = holder is dataset and keyword == plain
+    return found if found is not None or is_asked else _finite(dataset, plain)
 
 
-def _float(dataset: Dataset, keyword: str) -> float | None:
-    if not has(dataset, keyword):
-        return None
-    try:
-        number = float(str(dataset.get(keyword)))
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+def _finite(dataset: Dataset, keyword: str) -> float | None:
+    """Return the one number of an attribute."""
+    numbers = decimals(dataset, keyword)
+    return numbers[0] if len(numbers) == 1 and math.isfinite(numbers[0]) else None

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from rayology.data.values import decimals, has
+from rayology.data.values import decimals, has, whole
 
-__all__ = ["Geometry", "functional_group", "geometry", "placed"]
+__all__ = ["Geometry", "functional_group", "functional_groups", "geometry", "placed"]
 
 COSINE_ERROR = 0.01
 """How far the products of the cosines may be off: some files round them to three digits."""
@@ -33,12 +33,15 @@ class Geometry:
 
 def geometry(dataset: Dataset, frame: int) -> Geometry:
     """Return the place of a frame, from its functional groups where there are any (DICOM PS3.3 C.7.6.16)."""
-    measures = functional_group(dataset, frame, "PixelMeasuresSequence")
+    groups = functional_groups(dataset, frame)
+    measures = functional_group(groups, "PixelMeasuresSequence", dataset)
     spacing = _numbers(measures, "PixelSpacing", 2) or _numbers(dataset, "ImagerPixelSpacing", 2)
-    plane = functional_group(dataset, frame, "PlaneOrientationSequence")
+    plane = functional_group(groups, "PlaneOrientationSequence", dataset)
     orientation = _numbers(plane, "ImageOrientationPatient", 6)
-    corner = _numbers(functional_group(dataset, frame, "PlanePositionSequence"), "ImagePositionPatient", 3)
-    return placed(orientation, corner, spacing)
+    # The attributes of the whole dataset place one frame, not many.
+    is_one = (whole(dataset, "NumberOfFrames") or 1) == 1
+    position = functional_group(groups, "PlanePositionSequence", dataset if is_one else Dataset())
+    return placed(orientation, _numbers(position, "ImagePositionPatient", 3), spacing)
 
 
 def placed(
@@ -55,16 +58,19 @@ def placed(
     )
 
 
-def functional_group(dataset: Dataset, frame: int, name: str) -> Dataset:
-    """Return a frame's own group, else the shared one, else the dataset itself (DICOM PS3.3 C.7.6.16.1)."""
-    for sequence, item in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
-        groups = dataset.get(sequence) if has(dataset, sequence) else None
-        if groups and item < len(groups) and groups[item].get(name):
-            return groups[item][name].value[0]
-    # The attributes of the whole dataset place one frame, not many.
-    if name == "PlanePositionSequence" and int(dataset.get("NumberOfFrames") or 1) > 1:
-        return Dataset()
-    return dataset
+def functional_groups(dataset: Dataset, frame: int) -> tuple[Dataset, ...]:
+    """Return a frame's own groups, then those of all frames, where there are any (DICOM PS3.3 C.7.6.16.1)."""
+    found = []
+    for keyword, item in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+        sequence = dataset.get(keyword) if has(dataset, keyword) else None
+        if sequence and item < len(sequence):
+            found.append(sequence[item])
+    return tuple(found)
+
+
+def functional_group(groups: Sequence[Dataset], name: str, otherwise: Dataset) -> Dataset:
+    """Return the first group of a name; a file without groups has their attributes elsewhere."""
+    return next((group[name].value[0] for group in groups if group.get(name)), otherwise)
 
 
 def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:

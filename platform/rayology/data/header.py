@@ -8,13 +8,9 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from rayology.data.values import text
 from rayology.errors import NotDicom, UnreadableImage
 
 __all__ = ["MAX_BYTES", "inflated", "read_file_meta", "read_header"]
@@ -50,7 +46,7 @@ def read_header(stream: BinaryIO, *, require_preamble: bool = True) -> Dataset:
         stream.seek(0)
 
     meta = read_file_meta(stream)
-    syntax = UID(meta.get("TransferSyntaxUID") or "")
+    syntax = text(meta, "TransferSyntaxUID")
     if syntax == DeflatedExplicitVRLittleEndian:
         stream = BytesIO(inflated(stream))
     implicit = syntax == ImplicitVRLittleEndian if syntax else _is_implicit(stream)

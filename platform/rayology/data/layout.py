@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import Dataset, config
 from pydicom.uid import UID
 
-from rayology.data.values import has, integer, text
+from rayology.data.values import has, integer, text, whole
 from rayology.errors import UnreadableImage
 
 __all__ = ["PIXEL_KEYWORDS", "Layout", "layout"]
@@ -101,9 +101,9 @@ def layout(dataset: Dataset) -> Layout:
     """
     keyword = next(keyword for keyword in PIXEL_KEYWORDS if has(dataset, keyword))
     found = Layout(
-        syntax=UID(dataset.file_meta.TransferSyntaxUID),
+        syntax=UID(text(dataset.file_meta, "TransferSyntaxUID"), validation_mode=config.IGNORE),
         keyword=keyword,
-        frames=int(dataset.get("NumberOfFrames") or 1),
+        frames=whole(dataset, "NumberOfFrames") or 1,
         rows=_size(dataset, "Rows"),
         columns=_size(dataset, "Columns"),
         samples=_size(dataset, "SamplesPerPixel"),

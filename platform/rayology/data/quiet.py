@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 __all__ = ["quiet"]
 
-LIBRARIES = ("pydicom", "nibabel", "nibabel.global")
+LOGGERS = tuple(map(logging.getLogger, ("pydicom", "nibabel", "nibabel.global")))
 _lock = threading.Lock()
 
 
@@ -38,8 +38,8 @@ def quiet() -> Iterator[None]:
             _Warnings.held = warnings.catch_warnings()
             _Warnings.held.__enter__()
             warnings.simplefilter("ignore")
-            for name in LIBRARIES:
-                logging.getLogger(name).addFilter(_muted)
+            for logger in LOGGERS:
+                logger.addFilter(_muted)
         _muted.threads[own] = _muted.threads.get(own, 0) + 1
     try:
         yield

@@ -5,15 +5,21 @@ What is not in its standard form is left to pydicom, so both give the same.
 
 import functools
 
-from pydicom import Dataset
-from pydicom.datadict import tag_for_keyword
+from pydicom import DataElement, Dataset
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
+from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
-__all__ = ["decimals", "has", "integer", "text"]
+__all__ = ["content", "decimals", "has", "integer", "text", "whole"]
 
 PADDING = b" \0"
 ESCAPE = b"\x1b"  # starts a switch of the character set (DICOM PS3.5 6.1.2.5)
+
+TEXTS = frozenset({"CS", "UI", "LO", "UT"})
+DECIMALS = frozenset({"DS", "IS"})
+INTEGERS = frozenset({"US"})
+WHOLES = frozenset({"IS"})
 
 
 def has(dataset: Dataset, keyword: str) -> bool:
@@ -23,42 +29,78 @@ def has(dataset: Dataset, keyword: str) -> bool:
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
     """Return the value of an attribute of VR US, or None where it is not there or is no whole number."""
-    raw = _raw(dataset, keyword, "US")
-    if raw is not None and len(raw.value) == 2:
-        return int.from_bytes(raw.value, "little" if raw.is_little_endian else "big")
-    value = dataset.get(keyword)
+    element = _element(dataset, keyword)
+    if element is None:
+        return None
+    raw = _raw(element, keyword, INTEGERS)
+    if raw is not None and len(raw) == 2:
+        return int.from_bytes(raw, "little" if element.is_little_endian else "big")
+    value = dataset[element.tag].value
     return int(value) if isinstance(value, int) else None
 
 
+def whole(dataset: Dataset, keyword: str) -> int | None:
+    """Return the value of an attribute of VR IS, or None where it is not there or empty.
+
+    Raises:
+        ValueError: it is no whole number.
+    """
+    element = _element(dataset, keyword)
+    if element is None:
+        return None
+    digits = (_raw(element, keyword, WHOLES) or b"").strip(PADDING)
+    if digits.isdigit():
+        return int(digits)
+    value = dataset[element.tag].value
+    return None if value is None or value == "" else int(str(value))
+
+
 def decimals(dataset: Dataset, keyword: str) -> tuple[float, ...]:
-    """Return the values of an attribute of VR DS; none where it is not there, empty, or holds what is no number."""
-    raw = _raw(dataset, keyword, "DS")
+    """Return the numbers of an attribute of VR DS or IS, or of another that pydicom makes numbers of.
+
+    None are returned where it is not there, empty, or holds what is no number.
+    """
+    element = _element(dataset, keyword)
+    if element is None:
+        return ()
+    raw = _raw(element, keyword, DECIMALS)
     if raw is None:
-        values = dataset.get(keyword)
-        values = [] if values is None else values if hasattr(values, "__iter__") else [values]
+        value = dataset[element.tag].value
+        values = value if isinstance(value, MultiValue) else [value]
     else:
-        values = raw.value.rstrip(PADDING).split(b"\\") if raw.value.rstrip(PADDING) else []
+        values = raw.rstrip(PADDING).split(b"\\")
     try:
-        return tuple(float(value) for value in values)
+        return tuple(map(float, values))
     except (TypeError, ValueError):
         return ()
 
 
 def text(dataset: Dataset, keyword: str) -> str:
     """Return the value of an attribute of VR CS, UI, LO or UT; empty where it is not there."""
-    raw = _raw(dataset, keyword, "CS", "UI", "LO", "UT")
-    if raw is not None and raw.value.isascii() and ESCAPE not in raw.value:
-        return raw.value.decode("ascii").strip(" \0")
-    return str(dataset.get(keyword) or "").strip(" \0")
+    element = _element(dataset, keyword)
+    if element is None:
+        return ""
+    raw = _raw(element, keyword, TEXTS)
+    if raw is not None and raw.isascii() and ESCAPE not in raw:
+        return raw.decode("ascii").strip(" \0")
+    return str(dataset[element.tag].value or "").strip(" \0")
 
 
-def _raw(dataset: Dataset, keyword: str, *representations: str) -> RawDataElement | None:
-    """Return an element that was read and not yet converted, if it has one of the representations that it should."""
-    tag = _tag(keyword)
-    element = dataset.get_item(tag) if tag in dataset else None
-    if isinstance(element, RawDataElement) and element.value is not None and element.VR in {None, *representations}:
-        return element
-    return None
+def content(dataset: Dataset, keyword: str) -> bytes:
+    """Return the bytes of an attribute that holds pixels, whatever its VR says of them; none where it is not there."""
+    element = _element(dataset, keyword)
+    return b"" if element is None else element.value or b""
+
+
+def _element(dataset: Dataset, keyword: str) -> RawDataElement | DataElement | None:
+    return dataset.get_item(_tag(keyword), keep_deferred=True)
+
+
+def _raw(element: RawDataElement | DataElement, keyword: str, representations: frozenset[str]) -> bytes | None:
+    """Return what was read and not yet converted, if it has one of the representations that it should."""
+    if not isinstance(element, RawDataElement):
+        return None
+    return element.value if (element.VR or _representation(keyword)) in representations else None
 
 
 @functools.cache
@@ -67,3 +109,9 @@ def _tag(keyword: str) -> BaseTag:
     if number is None:
         raise KeyError(keyword)
     return Tag(number)
+
+
+@functools.cache
+def _representation(keyword: str) -> str:
+    """Return the VR of an attribute, which a file in Implicit VR leaves to the dictionary (DICOM PS3.6)."""
+    return str(dictionary_VR(_tag(keyword)))
