@@ -120,12 +120,12 @@ def test_an_archive_without_files_is_refused(tmp_path: Path) -> None:
 
 def test_a_dicomdir_gives_what_it_refers_to(shared_data: Path, tmp_path: Path) -> None:
     medium = shared_data / "dicom_zoo" / "pydicom" / "dicomdirtests"
-    source = FolderConfig(path=medium / "DICOMDIR", labels="folder").build(tmp_path)
+    source = FolderConfig(path=medium / "DICOMDIR").build(tmp_path)
 
     items = source.items()
 
     assert {item.path for item in items} == set(medium.glob("[0-9]*/*/*"))
-    assert {item.label for item in items} == {"77654033", "98892001", "98892003"}
+    assert {item.part.split("/")[0] for item in items} == {"77654033", "98892001", "98892003"}
     assert len(list(source.read(items[0]))) == 1
 
 

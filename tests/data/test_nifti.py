@@ -12,7 +12,7 @@ from rayology.data import nifti as nifti_module
 from rayology.data.nifti import Plane
 from rayology.data.prepare import prepare
 from rayology.data.source import Example
-from rayology.errors import UnreadableImage
+from rayology.errors import SourceError, UnreadableImage
 
 VOXELS = np.random.default_rng(0).integers(0, 1000, (6, 8, 10)).astype(np.int16)
 """Along the axes right, anterior, superior."""
@@ -68,6 +68,62 @@ def test_slices_know_their_spacing_and_place(tmp_path: Path) -> None:
     assert {each.spacing_mm for each in geometries} == {(3.0, 2.0)}
     assert {each.normal for each in geometries} == {(0.0, 0.0, 1.0)}
     assert [each.position_mm for each in geometries] == [30 + 4 * place for place in reversed(range(10))]
+
+
+@pytest.mark.parametrize(("unit", "to_mm"), [("meter", 1000.0), ("mm", 1.0), ("micron", 0.001), ("unknown", 1.0)])
+@pytest.mark.parametrize("version", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_lengths_are_in_mm_whatever_unit_a_file_has(
+    tmp_path: Path, version: type[nibabel.Nifti1Image], unit: str, to_mm: float
+) -> None:
+    affine = np.diag([2.0, 3, 4, 1])
+    affine[:3, 3] = [10, 20, 30]
+    image = version(VOXELS, affine)
+    image.header.set_xyzt_units(unit, "sec")
+    nibabel.save(image, tmp_path / "a.nii.gz")
+
+    geometries = [each.instance.geometry for each in examples(NiftiConfig(path=str(tmp_path)), tmp_path)]
+
+    assert [each.spacing_mm for each in geometries] == [pytest.approx((3 * to_mm, 2 * to_mm))] * 10
+    assert [each.position_mm for each in geometries] == pytest.approx(
+        [(30 + 4 * place) * to_mm for place in reversed(range(10))]
+    )
+
+
+def test_a_unit_that_the_format_does_not_know_is_mm(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(VOXELS, np.eye(4))
+    image.header["xyzt_units"] = 7
+    nibabel.save(image, tmp_path / "a.nii.gz")
+
+    (first, *_) = examples(NiftiConfig(path=str(tmp_path)), tmp_path)
+
+    assert first.instance.geometry.spacing_mm == (1.0, 1.0)
+
+
+def test_a_format_that_has_no_units_is_in_mm(tmp_path: Path) -> None:
+    nibabel.save(nibabel.MGHImage(VOXELS, np.diag([2.0, 2, 2, 1])), tmp_path / "a.mgz")
+
+    (first, *_) = examples(NiftiConfig(path=str(tmp_path), image="{name}.mgz"), tmp_path)
+
+    assert first.instance.geometry.spacing_mm == (2.0, 2.0)
+
+
+def test_a_mask_lies_where_its_volume_lies_to_a_tenth_of_a_voxel_however_small(tmp_path: Path) -> None:
+    def place(name: str, shift_um: float) -> None:
+        affine = np.diag([10.0, 10, 10, 1])
+        affine[0, 3] = shift_um
+        image = nibabel.Nifti1Image(np.ones((12, 14, 3), np.int16), affine)
+        image.header.set_xyzt_units("micron")
+        nibabel.save(image, tmp_path / name / "0.nii.gz")
+
+    config = NiftiConfig.example(tmp_path)
+    place("images", 0.0)
+    place("masks", 0.5)
+    assert len(examples(config, tmp_path)) == 12
+
+    place("masks", 10.0)
+
+    with pytest.raises(UnreadableImage, match="its mask lies elsewhere in space, or has other units"):
+        examples(config, tmp_path)
 
 
 def test_hounsfield_units_are_declared(tmp_path: Path) -> None:
@@ -171,3 +227,10 @@ def test_a_volume_that_lies_nowhere_is_refused(tmp_path: Path, value: float) -> 
 
     with pytest.raises(UnreadableImage, match=r"nowhere in space|is no NIfTI volume"):
         examples(NiftiConfig(path=str(tmp_path), image="{name}.nii"), tmp_path)
+
+
+def test_masks_are_not_taken_for_images(shared_data: Path, tmp_path: Path) -> None:
+    source = NiftiConfig(path=str(shared_data / "seg_hippocampus_nifti")).build(tmp_path)
+
+    with pytest.raises(SourceError, match=r"100 of 200 volumes are named as masks or labels; set source\.image"):
+        source.items()

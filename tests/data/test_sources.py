@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rayology.config import alternatives
+from rayology.config import Config, alternatives
 from rayology.data import PreparationConfig, SourceConfig
 from rayology.data.prepare import prepare
 from rayology.data.source import Example, Source
@@ -16,6 +16,7 @@ from rayology.errors import DataError, SourceError
 from rayology.experiment import Experiment
 
 CONFIGS = alternatives(SourceConfig)
+WITH_TABLES = [config for config in CONFIGS if "table" in config.model_fields]
 NAME = "Doe^Jane"
 
 
@@ -33,7 +34,11 @@ class Sourced:
         return sorted({file for item in items for file in (item.path, *item.beside)})
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda config: str(config.model_fields["kind"].default))
+def kind(config: type[Config]) -> str:
+    return str(config.model_fields["kind"].default)
+
+
+@pytest.fixture(params=CONFIGS, ids=kind)
 def sourced(request: pytest.FixtureRequest, tmp_path: Path) -> Sourced:
     if "url" in request.param.model_fields:
         pytest.skip("reads from a service, which its own tests start")
@@ -49,7 +54,7 @@ def examples(source: Source) -> list[Example]:
 
 
 def test_kinds_are_distinct() -> None:
-    kinds = [config.model_fields["kind"].default for config in CONFIGS]
+    kinds = [kind(config) for config in CONFIGS]
 
     assert len(set(kinds)) == len(kinds) > 1
 
@@ -146,3 +151,29 @@ def test_a_source_that_is_not_there_says_what_to_set(sourced: Sourced, tmp_path:
 
     with pytest.raises(SourceError, match=r"missing: .*source\.path"):
         missing.build(tmp_path).items()
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (None, "cannot be read"),
+        ("Doe^Jane,label\na,x\n", "first column"),
+        ("file,split\nDoe^Jane,test\n", "no column headed label"),
+        ("file,label,split\nDoe^Jane,x,Doe^Jane\n", "line 2"),
+        ("file,label\nDoe^Jane,x\nDoe^Jane,y\n", "line 3"),
+    ],
+    ids=["missing", "no key", "no label", "no split", "contradiction"],
+)
+@pytest.mark.parametrize("sourced", WITH_TABLES, indirect=True, ids=kind)
+def test_a_wrong_table_is_one_error_before_anything_is_read(
+    sourced: Sourced, tmp_path: Path, text: str | None, where: str
+) -> None:
+    table = tmp_path / "labels.csv"
+    if text:
+        table.write_text(text)
+    wrong = sourced.config.patched({"labels": "table", "table": str(table), "path": str(tmp_path / "missing")})
+
+    with pytest.raises(SourceError, match=rf"^{table}: .*{where}") as raised:
+        prepare(wrong, PreparationConfig(size=16), tmp_path / "root")
+
+    assert NAME not in str(raised.value).removeprefix(str(table))

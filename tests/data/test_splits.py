@@ -229,3 +229,17 @@ def test_half_declared_splits_are_refused() -> None:
 def test_splits_without_training_images_are_refused() -> None:
     with pytest.raises(SourceError, match="too few images train to draw train and validation from"):
         split_images(declared("test", "test"), SHARES, gap_mm=5)
+
+
+@pytest.mark.parametrize("num_layers", [7, 9, 14, 30])
+def test_a_few_layers_of_large_patches_are_held_out_as_nearly_as_they_can_be(num_layers: int) -> None:
+    starts = [24.0 * layer for layer in range(num_layers) for _ in range(20)]
+    places = [Place("one", normal=AXIAL, position_mm=start) for start in starts]
+
+    split = split_by_block(places, Shares(0.15, 0.15), gap_mm=24.0 + 5.0)
+
+    counts = Counter(split)
+    assert counts["train"] > counts["validation"] > 0
+    assert counts["train"] > counts["test"] > 0
+    placed = [(start, name) for start, name in zip(starts, split, strict=True) if name]
+    assert all(abs(one - other) >= 29.0 for (one, a), (other, b) in itertools.combinations(set(placed), 2) if a != b)

@@ -1,7 +1,7 @@
 """A folder of DICOM files, packed or not, on a disk or in an object store."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -9,15 +9,17 @@ from pydantic import BeforeValidator
 
 from rayology.config import Config
 from rayology.data.archive import is_archive
-from rayology.data.dicom import instances
+from rayology.data.dicom import decode
 from rayology.data.dicomdir import referenced_files
+from rayology.data.guard import guarded
 from rayology.data.identity import Identity
-from rayology.data.labels import Attribute, Membership, Naming, attribute_of
+from rayology.data.labels import Attribute, Naming, attribute_of
 from rayology.data.local import files_below, local_folder, on_disk
 from rayology.data.packed import ArchiveLimits
 from rayology.data.phantom import PhantomConfig
 from rayology.data.selection import Selection
 from rayology.data.source import Example, Item
+from rayology.data.table import Membership
 from rayology.errors import SourceError
 
 __all__ = ["FolderConfig", "FolderSource"]
@@ -32,10 +34,12 @@ class FolderConfig(Config):
     """A folder, a .zip, .tar, .tar.gz, .tgz or .tar.xz file, a DICOMDIR, or the URI of one (file, s3, gs); on a
     cluster, one that every node sees."""
     labels: Literal["none", "folder", "table", "attribute"] = "none"
-    """Where classes come from: nowhere, the first folder below the path, the table, or an attribute of the header."""
+    """Where classes come from: nowhere, the first folder below the path, the table, or an attribute of the header. What
+    folders and labels are named is published as it is, in datasets, bundles and servers: one with ^, a date or a long
+    number is refused, but a patient's folder such as Jane_Doe cannot be told from a class."""
     table: Path | None = None
     """A CSV file headed file (the name below the path) or uid (of the instance, the series or the study), with any of
-    label and split; null for none."""
+    label, patient (whose image it is, whatever the header says) and split; null for none."""
     attribute: Attribute = "BodyPartExamined"
     """The attribute whose values are classes where labels say so."""
     selection: Selection = Selection()
@@ -71,8 +75,10 @@ class FolderSource:
         """List every file in the order of their names, or of the DICOMDIR, following no link out of the folder.
 
         Raises:
-            SourceError: the path is not there, cannot be fetched or unpacked, or holds no file.
+            SourceError: the table is wrong or names no file, the path is not there, cannot be fetched or unpacked, or
+                holds no file, or the name of a class identifies a patient.
         """
+        naming = self._naming
         path = on_disk(self.config.path, self.root)
         if path.is_dir() or is_archive(path.name) or not path.exists():
             folder = local_folder(self.config.path, self.root, self.config.limits)
@@ -81,32 +87,37 @@ class FolderSource:
             folder, files = path.parent, referenced_files(path)
         if not files:
             raise SourceError(f"{path}: holds no file; set source.path to a folder of DICOM files")
+        names = [file.relative_to(folder).as_posix() for file in files]
+        known = naming.look_up(names)
         return [
-            Item(file, part=below.as_posix(), label=self._label(file, below), beside=self._naming.beside)
-            for file in files
-            for below in (file.relative_to(folder),)
+            Item(file, part=name, label=known[name].label, beside=naming.beside)
+            for file, name in zip(files, names, strict=True)
         ]
 
     def read(self, item: Item) -> Iterator[Example]:
         """Read every frame of a file, and raise what ``rayology.data.dicom.read`` raises."""
-        for instance in instances(item.path, selection=self.config.selection):
-            row = self._row(item.part, instance.identity)
-            yield Example(instance, label=item.label or row.label, split=row.split or None)
+        with guarded("it cannot be read"):
+            stream = item.path.open("rb")
+        with stream:
+            labels = self.config.labels
+            label = attribute_of(stream, self.config.attribute) if labels == "attribute" else item.label
+            for instance in decode(stream, selection=self.config.selection):
+                row = self._row(item.part, instance.identity)
+                whose = instance.identity
+                if row.patient:  # a table may call the numbers that several issuers gave one person
+                    whose = replace(whose, patient=row.patient, issuer="")
+                yield Example(
+                    replace(instance, identity=whose),
+                    row.label if labels == "table" else label,
+                    split=row.split or None,
+                )
 
     @property
     def _naming(self) -> Naming:
-        return Naming("table" if self.config.labels == "table" else "none", table=self.config.table)
+        labels = "none" if self.config.labels == "attribute" else self.config.labels
+        return Naming(labels, table=self.config.table, has_uids=True)
 
     def _row(self, name: str, identity: Identity) -> Membership:
         """Return the first row of the table that names the file, the instance, the series or the study."""
         rows = map(self._naming.row, (name, identity.instance, identity.series, identity.study))
         return next((row for row in rows if row != Membership()), Membership())
-
-    def _label(self, file: Path, below: Path) -> str:
-        match self.config.labels:
-            case "folder":
-                return below.parts[0] if len(below.parts) > 1 else ""
-            case "attribute":
-                return attribute_of(file, self.config.attribute)
-            case _:
-                return ""

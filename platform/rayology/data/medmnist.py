@@ -10,10 +10,11 @@ from pydantic import PositiveInt
 
 from rayology.config import Config
 from rayology.data.arrays import LabelledArray, blocks
-from rayology.data.deflated import open_npz
 from rayology.data.local import on_disk
+from rayology.data.npz import open_npz
 from rayology.data.source import Example, Item
 from rayology.data.splits import SplitName
+from rayology.errors import SourceError
 
 __all__ = ["MedMnistConfig", "MedMnistSource"]
 
@@ -65,8 +66,12 @@ class MedMnistSource:
         Raises:
             SourceError: the file is missing, damaged, or of another form.
         """
-        found = on_disk(self.config.path, self.root)
-        file = next(iter(sorted(found.glob("*.npz"))), found)  # what is fetched lies in a folder
+        file = on_disk(self.config.path, self.root)
+        if file.is_dir():  # as what is fetched lies in
+            files = list(file.glob("*.npz"))
+            if len(files) != 1:
+                raise SourceError(f"{file}: a folder with {len(files)} npz files; set source.path to one npz file")
+            (file,) = files
         items: list[Item] = []
         for split in PREFIXES:
             array = _array(file, split)

@@ -1,28 +1,27 @@
 """NIfTI volumes, slice by slice, with masks where there are any."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import nibabel
 import numpy as np
+from nibabel.nifti1 import Nifti1Header
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 from pydantic import Field
 
-from rayology.config import Config
 from rayology.data.dicom import Instance
-from rayology.data.geometry import Geometry
+from rayology.data.geometry import Geometry, placed
 from rayology.data.guard import guarded
 from rayology.data.identity import Identity
-from rayology.data.labels import Membership, Naming
-from rayology.data.local import local_folder
 from rayology.data.masks import fitting
-from rayology.data.packed import ArchiveLimits
+from rayology.data.named import NamedFilesConfig, NamedFilesSource
 from rayology.data.pairs import Pattern, paired
 from rayology.data.source import Example, Item
-from rayology.errors import UnreadableImage
+from rayology.errors import SourceError, UnreadableImage
 
 __all__ = ["NiftiConfig", "NiftiSource"]
 
@@ -31,17 +30,18 @@ Plane = Literal["axial", "coronal", "sagittal"]
 MAX_VALUES = 2**27
 """The most values of a volume."""
 AXES: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
+TO_MM = {1: 1000.0, 3: 0.001}
+"""From metres and micrometres, by the code of the unit of space (NIfTI-1, xyzt_units)."""
+MASKS = re.compile(r"(^|[/_.-])(labels?|masks?|seg(mentations?)?|labelsT[rs])([/_.-]|$)", re.IGNORECASE)
 TOWARDS = ("L", "P", "I")
 """Where the three axes lead, so that rows and columns run as in DICOM: to the left, to the back, and downwards."""
 
 
-class NiftiConfig(Config):
+class NiftiConfig(NamedFilesConfig):
     """Every slice of NIfTI volumes, whose axes are turned to the patient's."""
 
     kind: Literal["nifti"] = "nifti"
     """This source."""
-    path: str
-    """The folder, a zip or tar file of one, or the URI of either (file, s3, gs)."""
     image: Pattern = "{name}.nii.gz"
     """The volumes' names below the path; {name} is what the mask's name has too."""
     mask: Annotated[str, Field(pattern=r"^([^{}]*\{name\}[^{}]*)?$")] = ""
@@ -50,14 +50,6 @@ class NiftiConfig(Config):
     """The slices' plane, as near to it as the volume's own axes are."""
     modality: Annotated[str, Field(pattern=r"^([A-Z0-9]{2,16})?$")] = ""
     """The DICOM modality; CT says that values are Hounsfield units, others keep percentiles of each volume."""
-    labels: Literal["none", "folder", "table"] = "none"
-    """Where classes come from: nowhere, the first folder below the path, or the table."""
-    table: Path | None = None
-    """A CSV file headed file (a volume's name below the path), and any of label, patient and split; null for none."""
-    patient: str = ""
-    """A regular expression whose first group, in a volume's name, is the patient; empty where it is not."""
-    limits: ArchiveLimits = ArchiveLimits()
-    """What an archive may become."""
 
     @classmethod
     def example(cls, folder: Path) -> Self:
@@ -74,11 +66,6 @@ class NiftiConfig(Config):
         """Keep what is unpacked or fetched below a root."""
         return NiftiSource(self, root)
 
-    @property
-    def naming(self) -> Naming:
-        """How names say what volumes show."""
-        return Naming(self.labels, patient=self.patient, table=self.table)
-
 
 @dataclass(frozen=True)
 class _Volume:
@@ -89,36 +76,37 @@ class _Volume:
 
 
 @dataclass(frozen=True)
-class NiftiSource:
+class NiftiSource(NamedFilesSource[NiftiConfig]):
     """List volumes and read their slices."""
 
-    config: NiftiConfig
-    root: Path
-
-    def items(self) -> Sequence[Item]:
-        """List every volume in the order of their names.
+    def find(self, folder: Path) -> Mapping[str, tuple[str, ...]]:
+        """Find every volume, with its mask where there are any.
 
         Raises:
-            SourceError: the path is not there, cannot be fetched or unpacked, no name fits, or a mask is missing.
+            SourceError: there is none, or masks would be taken for images.
         """
-        folder = local_folder(self.config.path, self.root, self.config.limits)
-        return paired(folder, self.config.image, self.config.mask, self.config.naming)
+        found = paired(folder, self.config.image, self.config.mask)
+        masks = [name for name in found if MASKS.search(name)] if not self.config.mask else []
+        if masks and len(masks) < len(found):
+            raise SourceError(
+                f"the source: {len(masks)} of {len(found)} volumes are named as masks or labels; set source.image "
+                "to how images alone are named, such as images/{name}.nii.gz, and source.mask to how masks are"
+            )
+        return found
 
-    def read(self, item: Item) -> Iterator[Example]:
-        """Read the slices of a volume with their masks, and raise UnreadableImage where one is damaged or unfit."""
-        facts = self.config.naming.of(item.part)
+    def images(self, item: Item, identity: Identity) -> Iterator[Example]:
+        """Read the slices of a volume, with their masks."""
+        identity = replace(identity, frame_of_reference=item.part)
         volume = _read(item.path)
         regions = _read_regions(item.beside[0], volume) if self.config.mask else None
         axis = AXES[self.config.plane]
         for place in range(volume.voxels.shape[axis]):
             yield Example(
-                self._slice(volume, axis, place, facts, item.part),
-                item.label,
-                None if regions is None else np.ascontiguousarray(regions.take(place, axis).T),
-                split=facts.split or None,
+                self._slice(volume, axis, place, identity),
+                mask=None if regions is None else np.ascontiguousarray(regions.take(place, axis).T),
             )
 
-    def _slice(self, volume: _Volume, axis: int, place: int, facts: Membership, name: str) -> Instance:
+    def _slice(self, volume: _Volume, axis: int, place: int, identity: Identity) -> Instance:
         pixels = np.ascontiguousarray(volume.voxels.take(place, axis).T)
         valid = np.isfinite(pixels)
         if not valid.all():
@@ -129,7 +117,7 @@ class NiftiSource:
             geometry=_geometry(volume.affine, axis, place),
             modality=self.config.modality,
             syntax="",
-            identity=Identity(patient=facts.patient, picture=name, series=name, frame_of_reference=name),
+            identity=identity,
         )
 
 
@@ -145,8 +133,14 @@ def _read(file: Path) -> _Volume:
             raise UnreadableImage(f"has more than {MAX_VALUES} values; split it")
         turned = image.slicer[..., *([0] * (len(image.shape) - 3))] if len(image.shape) > 3 else image
         turned = turned.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(TOWARDS)))
-        lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ turned.affine
+        to_mm = _to_mm(image.header)
+        lps = np.diag([-to_mm, -to_mm, to_mm, 1.0]) @ turned.affine
         return _Volume(np.asarray(turned.dataobj, np.float32), lps)
+
+
+def _to_mm(header: object) -> float:
+    """Return the length in mm of the unit of space; files that name none, as those of older formats, mean mm."""
+    return TO_MM.get(int(header["xyzt_units"]) & 7, 1.0) if isinstance(header, Nifti1Header) else 1.0
 
 
 def _read_regions(file: Path, volume: _Volume) -> NDArray[np.uint8]:
@@ -157,8 +151,9 @@ def _read_regions(file: Path, volume: _Volume) -> NDArray[np.uint8]:
     numbers = np.rint(mask.voxels)
     if not (np.isfinite(numbers).all() and numbers.min() >= 0 and numbers.max() <= 255):
         raise UnreadableImage("its mask numbers regions beyond 0 to 255; renumber them")
-    if not np.allclose(mask.affine, volume.affine, atol=0.1):
-        raise UnreadableImage("its mask lies elsewhere in space; resample it to the volume")
+    spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    if not np.allclose(mask.affine, volume.affine, atol=0.1 * spacing.min()):
+        raise UnreadableImage("its mask lies elsewhere in space, or has other units; resample it to the volume")
     return fitting(numbers.astype(np.uint8), volume.voxels.shape)
 
 
@@ -166,11 +161,6 @@ def _geometry(affine: NDArray[np.float64], axis: int, place: int) -> Geometry:
     """Return where a slice lies: rows run along the second of the other axes, columns along the first."""
     along, down = (other for other in range(3) if other != axis)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    normal = np.cross(affine[:3, along], affine[:3, down])
-    normal *= np.sign(normal[np.abs(normal).argmax()]) / np.linalg.norm(normal)
+    directions = affine[:3, :3] / spacing
     corner = affine[:3, 3] + place * affine[:3, axis]
-    return Geometry(
-        spacing_mm=(float(spacing[down]), float(spacing[along])),
-        normal=(float(normal[0]), float(normal[1]), float(normal[2])),
-        position_mm=float(normal @ corner),
-    )
+    return placed([*directions[:, along], *directions[:, down]], corner.tolist(), spacing[[down, along]].tolist())

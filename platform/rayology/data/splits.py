@@ -1,7 +1,7 @@
 """Which images train a model and which judge it: by patient, or by blocks of a single patient."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +30,8 @@ MIN_PATIENTS = 3
 """The fewest patients of which each split can have one of its own."""
 PARALLEL = 0.99999
 """The least cosine between the normals of slices that count as parallel: they diverge by less than 0.5 mm in 100 mm."""
+NEAR_SHARES = 0.1
+"""By how much the share of a held-out block may be off."""
 TOUCHING_MM = 1e-3
 """How much a gap may fall short: positions are decimal strings in the file."""
 
@@ -209,34 +211,63 @@ def _parallel(places: Sequence[Place], rows: Sequence[int]) -> list[int]:
 
 
 def _blocks(positions: NDArray[np.float64], shares: Shares, *, gap_mm: float) -> list[SplitName | None] | None:
-    """Return the block of each position, None in a gap; None for all where some split would be empty."""
-    for layout in LAYOUTS:
-        train = (1 - shares.validation - shares.test) / layout.count("train")
-        length = {"train": train, "validation": shares.validation, "test": shares.test}
-        ends = np.cumsum([length[name] for name in layout])[:-1]
-        blocks = _cut(positions, layout, ends, gap_mm=gap_mm)
-        if set(blocks) >= set(SPLITS):
-            return blocks
-    return None
+    """Return the block of each position, None in a gap; None for all where some split would be empty.
+
+    The first way to cut is taken that comes near the shares, else the one that comes nearest: of few positions, such as
+    those of large patches, the gaps may take most.
+    """
+    ways = [_cut(positions, layout, shares, wall, gap_mm=gap_mm) for layout in LAYOUTS for wall in (_midway, _upon)]
+    whole = [blocks for blocks in ways if set(blocks) >= set(SPLITS)]
+    near = (blocks for blocks in whole if _imbalance(blocks, shares) <= NEAR_SHARES)
+    return next(near, min(whole, key=lambda blocks: _imbalance(blocks, shares), default=None))
 
 
 def _cut(
-    positions: NDArray[np.float64], layout: tuple[SplitName, ...], ends: NDArray[np.float64], *, gap_mm: float
+    positions: NDArray[np.float64],
+    layout: tuple[SplitName, ...],
+    shares: Shares,
+    wall: Callable[[NDArray[np.float64], int, int], float],
+    *,
+    gap_mm: float,
 ) -> list[SplitName | None]:
-    """Assign slices to blocks that end at the given shares of them, and drop what lies in the gaps between."""
-    distinct = np.unique(positions)
+    """Assign images to blocks that end at the given shares of them, and drop what lies in the gaps between."""
+    distinct, counts = np.unique(positions, return_counts=True)
     if len(distinct) < len(layout):
         return [None] * len(positions)
+    train = (1 - shares.validation - shares.test) / layout.count("train")
+    length = {"train": train, "validation": shares.validation, "test": shares.test}
+    ends = np.cumsum([length[name] for name in layout])[:-1]
+    before = np.concatenate([[0], np.cumsum(counts)]) / len(positions)
     # Every block gets at least one position of its own.
     first = [
-        min(max(round(end * len(distinct)), number + 1), len(distinct) - len(layout) + number + 1)
+        min(max(int(np.abs(before - end).argmin()), number + 1), len(distinct) - len(layout) + number + 1)
         for number, end in enumerate(ends)
     ]
-    walls = np.array([(distinct[index - 1] + distinct[index]) / 2 for index in first])
+    walls = np.array(
+        [wall(distinct, index, index - (name == "train")) for name, index in zip(layout[:-1], first, strict=True)]
+    )
     spare = gap_mm / 2 - TOUCHING_MM
     near = (np.abs(positions[:, None] - walls) < spare).any(1)
     block = np.searchsorted(walls, positions)
     return [None if dropped else layout[index] for index, dropped in zip(block, near, strict=True)]
+
+
+def _midway(distinct: NDArray[np.float64], index: int, trains: int) -> float:
+    del trains
+    return float((distinct[index - 1] + distinct[index]) / 2)
+
+
+def _upon(distinct: NDArray[np.float64], index: int, trains: int) -> float:
+    """Return the training position beside the wall: it alone is dropped where others lie half a gap away."""
+    del index
+    return float(distinct[trains])
+
+
+def _imbalance(blocks: Sequence[SplitName | None], shares: Shares) -> float:
+    """Return by how much the share of a split is off, at most."""
+    counts = Counter(blocks)
+    asked: dict[SplitName, float] = {"validation": shares.validation, "test": shares.test}
+    return max(abs(counts[name] / (len(blocks) - counts[None]) - share) for name, share in asked.items())
 
 
 def _too_short(spans_mm: Sequence[float], gap_mm: float) -> str:
@@ -246,6 +277,7 @@ def _too_short(spans_mm: Sequence[float], gap_mm: float) -> str:
             "(Patient)), so nothing can be held out; add patients, or files with positions"
         )
     return (
-        f"fewer than three patients without a common image, and slices over {max(spans_mm):.1f} mm of one frame of "
-        f"reference cannot be cut into blocks {gap_mm:g} mm apart; add patients or lower preparation.gap_mm"
+        f"fewer than three patients without a common image, and images that start over {max(spans_mm):.1f} mm of one "
+        f"frame of reference cannot be cut into blocks {gap_mm:g} mm apart; add patients, lower preparation.gap_mm or, "
+        "of patches, preparation.size"
     )

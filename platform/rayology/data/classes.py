@@ -1,0 +1,90 @@
+"""Whether names are those of classes: a patient's folder taken for one would publish the patient's name as a class."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from rayology.errors import SourceError
+
+__all__ = ["check_are_classes", "check_class_names", "identifies"]
+
+MANY = 12
+"""So many classes may be told apart by numbers, as vertebrae and months are, or have few images each."""
+FEW = 20
+"""Fewer images than that teach no class."""
+IDENTIFYING = re.compile(
+    r"""
+      \^                                                                        # Doe^Jane (DICOM PS3.5 6.2.1)
+    | [^\W\d_],[ _]?[^\W\d_]                                                    # Doe, Jane
+    | \d{5}                                                                     # a number of a patient or examination
+    | ^\d+(\.\d+){3,}$                                                          # a UID (DICOM PS3.5 9.1)
+    | (?<!\d)(19|20)\d\d[-_. ]\d\d?[-_. ]\d\d?(?!\d)                            # a date
+    | (?<!\d)\d\d?[-_. ]\d\d?[-_. ](19|20)\d\d(?!\d)                            # a date
+    | (?<!\d)(?<!\d[-_. ])\d\d(?P<mark>[-_. ])\d\d(?P=mark)\d\d(?![-_. ]?\d)    # a date
+    | (?<!\d)\d\d?[-_. ]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[-_. ]?(19|20)\d\d(?!\d)
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+NUMBERED_PATIENT = re.compile(
+    r"^(pat(ient)?|subj?(ect)?|case|person|participant|proband|volunteer|mrn|pid|id|anon(ym\w*)?)[\s_-]*\d",
+    re.IGNORECASE,
+)
+FILLED_NUMBER = re.compile(r"(?<![\d.])0\d\d")
+"""A number that was given out, with zeros to fill it up; some number classes so."""
+WORDS = re.compile(r"^[^\W\d_]{2,}([ _.-]+[^\W\d_]+\.?){1,2}$")
+"""Jane Smith, john_smith; and Viral Pneumonia."""
+REMEDY = (
+    "so they look like patients, not classes; write source.labels: none with source.patient: '^([^/]+)/' (which DICOM "
+    "does not need), or say in source.table what or whom images show"
+)
+
+
+def identifies(name: str) -> bool:
+    """Return whether a name holds what names of patients and their numbers do, and names of classes do not."""
+    return bool(IDENTIFYING.search(name))
+
+
+def check_class_names(names: Collection[str]) -> None:
+    """Refuse names of classes of which even one identifies, for all of them are published.
+
+    Raises:
+        SourceError: says how many do, naming none, and what to write instead.
+    """
+    if number := sum(map(identifies, names)):
+        raise SourceError(
+            f"the source: {number} of {len(names)} classes are named with ^, a comma between words, a date, a UID or "
+            f"five digits in a row, {REMEDY}; names of classes are published"
+        )
+
+
+def check_are_classes(patients: Mapping[str, Sequence[str]]) -> None:
+    """Refuse folders that look like patients, given whose each image in them is, empty where that is not known.
+
+    One that identifies is refused, whatever it holds. Of the others, a folder of several patients is none. One that is
+    a patient's by its word and number suffices; other signs are met by classes too, so that most must have them.
+
+    Raises:
+        SourceError: says what they look like, naming none, and how to keep a patient's images together.
+    """
+    check_class_names(patients)
+    counts = {name: len(whose) for name, whose in patients.items() if len({*whose} - {""}) < 2}
+    most = len(counts) // 2 + 1
+    few = [name for name, count in counts.items() if count < FEW]
+    signs = [
+        ("are named with words and numbers as patients' folders are", _matching(NUMBERED_PATIENT, counts), 1),
+        ("are named with numbers that zeros fill up", _matching(FILLED_NUMBER, counts), most),
+        (f"are named with two words or three and hold fewer than {FEW} images", _matching(WORDS, few), most),
+    ]
+    if len(counts) > MANY:
+        forms = Counter(re.sub(r"\d+", "0", name) for name in counts if re.search(r"\d", name))
+        signs += [
+            ("are told apart by numbers alone", max(forms.values(), default=0), most),
+            (f"hold fewer than {FEW} images", len(few), most),
+        ]
+    for sign, number, least in signs:
+        if number >= least:
+            raise SourceError(f"the source: {number} of {len(counts)} folders {sign}, {REMEDY}")
+
+
+def _matching(pattern: re.Pattern[str], names: Iterable[str]) -> int:
+    return sum(bool(pattern.search(name)) for name in names)

@@ -1,0 +1,96 @@
+"""A CSV file that says what is known of images, by the names of their files or by UIDs."""
+
+import csv
+import functools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from rayology.config import Config
+from rayology.data.splits import SplitName
+from rayology.errors import SourceError
+
+__all__ = ["Membership", "Table", "read_table"]
+
+MAX_BYTES = 2**28
+KEYS, COLUMNS = ("file", "uid"), ("label", "patient", "split")
+EXPECTED = "a CSV file in UTF-8, its first line file (or uid) and any of label, patient, split, each once"
+
+
+class Membership(Config):
+    """A row of a table."""
+
+    label: str = ""
+    """The name of the class."""
+    patient: str = ""
+    """Whose image it is."""
+    split: SplitName | Literal[""] = ""
+    """The split that the user puts it into."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a CSV file says."""
+
+    key: str = ""
+    """The first heading: file or uid."""
+    columns: tuple[str, ...] = ()
+    """The headings after the first."""
+    rows: Mapping[str, Membership] = field(default_factory=dict)
+    """By the name of a file, or by a UID."""
+
+
+def read_table(file: Path) -> Table:
+    """Read a CSV file whose first column is headed file or uid; it is read again where it changed.
+
+    Raises:
+        SourceError: it is not there or no such file, or two of its rows contradict each other; no message holds a
+            value, which may name a patient.
+    """
+    return _read(file, file.stat().st_mtime_ns if file.is_file() else 0)
+
+
+@functools.lru_cache(maxsize=2)
+def _read(file: Path, changed_at: int) -> Table:
+    del changed_at
+    with _explained(file):
+        if file.stat().st_size > MAX_BYTES:
+            raise SourceError(f"has more than {MAX_BYTES} bytes")
+        with file.open(encoding="utf-8-sig", newline="") as opened:
+            lines = csv.reader(opened, strict=True)
+            key, *columns = next(lines, None) or [""]
+            if key not in KEYS:
+                raise SourceError(f"its first column is headed neither {' nor '.join(KEYS)}")
+            for number, column in enumerate(columns):
+                if column not in COLUMNS or column in columns[:number]:
+                    raise SourceError(f"column {number + 2} is headed by none of {', '.join(COLUMNS)}, or by one again")
+            rows: dict[str, Membership] = {}
+            for line in filter(None, lines):  # some files end with empty lines
+                name, row = _row(line, columns, lines.line_num)
+                if rows.setdefault(name, row) != row:
+                    raise SourceError(f"line {lines.line_num} contradicts an earlier line of the same {key}")
+            return Table(key, tuple(columns), rows)
+
+
+def _row(line: list[str], columns: list[str], number: int) -> tuple[str, Membership]:
+    name, *values = line
+    if not name or len(values) != len(columns):
+        raise SourceError(f"line {number} names no image, or has {len(line)} columns instead of {len(columns) + 1}")
+    try:
+        return name, Membership.model_validate(dict(zip(columns, values, strict=True)))
+    except ValidationError:
+        raise SourceError(f"line {number} has a split that is none of train, validation, test") from None
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except SourceError as error:
+        raise SourceError(f"{file}: {error}; write {EXPECTED}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{file}: cannot be read ({type(error).__name__}); set source.table to {EXPECTED}") from None
