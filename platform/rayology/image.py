@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor
 
 from rayology.config import Config
@@ -50,8 +50,10 @@ class ImageSpec(Config):
 
     channels: Annotated[int, Field(ge=1, le=64)] = 1
     """How many channels."""
-    size: tuple[Side, Side] = (64, 64)
-    """Rows and columns; each at least 16 and a multiple of 8."""
+    size: tuple[Side, Side] | tuple[Side, Side, Side] = (64, 64)
+    """Rows and columns, of a volume slices, rows and columns; each at least 16 and a multiple of 8."""
+    spacing_mm: PositiveFloat | None = None
+    """Between voxels of volumes, along each axis; null of slices, which have their own."""
     values: ValueRange = ValueRange()
     """The values that the images keep."""
     classes: tuple[str, ...] = ()
@@ -64,16 +66,21 @@ class ImageSpec(Config):
         return self
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, rows, columns."""
+    def shape(self) -> tuple[int, ...]:
+        """Channels, then the size."""
         return (self.channels, *self.size)
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether images have slices beside rows and columns."""
+        return len(self.size) == 3
 
 
 @dataclass(frozen=True)
 class Batch:
     """Images of a step with their labels; the label of an unlabelled image is 0."""
 
-    images: Float[Tensor, "batch channel height width"]
+    images: Float[Tensor, "batch channel *space"]
     labels: Int[Tensor, " batch"]
 
 

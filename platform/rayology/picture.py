@@ -12,36 +12,43 @@ from torch import Tensor
 __all__ = ["contact_sheet", "labelled_sheet", "to_grey_levels"]
 
 MARGIN = 96  # pixels left of a row for its label
+GAP = 2  # pixels between volumes: the planes of one touch each other
 LEAST_TILE = 96  # pixels that a side of a shown image has at least: small images are enlarged
 
 
-def to_grey_levels(images: Float[Tensor, "count channel height width"]) -> NDArray[np.uint8]:
+def to_grey_levels(images: Float[Tensor, "count channel *space"]) -> NDArray[np.uint8]:
     """Map [-1, 1] linearly to black and white."""
     return ((images.detach().float().cpu().clip(-1.0, 1.0) + 1.0) * 127.5).round().byte().numpy()
 
 
-def contact_sheet(levels: UInt8[np.ndarray, "count channel height width"], *, columns: int = 0) -> Image.Image:
+def contact_sheet(levels: UInt8[np.ndarray, "count channel *space"], *, columns: int = 0) -> Image.Image:
     """Lay images out row by row, as nearly square as the count allows unless ``columns`` says otherwise.
 
-    Three channels become colour; any other number of them stand side by side. Black fills what is left.
+    Three channels become colour; any other number of them stand side by side. A volume is shown as its middle axial,
+    coronal and sagittal plane, side by side. Black fills what is left.
     """
-    count, channels, height, width = levels.shape
-    columns = columns or math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(len(levels) / _planes(levels.shape)))
+    flat, gap = (levels, 0) if levels.ndim == 4 else (_middle_planes(levels), GAP)
+    count, channels, height, width = flat.shape
     rows = math.ceil(count / columns)
-    tiles = np.zeros((rows * columns, channels, height, width), np.uint8)
-    tiles[:count] = levels
+    tiles = np.zeros((rows * columns, channels, height + gap, width + gap), np.uint8)
+    tiles[:count, :, :height, :width] = flat
 
-    tiles = tiles.reshape(rows, columns, channels, height, width)
+    tiles = tiles.reshape(rows, columns, *tiles.shape[1:])
+    sheet: NDArray[np.uint8]
     if channels == 3:
-        return Image.fromarray(tiles.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, 3))
-    return Image.fromarray(tiles.transpose(0, 3, 1, 2, 4).reshape(rows * height, columns * channels * width))
+        sheet = tiles.transpose(0, 3, 1, 4, 2).reshape(rows * (height + gap), -1, 3)
+    else:
+        sheet = tiles.transpose(0, 3, 1, 2, 4).reshape(rows * (height + gap), -1)
+    return Image.fromarray(sheet[: len(sheet) - gap, : sheet.shape[1] - gap])
 
 
-def labelled_sheet(rows: Mapping[str, Float[Tensor, "count channel height width"]]) -> Image.Image:
+def labelled_sheet(rows: Mapping[str, Float[Tensor, "count channel *space"]]) -> Image.Image:
     """Lay rows of images in [-1, 1] below one another, each with its label, as many as the shortest row has."""
     shown = min(len(images) for images in rows.values())
-    sheet = contact_sheet(np.concatenate([to_grey_levels(images[:shown]) for images in rows.values()]), columns=shown)
-    enlarged = math.ceil(LEAST_TILE * shown / sheet.width)
+    levels = np.concatenate([to_grey_levels(images[:shown]) for images in rows.values()])
+    sheet = contact_sheet(levels, columns=shown)
+    enlarged = math.ceil(LEAST_TILE * shown * _planes(levels.shape) / sheet.width)
     sheet = sheet.resize((sheet.width * enlarged, sheet.height * enlarged), Image.Resampling.NEAREST)
 
     labelled = Image.new(sheet.mode, (sheet.width + MARGIN, sheet.height))
@@ -50,3 +57,29 @@ def labelled_sheet(rows: Mapping[str, Float[Tensor, "count channel height width"
     for row, label in enumerate(rows):
         draw.text((4, (row + 0.5) * sheet.height / len(rows)), label, fill="white", anchor="lm")
     return labelled
+
+
+def _planes(shape: tuple[int, ...]) -> int:
+    """Return how many planes of each image are shown."""
+    return 3 if len(shape) == 5 else 1
+
+
+def _middle_planes(
+    volumes: UInt8[np.ndarray, "count channel slices rows columns"],
+) -> UInt8[np.ndarray, "count channel height width"]:
+    """Lay each volume's middle planes side by side: axial, coronal, sagittal.
+
+    Volumes count to the left, the back and the head (LPS): the face is up in the first, the head in the others.
+    """
+    slices, rows, columns = volumes.shape[2:]
+    head_up = volumes[:, :, ::-1]
+    planes = (volumes[:, :, slices // 2], head_up[:, :, :, rows // 2], head_up[..., columns // 2])
+    height = max(slices, rows)
+    above = [(height - plane.shape[2]) // 2 for plane in planes]
+    return np.concatenate(
+        [
+            np.pad(plane, [(0, 0), (0, 0), (margin, height - plane.shape[2] - margin), (0, 0)])
+            for plane, margin in zip(planes, above, strict=True)
+        ],
+        axis=3,
+    )

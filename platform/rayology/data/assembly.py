@@ -27,27 +27,44 @@ def assemble(
     unevenly spaced are interpolated linearly, masks take the nearest. A voxel is invalid outside every slice, where a
     slice is missing, and where an invalid pixel takes part.
     """
-    size = stack.size[1:]
     lowest = [plane[:, where].min() for plane, where in zip(pixels, valid, strict=True) if where.any()]
     fill = float(min(lowest, default=0.0))
-    values = [_slid(plane, offset, size, fill) for plane, offset in zip(pixels, stack.offsets, strict=True)]
+    return Volume(
+        pixels=_interpolated(stack, pixels, fill),
+        valid=_measured(stack, valid),
+        affine=stack.affine,
+        mask=None if masks is None else _nearest(stack, masks),
+    )
+
+
+def _interpolated(stack: Stack, pixels: Sequence[Floats], fill: float) -> Floats:
+    planes = [_slid(plane, offset, stack.size[1:], fill) for plane, offset in zip(pixels, stack.offsets, strict=True)]
+    voxels = np.empty((len(pixels[0]), *stack.size), np.float32)
+    for number, place in enumerate(stack.places.tolist()):
+        voxels[:, number] = _between(planes, place)
+    return voxels
+
+
+def _nearest(stack: Stack, masks: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    offsets = np.floor(stack.offsets + 0.5)
+    planes = [_slid(plane, offset, stack.size[1:], 0) for plane, offset in zip(masks, offsets, strict=True)]
+    return np.stack([planes[int(place + 0.5)] for place in stack.places])
+
+
+def _measured(stack: Stack, valid: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Return where a voxel is made of valid pixels alone."""
+    size = stack.size[1:]
+    measured = np.empty(stack.size, np.bool_)
+    measured[:] = ~stack.is_filled[:, None, None]
+    if all(where.shape == size and where.all() for where in valid):  # the usual series, which has no holes to slide
+        return measured
     holes = [
         _slid((~where).astype(np.float32), offset, size, 1.0)
         for where, offset in zip(valid, stack.offsets, strict=True)
     ]
-    mask = None
-    if masks is not None:
-        nearest = np.floor(stack.offsets + 0.5)
-        classes = [_slid(plane, offset, size, 0) for plane, offset in zip(masks, nearest, strict=True)]
-        mask = np.stack([classes[int(place + 0.5)] for place in stack.places])
-
-    is_hole = np.stack([_between(holes, float(place)) > 0 for place in stack.places])
-    return Volume(
-        pixels=np.stack([_between(values, float(place)) for place in stack.places], axis=1),
-        valid=~(is_hole | stack.is_filled[:, None, None]),
-        affine=stack.affine,
-        mask=mask,
-    )
+    for number, place in enumerate(stack.places.tolist()):
+        measured[number] &= _between(holes, place) == 0
+    return measured
 
 
 def _slid(values: NDArray[T], offset: NDArray[np.float64], size: tuple[int, int], fill: float) -> NDArray[T]:

@@ -61,7 +61,7 @@ class Counts(Config):
     skipped: NonNegativeInt
     """Files that are no image of the kind that most are."""
     duplicates: NonNegativeInt
-    """Files that repeat an instance."""
+    """Files that repeat an instance; of three patients or so also images that equal another patient's, or nearly."""
     other_modality: NonNegativeInt
     """Files of a modality that was not asked for."""
     nearly_empty: NonNegativeInt
@@ -95,6 +95,8 @@ class DatasetInfo(Config):
     """The share of the foreground's pixels that the kept range clips."""
     reasons: dict[str, int]
     """Why files were skipped, and how many for each reason; ``keys/FINGERPRINT.skipped.json`` names the files."""
+    mended: dict[str, int] = Field(default_factory=dict)
+    """What was wrong with series and is mended, and how many of them."""
     found: dict[str, dict[str, int]]
     """How many images of each modality, transfer syntax and size the dataset was made of."""
     source: dict[str, JsonValue]
@@ -130,11 +132,11 @@ class Split:
         return bool(self._masks)
 
     def stored(self, indices: NDArray[np.int64], *, out: NDArray[np.uint16] | None = None) -> NDArray[np.uint16]:
-        """Return stored levels, (images, channels, rows, columns), in memory that is there already if it is given."""
+        """Return stored levels, (images, channels, *size), in memory that is there already if it is given."""
         return _taken(self._images, self._rows[indices], out)
 
     def masks(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return masks, (images, rows, columns): 1 inside a lesion.
+        """Return masks, (images, *size): 1 inside a lesion.
 
         Raises:
             DatasetError: the source came without masks.
@@ -145,7 +147,7 @@ class Split:
 
     def images(
         self, indices: NDArray[np.int64], *, device: torch.device | str = "cpu"
-    ) -> Float[Tensor, "image channel row column"]:
+    ) -> Float[Tensor, "image channel *space"]:
         """Return images in [-1, 1]; integers travel to the device, which scales them."""
         stored = torch.from_numpy(self.stored(indices)).to(device)
         return to_model_range(stored.to(torch.float32), self.info.image.values)
@@ -209,7 +211,7 @@ class PreparedDataset:
         table = pq.read_table(self.path / INDEX)
         rows = np.flatnonzero(np.asarray(table["split"]) == name)
         names = [record.name for record in self.info.files]
-        shape = (self.info.image.channels, *self.info.image.size)
+        shape = self.info.image.shape
         return Split(
             self.info,
             table.take(rows),

@@ -1,63 +1,90 @@
-"""Readings on disk as they come, so that a preparation that was killed goes on where it was."""
+"""What was done, on disk as it is done, so that a preparation that was killed goes on where it was."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from rayology.data.preparation import Reading, SliceFacts
+from rayology.data.preparation import ImageFacts, ReadImage
 from rayology.data.scratch import Scratch
 
-__all__ = ["Journal", "Kept"]
+__all__ = ["Journal", "Kept", "KeptCut"]
+
+
+class Line(Protocol):
+    """What a journal keeps of a piece of work."""
+
+    @property
+    def images(self) -> tuple[ImageFacts, ...]:
+        """The images that lie in the scratch."""
+        ...
 
 
 @dataclass(frozen=True)
 class Kept:
     """A reading whose pixels lie in the scratch."""
 
-    slices: tuple[SliceFacts, ...] = ()
+    images: tuple[ImageFacts, ...] = ()
     rows: tuple[int, ...] = ()
-    """Of each slice, among those of as many channels."""
+    """Of each image, among those of its shape."""
     reason: str = ""
     modality: str = ""
     """Of an image whose modality was not asked for."""
 
 
-LINE = TypeAdapter(Kept)
+@dataclass(frozen=True)
+class KeptCut:
+    """A series that was cut, and whose patches lie in the scratch."""
+
+    images: tuple[ImageFacts, ...] = ()
+    rows: tuple[int, ...] = ()
+    items: tuple[int, ...] = ()
+    """The place of each patch's item among all items."""
+    reasons: tuple[tuple[int, str], ...] = ()
+    """The place of an item that is in no volume, and why."""
+    mended: tuple[str, ...] = ()
 
 
-class Journal:
-    """A line for each reading, written after its pixels: a line that is whole has pixels that are."""
+L = TypeVar("L", bound=Line)
 
-    def __init__(self, folder: Path, scratch: Scratch) -> None:
-        self._file = folder / "readings.jsonl"
-        self._scratch = scratch
 
-    def keep(self, reading: Reading) -> Kept:
-        """Put a reading on disk."""
-        rows = tuple(self._scratch.append(each.pixels, each.mask) for each in reading.slices)
-        kept = Kept(tuple(each.facts for each in reading.slices), rows, reading.reason, reading.modality)
+class Journal(Generic[L]):
+    """A line for each piece of work, written after its pixels: a line that is whole has pixels that are."""
+
+    def __init__(self, folder: Path, kind: type[L]) -> None:
+        folder.mkdir(exist_ok=True)
+        self.scratch = Scratch(folder)
+        self._file = folder / "journal.jsonl"
+        self._line = TypeAdapter(kind)
+
+    def put(self, images: Sequence[ReadImage]) -> tuple[int, ...]:
+        """Put images on disk before the line that names their rows."""
+        return tuple(self.scratch.append(each.pixels, each.mask) for each in images)
+
+    def write(self, line: L) -> L:
+        """Put a line on disk."""
         with self._file.open("ab") as opened:
-            opened.write(LINE.dump_json(kept) + b"\n")
-        return kept
+            opened.write(self._line.dump_json(line, exclude_defaults=True) + b"\n")
+        return line
 
-    def replay(self) -> list[Kept]:
-        """Return what was kept before, and cut off what was being written when the process ended."""
-        kept: list[Kept] = []
-        if not self._file.exists():
-            return kept
+    def replay(self) -> list[L]:
+        """Return what was written before, and cut off what was being written when the process ended."""
+        kept: list[L] = []
         num_bytes = 0
-        for line in self._file.read_bytes().splitlines(keepends=True):
-            try:
-                kept.append(LINE.validate_json(line))
-            except ValidationError:
-                break
-            num_bytes += len(line)
-        lengths = Counter(each.channels for reading in kept for each in reading.slices)
-        if not self._scratch.restore(lengths):
+        self._file.touch()
+        with self._file.open("rb") as opened:
+            for line in opened:
+                try:
+                    kept.append(self._line.validate_json(line if line.endswith(b"\n") else b""))
+                except ValidationError:
+                    break
+                num_bytes += len(line)
+        if not self.scratch.restore(Counter(facts.shape for each in kept for facts in each.images)):
             kept, num_bytes = [], 0
-            self._scratch.restore(Counter())
+            self.scratch.restore(Counter())
         with self._file.open("r+b") as opened:
             opened.truncate(num_bytes)
         return kept

@@ -50,7 +50,8 @@ def suv_scale(dataset: Dataset) -> float | None:
 
 def shared_range(series: Iterable[NDArray[np.float32]], percentiles: tuple[float, float]) -> tuple[float, float]:
     """Return one range for all series of a dataset: percentiles over them together, each counting about the same."""
-    samples = [values.ravel()[:: max(1, values.size // MAX_VALUES_OF_A_SERIES)] for values in series]
+    # Copied, for a view would keep its whole series in memory.
+    samples = [values.ravel()[:: max(1, values.size // MAX_VALUES_OF_A_SERIES)].copy() for values in series]
     low, high = np.percentile(np.concatenate(samples), percentiles).tolist()
     return low, high
 

@@ -1,34 +1,64 @@
-"""From one file to slices of one size under pseudonyms: what a worker does."""
+"""From one file to images under pseudonyms, brought to one size or left for a volume: what a worker does."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
 from rayology.config import Config
+from rayology.data.facts import Facts
 from rayology.data.geometry import Geometry
 from rayology.data.identity import Pseudonyms, pseudonyms
 from rayology.data.imaging import conform, conform_mask, conformed_spacing
 from rayology.data.pet import MODALITY as PET
+from rayology.data.series import NO_SERIES, SeriesConfig
 from rayology.data.source import Example, Item, Source
 from rayology.data.splits import Shares, SplitName
-from rayology.errors import DataError, NotAnImage
+from rayology.errors import DataError, NotAnImage, SeriesError
 from rayology.image import ValueRange
 
-__all__ = ["PreparationConfig", "Reading", "Slice", "SliceFacts", "read_item"]
+__all__ = ["ImageFacts", "PatchesConfig", "PreparationConfig", "ReadImage", "Reading", "SlicesConfig", "read_item"]
 
 CT, SEGMENTATION = "CT", "SEG"
 FRACTION = "fraction of the series' range"
 FRACTION_OF_ALL = "fraction of the dataset's range"
+NOTHING_KNOWN = Facts()
+
+
+class SlicesConfig(Config):
+    """Every slice as an image."""
+
+    kind: Literal["slices"] = "slices"
+    """Rows and columns, padded to a square and averaged to the size."""
+
+
+class PatchesConfig(Config):
+    """Boxes of slices, rows and columns, cut from volumes that are turned to left, back and head.
+
+    Until the dataset is made, all its slices lie in ``storage`` as they are, four bytes a value.
+    """
+
+    kind: Literal["patches"] = "patches"
+    """Volumes are put together from the slices of a series, by position."""
+    spacing_mm: PositiveFloat = 1.0
+    """The distance between voxels along each axis, to which volumes are resampled."""
+    extent: Literal["all", "centre"] = "all"
+    """all: boxes that together cover the volume; centre: one box about its middle, cropped or padded."""
+    overlap: NonNegativeInt = 0
+    """By how many voxels boxes next to each other overlap at least, where they cover the volume."""
+    series: SeriesConfig = SeriesConfig()
+    """What becomes of a series that is no regular stack of slices; one that is filled in is trained on like others."""
 
 
 class PreparationConfig(Config):
     """How images become a dataset."""
 
     size: Annotated[int, Field(ge=16, multiple_of=8)] = 64
-    """Rows and columns of every image."""
+    """Rows and columns of every image, and slices where images are patches."""
+    cut: Annotated[SlicesConfig | PatchesConfig, Field(discriminator="kind")] = SlicesConfig()
+    """What an image is: a slice, or a patch of a volume."""
     modality: Annotated[str, Field(pattern=r"^([A-Z0-9]{2,16})?$")] = ""
     """The DICOM modality to keep, such as CT; empty where all images have the same."""
     window: ValueRange = ValueRange()
@@ -36,7 +66,7 @@ class PreparationConfig(Config):
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (0.5, 99.5)
     """What other modalities keep: between these percentiles of the foreground of each series; of PET, of all."""
     min_foreground: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """The least share of a slice that must be foreground; emptier ones are left out. Pictures all stay."""
+    """The least share of an image that must be foreground; emptier ones are left out. Pictures all stay."""
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
     """The share of the patients whose images choose among models."""
     test: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
@@ -47,9 +77,11 @@ class PreparationConfig(Config):
     """Which patients fall into which split."""
 
     @model_validator(mode="after")
-    def _percentiles_rise(self) -> Self:
+    def _numbers_agree(self) -> Self:
         if not self.percentiles[0] < self.percentiles[1]:
             raise ValueError(f"percentiles {self.percentiles}: the first must lie below the second")
+        if isinstance(self.cut, PatchesConfig) and self.cut.overlap >= self.size:
+            raise ValueError(f"cut.overlap {self.cut.overlap} must be less than size {self.size}")
         return self
 
     @property
@@ -57,7 +89,18 @@ class PreparationConfig(Config):
         """What is held out."""
         return Shares(self.validation, self.test)
 
-    def kept_values(self, facts: "SliceFacts") -> ValueRange:
+    @property
+    def gap_of_positions_mm(self) -> float:
+        """The least distance between the positions of images of different splits: a patch starts at its own."""
+        return self.gap_mm + (self.size * self.cut.spacing_mm if isinstance(self.cut, PatchesConfig) else 0.0)
+
+    def fill(self, pixels: NDArray[np.float32], modality: str, declared: ValueRange | None) -> float:
+        """Return the value of what lies outside an image."""
+        if declared:
+            return declared.low
+        return self.window.low if modality == CT else float(pixels.min())
+
+    def kept_values(self, facts: "ImageFacts") -> ValueRange:
         """Return what images like this one keep."""
         if facts.values:
             return facts.values
@@ -68,19 +111,20 @@ class PreparationConfig(Config):
 
 
 @dataclass(frozen=True)
-class SliceFacts:
-    """What is known of a slice beside its pixels."""
+class ImageFacts:
+    """What is known of an image beside its pixels."""
 
     who: Pseudonyms
     modality: str
     label: str
-    channels: int
+    shape: tuple[int, ...]
+    """Channels, and rows and columns, of a patch slices, rows and columns."""
     geometry: Geometry
-    """With the spacing that the conformed pixels have."""
+    """With the spacing that the pixels have; of a patch the place of its first slice."""
     syntax: str
     """The name of the transfer syntax; empty where the image did not come as DICOM."""
-    size: tuple[int, int]
-    """Rows and columns before they were conformed."""
+    size: tuple[int, ...]
+    """Rows and columns before they were conformed; of a patch the size of its volume."""
     has_mask: bool = False
     values: ValueRange | None = None
     """The range of all images of this kind; None where the modality or the series decides."""
@@ -88,32 +132,42 @@ class SliceFacts:
     """The split that the source put it into."""
     official: bool = False
     """Whether that split was published with the images."""
+    header: Facts = NOTHING_KNOWN
+    """What tells slices of a volume apart; nothing where images are slices."""
+    between_slices_mm: float | None = None
+    """The distance between the slices of a patch."""
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...] | None:
+        """Between rows and columns, of a patch between slices, rows and columns."""
+        spacing_mm = self.geometry.spacing_mm
+        return (self.between_slices_mm, *spacing_mm) if self.between_slices_mm and spacing_mm else spacing_mm
 
 
 @dataclass(frozen=True)
-class Slice:
-    """A slice in modality units, brought to the dataset's size."""
+class ReadImage:
+    """An image in modality units: a slice of the dataset's size, a slice of a volume as it is, or a patch."""
 
-    facts: SliceFacts
+    facts: ImageFacts
     pixels: NDArray[np.float32]
-    """(channels, rows, columns)."""
+    """Of the shape that the facts say."""
     mask: NDArray[np.uint8] | None
-    """(rows, columns): 0 outside, the number of the region inside."""
+    """As the pixels without channels: 0 outside, the number of the region inside."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What became of an item: its slices, or the reason why there are none."""
+    """What became of an item: its images, or the reason why there are none."""
 
-    slices: tuple[Slice, ...] = ()
+    images: tuple[ReadImage, ...] = ()
     reason: str = ""
     modality: str = ""
     """Of an image whose modality was not asked for."""
 
 
 def read_item(source: Source, item: Item, preparation: PreparationConfig, key: bytes) -> Reading:
-    """Read an item into slices under pseudonyms; one that is no image gives its reason, never an error."""
-    slices: list[Slice] = []
+    """Read an item into images under pseudonyms; one that is no image gives its reason, never an error."""
+    images: list[ReadImage] = []
     try:
         for example in source.read(item):
             modality = example.instance.modality
@@ -121,25 +175,21 @@ def read_item(source: Source, item: Item, preparation: PreparationConfig, key: b
                 return Reading(modality=modality or "unknown")
             if modality == SEGMENTATION:
                 raise NotAnImage("holds a segmentation, no image")
-            slices.append(_conformed(example, preparation, key))
+            images.append(_read_image(example, preparation, key))
     except DataError as error:
         return Reading(reason=f"{type(error).__name__}: {error}")
-    return Reading(tuple(slices))
+    return Reading(tuple(images))
 
 
-def _conformed(example: Example, preparation: PreparationConfig, key: bytes) -> Slice:
+def _read_image(example: Example, preparation: PreparationConfig, key: bytes) -> ReadImage:
     instance = example.instance
-    size = (preparation.size, preparation.size)
     rows, columns = instance.valid.shape
-    spacing_mm = instance.geometry.spacing_mm
-    if spacing_mm:
-        spacing_mm = conformed_spacing(spacing_mm, (rows, columns), size)
-    facts = SliceFacts(
+    facts = ImageFacts(
         who=pseudonyms(instance.identity, key, seed=preparation.seed),
         modality=instance.modality,
         label=example.label,
-        channels=len(instance.pixels),
-        geometry=replace(instance.geometry, spacing_mm=spacing_mm),
+        shape=instance.pixels.shape,
+        geometry=instance.geometry,
         syntax=instance.syntax,
         size=(rows, columns),
         has_mask=example.mask is not None,
@@ -147,17 +197,25 @@ def _conformed(example: Example, preparation: PreparationConfig, key: bytes) -> 
         split=example.split,
         official=example.official,
     )
-    return Slice(
-        facts=facts,
-        pixels=conform(instance.pixels, size, fill=_fill(example, preparation)),
-        mask=None if example.mask is None else conform_mask(example.mask, size),
+    match preparation.cut:
+        case PatchesConfig():
+            if not instance.identity.series:
+                raise SeriesError(NO_SERIES)
+            return ReadImage(replace(facts, header=instance.facts), instance.pixels, example.mask)
+        case SlicesConfig():
+            return _conformed(ReadImage(facts, instance.pixels, example.mask), preparation)
+
+
+def _conformed(image: ReadImage, preparation: PreparationConfig) -> ReadImage:
+    """Bring a slice to the size, and its spacing with it."""
+    facts, size = image.facts, (preparation.size, preparation.size)
+    rows, columns = image.pixels.shape[1:]
+    spacing_mm = facts.geometry.spacing_mm
+    if spacing_mm:
+        spacing_mm = conformed_spacing(spacing_mm, (rows, columns), size)
+    fill = preparation.fill(image.pixels, facts.modality, facts.values)
+    return ReadImage(
+        replace(facts, shape=(len(image.pixels), *size), geometry=replace(facts.geometry, spacing_mm=spacing_mm)),
+        conform(image.pixels, size, fill=fill),
+        None if image.mask is None else conform_mask(image.mask, size),
     )
-
-
-def _fill(example: Example, preparation: PreparationConfig) -> float:
-    """Return the value of what lies outside an image."""
-    if example.values:
-        return example.values.low
-    if example.instance.modality == CT:
-        return preparation.window.low
-    return float(example.instance.pixels.min())

@@ -7,45 +7,49 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Literal, get_origin
+from typing import Literal, TypeVar, get_origin
 
 import ray
 
 from rayology.data import SourceConfig
-from rayology.data.census import check_classes, choose, common_folder, gather
+from rayology.data.census import Census, Found, common_folder, gather
+from rayology.data.choosing import check_classes, choose, require_one_kind
+from rayology.data.cutting import Cut, cut_series, series_of
 from rayology.data.dataset import PreparedDataset
 from rayology.data.identity import kept_key
-from rayology.data.journal import Journal
-from rayology.data.preparation import PreparationConfig, Reading, read_item
+from rayology.data.journal import Journal, Kept, KeptCut
+from rayology.data.preparation import PatchesConfig, PreparationConfig, Reading, read_item
 from rayology.data.report import report_file, write_report
-from rayology.data.scratch import Scratch
 from rayology.data.skipped import list_skipped
 from rayology.data.source import Item, Source
 from rayology.data.writing import Contents, write_dataset
-from rayology.errors import DatasetError
+from rayology.errors import DataError, DatasetError
 
 __all__ = ["PreparationConfig", "Progress", "prepare"]
 
+T = TypeVar("T")
+R = TypeVar("R")
 FORMAT_VERSION = 3
 PATHS = {"path", "table"}
 """The fields of sources that hold a path, or the URI of one."""
 IMAGES_A_TASK = 16
-"""About how many images are read at once; a larger part of a file is read whole."""
+"""About how many images a worker of Ray reads at once; a larger part of a file is read whole."""
 
 
 @dataclass(frozen=True)
 class Progress:
     """How far a preparation is."""
 
-    stage: Literal["reading", "writing"]
+    stage: Literal["reading", "cutting", "writing"]
     done: int
     total: int
-    """Files, or parts of files, while reading; images while writing."""
+    """Files, or parts of files, while reading; series while cutting; images while writing."""
 
 
 def _ignore(progress: Progress) -> None:
@@ -77,32 +81,29 @@ def prepare(
     folder = root / "datasets" / fingerprint
     with _workplace(folder) as workplace:
         if folder.exists():
-            data = PreparedDataset.open(folder)
-            data.verify()
-            if not report_file(data).exists():
-                write_report(data)
-            return replace(data, reused=True)
+            return _reused(folder)
 
         key = kept_key(root / "keys" / f"{fingerprint}.key")
-        scratch = Scratch(workplace, (preparation.size, preparation.size))
-        journal = Journal(workplace, scratch)
-        before = journal.replay()
-        readings = map(journal.keep, _readings(reader, items[len(before) :], preparation, key))
         settings = _public(source)
+        readings = Journal(workplace / "readings", Kept)
+        read = _read(reader, items, preparation, key, readings)
         census = gather(
-            items,
-            chain(before, readings),
-            lambda done: report(Progress("reading", done, len(items))),
-            labels=settings.get("labels"),
+            items, read, lambda done: report(Progress("reading", done, len(items))), labels=settings.get("labels")
         )
+        scratch = readings.scratch
+        if isinstance(preparation.cut, PatchesConfig):
+            require_one_kind(census)
+            cuts = Journal(workplace / "cuts", KeptCut)
+            _cut(census, items, partial(cut_series, scratch=scratch, preparation=preparation), cuts, report)
+            scratch = cuts.scratch
         chosen = choose(census, scratch, preparation)
-        if settings.get("labels") == "folder":
+        if settings.get("labels") in {"folder", "table"}:
             check_classes(chosen)
         list_skipped(root / "keys" / f"{fingerprint}.skipped.json", items, census)
         contents = Contents(fingerprint, census, chosen, settings, preparation)
         built = workplace / "dataset"
         shutil.rmtree(built, ignore_errors=True)
-        built.mkdir()
+        built.mkdir(mode=0o700)  # it shows patients, though it names none
         write_dataset(built, contents, scratch, lambda done: report(Progress("writing", done, len(chosen))))
         _publish(built, folder)
         data = PreparedDataset.open(folder)
@@ -110,37 +111,102 @@ def prepare(
     return data
 
 
-def _readings(source: Source, items: Sequence[Item], preparation: PreparationConfig, key: bytes) -> Iterator[Reading]:
-    """Read every item in order, on Ray's workers where it runs, a bounded number of them ahead."""
+def _reused(folder: Path) -> PreparedDataset:
+    """Return a dataset that is there already, with its report.
+
+    Raises:
+        DatasetError: it is damaged.
+    """
+    data = PreparedDataset.open(folder)
+    data.verify()
+    if not report_file(data).exists():
+        write_report(data)
+    return replace(data, reused=True)
+
+
+def _read(
+    reader: Source, items: Sequence[Item], preparation: PreparationConfig, key: bytes, readings: Journal[Kept]
+) -> Iterator[Kept]:
+    """Read every item in order, and none that the journal holds."""
+    before = readings.replay()
+    yield from before
+    tasks = _tasks(items[len(before) :], IMAGES_A_TASK if ray.is_initialized() else 1)
+    read = partial(_read_items, reader, preparation, key)
+    for reading in chain.from_iterable(_in_turn(read, tasks)):
+        rows = readings.put(reading.images)
+        facts = tuple(each.facts for each in reading.images)
+        yield readings.write(Kept(facts, rows, reading.reason, reading.modality))
+
+
+def _cut(
+    census: Census,
+    items: Sequence[Item],
+    work: Callable[[list[Found]], Cut],
+    cuts: Journal[KeptCut],
+    report: Callable[[Progress], None],
+) -> None:
+    """Let patches stand in a census for the slices of its series, and cut none that the journal holds."""
+    series = series_of(census)
+    before = cuts.replay()
+    census.found = []
+    places = {item: place for place, item in enumerate(items)}
+    cut = _in_turn(work, series[len(before) :])
+    for done, kept in enumerate(chain(before, (cuts.write(_kept(each, places, cuts)) for each in cut)), 1):
+        census.found += [
+            Found(items[place], facts, row)
+            for place, facts, row in zip(kept.items, kept.images, kept.rows, strict=True)
+        ]
+        census.reasons.update((items[place], reason) for place, reason in kept.reasons)
+        census.mended.update(kept.mended)
+        report(Progress("cutting", done, len(series)))
+
+
+def _kept(cut: Cut, places: Mapping[Item, int], cuts: Journal[KeptCut]) -> KeptCut:
+    images = [image for _, image in cut.patches]
+    return KeptCut(
+        images=tuple(image.facts for image in images),
+        rows=cuts.put(images),
+        items=tuple(places[item] for item, _ in cut.patches),
+        reasons=tuple((places[item], reason) for item, reason in cut.reasons),
+        mended=cut.mended,
+    )
+
+
+def _in_turn(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+    """Do tasks in order, on Ray's workers where it runs, a bounded number of them ahead."""
     if not ray.is_initialized():
-        yield from (read_item(source, item, preparation, key) for item in items)
+        yield from map(work, tasks)
         return
-    task, shared = ray.remote(_read_items), ray.put(source)
+    remote, shared = ray.remote(_do), ray.put(work)
     ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     pending = deque[object]()
-    for together in _tasks(items):
-        pending.append(task.remote(shared, together, preparation, key))
+    for task in tasks:
+        pending.append(remote.remote(shared, task))
         if len(pending) > ahead:
-            yield from ray.get(pending.popleft())
+            yield ray.get(pending.popleft())
     while pending:
-        yield from ray.get(pending.popleft())
+        yield ray.get(pending.popleft())
 
 
-def _tasks(items: Sequence[Item]) -> Iterator[list[Item]]:
+def _do(work: Callable[[T], R], task: T) -> R:
+    return work(task)
+
+
+def _tasks(items: Sequence[Item], most: int) -> Iterator[list[Item]]:
     """Cut items into runs of so many images."""
     together: list[Item] = []
     num_images = 0
     for item in items:
         together.append(item)
         num_images += max(1, len(item.rows))
-        if num_images >= IMAGES_A_TASK:
+        if num_images >= most:
             yield together
             together, num_images = [], 0
     if together:
         yield together
 
 
-def _read_items(source: Source, items: Sequence[Item], preparation: PreparationConfig, key: bytes) -> list[Reading]:
+def _read_items(source: Source, preparation: PreparationConfig, key: bytes, items: Sequence[Item]) -> list[Reading]:
     return [read_item(source, item, preparation, key) for item in items]
 
 
@@ -182,7 +248,7 @@ def _public(source: SourceConfig) -> dict[str, object]:
 def _workplace(folder: Path) -> Iterator[Path]:
     """Give a folder beside the dataset's to one process at a time; what a killed one left in it is still there.
 
-    It goes when the work is done or fails, and stays when the process is interrupted.
+    It goes when the work is done, when the source makes no dataset or the disk is full, and stays on all else.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
@@ -191,13 +257,16 @@ def _workplace(folder: Path) -> Iterator[Path]:
         workplace.mkdir(mode=0o700, exist_ok=True)
         try:
             yield workplace
-        except Exception as error:
+        except DataError:
             shutil.rmtree(workplace)
-            if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise DatasetError(
-                    f"{folder.parent}: no space is left for the dataset; free some, or set storage to another disk"
-                ) from None
             raise
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            shutil.rmtree(workplace)
+            raise DatasetError(
+                f"{folder.parent}: no space is left for the dataset; free some, or set storage to another disk"
+            ) from None
         shutil.rmtree(workplace)
 
 

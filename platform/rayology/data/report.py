@@ -3,10 +3,12 @@
 import base64
 import html
 import io
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rayology.data.dataset import DatasetInfo, PreparedDataset, Split
 from rayology.data.private import write_private
@@ -19,6 +21,8 @@ MAX_SHOWN = 64
 """How many images the sheet shows, evenly over the training split."""
 MAX_COUNTED = 2000
 """How many images of a split the histogram counts, evenly over it."""
+VALUES_AT_ONCE = 2**26
+"""How many values the histogram reads together: 256 images of 512 x 512, in 128 MiB."""
 BINS = 64
 SHOWN_SPLITS: tuple[SplitName, ...] = ("train", "validation")  # looking at test images would spend them
 WIDTH, HEIGHT = 640, 160
@@ -65,6 +69,7 @@ def write_report(data: PreparedDataset) -> None:
         _splits(info),
         "<h2>Refused files</h2>",
         _table(info.reasons.items()) if info.reasons else "<p>None.</p>",
+        *([f"<h2>Mended series</h2>{_table(info.mended.items())}"] if info.mended else []),
         f"<h2>Intensities ({_safe(info.image.values.unit)})</h2>",
         _histogram(splits, info),
         f"<h2>{min(MAX_SHOWN, len(splits['train']))} training images</h2>",
@@ -97,8 +102,7 @@ def _histogram(splits: Mapping[str, Split], info: DatasetInfo) -> str:
     values = info.image.values
     lines = []
     for name, split in splits.items():
-        stored = split.stored(_evenly(len(split), MAX_COUNTED))
-        counts, _ = np.histogram(stored, bins=BINS, range=(0, values.levels - 1))
+        counts = _counts(split)
         heights = HEIGHT * (1 - np.minimum(counts / max(counts[1:].max(), 1), 1))
         points = " ".join(f"{WIDTH * (bin_ + 0.5) / BINS:.1f},{height:.1f}" for bin_, height in enumerate(heights))
         lines.append(f'<polyline points="{points}" fill="none" stroke="{COLORS[name]}" stroke-width="2"/>')
@@ -109,6 +113,15 @@ def _histogram(splits: Mapping[str, Split], info: DatasetInfo) -> str:
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="100%" role="img">{"".join(lines)}</svg>{scale}'
 
 
+def _counts(split: Split) -> NDArray[np.int64]:
+    """Return how many values of a split lie in each bin, read in parts: a volume has as many as hundreds of images."""
+    image, chosen = split.info.image, _evenly(len(split), MAX_COUNTED)
+    parts = np.array_split(chosen, 1 + len(chosen) * math.prod(image.shape) // VALUES_AT_ONCE)
+    levels = (0, image.values.levels - 1)
+    counts = [np.histogram(split.stored(part), bins=BINS, range=levels)[0] for part in parts]
+    return np.sum(counts, axis=0, dtype=np.int64)
+
+
 def _sheet(split: Split) -> str:
     levels = to_grey_levels(split.images(_evenly(len(split), MAX_SHOWN)))
     stream = io.BytesIO()
@@ -116,7 +129,7 @@ def _sheet(split: Split) -> str:
     return f'<img alt="Training images" src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}">'
 
 
-def _evenly(length: int, most: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _evenly(length: int, most: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, length - 1, min(length, most)).astype(np.int64))
 
 

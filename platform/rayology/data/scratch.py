@@ -1,59 +1,78 @@
-"""Conformed slices on disk while a dataset is made, so that memory stays bounded."""
+"""Images on disk while a dataset is made, so that memory stays bounded."""
 
+import math
 import os
 from collections import Counter
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Scratch"]
+__all__ = ["Scratch", "Shape"]
+
+D = TypeVar("D", np.float32, np.uint8)
+Shape = tuple[int, ...]
+"""Channels, and rows and columns, or slices, rows and columns."""
 
 
 class Scratch:
-    """Append slices of one size, and get them back as memory maps; those of different channels lie apart."""
+    """Append images, and get them back; those of different shapes lie apart."""
 
-    def __init__(self, folder: Path, size: tuple[int, int]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._size = size
-        self._lengths: Counter[int] = Counter()
+        self._lengths: Counter[Shape] = Counter()
 
     def append(self, pixels: NDArray[np.float32], mask: NDArray[np.uint8] | None) -> int:
-        """Add a slice; return its row among those of as many channels."""
-        channels = len(pixels)
-        kept_mask = np.zeros(self._size, np.uint8) if mask is None else mask
-        for file, values in ((self._pixel_file(channels), pixels), (self._mask_file(channels), kept_mask)):
-            with file.open("ab") as opened:
-                opened.write(np.ascontiguousarray(values).tobytes())
-        self._lengths[channels] += 1
-        return self._lengths[channels] - 1
+        """Add an image; return its row among those of its shape."""
+        shape = pixels.shape
+        with self._pixel_file(shape).open("ab") as opened:
+            opened.write(np.ascontiguousarray(pixels).data)
+        with self._mask_file(shape).open("ab") as opened:
+            if mask is None:  # a hole in the file, which reads as 0 and takes no room
+                opened.truncate((self._lengths[shape] + 1) * math.prod(shape[1:]))
+            else:
+                opened.write(np.ascontiguousarray(mask).data)
+        self._lengths[shape] += 1
+        return self._lengths[shape] - 1
 
-    def restore(self, lengths: Counter[int]) -> bool:
-        """Cut the files to so many slices of each number of channels; return whether they hold as many."""
+    def restore(self, lengths: Counter[Shape]) -> bool:
+        """Cut the files to so many images of each shape; return whether they hold as many."""
         self._lengths = Counter()
         for file in self._folder.glob("*.scratch"):
-            channels = int(file.stem.rpartition("-")[2])
-            values = channels * np.float32().nbytes if file == self._pixel_file(channels) else 1
-            num_bytes = lengths[channels] * values * self._size[0] * self._size[1]
-            if file.stat().st_size < num_bytes:
+            shape = tuple(map(int, file.stem.partition("-")[2].split("x")))
+            bytes_an_image = 4 * math.prod(shape) if file == self._pixel_file(shape) else math.prod(shape[1:])
+            if file.stat().st_size < lengths[shape] * bytes_an_image:
                 return False
-            os.truncate(file, num_bytes)
-        if not all(self._pixel_file(channels).exists() and self._mask_file(channels).exists() for channels in lengths):
+            os.truncate(file, lengths[shape] * bytes_an_image)
+        if not all(self._pixel_file(shape).exists() and self._mask_file(shape).exists() for shape in lengths):
             return False
         self._lengths = Counter(lengths)
         return True
 
-    def pixels(self, channels: int) -> NDArray[np.float32]:
-        """Return (slices, channels, rows, columns)."""
-        shape = (self._lengths[channels], channels, *self._size)
-        return np.memmap(self._pixel_file(channels), np.float32, "r", shape=shape)
+    def image(self, shape: Shape, row: int) -> NDArray[np.float32]:
+        """Read one image; a map of each would soon be more than a process may have."""
+        return _read(self._pixel_file(shape), np.dtype(np.float32), shape, row)
 
-    def masks(self, channels: int) -> NDArray[np.uint8]:
-        """Return (slices, rows, columns), 0 where a slice came without a mask."""
-        return np.memmap(self._mask_file(channels), np.uint8, "r", shape=(self._lengths[channels], *self._size))
+    def mask(self, shape: Shape, row: int) -> NDArray[np.uint8]:
+        """Read one mask."""
+        return _read(self._mask_file(shape), np.dtype(np.uint8), shape[1:], row)
 
-    def _pixel_file(self, channels: int) -> Path:
-        return self._folder / f"pixels-{channels}.scratch"
+    def pixels(self, shape: Shape) -> NDArray[np.float32]:
+        """Map all images of a shape, one after another."""
+        return np.memmap(self._pixel_file(shape), np.float32, "r", shape=(self._lengths[shape], *shape))
 
-    def _mask_file(self, channels: int) -> Path:
-        return self._folder / f"masks-{channels}.scratch"
+    def masks(self, shape: Shape) -> NDArray[np.uint8]:
+        """Map the masks of all images of a shape, 0 where one came without."""
+        return np.memmap(self._mask_file(shape), np.uint8, "r", shape=(self._lengths[shape], *shape[1:]))
+
+    def _pixel_file(self, shape: Shape) -> Path:
+        return self._folder / f"pixels-{'x'.join(map(str, shape))}.scratch"
+
+    def _mask_file(self, shape: Shape) -> Path:
+        return self._folder / f"masks-{'x'.join(map(str, shape))}.scratch"
+
+
+def _read(file: Path, dtype: np.dtype[D], shape: Shape, row: int) -> NDArray[D]:
+    count = math.prod(shape)
+    return np.fromfile(file, dtype, count, offset=row * count * dtype.itemsize).reshape(shape)

@@ -20,12 +20,15 @@ from rayology.data.facts import Facts
 from rayology.data.geometry import Geometry
 from rayology.errors import SeriesError
 
-__all__ = ["Frame", "SeriesConfig", "listed_mm", "split"]
+__all__ = ["NO_SERIES", "Frame", "SeriesConfig", "listed_mm", "split"]
 
 SAME_MM = 0.01
 """Slices closer than this lie at one position: files give hundredths of a millimetre at least."""
 FAR_MM = 1e5
 """No slice lies further from the scanner's centre, and no pixel is smaller than its inverse: that is damage."""
+COARSEST_MM = 100.0
+"""No pixel is larger: that is damage."""
+NO_SERIES = "names no series (Series Instance UID), so nothing says which slices make a volume; write it into the files"
 SAME_COSINE = 1e-3
 """How far the direction cosines of parallel slices differ at most: 0.06 degrees."""
 SAME_SPACING = 1e-3
@@ -86,7 +89,8 @@ class Frame:
         place = self.geometry
         if place.cosines is None or place.corner_mm is None or place.spacing_mm is None:
             return False
-        return max(map(abs, place.corner_mm)) < FAR_MM and min(place.spacing_mm) > 1 / FAR_MM
+        is_near = max(map(abs, place.corner_mm)) < FAR_MM
+        return is_near and min(place.spacing_mm) > 1 / FAR_MM and max(place.spacing_mm) < COARSEST_MM
 
 
 def split(frames: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame, ...], ...]:

@@ -11,7 +11,7 @@ from rayology.data.source import Item
 
 __all__ = ["list_skipped"]
 
-MAX_LISTED = 100
+MAX_LISTED = 10_000
 """How many skipped files are listed by name; all are counted."""
 
 

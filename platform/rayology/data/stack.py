@@ -12,7 +12,10 @@ from rayology.data.series import Frame, SeriesConfig, listed_mm, split
 from rayology.data.volume import Triple
 from rayology.errors import SeriesError
 
-__all__ = ["Arranged", "Stack", "arrange", "stack"]
+__all__ = ["COPY", "LOCALIZER", "Arranged", "Stack", "arrange", "stack"]
+
+LOCALIZER = "is a localizer among other slices (series.localizers)"
+COPY = "repeats another slice with all its pixels (series.duplicates)"
 
 TILT_DEG = 0.1
 """The least tilt that counts; below, the affine takes the rounding of the cosines, and no pixel moves."""
@@ -54,6 +57,8 @@ class Arranged:
     stacks: tuple[Stack, ...]
     refused: tuple[SeriesError, ...]
     """One for each series, or part of one, that makes no volume."""
+    left_out: tuple[tuple[Frame, str], ...]
+    """Each frame that is in no stack, and why: what its series was refused for, or that the rules drop it."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +90,26 @@ def arrange(frames: Sequence[Frame], rules: SeriesConfig) -> Arranged:
 
     stacks: list[Stack] = []
     refused: list[SeriesError] = []
+    left_out: list[tuple[Frame, str]] = []
+
+    def refuse(error: SeriesError, frames: Sequence[Frame]) -> None:
+        refused.append(error)
+        left_out.extend((frame, str(error)) for frame in frames)
+
     for series in members.values():
         try:
             parts = split(series, rules)
         except SeriesError as error:
-            refused.append(error)
+            refuse(error, series)
             continue
+        kept = {frame for part in parts for frame in part}
+        left_out += [(frame, LOCALIZER if frame.facts.is_localizer else COPY) for frame in series if frame not in kept]
         for part in parts:
             try:
                 stacks.append(stack(part, rules))
             except SeriesError as error:
-                refused.append(error)
-    return Arranged(tuple(stacks), tuple(refused))
+                refuse(error, part)
+    return Arranged(tuple(stacks), tuple(refused), tuple(left_out))
 
 
 def stack(frames: Sequence[Frame], rules: SeriesConfig) -> Stack:

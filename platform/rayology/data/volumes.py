@@ -8,14 +8,15 @@ from pathlib import Path
 from rayology.data.assembly import assemble
 from rayology.data.dicom import EVERYTHING, Instance, instances
 from rayology.data.selection import Selection
-from rayology.data.series import Frame, SeriesConfig
-from rayology.data.stack import arrange
+from rayology.data.series import NO_SERIES, Frame, SeriesConfig
+from rayology.data.stack import COPY, LOCALIZER, arrange
 from rayology.data.volume import Volume
 from rayology.errors import DataError, SeriesError
 
 __all__ = ["Volumes", "read_volumes"]
 
 DEFAULTS = SeriesConfig()
+DROPPED = {COPY, LOCALIZER}
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Volumes:
     refused: tuple[SeriesError, ...]
     """For each series, or part of one, that makes no volume: why, and in ``files`` which files."""
     skipped: tuple[tuple[Path, DataError], ...]
-    """Files that hold no image that is wanted."""
+    """Files that hold no image that is wanted, and those with a frame that the rules drop."""
 
 
 def read_volumes(
@@ -54,12 +55,14 @@ def read_volumes(
         ),
         mended=tuple(stack.mended for stack in arranged.stacks),
         refused=arranged.refused,
-        skipped=tuple(skipped),
+        skipped=(*skipped, *((each.file, SeriesError(why)) for each, why in arranged.left_out if why in DROPPED)),
     )
 
 
 def _frames(file: Path, selection: Selection) -> Iterator[tuple[Frame, Instance]]:
     for instance in instances(file, selection=selection):
+        if not instance.identity.series:
+            raise SeriesError(NO_SERIES, [file])
         rows, columns = instance.valid.shape
         yield (
             Frame(

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from rayology.data.census import Census, Chosen
+from rayology.data.census import Census
+from rayology.data.choosing import Chosen
 from rayology.data.dataset import INDEX, INFO, Counts, DatasetInfo, FileRecord, SplitCounts
 from rayology.data.imaging import foreground
-from rayology.data.preparation import PreparationConfig, SliceFacts
+from rayology.data.preparation import ImageFacts, PatchesConfig, PreparationConfig
 from rayology.data.scratch import Scratch
 from rayology.data.splits import SPLITS
 from rayology.image import ImageSpec, clipped_share, to_stored
@@ -23,6 +25,8 @@ from rayology.image import ImageSpec, clipped_share, to_stored
 __all__ = ["Contents", "write_dataset"]
 
 MAX_SHARD_BYTES = 2**28
+SERIES = "SeriesError"
+NUMBERS = re.compile(r"-?\d+(\.\d+)?(, -?\d+(\.\d+)?)*( mm and \d+ more)?")
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,11 @@ class Contents:
 
 def write_dataset(folder: Path, contents: Contents, scratch: Scratch, report: Callable[[int], None]) -> None:
     """Write shards, index and dataset.json, each of them on the disk when this returns."""
-    facts = contents.chosen[0].facts
+    facts, cut = contents.chosen[0].facts, contents.preparation.cut
     image = ImageSpec(
-        channels=facts.channels,
-        size=(contents.preparation.size, contents.preparation.size),
+        channels=facts.shape[0],
+        size=facts.shape[1:],
+        spacing_mm=cut.spacing_mm if isinstance(cut, PatchesConfig) else None,
         values=contents.preparation.kept_values(facts),
         classes=tuple(sorted({each.facts.label for each in contents.chosen} - {""})),
     )
@@ -58,7 +63,7 @@ def _write_shards(
     folder: Path, contents: Contents, image: ImageSpec, scratch: Scratch, report: Callable[[int], None]
 ) -> tuple[list[FileRecord], float]:
     """Write images and masks; return the files and the clipped share of the foreground."""
-    pixels, masks = scratch.pixels(image.channels), scratch.masks(image.channels)
+    pixels, masks = scratch.pixels(image.shape), scratch.masks(image.shape)
     has_masks = any(found.facts.has_mask for found in contents.census.found)
     length = max(1, MAX_SHARD_BYTES // (2 * pixels[0].size))
     files: list[FileRecord] = []
@@ -101,7 +106,8 @@ def _write_index(file: Path, chosen: Sequence[Chosen], image: ImageSpec) -> File
         "study": pa.array([each.who.study for each in facts], pa.string()),
         "series": pa.array([each.who.series for each in facts], pa.string()),
         "position_mm": pa.array([each.geometry.position_mm for each in facts], pa.float64()),
-        "spacing_mm": pa.array([each.geometry.spacing_mm for each in facts], pa.list_(pa.float64(), 2)),
+        "spacing_mm": pa.array([each.spacing_mm for each in facts], pa.list_(pa.float64(), len(image.size))),
+        "corner_mm": pa.array([each.geometry.corner_mm for each in facts], pa.list_(pa.float64(), 3)),
         "label": pa.array([labels.get(each.label, 0) for each in facts], pa.int64()),
         "split": pa.array([each.split for each in chosen], pa.string()),
         "scale_low": pa.array([each.low for each in chosen], pa.float64()),
@@ -145,7 +151,8 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
             "patient_safe": known and not census.num_leaking and not _is_divided(contents.chosen),
             "note": "; ".join(_notes(contents, patients if known else None)),
             "clipped_share": clipped,
-            "reasons": dict(Counter(census.reasons.values()).most_common()),
+            "reasons": _counted(_kind(each) if each.startswith(SERIES) else each for each in census.reasons.values()),
+            "mended": _counted(map(_kind, census.mended.elements())),
             "found": _found([each.facts for each in contents.chosen]),
             "source": contents.source,
             "preparation": contents.preparation.model_dump(mode="json"),
@@ -177,13 +184,26 @@ def _notes(contents: Contents, patients: int | None) -> Iterator[str]:
         yield f"the official splits leak: {leaking} images, or their patients, are in another split too"
 
 
-def _found(facts: Sequence[SliceFacts]) -> dict[str, dict[str, int]]:
+def _found(facts: Sequence[ImageFacts]) -> dict[str, dict[str, int]]:
     counted = {
         "modality": Counter(each.modality or "none given" for each in facts),
         "transfer syntax": Counter(each.syntax or "no DICOM" for each in facts),
-        "rows x columns": Counter(f"{each.size[0]} x {each.size[1]}" for each in facts),
+        _axes(facts[0].size): Counter(" x ".join(map(str, each.size)) for each in facts),
     }
     return {what: dict(counts.most_common()) for what, counts in counted.items()}
+
+
+def _axes(size: Sequence[int]) -> str:
+    return " x ".join(("slices", "rows", "columns")[-len(size) :])
+
+
+def _counted(texts: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(texts).most_common())
+
+
+def _kind(text: str) -> str:
+    """Return what is said of a series without its numbers and places, which all differ; the list beside has them."""
+    return NUMBERS.sub("...", text)
 
 
 def _split_counts(chosen: Sequence[Chosen]) -> SplitCounts:

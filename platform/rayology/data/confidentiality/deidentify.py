@@ -43,7 +43,7 @@ def deidentify(dataset: Dataset, profile: Profile, key: bytes, *, masked: bool =
     out of them before.
 
     Raises:
-        UnreadableImage: the data set does not say which instance it is.
+        UnreadableImage: the data set does not say which instance it is, or its pixels end early.
     """
     with quiet():
         if not dataset.get("SOPInstanceUID"):
@@ -100,7 +100,11 @@ def _declare(copied: Dataset, profile: Profile, *, masked: bool) -> None:
 
 
 def _clean_pixels(copied: Dataset) -> None:
-    """Blank comments of compressed pixels, and cut what follows the last pixel of others: both can hold anything."""
+    """Blank comments of compressed pixels, and cut what follows the last pixel of others: both can hold anything.
+
+    Raises:
+        UnreadableImage: uncompressed pixels end early.
+    """
     pixels = copied.get("PixelData")
     if not isinstance(pixels, bytes):
         return
@@ -111,6 +115,8 @@ def _clean_pixels(copied: Dataset) -> None:
         length = get_expected_length(copied)
     except (AttributeError, TypeError, ValueError):
         return  # no image that any reader could show
+    if len(pixels) < length:
+        raise UnreadableImage(f"holds {len(pixels)} bytes of pixels, not {length}; truncated")
     if 0 < length < len(pixels):
         copied["PixelData"].value = pixels[:length] + bytes(length % 2)
 

@@ -5,7 +5,8 @@ from io import BytesIO
 from pathlib import Path
 
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from rayology.data.guard import guarded
@@ -45,8 +46,15 @@ def content(file: Path | bytes) -> Content:
         meta, length = read_file_meta(stream), stream.tell()
         if not meta.get("TransferSyntaxUID"):
             raise UnreadableImage("its header names no transfer syntax; rewrite it with a complete one")
-        is_deflated = meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
-        plain = stored[:length] + inflated(stream) if is_deflated else stored
-        dataset = dcmread(BytesIO(stored))
-        begins = [dataset.get_item(keyword).value_tell for keyword in PIXELS if keyword in dataset]
-        return Content(dataset, plain, min(begins) + length * is_deflated if begins else len(plain))
+        if meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
+            return _content(dcmread(BytesIO(stored)), stored, 0)
+        # pydicom would inflate it once more, and without a limit.
+        body = inflated(stream)
+        dataset = read_dataset(BytesIO(body), is_implicit_VR=False, is_little_endian=True)
+        dataset.file_meta = FileMetaDataset(meta)
+        return _content(dataset, stored[:length] + body, length)
+
+
+def _content(dataset: Dataset, plain: bytes, begins_at: int) -> Content:
+    pixels_at = [dataset.get_item(keyword).value_tell for keyword in PIXELS if keyword in dataset]
+    return Content(dataset, plain, begins_at + min(pixels_at) if pixels_at else len(plain))

@@ -17,10 +17,10 @@ from rayology.data.confidentiality.profile import Profile, ProfileConfig
 from rayology.data.confidentiality.report import Report, report, write_report
 from rayology.data.confidentiality.residue import Search, identifiers
 from rayology.data.confidentiality.treatment import Treated, treat
-from rayology.data.folder import FolderConfig
 from rayology.data.identity import kept_key
+from rayology.data.local import files_below
 from rayology.data.private import write_private
-from rayology.errors import ConfigError, DataError
+from rayology.errors import ConfigError, DataError, SourceError
 
 __all__ = ["Progress", "deidentify_folder"]
 
@@ -63,7 +63,11 @@ def deidentify_folder(
         SourceError: the source is not there or holds no file.
     """
     folder = _opened(source, output, private, config)
-    files = [item.path for item in FolderConfig(path=folder.source).build(folder.output).items()]
+    files = sorted(files_below(folder.source))
+    if not files:
+        raise SourceError(
+            f"source: {folder.source}: no such folder, or no file in it; name one with DICOM files below it"
+        )
     pending = folder.pending(files)
     for done, (line, treated) in enumerate(folder.treatments(pending, workers), len(files) - len(pending) + 1):
         folder.take(line, treated)
