@@ -15,7 +15,7 @@ from torch import Tensor
 from rayology import transforms
 from rayology.config import Config
 
-__all__ = ["AugmentConfig", "Augmentation"]
+__all__ = ["NUM_DRAWS", "AugmentConfig", "Augmentation"]
 
 Images = Float[Tensor, "batch channel *space"]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -36,8 +36,8 @@ MIN_MOMENT, MAX_MOTION = 0.1, 0.05  # of half the lines; of a side
 class AugmentConfig(Config):
     """Probabilities of transforms, each drawn for itself and all off until asked for.
 
-    A generative model learns to draw what its real images went through: give it these only adaptively, on real and
-    generated images alike (Karras et al. 2020), or not at all.
+    A generative model learns to draw what its real images went through: give a GAN these adaptively, on real and
+    generated images alike (``model.adaptive``; Karras et al. 2020), and any other none at all.
     """
 
     mirror: Probability = 0.0
@@ -70,14 +70,14 @@ class AugmentConfig(Config):
     @property
     def is_on(self) -> bool:
         """Whether anything may happen to an image."""
-        return any(self.model_dump().values())
+        return any(getattr(self, name) for name in DRAWS)
 
     def draw(self, count: int, *, generator: torch.Generator, strength: float | Tensor = 1.0) -> "Augmentation":
         """Draw what happens to each sample of a global batch, whichever part of it a process has.
 
         ``strength``, from 0 to 1, multiplies every probability: the dial of adaptive augmentation.
         """
-        uniform = torch.rand(count, sum(DRAWS.values()), generator=generator, dtype=torch.float64)
+        uniform = torch.rand(count, NUM_DRAWS, generator=generator, dtype=torch.float64)
         return Augmentation(self, uniform, float(strength))
 
 
@@ -97,6 +97,7 @@ DRAWS = {
     "motion": 1 + 1 + 2 + 4,
 }
 """How many uniform numbers a sample has for each transform: first whether, then how; the same for 2-D and 3-D."""
+NUM_DRAWS = sum(DRAWS.values())
 
 
 @dataclass(frozen=True)

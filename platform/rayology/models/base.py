@@ -10,10 +10,24 @@ from torch import Tensor, nn
 
 from rayology.image import Batch, ImageSpec
 
-__all__ = ["Capability", "Model", "Phase", "Reconstructs", "Terms"]
+__all__ = ["Capability", "Draws", "Model", "Phase", "Reconstructs", "Terms"]
 
 Capability = Literal["generate", "reconstruct"]
 Terms = Mapping[str, Float[Tensor, " batch"]]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What chance decides of each sample in a phase."""
+
+    noise: Float[Tensor, "batch noise"]
+    """Standard normal, for the latents; on the device of the images."""
+    uniform: Float[Tensor, "batch draws"]
+    """Between 0 and 1, as many as the phase asks for; on the CPU, where it is looked at."""
+
+    def __getitem__(self, rows: slice) -> "Draws":
+        """Return what chance decides of some rows of the batch."""
+        return Draws(self.noise[rows], self.uniform[rows])
 
 
 @dataclass(frozen=True)
@@ -22,10 +36,12 @@ class Phase:
 
     name: str
     parameters: tuple[nn.Parameter, ...]
-    terms: Callable[[Batch, Float[Tensor, "batch noise"]], Terms]
-    """Maps a batch and standard normal noise to loss terms, one value a sample each."""
+    terms: Callable[[Batch, Draws], Terms]
+    """Maps a batch and its draws to loss terms, one value a sample each; one without a gradient is merely logged."""
     betas: tuple[float, float] = (0.9, 0.99)
     """The decay rates of Adam's two moments that suit this phase."""
+    num_draws: int = 0
+    """How many uniform numbers a sample takes."""
 
 
 class Model(nn.Module, ABC):
@@ -50,10 +66,16 @@ class Model(nn.Module, ABC):
     def phases(self) -> tuple[Phase, ...]:
         """Return the optimizer steps that make up one training step, in order."""
 
+    def adapt(self, figures: Mapping[str, Float[Tensor, ""]], *, num_images: int) -> None:
+        """Change what no gradient does, after a step over ``num_images`` images.
+
+        The figures are those that are logged: each term's mean over the images, the same in every process.
+        """
+
     @abstractmethod
     def sample(
         self, noise: Float[Tensor, "batch noise"], labels: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch channel height width"]:
+    ) -> Float[Tensor, "batch channel *space"]:
         """Turn standard normal noise into images; values may lie slightly outside [-1, 1]."""
 
 

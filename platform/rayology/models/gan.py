@@ -1,5 +1,6 @@
 """A relativistic GAN with zero-centred gradient penalties on real and on generated images (Huang et al. 2024)."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -10,8 +11,9 @@ from torch.nn import functional
 
 from rayology.config import Choice, Config, Range
 from rayology.image import Batch, ImageSpec
+from rayology.models.adaptive import AdaptiveAugmentation, AdaptiveConfig
 from rayology.models.backbones import BackboneConfig, ResNetConfig
-from rayology.models.base import Model, Phase, Terms
+from rayology.models.base import Draws, Model, Phase, Terms
 
 __all__ = ["Gan", "GanConfig"]
 
@@ -31,6 +33,8 @@ class GanConfig(Config):
     """Weight of both gradient penalties (gamma)."""
     conditional: bool = True
     """Whether generator and critic are told the class; of no effect where images have none."""
+    adaptive: AdaptiveConfig = AdaptiveConfig()
+    """What happens to real and generated images alike while the critic overfits; samples do not learn it."""
 
     def build(self, image: ImageSpec) -> "Gan":
         """Build the model, its weights drawn from torch's global generator."""
@@ -47,13 +51,20 @@ class Gan(Model):
         self.penalty = config.penalty
         self.generator = config.backbone.decoder(image, inputs=config.latents + self.num_classes)
         self.critic = Critic(config.backbone, image, num_classes=self.num_classes)
+        self.adaptive = AdaptiveAugmentation(config.adaptive)
 
     def phases(self) -> tuple[Phase, ...]:
         """Return the phases ``critic`` and ``generator``."""
+        num_draws = 2 * self.adaptive.num_draws  # a real image and a generated one
         return (
-            Phase("critic", tuple(self.critic.parameters()), self._critic_terms, BETAS),
-            Phase("generator", tuple(self.generator.parameters()), self._generator_terms, BETAS),
+            Phase("critic", tuple(self.critic.parameters()), self._critic_terms, BETAS, num_draws),
+            Phase("generator", tuple(self.generator.parameters()), self._generator_terms, BETAS, num_draws),
         )
+
+    def adapt(self, figures: Mapping[str, Float[Tensor, ""]], *, num_images: int) -> None:
+        """Augment more if the critic told too many pairs apart, else less."""
+        if self.adaptive.config.is_on:
+            self.adaptive.adapt(figures["critic/told_apart"], num_images=num_images)
 
     def sample(self, noise: Float[Tensor, "batch noise"], labels: Int[Tensor, " batch"]) -> Tensor:
         """Run the generator."""
@@ -61,13 +72,15 @@ class Gan(Model):
             noise = torch.cat([noise, functional.one_hot(labels, self.num_classes).to(noise.dtype)], dim=1)
         return self.generator(noise)
 
-    def _critic_terms(self, batch: Batch, noise: Float[Tensor, "batch noise"]) -> Terms:
+    def _critic_terms(self, batch: Batch, draws: Draws) -> Terms:
         with torch.no_grad():
-            generated = self.sample(noise, batch.labels)
+            generated = self.sample(draws.noise, batch.labels)
 
         # The penalties differentiate the critic twice: bf16 would lose them, so this phase runs in full precision.
-        with torch.autocast(noise.device.type, enabled=False):
-            images = torch.cat([batch.images, generated.to(batch.images.dtype)]).requires_grad_()
+        # They are of the images that the critic sees, because a transform need not be differentiable twice.
+        with torch.autocast(batch.images.device.type, enabled=False):
+            images = torch.cat([batch.images, generated.to(batch.images.dtype)])
+            images = self.adaptive(images, torch.cat(draws.uniform.chunk(2, dim=1))).requires_grad_()
             scores = self.critic(images, batch.labels.repeat(2))
             real_score, fake_score = scores.chunk(2)
             real_penalty, fake_penalty = (0.5 * self.penalty * gradient_penalty(scores, images)).chunk(2)
@@ -75,12 +88,15 @@ class Gan(Model):
                 "pairing": functional.softplus(fake_score - real_score),
                 "real_penalty": real_penalty,
                 "fake_penalty": fake_penalty,
+                **self.adaptive.figures(real_score, fake_score),
             }
 
-    def _generator_terms(self, batch: Batch, noise: Float[Tensor, "batch noise"]) -> Terms:
+    def _generator_terms(self, batch: Batch, draws: Draws) -> Terms:
+        real_draws, fake_draws = draws.uniform.chunk(2, dim=1)
         with torch.no_grad():
-            real_score = self.critic(batch.images, batch.labels)
-        fake_score = self.critic(self.sample(noise, batch.labels), batch.labels)
+            real_score = self.critic(self.adaptive(batch.images, real_draws), batch.labels)
+        generated = self.adaptive(self.sample(draws.noise, batch.labels), fake_draws)
+        fake_score = self.critic(generated, batch.labels)
         return {"pairing": functional.softplus(real_score - fake_score)}
 
 

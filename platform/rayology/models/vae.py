@@ -56,7 +56,7 @@ class Vae(Model):
 
     def phases(self) -> tuple[Phase, ...]:
         """Return the single phase ``vae``."""
-        return (Phase("vae", tuple(self.parameters()), self._terms),)
+        return (Phase("vae", tuple(self.parameters()), lambda batch, draws: self._terms(batch, draws.noise)),)
 
     def sample(self, noise: Float[Tensor, "batch noise"], labels: Int[Tensor, " batch"]) -> Tensor:
         """Decode the noise as latents."""
@@ -112,7 +112,7 @@ class MeanAndDifference(nn.Module):
         self.difference = decoder
         nn.init.zeros_(decoder.last.weight)
 
-    def forward(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch channel height width"]:
+    def forward(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch channel *space"]:
         """Return the images that the inputs stand for."""
         return self.difference(inputs) + SPEED * self.mean
 

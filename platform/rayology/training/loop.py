@@ -4,16 +4,15 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn, optim
 
 from rayology.errors import Diverged
 from rayology.experiment import Experiment, ScheduleConfig
 from rayology.image import Batch, ImageSpec
-from rayology.models import Model, Phase
+from rayology.models import Draws, Model, Phase
 from rayology.training import precision
 from rayology.training.ema import decay, update_average
 from rayology.training.gradients import ALONE, Workers, only_trainable
@@ -45,6 +44,8 @@ class Training:
         for weight in model.parameters():
             if weight.ndim == 4:  # a convolution's: 1.3 to 1.8 times faster with the channels last, on CPU and GPU
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+            elif weight.ndim == 5:  # of volumes: 1.1 to 1.3 times faster, on a CPU
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
         average = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
         optimizers = [optim.Adam(phase.parameters, betas=phase.betas, fused=True) for phase in model.phases()]
         return cls(model, average, optimizers)
@@ -76,10 +77,9 @@ def fit(
         figures: dict[str, Tensor] = {}
 
         for phase, optimizer in zip(phases, training.optimizers, strict=True):
-            noise = _noise(experiment, phase, step, model.noise_size)
+            draws = _draws(experiment, phase, step, noise_size=model.noise_size)
             only_trainable(model, phase.parameters)
-            figures |= _accumulate(experiment, phase, pieces, [noise[own] for own in rows])
-            workers.sum(parameter.grad for parameter in phase.parameters if parameter.grad is not None)
+            figures |= _accumulate(experiment, phase, pieces, [draws[own] for own in rows], workers)
             figures[f"{phase.name}/gradient_norm"] = nn.utils.clip_grad_norm_(
                 phase.parameters, experiment.optimizer.clip_norm
             )
@@ -90,12 +90,13 @@ def fit(
 
         kept = decay(step * schedule.batch_size, schedule.batch_size, half_life=experiment.optimizer.ema_images)
         update_average(_served(training.average), _served(model), kept=kept)
+        model.adapt(figures, num_images=schedule.batch_size)
         training.step += 1
 
         is_logged = _is_due(training.step, schedule.log_every, schedule)
         is_evaluated = _is_due(training.step, schedule.evaluate_every, schedule)
         if is_logged or is_evaluated:
-            finite = _finite(figures, workers, step)
+            finite = _finite(figures, step)
         if is_logged:
             log(training.step, finite)
         if is_evaluated:
@@ -112,42 +113,41 @@ def _is_due(step: int, every: int, schedule: ScheduleConfig) -> bool:
     return step % every == 0 or step == schedule.steps
 
 
-def _noise(experiment: Experiment, phase: Phase, step: int, size: int) -> Float[Tensor, "batch noise"]:
-    """Draw the noise of a whole global batch, whichever part of it this process needs."""
+def _draws(experiment: Experiment, phase: Phase, step: int, *, noise_size: int) -> Draws:
+    """Draw for a whole global batch, whichever part of it this process needs."""
     generator = torch.Generator().manual_seed(keyed(experiment.seed, phase.name, step))
-    return torch.randn(experiment.schedule.batch_size, size, generator=generator)
+    count = experiment.schedule.batch_size
+    noise = torch.randn(count, noise_size, generator=generator)
+    return Draws(noise, torch.rand(count, phase.num_draws, generator=generator, dtype=torch.float64))
 
 
 def _accumulate(
-    experiment: Experiment, phase: Phase, pieces: Sequence[Batch], noises: Sequence[Tensor]
+    experiment: Experiment, phase: Phase, pieces: Sequence[Batch], draws: Sequence[Draws], workers: Workers
 ) -> dict[str, Tensor]:
-    """Add up the gradients of the global mean over microbatches; return this process's share of each term."""
-    share: dict[str, Tensor] = {}
-    for batch, noise in zip(pieces, noises, strict=True):
+    """Add up the gradients of the global mean over microbatches and processes; return the mean of each term."""
+    figures: dict[str, Tensor] = {}
+    for batch, drawn in zip(pieces, draws, strict=True):
         device = batch.images.device
         with precision.autocast(precision.resolve(experiment.scaling, device), device):
-            terms = phase.terms(batch, noise.to(batch.images))
+            terms = phase.terms(batch, replace(drawn, noise=drawn.noise.to(batch.images)))
         means = {name: term.sum() / experiment.schedule.batch_size for name, term in terms.items()}
         torch.stack(list(means.values())).sum().backward(inputs=phase.parameters)
         for name, mean in means.items():
             path = f"{phase.name}/{name}"
-            share[path] = share[path] + mean.detach() if path in share else mean.detach()
-    return share
+            figures[path] = figures[path] + mean.detach() if path in figures else mean.detach()
+    gradients = [parameter.grad for parameter in phase.parameters if parameter.grad is not None]
+    workers.sum([*gradients, *figures.values()])
+    return figures
 
 
 def _served(model: Model) -> list[nn.Parameter]:
     return [weight for name, weight in model.named_parameters() if name.split(".")[0] in model.served]
 
 
-def _finite(figures: Mapping[str, Tensor], workers: Workers, step: int) -> dict[str, float]:
-    """Sum the terms over the processes, or raise.
-
-    Gradient norms are the same on every process already.
-    """
-    terms = [name for name in figures if not name.endswith("/gradient_norm")]
-    summed = torch.stack([figures[name].double() for name in terms])
-    workers.sum([summed])
-    values = {name: float(value) for name, value in figures.items()} | dict(zip(terms, summed.tolist(), strict=True))
+def _finite(figures: Mapping[str, Tensor], step: int) -> dict[str, float]:
+    """Return the figures as numbers, in one copy from the device, or raise; they are the same on every process."""
+    stacked = torch.stack([figure.double() for figure in figures.values()])
+    values = dict(zip(figures, stacked.tolist(), strict=True))
     for name, value in values.items():
         if not math.isfinite(value):
             raise Diverged(f"{name} is {value} at step {step}; lower optimizer.lr, or raise the model's penalty")

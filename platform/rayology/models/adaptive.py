@@ -1,0 +1,75 @@
+"""Adaptive augmentation: as much as keeps a critic from learning its real images by heart (Karras et al. 2020)."""
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, PositiveFloat, model_validator
+from torch import Tensor, nn
+
+from rayology.augment import NUM_DRAWS, Augmentation, AugmentConfig
+
+__all__ = ["AdaptiveAugmentation", "AdaptiveConfig"]
+
+# Karras et al. 2020, section 2.2: up to here enough images are left alone to be told from those that were transformed.
+# Of images that are to be flipped half are, as there: at a half nothing would say which way round they belong.
+MOST, MOST_FLIPS = 0.8, 0.4
+FLIPS = ("mirror", "flip")
+
+
+class AdaptiveConfig(AugmentConfig):
+    """Probabilities, at full strength, of transforms of all that the critic sees, real or generated.
+
+    The strength starts at zero and rises only while the critic tells too many real images from generated ones. Where
+    nothing speaks against it, start with 0.8 of rotate, translate, scale and intensity.
+    """
+
+    target: Annotated[float, Field(ge=-1, lt=1)] = 0.6
+    """What ``critic/told_apart`` is held at: pairs told apart less pairs mistaken, as a share of all."""
+    ramp_images: PositiveFloat = 10_000.0
+    """Images over which the strength may rise from 0 to 1, or fall; 500,000 in the paper, whose runs are longer."""
+
+    @model_validator(mode="after")
+    def _does_not_leak(self) -> "AdaptiveConfig":
+        for name in AugmentConfig.model_fields:
+            probability, most = getattr(self, name), MOST_FLIPS if name in FLIPS else MOST
+            if probability > most:
+                raise ValueError(f"{name} {probability:g} would show in what the model draws; write {most} at most")
+        return self
+
+
+class AdaptiveAugmentation(nn.Module):
+    """Transforms of all that a critic sees, at a strength that follows how well it does."""
+
+    strength: Tensor
+
+    def __init__(self, config: AdaptiveConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("strength", torch.zeros(()))
+
+    @property
+    def num_draws(self) -> int:
+        """How many uniform numbers an image takes."""
+        return NUM_DRAWS if self.config.is_on else 0
+
+    def forward(self, images: Tensor, uniform: Float[Tensor, "batch draws"]) -> Tensor:
+        """Transform images, in full precision, as uniform numbers on the CPU say."""
+        if not self.config.is_on:
+            return images
+        with torch.autocast(images.device.type, enabled=False):
+            augmentation = Augmentation(self.config, uniform, float(self.strength))
+            return augmentation.images(images.to(self.strength.dtype))
+
+    def figures(self, real_score: Tensor, fake_score: Tensor) -> dict[str, Float[Tensor, " batch"]]:
+        """Return whether each pair was told apart, 1 or -1, and the strength at which it was."""
+        if not self.config.is_on:
+            return {}
+        told_apart = (real_score - fake_score).detach().sign()
+        return {"told_apart": told_apart, "strength": self.strength.expand_as(told_apart)}
+
+    def adapt(self, told_apart: Float[Tensor, ""], *, num_images: int) -> None:
+        """Move the strength by a step of ``num_images`` images, up if more pairs than the target were told apart."""
+        # Rounded, so that a share that is the target stays it however it was summed up.
+        surplus = torch.round(told_apart - self.config.target, decimals=5)
+        self.strength.add_(surplus.sign(), alpha=num_images / self.config.ramp_images).clamp_(0.0, 1.0)
