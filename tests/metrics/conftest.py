@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -58,6 +59,25 @@ def phantom() -> tuple[Tensor, Tensor]:
     hu = [draw_patient((0, patient), lesion="nodule", size=64, slices=1).hu for patient in range(PER_CLASS)]
     supine = F.avg_pool2d(torch.from_numpy(np.stack(hu)).float().clip(-1000.0, 1000.0) / 1000.0, 2)
     return supine, supine.flip(2)
+
+
+@pytest.fixture(scope="session")
+def hippocampi(shared_data: Path) -> tuple[Tensor, Tensor]:
+    """MR volumes of the front and of the back of the hippocampus, 16 x 16 x 16, four of a patient.
+
+    Every third comes from the same patients, so that three sets drawn in turn share none.
+    """
+    files = sorted((shared_data / "seg_hippocampus_nifti" / "images").glob("*.nii.gz"))[:99]
+    if not files:
+        pytest.skip(f"no real volumes in {shared_data / 'seg_hippocampus_nifti'}")
+    brains = [np.asanyarray(nibabel.load(file).dataobj).astype(np.float32) for file in files]
+    scaled = [torch.from_numpy(brain / np.percentile(brain, 99)).clip(0, 1) * 2 - 1 for brain in brains]
+    ends = (slice(16), slice(-16, None))
+    front, back = (
+        torch.stack([brain[across, along, up] for across in ends for up in ends for brain in scaled])[:, None]
+        for along in (slice(-20, -4), slice(4, 20))
+    )
+    return front, back
 
 
 def _slices(archive: zipfile.ZipFile, folder: str) -> Tensor:

@@ -24,7 +24,8 @@ def test_the_shares_add_up_to_one_even_on_the_bounds() -> None:
     assert min(shares.values()) > 0
 
 
-def test_each_pixel_counts_alike() -> None:
-    half_air = torch.tensor([[-1000.0, 50.0], [50.0, -1000.0]]).view(1, 1, 2, 2)
+@pytest.mark.parametrize("size", [(2, 2), (1, 2, 2)])
+def test_each_pixel_counts_alike(size: tuple[int, ...]) -> None:
+    half_air = torch.tensor([[-1000.0, 50.0], [50.0, -1000.0]]).view(1, 1, *size)
 
     assert band_shares(half_air) == {"air": 0.5, "lung": 0.0, "soft tissue": 0.5, "bone": 0.0}

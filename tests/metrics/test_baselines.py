@@ -71,5 +71,16 @@ def test_a_training_image_is_nearest_to_itself() -> None:
     assert torch.equal(nearest_images(train, train[5:9]), train[5:9])
 
 
+def test_a_volume_counts_as_its_voxels_in_any_arrangement() -> None:
+    train, unseen = _images(30, seed=0), _images(9, seed=1)
+    as_volumes = (30, 2, 2, 2, 6)
+
+    decomposed = pca_reconstructions(train.view(as_volumes), unseen.view(9, *as_volumes[1:]), components=4)
+    nearest = nearest_images(train.view(as_volumes), unseen.view(9, *as_volumes[1:]))
+
+    assert torch.equal(decomposed.view_as(unseen), pca_reconstructions(train, unseen, components=4))
+    assert torch.equal(nearest.view_as(unseen), nearest_images(train, unseen))
+
+
 def test_no_image_has_no_nearest_one() -> None:
     assert nearest_images(_images(3, seed=0), _images(3, seed=1)[:0]).shape == (0, 2, 4, 6)

@@ -37,7 +37,7 @@ def test_every_metric_says_what_it_is(metric: Metric) -> None:
 
 
 @pytest.mark.parametrize("metric", SAMPLE_METRICS, ids=lambda metric: metric.name)
-@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 16, 24), (1, 17, 23)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 16, 24), (1, 17, 23), (1, 16, 16, 16), (2, 16, 17, 24)], ids=str)
 @pytest.mark.parametrize("counts", [(2, 2, 2), (3, 7, 4), (9, 2, 30)], ids=str)
 def test_small_sets_give_finite_figures(
     metric: SampleMetric, shape: tuple[int, ...], counts: tuple[int, int, int]
@@ -50,18 +50,20 @@ def test_small_sets_give_finite_figures(
 
 
 @pytest.mark.parametrize("metric", SAMPLE_METRICS, ids=lambda metric: metric.name)
-def test_images_without_content_give_finite_figures(metric: SampleMetric) -> None:
-    black = torch.full((4, 1, 16, 16), -1.0)
+@pytest.mark.parametrize("shape", [(1, 16, 16), (1, 16, 16, 16)], ids=str)
+def test_images_without_content_give_finite_figures(metric: SampleMetric, shape: tuple[int, ...]) -> None:
+    images, black = _images(4, *shape, seed=0), torch.full((4, *shape), -1.0)
 
-    against_black = compare_samples(_images(4, 1, 16, 16, seed=0), Reference(black, black), only=[metric.name])
-    of_black = compare_samples(black, Reference(_images(4, 1, 16, 16, seed=0), black), only=[metric.name])
+    against_black = compare_samples(images, Reference(black, black), only=[metric.name])
+    of_black = compare_samples(black, Reference(images, black), only=[metric.name])
 
     assert all(map(math.isfinite, [*against_black.values(), *of_black.values()]))
 
 
 @pytest.mark.parametrize("metric", SAMPLE_METRICS, ids=lambda metric: metric.name)
-def test_equal_input_gives_equal_figures(metric: SampleMetric) -> None:
-    samples, real, train = (_images(12, 1, 16, 16, seed=seed) for seed in range(3))
+@pytest.mark.parametrize("shape", [(1, 16, 16), (1, 16, 16, 16)], ids=str)
+def test_equal_input_gives_equal_figures(metric: SampleMetric, shape: tuple[int, ...]) -> None:
+    samples, real, train = (_images(12, *shape, seed=seed) for seed in range(3))
 
     first, second = (compare_samples(samples, Reference(real, train), only=[metric.name]) for _ in range(2))
 
@@ -69,7 +71,7 @@ def test_equal_input_gives_equal_figures(metric: SampleMetric) -> None:
 
 
 @pytest.mark.parametrize("metric", PAIR_METRICS, ids=lambda metric: metric.name)
-@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 16, 24)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 16, 24), (1, 16, 16, 16), (2, 16, 17, 24)], ids=str)
 def test_worse_reconstructions_score_worse(metric: PairMetric, shape: tuple[int, ...]) -> None:
     originals, noise = _images(3, *shape, seed=0), _images(3, *shape, seed=1)
 
@@ -123,9 +125,10 @@ def test_an_unknown_metric_is_named_with_those_there_are() -> None:
         (_images(1, 1, 16, 16, seed=0), "samples: found 1"),
         (_images(4, 1, 24, 24, seed=0), "prepare both alike"),
         (_images(4, 3, 16, 16, seed=0), "prepare both alike"),
+        (_images(4, 1, 16, 16, 16, seed=0), "prepare both alike"),
         (torch.full((4, 1, 16, 16), math.nan), "not finite"),
     ],
-    ids=["one", "size", "channels", "nan"],
+    ids=["one", "size", "channels", "volumes", "nan"],
 )
 def test_samples_that_cannot_be_compared_are_refused(samples: Tensor, message: str) -> None:
     reference = Reference(_images(4, 1, 16, 16, seed=0), _images(4, 1, 16, 16, seed=1))
@@ -134,9 +137,10 @@ def test_samples_that_cannot_be_compared_are_refused(samples: Tensor, message: s
         compare_samples(samples, reference)
 
 
-def test_images_under_16_pixels_are_refused() -> None:
-    with pytest.raises(DataError, match="8 rows and 32 columns"):
-        Reference(_images(4, 1, 8, 32, seed=0), _images(4, 1, 8, 32, seed=1))
+@pytest.mark.parametrize("size", [(8, 32), (16, 8, 32)])
+def test_images_under_16_pixels_are_refused(size: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match=f"measure {'x'.join(map(str, size))} pixels"):
+        Reference(_images(4, 1, *size, seed=0), _images(4, 1, *size, seed=1))
 
 
 def test_reconstructions_that_are_not_finite_are_refused() -> None:

@@ -37,7 +37,7 @@ def _lost_class(classes: Classes) -> list[Tensor]:
     return [torch.cat([kept, losing[lost:], more[:lost]]) for lost in (PER_SET // 3, PER_SET * 2 // 3, PER_SET)]
 
 
-@pytest.fixture(scope="module", params=["head_and_chest", "chest_xrays", "phantom"])
+@pytest.fixture(scope="module", params=["head_and_chest", "chest_xrays", "phantom", "hippocampi"])
 def classes(request: pytest.FixtureRequest) -> Classes:
     images: Classes = request.getfixturevalue(request.param)
     return images

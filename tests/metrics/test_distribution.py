@@ -86,14 +86,17 @@ def test_brighter_by_a_tenth_is_a_histogram_distance_of_a_tenth() -> None:
     assert float(distance(once(5, CPU), once(5, CPU))) == pytest.approx(0.1, abs=1e-3)
 
 
-def test_white_noise_has_its_variance_at_every_frequency() -> None:
-    noise = _normal(200, 1, 16, 24, seed=0)
+@pytest.mark.parametrize("size", [(16, 24), (16, 16, 24)])
+def test_white_noise_has_its_variance_at_every_frequency(size: tuple[int, ...]) -> None:
+    noise = _normal(200, 1, *size, seed=0)
 
     assert radial_power(noise).mean(dim=0).sub(1).abs().max() < 0.1
 
 
-def test_a_wave_lies_in_the_ring_of_its_frequency() -> None:
-    wave = torch.cos(2 * torch.pi * 3 * torch.arange(32) / 32).expand(1, 1, 32, 32)
+@pytest.mark.parametrize(("num_axes", "axis"), [(2, 2), (2, 3), (3, 2), (3, 3), (3, 4)])
+def test_a_wave_lies_in_the_ring_of_its_frequency_along_every_axis(num_axes: int, axis: int) -> None:
+    along = torch.cos(2 * torch.pi * 3 * torch.arange(32) / 32)
+    wave = along.expand(1, 1, *[32] * num_axes).transpose(axis, -1)
 
     assert radial_power(wave)[0, 0].argmax() == 2
 

@@ -9,7 +9,9 @@ def _images(*shape: int) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 16, 16), (1, 28, 28), (2, 80, 48)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(1, 16, 16), (3, 16, 16), (1, 28, 28), (2, 80, 48), (1, 16, 16, 16), (2, 16, 17, 24)], ids=str
+)
 def test_features_are_finite_for_any_size_and_channels(shape: tuple[int, ...]) -> None:
     features = random_features(_images(3, *shape))
 
@@ -24,6 +26,15 @@ def test_the_features_are_the_same_on_every_machine() -> None:
 
     assert features.shape == (2 * (16 + 32 + 64),)
     assert float(features.sum()) == pytest.approx(92.2485, rel=1e-4)
+
+
+def test_the_features_of_volumes_are_the_same_on_every_machine() -> None:
+    ramp = torch.linspace(-1, 1, 16).expand(1, 1, 16, 16, 16)
+
+    features = random_features(ramp)[0]
+
+    assert features.shape == (2 * (16 + 32 + 64),)
+    assert float(features.sum()) == pytest.approx(67.0908, rel=1e-4)
 
 
 def test_the_features_of_an_image_do_not_depend_on_its_neighbours() -> None:

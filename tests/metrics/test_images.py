@@ -7,8 +7,8 @@ from rayology.metrics.fingerprints import fingerprints
 from rayology.metrics.images import ImageSet
 
 
-def _images(count: int, seed: int) -> Tensor:
-    return torch.rand(count, 1, 16, 16, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+def _images(count: int, *size: int, seed: int) -> Tensor:
+    return torch.rand(count, 1, *(size or (16, 16)), generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
 @pytest.fixture
@@ -77,10 +77,21 @@ def test_training_images_of_one_patient_are_not_their_own_neighbours() -> None:
     assert expected > 0.1
 
 
+@pytest.mark.parametrize("size", [(24, 24), (96, 80)])
+def test_the_fingerprints_of_volumes_of_equal_slices_are_as_near_as_those_of_the_slices(size: tuple[int, int]) -> None:
+    images = _images(4, *size, seed=0)
+    volumes = images[:, :, None].expand(-1, -1, 16, -1, -1)
+
+    of_images, of_volumes = fingerprints(images), fingerprints(volumes)
+
+    torch.testing.assert_close(of_volumes @ of_volumes.T, of_images @ of_images.T)
+
+
 @pytest.mark.usefixtures("few_at_once")
+@pytest.mark.parametrize("size", [(16, 16), (16, 16, 16)], ids=str)
 @pytest.mark.parametrize("measured", ["spectra", "grey_shares", "fingerprints"])
-def test_what_is_measured_in_parts_is_measured_of_each_image(measured: str) -> None:
-    kept = ImageSet(_images(8, seed=0), name="images")
+def test_what_is_measured_in_parts_is_measured_of_each_image(measured: str, size: tuple[int, ...]) -> None:
+    kept = ImageSet(_images(8, *size, seed=0), name="images")
     alone = ImageSet(kept.images[3:5], name="images")
 
     torch.testing.assert_close(getattr(alone, measured), getattr(kept, measured)[3 + alone.places])

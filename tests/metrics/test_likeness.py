@@ -7,12 +7,13 @@ from torch import Tensor
 from rayology.metrics import Reference, compare_reconstructions, compare_samples
 
 
-def _images(count: int, seed: int) -> Tensor:
-    return torch.rand(count, 1, 16, 16, generator=torch.Generator().manual_seed(seed)) - 0.5
+def _images(count: int, *size: int, seed: int) -> Tensor:
+    return torch.rand(count, 1, *(size or (16, 16)), generator=torch.Generator().manual_seed(seed)) - 0.5
 
 
-def test_an_error_of_a_tenth_is_26_decibels() -> None:
-    originals = _images(3, seed=0)
+@pytest.mark.parametrize("size", [(16, 16), (16, 16, 16)])
+def test_an_error_of_a_tenth_is_26_decibels(size: tuple[int, ...]) -> None:
+    originals = _images(3, *size, seed=0)
 
     assert compare_reconstructions(originals + 0.1, originals)["psnr"] == pytest.approx(20 * math.log10(20), abs=1e-3)
 
@@ -31,6 +32,13 @@ def test_a_figure_of_many_pairs_is_the_mean_of_its_parts() -> None:
 
     for name, value in whole.items():
         assert value == pytest.approx(sum(half[name] for half in halves) / 2, rel=1e-4)
+
+
+def test_volumes_of_equal_slices_are_as_alike_as_their_slices() -> None:
+    images = [_images(5, 20, 24, seed=seed) for seed in range(2)]
+    volumes = [each[:, :, None].expand(-1, -1, 16, -1, -1) for each in images]
+
+    assert compare_reconstructions(*volumes) == pytest.approx(compare_reconstructions(*images), rel=1e-4)
 
 
 def test_samples_that_repeat_themselves_are_less_diverse_than_real_images() -> None:

@@ -29,6 +29,15 @@ def test_obvious_classes_are_recognised() -> None:
     assert recogniser.accuracy(unseen, 1 - labels) < 0.05
 
 
+def test_obvious_classes_of_volumes_are_recognised() -> None:
+    (images, labels), (unseen, unseen_labels) = _crosses_and_plain(64, seed=0), _crosses_and_plain(64, seed=1)
+    volumes, unseen = (each[:, :, None].expand(-1, -1, 16, -1, -1) for each in (images, unseen))
+
+    recogniser = Recogniser(volumes, labels, num_classes=2)
+
+    assert recogniser.accuracy(unseen, unseen_labels) > 0.95
+
+
 def test_labels_that_say_nothing_are_recognised_by_chance() -> None:
     (images, _), (unseen, _) = _crosses_and_plain(64, seed=0), _crosses_and_plain(400, seed=1)
     drawn = torch.Generator().manual_seed(2)

@@ -1,28 +1,34 @@
 """What every model keeps to."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 from rayology.image import Batch, ImageSpec
-from rayology.models import Gan, GanConfig, Model, Reconstructs, Vae, VaeConfig
+from rayology.models import Draws, Gan, GanConfig, Model, Phase, Reconstructs, Vae, VaeConfig
+from rayology.models.adaptive import AdaptiveConfig
 from rayology.models.backbones import ResNetConfig
+from rayology.models.backbones.resnet import pyramid
 from rayology.models.gan import gradient_penalty
 from rayology.models.vae import kl_from_standard_normal
 from rayology.training.gradients import only_trainable
 
 SMALL = ResNetConfig(width=8)
-CONFIGS = [VaeConfig(backbone=SMALL), GanConfig(backbone=SMALL)]
+ADAPTIVE = AdaptiveConfig(rotate=0.8, noise=0.8)
+CONFIGS = [VaeConfig(backbone=SMALL), GanConfig(backbone=SMALL), GanConfig(backbone=SMALL, adaptive=ADAPTIVE)]
 SPECS = [
     ImageSpec(size=(16, 16)),
     ImageSpec(size=(24, 40), channels=3, classes=("a", "b")),
     ImageSpec(size=(64, 64), classes=("a", "b", "c")),
+    ImageSpec(size=(16, 16, 16), classes=("a", "b")),
+    ImageSpec(size=(16, 24, 32), channels=2),
 ]
 Config = VaeConfig | GanConfig
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda config: config.kind)
+@pytest.fixture(params=CONFIGS, ids=["vae", "gan", "gan-adaptive"])
 def config(request: pytest.FixtureRequest) -> Config:
     config: Config = request.param
     return config
@@ -30,6 +36,13 @@ def config(request: pytest.FixtureRequest) -> Config:
 
 @pytest.fixture(params=SPECS, ids=lambda spec: "x".join(map(str, spec.shape)))
 def spec(request: pytest.FixtureRequest) -> ImageSpec:
+    spec: ImageSpec = request.param
+    return spec
+
+
+@pytest.fixture(params=SPECS[2:4], ids=lambda spec: "x".join(map(str, spec.shape)))
+def labelled(request: pytest.FixtureRequest) -> ImageSpec:
+    """Images, and volumes, of several classes."""
     spec: ImageSpec = request.param
     return spec
 
@@ -43,6 +56,11 @@ def noise_for(model: Model, count: int = 4) -> torch.Tensor:
     return torch.randn(count, model.noise_size, generator=torch.Generator().manual_seed(2))
 
 
+def draws_for(model: Model, phase: Phase, count: int = 4) -> Draws:
+    uniform = torch.rand(count, phase.num_draws, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return Draws(noise_for(model, count), uniform)
+
+
 def test_samples_have_the_shape_of_the_images(config: Config, spec: ImageSpec) -> None:
     model = config.build(spec)
 
@@ -53,35 +71,35 @@ def test_each_phase_gives_one_finite_value_a_sample_for_each_term(config: Config
     model = config.build(spec)
 
     for phase in model.phases():
-        for name, term in phase.terms(batch_of(spec), noise_for(model)).items():
+        for name, term in phase.terms(batch_of(spec), draws_for(model, phase)).items():
             assert term.shape == (4,), name
             assert term.isfinite().all(), name
 
 
-def test_the_phases_move_every_parameter_and_share_none(config: Config) -> None:
-    model = config.build(SPECS[2])
+def test_the_phases_move_every_parameter_and_share_none(config: Config, labelled: ImageSpec) -> None:
+    model = config.build(labelled)
 
     moved = [parameter for phase in model.phases() for parameter in phase.parameters]
 
     assert len(moved) == len({id(parameter) for parameter in moved}) == len(list(model.parameters()))
 
 
-def test_a_phase_reaches_each_of_its_parameters(config: Config) -> None:
+def test_a_phase_reaches_each_of_its_parameters(config: Config, labelled: ImageSpec) -> None:
     """A parameter without a gradient would be one that the loss cannot see."""
-    model, spec = config.build(SPECS[2]), SPECS[2]
+    model = config.build(labelled)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
 
     for phase in model.phases():
         only_trainable(model, phase.parameters)
-        terms = phase.terms(batch_of(spec), noise_for(model))
+        terms = phase.terms(batch_of(labelled), draws_for(model, phase))
         torch.stack([term.sum() for term in terms.values()]).sum().backward()
         assert all(parameter.grad is not None and parameter.grad.any() for parameter in phase.parameters)
 
 
-def test_a_sample_depends_on_its_own_row_alone(config: Config) -> None:
-    model = config.build(SPECS[2]).double()
-    labels, noise = batch_of(SPECS[2]).labels, noise_for(model).double()
+def test_a_sample_depends_on_its_own_row_alone(config: Config, labelled: ImageSpec) -> None:
+    model = config.build(labelled).double()
+    labels, noise = batch_of(labelled).labels, noise_for(model).double()
 
     together = model.sample(noise, labels)
     alone = model.sample(noise[2:3], labels[2:3])
@@ -89,22 +107,22 @@ def test_a_sample_depends_on_its_own_row_alone(config: Config) -> None:
     torch.testing.assert_close(together[2:3], alone)
 
 
-def test_the_terms_of_a_row_depend_on_that_row_alone(config: Config) -> None:
-    spec = SPECS[2]
-    model = config.build(spec).double()
-    batch, noise = batch_of(spec), noise_for(model).double()
+def test_the_terms_of_a_row_depend_on_that_row_alone(config: Config, labelled: ImageSpec) -> None:
+    model = config.build(labelled).double()
+    batch = Batch(batch_of(labelled).images.double(), batch_of(labelled).labels)
 
     for phase in model.phases():
-        whole = phase.terms(Batch(batch.images.double(), batch.labels), noise)
-        part = phase.terms(Batch(batch.images[:2].double(), batch.labels[:2]), noise[:2])
+        draws = draws_for(model, phase)
+        draws = replace(draws, noise=draws.noise.double())
+        whole = phase.terms(batch, draws)
+        part = phase.terms(Batch(batch.images[:2], batch.labels[:2]), draws[:2])
         for name in whole:
             torch.testing.assert_close(whole[name][:2], part[name])
 
 
-def test_the_class_changes_what_is_drawn_only_when_the_model_is_told_it(config: Config) -> None:
-    spec = SPECS[2]
+def test_the_class_changes_what_is_drawn_only_when_the_model_is_told_it(config: Config, labelled: ImageSpec) -> None:
     for conditional in (True, False):
-        model = config.patched({"conditional": conditional}).build(spec)
+        model = config.patched({"conditional": conditional}).build(labelled)
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
         noise = noise_for(model)[:1].expand(2, -1)
@@ -131,6 +149,41 @@ def test_the_served_parts_are_enough_to_sample(config: Config) -> None:
     drawn = stripped.sample(noise_for(model), batch_of(SPECS[0]).labels)
 
     torch.testing.assert_close(drawn, model.sample(noise_for(model), batch_of(SPECS[0]).labels))
+
+
+@pytest.mark.parametrize(
+    ("size", "coarsest"),
+    [
+        ((64, 64), (4, 4)),
+        ((24, 40), (3, 5)),
+        ((64, 64, 64), (4, 4, 4)),
+        ((16, 32, 64), (4, 8, 16)),
+        ((24,) * 3, (3,) * 3),
+    ],
+)
+def test_every_side_is_halved_alike_until_one_is_short_or_odd(size: tuple[int, ...], coarsest: tuple[int, ...]) -> None:
+    widths, found = pyramid(SMALL, ImageSpec.model_validate({"size": size}))
+
+    assert found == coarsest
+    assert [side * 2 ** (len(widths) - 1) for side in found] == list(size)
+
+
+def test_a_volume_of_equal_slices_is_encoded_as_the_image_of_one() -> None:
+    """With the filters of the image in the middle of those of the volume, and nothing beside them."""
+    flat, deep = (SMALL.encoder(ImageSpec(size=size)) for size in ((32, 32), (32, 32, 32)))
+    for parameter in flat.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    for image_weight, weight in zip(flat.parameters(), deep.parameters(), strict=True):
+        if weight.ndim == 5:
+            weight.data.zero_()[:, :, weight.shape[2] // 2] = image_weight.data
+        else:
+            weight.data.copy_(image_weight.data)
+    images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
+
+    features = flat(images).view(2, -1, 1, 4, 4)
+
+    of_volumes = deep(images[:, :, None].expand(-1, -1, 32, -1, -1)).view(2, -1, 4, 4, 4)
+    torch.testing.assert_close(of_volumes, features.expand_as(of_volumes))
 
 
 def test_the_kl_divergence_agrees_with_torchs_own() -> None:

@@ -5,13 +5,26 @@ import stat
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from rayology.bundle import provenance_of, write_bundle
 from rayology.data import PreparedDataset
 from rayology.data.splits import SplitName
 from rayology.experiment import Experiment
+from rayology.picture import GAP, MARGIN
 from rayology.training import examination as examination_module
 from rayology.training.examination import ExaminationConfig, examine
+
+
+@pytest.mark.parametrize(("size", "num_gaps"), [((96, 96), 0), ((96, 96, 96), 3)])
+def test_a_sheet_shows_a_dozen_images_or_the_planes_of_four_volumes(
+    size: tuple[int, ...], num_gaps: int, tmp_path: Path
+) -> None:
+    drawn = examination_module._draw(tmp_path / "real.png", {"real": torch.zeros(20, 1, *size)})
+
+    with Image.open(drawn) as sheet:
+        assert sheet.size == (MARGIN + 12 * 96 + num_gaps * GAP, 96)
 
 
 class Stopped(Exception):

@@ -6,26 +6,33 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 from torch.multiprocessing.spawn import start_processes
 
 from rayology.errors import Diverged, TrainingError
 from rayology.experiment import Experiment, OptimizerConfig, ScalingConfig, ScheduleConfig
 from rayology.image import Batch, ImageSpec
-from rayology.models import GanConfig, VaeConfig
+from rayology.models import Draws, GanConfig, VaeConfig
+from rayology.models.adaptive import AdaptiveConfig
 from rayology.models.backbones import ResNetConfig
 from rayology.training import checkpoint
 from rayology.training.gradients import ALONE, Workers, only_trainable
-from rayology.training.loop import Training, fit
+from rayology.training.loop import Batches, Training, fit
 
 SPEC = ImageSpec(size=(16, 16), classes=("a", "b"))
 SMALL = ResNetConfig(width=8)
-MODELS = [VaeConfig(backbone=SMALL), GanConfig(backbone=SMALL)]
+EAGER = AdaptiveConfig(rotate=0.8, intensity=0.8, noise=0.8, target=-0.1, ramp_images=64)
+MODELS = [VaeConfig(backbone=SMALL), GanConfig(backbone=SMALL), GanConfig(backbone=SMALL, adaptive=EAGER)]
+EIGHT = Experiment(
+    model=GanConfig(backbone=SMALL, adaptive=AdaptiveConfig(translate=0.8, ramp_images=80)),
+    schedule=ScheduleConfig(steps=12, batch_size=8, warmup_steps=2, log_every=1),
+    scaling=ScalingConfig(precision="float64"),
+)
 CPU = torch.device("cpu")
-IMAGES = torch.rand(40, *SPEC.shape, generator=torch.Generator().manual_seed(0)).double() * 2 - 1
+VOLUMES = ImageSpec(size=(16, 16, 16), classes=("a", "b"))
 
 
-@pytest.fixture(params=MODELS, ids=lambda config: config.kind)
+@pytest.fixture(params=MODELS, ids=["vae", "gan", "gan-adaptive"])
 def experiment(request: pytest.FixtureRequest) -> Experiment:
     return Experiment(
         model=request.param,
@@ -34,18 +41,36 @@ def experiment(request: pytest.FixtureRequest) -> Experiment:
     )
 
 
-def batches(step: int, rows: slice) -> Batch:
-    chosen = (torch.arange(8) + 8 * step)[rows] % len(IMAGES)
-    return Batch(IMAGES[chosen], chosen % 2)
+@pytest.fixture(params=[SPEC, VOLUMES], ids=["images", "volumes"])
+def spec(request: pytest.FixtureRequest) -> ImageSpec:
+    spec: ImageSpec = request.param
+    return spec
+
+
+def images_of(spec: ImageSpec) -> Tensor:
+    return torch.rand(40, *spec.shape, generator=torch.Generator().manual_seed(0)).double() * 2 - 1
+
+
+def batches_of(spec: ImageSpec) -> Batches:
+    images = images_of(spec)
+
+    def draw(step: int, rows: slice) -> Batch:
+        chosen = (torch.arange(8) + 8 * step)[rows] % len(images)
+        return Batch(images[chosen], chosen % 2)
+
+    return draw
+
+
+IMAGES, batches = images_of(SPEC), batches_of(SPEC)
 
 
 def ignore(*_: object) -> None:
     """Take what is reported and drop it."""
 
 
-def trained(experiment: Experiment, workers: Workers = ALONE) -> Training:
-    training = Training.start(experiment, SPEC, CPU)
-    fit(experiment, training, batches, log=ignore, evaluate=ignore, workers=workers)
+def trained(experiment: Experiment, workers: Workers = ALONE, *, spec: ImageSpec = SPEC) -> Training:
+    training = Training.start(experiment, spec, CPU)
+    fit(experiment, training, batches_of(spec), log=ignore, evaluate=ignore, workers=workers)
     return training
 
 
@@ -55,8 +80,8 @@ def assert_same(training: Training, other: Training, *, tolerance: float = 0.0) 
             torch.testing.assert_close(weight, others.state_dict()[name], rtol=tolerance, atol=tolerance, msg=name)
 
 
-def test_the_same_seed_trains_to_the_same_bits(experiment: Experiment) -> None:
-    assert_same(trained(experiment), trained(experiment))
+def test_the_same_seed_trains_to_the_same_bits(experiment: Experiment, spec: ImageSpec) -> None:
+    assert_same(trained(experiment, spec=spec), trained(experiment, spec=spec))
 
 
 def test_another_seed_trains_to_other_weights(experiment: Experiment) -> None:
@@ -64,26 +89,29 @@ def test_another_seed_trains_to_other_weights(experiment: Experiment) -> None:
         assert_same(trained(experiment), trained(experiment.patched({"seed": 1})))
 
 
-def test_a_training_resumed_from_a_checkpoint_ends_with_the_same_bits(experiment: Experiment, tmp_path: Path) -> None:
+def test_a_training_resumed_from_a_checkpoint_ends_with_the_same_bits(
+    experiment: Experiment, spec: ImageSpec, tmp_path: Path
+) -> None:
     def keep_halfway(training: Training) -> None:
         if training.step == 3:
             checkpoint.save(training, tmp_path)
 
-    whole = Training.start(experiment, SPEC, CPU)
-    fit(experiment, whole, batches, log=ignore, evaluate=keep_halfway)
-    resumed = Training.start(experiment.patched({"seed": 5}), SPEC, CPU)
+    whole = Training.start(experiment, spec, CPU)
+    fit(experiment, whole, batches_of(spec), log=ignore, evaluate=keep_halfway)
+    resumed = Training.start(experiment.patched({"seed": 5}), spec, CPU)
 
     checkpoint.restore(resumed, tmp_path)
-    fit(experiment, resumed, batches, log=ignore, evaluate=ignore)
+    fit(experiment, resumed, batches_of(spec), log=ignore, evaluate=ignore)
 
     assert resumed.step == whole.step == 6
     assert_same(resumed, whole)
 
 
-def test_microbatches_change_nothing_but_rounding(experiment: Experiment) -> None:
-    cut = experiment.patched({"scaling": {"microbatches": 4}})
+@pytest.mark.parametrize("pieces", [2, 4])
+def test_microbatches_change_nothing_but_rounding(experiment: Experiment, spec: ImageSpec, pieces: int) -> None:
+    cut = experiment.patched({"scaling": {"microbatches": pieces}})
 
-    assert_same(trained(cut), trained(experiment), tolerance=1e-9)
+    assert_same(trained(cut, spec=spec), trained(experiment, spec=spec), tolerance=1e-9)
 
 
 @pytest.mark.slow
@@ -110,21 +138,42 @@ def test_the_log_names_each_phases_terms_and_every_process_evaluates(experiment:
     names = {"vae": {"vae/distortion", "vae/rate", "vae/gradient_norm"}}
     names["gan"] = {f"critic/{term}" for term in ("pairing", "real_penalty", "fake_penalty", "gradient_norm")}
     names["gan"] |= {"generator/pairing", "generator/gradient_norm"}
+    if experiment.model == MODELS[2]:
+        names["gan"] |= {"critic/told_apart", "critic/strength"}
     assert set(logged[6]) == names[experiment.model.kind]
 
 
-def test_training_lowers_the_loss_of_a_vae() -> None:
+def test_the_strength_rises_where_the_critic_learns_its_real_images_by_heart() -> None:
+    strengths = _strengths(EIGHT, lambda _, rows: batches(0, rows))
+
+    assert strengths[0] == 0.0
+    assert strengths[-1] >= 0.5
+
+
+def test_the_strength_stays_at_0_where_the_real_images_are_the_generators_own() -> None:
+    still = EIGHT.patched({"optimizer": {"lr": 1e-12}, "schedule": {"batch_size": 32}})
+    model = Training.start(still, SPEC, CPU).model
+
+    def own(step: int, rows: slice) -> Batch:
+        noise = torch.randn(32, model.noise_size, generator=torch.Generator().manual_seed(step)).double()
+        labels = torch.arange(32) % 2
+        return Batch(model.sample(noise, labels).detach()[rows], labels[rows])
+
+    assert set(_strengths(still, own)) == {0.0}
+
+
+def test_training_lowers_the_loss_of_a_vae(spec: ImageSpec) -> None:
     experiment = Experiment(model=MODELS[0], schedule=ScheduleConfig(steps=60, batch_size=8, log_every=1, cooldown=0))
     losses: list[float] = []
 
     def log(_: int, figures: Mapping[str, float]) -> None:
         losses.append(figures["vae/distortion"] + figures["vae/rate"])
 
-    training = Training.start(experiment.patched({"scaling": {"precision": "float32"}}), SPEC, CPU)
+    experiment, draw = experiment.patched({"scaling": {"precision": "float32"}}), batches_of(spec)
     fit(
-        experiment.patched({"scaling": {"precision": "float32"}}),
-        training,
-        lambda step, rows: Batch(batches(step, rows).images.float(), batches(step, rows).labels),
+        experiment,
+        Training.start(experiment, spec, CPU),
+        lambda step, rows: Batch(draw(step, rows).images.float(), draw(step, rows).labels),
         log=log,
         evaluate=ignore,
     )
@@ -144,7 +193,8 @@ def test_losses_stay_in_full_precision_when_the_networks_run_in_bf16(experiment:
     with torch.autocast("cpu", torch.bfloat16):
         for phase in training.model.phases():
             only_trainable(training.model, phase.parameters)
-            terms = phase.terms(batch, torch.zeros(8, training.model.noise_size))
+            draws = Draws(torch.zeros(8, training.model.noise_size), torch.full((8, phase.num_draws), 0.5).double())
+            terms = phase.terms(batch, draws)
             assert {term.dtype for term in terms.values()} == {torch.float32}
 
 
@@ -205,6 +255,19 @@ def test_the_microbatches_of_all_workers_cover_the_batch_once(count: int) -> Non
     rows = [piece for rank in range(count) for piece in Workers(rank, count).microbatches(16, 4)]
 
     assert [row for piece in rows for row in range(16)[piece]] == list(range(16))
+
+
+def _strengths(experiment: Experiment, batches: Batches) -> list[float]:
+    """Train, and return the strength at each step."""
+    strengths: list[float] = []
+    fit(
+        experiment,
+        Training.start(experiment, SPEC, CPU),
+        batches,
+        log=lambda _, figures: strengths.append(figures["critic/strength"]),
+        evaluate=ignore,
+    )
+    return strengths
 
 
 def _train_as_one_of_two(rank: int, experiment: str, folder: str) -> None:

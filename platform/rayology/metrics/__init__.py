@@ -52,7 +52,7 @@ def compare_samples(
     chosen = _chosen(only)
     found, expected = tuple(samples.shape[1:]), tuple(reference.real.images.shape[1:])
     if found != expected:
-        raise DataError(f"samples have channels, rows, columns {found}, real images {expected}; prepare both alike")
+        raise DataError(f"samples have channels and size {found}, real images {expected}; prepare both alike")
     _require_finite(samples, "samples")
     generated = ImageSet(samples.to(reference.real.images.device), name="samples")
 

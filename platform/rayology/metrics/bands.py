@@ -18,7 +18,7 @@ BANDS: Mapping[str, tuple[float, float]] = {
 """The lowest value of each band, and that from which on it is the next."""
 
 
-def band_shares(hounsfield: Float[Tensor, "batch channel height width"]) -> dict[str, float]:
+def band_shares(hounsfield: Float[Tensor, "batch channel *space"]) -> dict[str, float]:
     """Return the share of the pixels in each band; the shares add up to 1."""
     return {
         band: int(((hounsfield >= low) & (hounsfield < high)).count_nonzero()) / hounsfield.numel()

@@ -8,8 +8,8 @@ from torch import Tensor
 
 __all__ = ["nearest_images", "pca_reconstructions"]
 
-Images = Float[Tensor, "batch channel height width"]
-TrainImages = Float[Tensor, "train channel height width"]
+Images = Float[Tensor, "batch channel *space"]
+TrainImages = Float[Tensor, "train channel *space"]
 
 MOST_DECOMPOSED = 4096  # bounds the decomposition: 64 MiB of training images of 64x64, 1 GiB of 256x256
 AT_ONCE = 1024

@@ -18,42 +18,45 @@ SMALLEST_SIDE = 4
 AT_ONCE = 8  # the activations of 8 images stay in a processor's cache; more are slower
 
 
-def random_features(images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image feature"]:
+def random_features(images: Float[Tensor, "image channel *space"]) -> Float[Tensor, "image feature"]:
     """Return mean and standard deviation over the pixels of every channel at every scale, down to 4 pixels.
 
-    Each scale is a 3x3 convolution, the absolute value, and a halving of the size. Random filters keep enough of the
-    image for a kernel on them to tell distributions apart (Naeem et al. 2020). Every other filter sums to zero: it sees
-    edges and texture alone, whatever the brightness.
+    Each scale is a convolution, 3 pixels a side, the absolute value, and a halving of the size. Random filters keep
+    enough of the image for a kernel on them to tell distributions apart (Naeem et al. 2020). Every other filter sums to
+    zero: it sees edges and texture alone, whatever the brightness.
     """
     filters = [(weight.to(images.device), bias.to(images.device)) for weight, bias in _filters(images.shape)]
     return torch.cat([_pooled(part, filters) for part in images.chunk(math.ceil(len(images) / AT_ONCE))])
 
 
 def _pooled(
-    images: Float[Tensor, "image channel height width"], filters: list[tuple[Tensor, Tensor]]
+    images: Float[Tensor, "image channel *space"], filters: list[tuple[Tensor, Tensor]]
 ) -> Float[Tensor, "image feature"]:
+    space = tuple(range(2, images.ndim))
+    convolve, average = (F.conv2d, F.avg_pool2d) if len(space) == 2 else (F.conv3d, F.avg_pool3d)
     pooled = []
     for weight, bias in filters:
-        images = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="reflect"), weight, bias).abs()
-        mean = images.mean(dim=(2, 3), keepdim=True)
-        std = (images - mean).square().mean(dim=(2, 3)).sqrt()  # torch.std_mean takes eight times as long
+        images = convolve(F.pad(images, (1, 1) * len(space), mode="reflect"), weight, bias).abs()
+        mean = images.mean(dim=space, keepdim=True)
+        std = (images - mean).square().mean(dim=space).sqrt()  # torch.std_mean takes eight times as long
         pooled += [mean.flatten(start_dim=1), std]
-        images = F.avg_pool2d(images, 2)
+        images = average(images, 2)
     return torch.cat(pooled, dim=1)
 
 
 def _filters(shape: torch.Size) -> list[tuple[Tensor, Tensor]]:
     """Draw weights and biases; uniform numbers are exact on every machine, normal ones differ in their last bits."""
     generator = torch.Generator().manual_seed(SEED)
+    num_axes = len(shape) - 2
     num_scales = int(math.log2(min(shape[2:]) / SMALLEST_SIDE)) + 1
     widths = [shape[1], *WIDTHS, *[COARSE_WIDTH] * num_scales][: num_scales + 1]
 
     filters = []
-    for fan_in, width in itertools.pairwise(widths):
-        weight = torch.rand(width, fan_in, 3, 3, generator=generator) * 2 - 1
-        weight[::2] -= weight[::2].mean(dim=(2, 3), keepdim=True)
+    for channels, width in itertools.pairwise(widths):
+        weight = torch.rand(width, channels, *[3] * num_axes, generator=generator) * 2 - 1
+        weight[::2] -= weight[::2].mean(dim=tuple(range(2, weight.ndim)), keepdim=True)
         bias = torch.rand(width, generator=generator) - 0.5
-        filters.append((weight * math.sqrt(6 / (9 * fan_in)), bias))
+        filters.append((weight * math.sqrt(6 / (channels * 3**num_axes)), bias))
     return filters
 
 

@@ -11,7 +11,7 @@ __all__ = ["grey_shares", "histogram_distance"]
 NUM_BINS = 512
 
 
-def grey_shares(images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image channel bin"]:
+def grey_shares(images: Float[Tensor, "image channel *space"]) -> Float[Tensor, "image channel bin"]:
     """Return the share of each image's pixels in each of 512 equal bins of [-1, 1]."""
     count, channels = images.shape[:2]
     bins = ((images + 1) * (NUM_BINS / 2)).long().clamp(0, NUM_BINS - 1).flatten(start_dim=2)

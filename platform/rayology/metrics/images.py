@@ -15,7 +15,7 @@ from rayology.metrics.spectrum import radial_power
 
 __all__ = ["MOST_COMPARED", "ImageSet", "Images", "Reference"]
 
-Images = Float[Tensor, "batch channel height width"]
+Images = Float[Tensor, "batch channel *space"]
 
 MOST_COMPARED = 2048  # bounds the kernel matrices at 32 MiB each
 AT_ONCE = 256  # images measured in one go: bounds what lies in memory beside them
@@ -73,7 +73,7 @@ class Reference:
     """
 
     def __init__(
-        self, real: Images, train: Float[Tensor, "train channel height width"], *, patient_safe: bool = True
+        self, real: Images, train: Float[Tensor, "train channel *space"], *, patient_safe: bool = True
     ) -> None:
         self._patient_safe = patient_safe
         self.real = ImageSet(real, name="real images")
@@ -117,4 +117,6 @@ def _require_images(images: Images, name: str) -> None:
     if len(images) < 2:
         raise DataError(f"{name}: found {len(images)}, a comparison of distributions needs at least 2")
     if min(images.shape[2:]) < 16:
-        raise DataError(f"{name} have {images.shape[2]} rows and {images.shape[3]} columns; give at least 16 of each")
+        raise DataError(
+            f"{name} measure {'x'.join(map(str, images.shape[2:]))} pixels; give at least 16 along each axis"
+        )

@@ -19,7 +19,7 @@ AT_ONCE = 32
 
 def psnr(images: Images, originals: Images) -> float:
     """Return the mean over images of 10 log10(range² / mean squared error); equal images count as 100 dB."""
-    error = (images - originals).square().mean(dim=(1, 2, 3)).clamp(min=RANGE**2 * 1e-10)
+    error = (images - originals).square().mean(dim=tuple(range(1, images.ndim))).clamp(min=RANGE**2 * 1e-10)
     return float((10 * torch.log10(RANGE**2 / error)).mean())
 
 

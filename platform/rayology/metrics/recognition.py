@@ -15,18 +15,18 @@ class Recogniser:
     """A convolutional classifier fitted to real images in [-1, 1]; the same images give the same classifier."""
 
     def __init__(
-        self, images: Float[Tensor, "batch channel height width"], labels: Int[Tensor, " batch"], *, num_classes: int
+        self, images: Float[Tensor, "batch channel *space"], labels: Int[Tensor, " batch"], *, num_classes: int
     ) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the accelerators for good
-            self._network = _network(images.shape[1], num_classes).to(images.device)
-        generator = torch.Generator().manual_seed(0)
+            self._network = _network(images.shape[1], num_classes, axes=images.ndim - 2).to(images.device)
+        generator, space = torch.Generator().manual_seed(0), tuple(range(2, images.ndim))
         optimizer = torch.optim.AdamW(self._network.parameters(), lr=LR, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=STEPS)
         for _ in range(STEPS):
             chosen = torch.randint(len(images), (BATCH_SIZE,), generator=generator)
-            rows, columns = torch.randint(-SHIFT, SHIFT + 1, (2,), generator=generator).tolist()
-            moved = images[chosen].roll((rows, columns), dims=(2, 3))
+            shifts = torch.randint(-SHIFT, SHIFT + 1, (len(space),), generator=generator).tolist()
+            moved = images[chosen].roll(shifts, dims=space)
             optimizer.zero_grad()
             functional.cross_entropy(self._network(moved), labels[chosen]).backward()
             optimizer.step()
@@ -34,14 +34,16 @@ class Recogniser:
         self._network.eval()
 
     @torch.inference_mode()
-    def accuracy(self, images: Float[Tensor, "batch channel height width"], labels: Int[Tensor, " batch"]) -> float:
+    def accuracy(self, images: Float[Tensor, "batch channel *space"], labels: Int[Tensor, " batch"]) -> float:
         """Return the share of the images that are recognised as their label."""
         guesses = torch.cat([self._network(part).argmax(dim=1) for part in images.split(256)])
         return float((guesses == labels).float().mean())
 
 
-def _network(channels: int, num_classes: int) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(channels, WIDTH, 5, stride=2, padding=2), nn.ReLU()]
+def _network(channels: int, num_classes: int, *, axes: int) -> nn.Sequential:
+    convolution, pool = (nn.Conv2d, nn.MaxPool2d) if axes == 2 else (nn.Conv3d, nn.MaxPool3d)
+    layers: list[nn.Module] = [convolution(channels, WIDTH, 5, stride=2, padding=2), nn.ReLU()]
     for width in (WIDTH, 2 * WIDTH, 4 * WIDTH):
-        layers += [nn.Conv2d(width, 2 * width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(8 * WIDTH, num_classes))
+        layers += [convolution(width, 2 * width, 3, padding=1), nn.ReLU(), pool(2)]
+    highest = nn.AdaptiveMaxPool2d(1) if axes == 2 else nn.AdaptiveMaxPool3d(1)
+    return nn.Sequential(*layers, highest, nn.Flatten(), nn.Linear(8 * WIDTH, num_classes))

@@ -1,5 +1,7 @@
 """How much of an image lies at each spatial frequency."""
 
+import functools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,16 +13,15 @@ __all__ = ["radial_power", "spectrum_distance"]
 ROUNDING_POWER = (2 / 4095) ** 2 / 12  # the noise of rounding to 12 bits; no frequency of a stored image holds less
 
 
-def radial_power(images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image channel ring"]:
+def radial_power(images: Float[Tensor, "image channel *space"]) -> Float[Tensor, "image channel ring"]:
     """Return the mean power in each ring of equal frequency, from one wave per image up to two pixels per wave."""
-    height, width = images.shape[2:]
-    num_rings = min(height, width) // 2
-    rows = torch.fft.fftfreq(height, device=images.device)
-    columns = torch.fft.fftfreq(width, device=images.device)
-    ring = (torch.hypot(rows[:, None], columns[None]) * 2 * num_rings).round().long().flatten()
+    space = images.shape[2:]
+    num_rings = min(space) // 2
+    waves = torch.meshgrid(*(torch.fft.fftfreq(side, device=images.device) for side in space), indexing="ij")
+    ring = (functools.reduce(torch.hypot, waves) * 2 * num_rings).round().flatten()
 
-    member = torch.nn.functional.one_hot(ring).to(images.dtype)[:, 1 : num_rings + 1]
-    power = torch.fft.fft2(images, norm="ortho").abs().square().flatten(start_dim=2)
+    member = (ring[:, None] == torch.arange(1, num_rings + 1, device=images.device)).to(images.dtype)
+    power = torch.fft.fftn(images, dim=tuple(range(2, images.ndim)), norm="ortho").abs().square().flatten(start_dim=2)
     return power @ member / member.sum(dim=0)
 
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from rayology.models.base import Model, Phase, Reconstructs
+from rayology.models.base import Draws, Model, Phase, Reconstructs
 from rayology.models.gan import Gan, GanConfig
 from rayology.models.vae import Vae, VaeConfig
 
-__all__ = ["Gan", "GanConfig", "Model", "ModelConfig", "Phase", "Reconstructs", "Vae", "VaeConfig"]
+__all__ = ["Draws", "Gan", "GanConfig", "Model", "ModelConfig", "Phase", "Reconstructs", "Vae", "VaeConfig"]
 
 ModelConfig = Annotated[VaeConfig | GanConfig, Field(discriminator="kind")]

@@ -12,12 +12,12 @@ from ray.train.torch import TorchTrainer
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
-from rayology.errors import Diverged, TrainingError
+from rayology.errors import DatasetError, Diverged, TrainingError
 from rayology.experiment import Experiment
 from rayology.training.gradients import Workers
 from rayology.training.run import BUNDLE, Assignment, Run, finish, train_here
 
-__all__ = ["require_room", "train", "uses_gpu"]
+__all__ = ["require_comparable", "require_room", "train", "uses_gpu"]
 
 
 DIVERGED = "diverged.txt"  # what a run leaves that would only diverge again
@@ -31,9 +31,11 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
     Raises:
         Diverged: a loss or a sample is no longer finite.
         TrainingError: the cluster is too small, or workers were lost too often.
+        DatasetError: a single image validates.
     """
     scaling, gpu = run.experiment.scaling, uses_gpu(run.experiment)
     require_room(run.experiment)
+    require_comparable(data)
     trainer = TorchTrainer(
         _work,
         train_loop_config=dict(
@@ -94,6 +96,20 @@ def require_room(experiment: Experiment) -> None:
         raise TrainingError(
             f"{scaling.num_workers} workers of {scaling.cpus_per_worker} CPUs do not fit the cluster's {cpus:g}, of"
             f" which {largest:g} on its largest node; lower scaling.num_workers or scaling.cpus_per_worker"
+        )
+
+
+def require_comparable(data: PreparedDataset) -> None:
+    """Refuse what no figure could be computed of.
+
+    Raises:
+        DatasetError: a single image was held out.
+    """
+    count = data.info.splits["validation"].images
+    if count < 2:
+        raise DatasetError(
+            f"{data.path}: {count} image validates, and figures compare at least 2; add images, or raise "
+            "preparation.validation"
         )
 
 

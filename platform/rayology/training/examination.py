@@ -28,7 +28,7 @@ from rayology.training.evaluation import Evaluator
 
 __all__ = ["Examination", "ExaminationConfig", "examine"]
 
-SHOWN = 12  # images in a row of a sheet
+SHOWN = 12  # images in a row of a sheet; of volumes a third as many, each in three planes
 
 
 class ExaminationConfig(Config):
@@ -85,7 +85,7 @@ def examine(config: ExaminationConfig) -> Examination:
     if model.conditional:
         figures |= _recognition(model, train, unseen, samples)
     pictures = folder / "examinations" / f"{bundle.path.absolute().parent.name}-{bundle.path.name}-{config.split}"
-    pictures.mkdir(parents=True, exist_ok=True)
+    pictures.mkdir(mode=0o700, parents=True, exist_ok=True)  # they show patients
     drawn = [_draw(pictures / "samples.png", {"samples": samples, "real": unseen.images})]
     if isinstance(model, Reconstructs):
         rows = _reconstructions(model, train, unseen)
@@ -144,5 +144,6 @@ def _beside(rows: Mapping[str, Tensor], originals: Tensor) -> dict[str, float]:
 
 def _draw(path: Path, rows: Mapping[str, Tensor]) -> Path:
     """Draw the first images of each row."""
-    labelled_sheet({label: images[:SHOWN] for label, images in rows.items()}).save(path)
+    first = {label: images[: SHOWN // 3 if images.ndim == 5 else SHOWN] for label, images in rows.items()}
+    labelled_sheet(first).save(path)
     return path

@@ -1,5 +1,7 @@
 """A residual convolutional backbone without normalisation: an encoder, and a decoder that mirrors it."""
 
+import math
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -15,10 +17,14 @@ __all__ = ["Decoder", "Encoder", "ResNetConfig"]
 
 Activation = Literal["leaky_relu", "silu"]
 COARSEST = 4  # an image is halved until a side is at most this long, or odd
+# By the number of an image's axes: rows and columns, or slices too.
+CONVOLUTION: Mapping[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+AVERAGE: Mapping[int, type[nn.AvgPool2d] | type[nn.AvgPool3d]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+LINEAR: Mapping[int, Literal["bilinear", "trilinear"]] = {2: "bilinear", 3: "trilinear"}
 
 
 class ResNetConfig(Config):
-    """Residual blocks of two 3x3 convolutions at every resolution below the image's own."""
+    """Residual blocks of two convolutions, 3 pixels a side, at every resolution below the image's own."""
 
     kind: Literal["resnet"] = "resnet"
     """Which backbone."""
@@ -27,7 +33,7 @@ class ResNetConfig(Config):
     depth: Annotated[int, Field(ge=1, le=16), Choice(1, 2, 3)] = 1
     """Residual blocks at each resolution."""
     growth: Annotated[float, Field(ge=1, le=4), Choice(1.5, 2.0)] = 1.5
-    """Factor on the channels each time the image is halved; 2 keeps the cost of every resolution equal."""
+    """Factor on the channels each time the image is halved; 2 (of volumes 2.8) keeps every resolution's cost equal."""
     activation: Annotated[Activation, Choice("leaky_relu", "silu")] = "silu"
     """The nonlinearity before each convolution."""
 
@@ -43,14 +49,14 @@ class ResNetConfig(Config):
 class ResidualBlock(nn.Module):
     """Two convolutions beside an identity; the last starts at zero (Fixup; Zhang et al. 2019, section 3)."""
 
-    def __init__(self, width: int, activation: Activation) -> None:
+    def __init__(self, width: int, activation: Activation, *, axes: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.last = nn.Conv2d(width, width, 3, padding=1)
+        self.first = CONVOLUTION[axes](width, width, 3, padding=1)
+        self.last = CONVOLUTION[axes](width, width, 3, padding=1)
         self.activation = activation
         nn.init.zeros_(self.last.weight)
 
-    def forward(self, x: Float[Tensor, "batch width rows columns"]) -> Float[Tensor, "batch width rows columns"]:
+    def forward(self, x: Float[Tensor, "batch width *space"]) -> Float[Tensor, "batch width *space"]:
         """Return x plus the residual."""
         return x + self.last(activate(self.first(activate(x, self.activation)), self.activation))
 
@@ -61,15 +67,16 @@ class Encoder(nn.Module):
     def __init__(self, config: ResNetConfig, image: ImageSpec) -> None:
         super().__init__()
         widths, coarsest = pyramid(config, image)
-        levels: list[nn.Module] = [nn.Conv2d(image.channels, widths[0], 3, padding=1)]
+        axes = len(coarsest)
+        levels: list[nn.Module] = [CONVOLUTION[axes](image.channels, widths[0], 3, padding=1)]
         for finer, width in pairwise(widths):
-            levels += [nn.AvgPool2d(2), nn.Conv2d(finer, width, 1)]
-            levels += [ResidualBlock(width, config.activation) for _ in range(config.depth)]
+            levels += [AVERAGE[axes](2), CONVOLUTION[axes](finer, width, 1)]
+            levels += [ResidualBlock(width, config.activation, axes=axes) for _ in range(config.depth)]
         self.levels = nn.Sequential(*levels)
         self.activation = config.activation
-        self.num_features = widths[-1] * coarsest[0] * coarsest[1]
+        self.num_features = widths[-1] * math.prod(coarsest)
 
-    def forward(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch features"]:
+    def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch features"]:
         """Return the features of each image."""
         return activate(self.levels(images), self.activation).flatten(1)
 
@@ -80,17 +87,18 @@ class Decoder(nn.Module):
     def __init__(self, config: ResNetConfig, image: ImageSpec, *, inputs: int) -> None:
         super().__init__()
         widths, self.coarsest = pyramid(config, image)
-        self.stem = nn.Linear(inputs, widths[-1] * self.coarsest[0] * self.coarsest[1])
+        axes = len(self.coarsest)
+        self.stem = nn.Linear(inputs, widths[-1] * math.prod(self.coarsest))
         levels: list[nn.Module] = []
         for width, finer in pairwise(reversed(widths)):
-            levels += [ResidualBlock(width, config.activation) for _ in range(config.depth)]
-            # The 1x1 convolution commutes with the bilinear filter and costs a quarter before it.
-            levels += [nn.Conv2d(width, finer, 1), nn.Upsample(scale_factor=2, mode="bilinear")]
+            levels += [ResidualBlock(width, config.activation, axes=axes) for _ in range(config.depth)]
+            # The convolution of single pixels commutes with the linear filter and costs a quarter before it.
+            levels += [CONVOLUTION[axes](width, finer, 1), nn.Upsample(scale_factor=2, mode=LINEAR[axes])]
         self.levels = nn.Sequential(*levels)
-        self.last = nn.Conv2d(widths[0], image.channels, 3, padding=1)
+        self.last = CONVOLUTION[axes](widths[0], image.channels, 3, padding=1)
         self.activation = config.activation
 
-    def forward(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch channel height width"]:
+    def forward(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch channel *space"]:
         """Return the images that the inputs stand for."""
         coarse = self.stem(inputs).unflatten(1, (-1, *self.coarsest))
         return self.last(activate(self.levels(coarse), self.activation))
@@ -105,11 +113,11 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
             return functional.silu(x)
 
 
-def pyramid(config: ResNetConfig, image: ImageSpec) -> tuple[list[int], tuple[int, int]]:
-    """Return the channels at each resolution, finest first, and the rows and columns of the coarsest."""
-    rows, columns = image.size
+def pyramid(config: ResNetConfig, image: ImageSpec) -> tuple[list[int], tuple[int, ...]]:
+    """Return the channels at each resolution, finest first, and the size of the coarsest."""
+    size: tuple[int, ...] = image.size
     widths = [config.width]
-    while min(rows, columns) > COARSEST and rows % 2 == 0 and columns % 2 == 0:
-        rows, columns = rows // 2, columns // 2
+    while min(size) > COARSEST and not any(side % 2 for side in size):
+        size = tuple(side // 2 for side in size)
         widths.append(8 * round(config.growth * widths[-1] / 8))
-    return widths, (rows, columns)
+    return widths, size
