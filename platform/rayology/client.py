@@ -59,15 +59,18 @@ class Client:
         return _card(self._send(CARD))
 
     def generate(self, *, count: int = 1, seed: int | None = None, class_name: str | None = None) -> Array:
-        """Return new images as (count, channel, height, width) in modality units."""
+        """Return new images as (count, channel, height, width) in modality units, volumes with slices before height."""
         return _array(self._send(_generate(NPY, count, seed, class_name)))
 
     def generate_png(self, *, count: int = 1, seed: int | None = None, class_name: str | None = None) -> bytes:
-        """Return new images as one PNG, several as a sheet."""
+        """Return new images as one PNG, several as a sheet; a volume is shown as its three middle planes."""
         return self._send(_generate(PNG, count, seed, class_name)).content
 
     def reconstruct(self, images: Array, *, class_name: str | None = None) -> Array:
-        """Return what the model keeps of images given as (height, width) or (count, channel, height, width)."""
+        """Return what the model keeps of images given as (height, width) or (count, channel, height, width).
+
+        Volumes have slices before height, and must have exactly the size that the card names.
+        """
         return _array(self._send(_reconstruct(images, class_name)))
 
     def _send(self, call: Call) -> httpx.Response:
@@ -95,15 +98,18 @@ class AsyncClient:
         return _card(await self._send(CARD))
 
     async def generate(self, *, count: int = 1, seed: int | None = None, class_name: str | None = None) -> Array:
-        """Return new images as (count, channel, height, width) in modality units."""
+        """Return new images as (count, channel, height, width) in modality units, volumes with slices before height."""
         return _array(await self._send(_generate(NPY, count, seed, class_name)))
 
     async def generate_png(self, *, count: int = 1, seed: int | None = None, class_name: str | None = None) -> bytes:
-        """Return new images as one PNG, several as a sheet."""
+        """Return new images as one PNG, several as a sheet; a volume is shown as its three middle planes."""
         return (await self._send(_generate(PNG, count, seed, class_name))).content
 
     async def reconstruct(self, images: Array, *, class_name: str | None = None) -> Array:
-        """Return what the model keeps of images given as (height, width) or (count, channel, height, width)."""
+        """Return what the model keeps of images given as (height, width) or (count, channel, height, width).
+
+        Volumes have slices before height, and must have exactly the size that the card names.
+        """
         return _array(await self._send(_reconstruct(images, class_name)))
 
     async def _send(self, call: Call) -> httpx.Response:
@@ -151,7 +157,7 @@ def _array(answer: httpx.Response) -> Array:
         images = npy.read_array(BytesIO(answer.content), allow_pickle=False)
     except (ValueError, TypeError, KeyError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError):
         raise _foreign(answer, "the answer is no whole NPY") from None
-    if images.dtype != np.float32 or images.ndim != 4:
+    if images.dtype != np.float32 or images.ndim not in (4, 5):
         raise _foreign(answer, f"the answer is an NPY of {images.ndim} axes of {images.dtype}")
     return images
 

@@ -20,6 +20,7 @@ from rayology.serving.routes import create_app
 from rayology.serving.schemas import Limits
 
 IMAGE = ImageSpec(size=(16, 24), classes=("none", "nodule", "mass"))
+VOLUME = ImageSpec(size=(16, 16, 24), classes=("none", "nodule", "mass"))
 METRICS = {"val/psnr": 20.0, "copies": 0.0}
 LIMITS = Limits(max_count=20, max_body_bytes=100_000)
 OPEN = Admission(token_digest=None, max_body_bytes=LIMITS.max_body_bytes, body_timeout_s=5)
@@ -42,10 +43,10 @@ class Bridge(httpx.BaseTransport):
 
 
 @pytest.fixture(scope="session")
-def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelConfig], Bundle]:
-    def make(config: ModelConfig) -> Bundle:
+def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelConfig, ImageSpec], Bundle]:
+    def make(config: ModelConfig, image: ImageSpec) -> Bundle:
         torch.manual_seed(0)
-        model = config.build(IMAGE)
+        model = config.build(image)
         for weight in model.parameters():  # an untrained network draws a flat image
             torch.nn.init.normal_(weight, std=0.15)
         experiment = Experiment(name="tiny", model=config)
@@ -59,13 +60,18 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelConf
 
 
 @pytest.fixture(scope="session")
-def vae_bundle(make_bundle: Callable[[ModelConfig], Bundle]) -> Bundle:
-    return make_bundle(VaeConfig())
+def vae_bundle(make_bundle: Callable[[ModelConfig, ImageSpec], Bundle]) -> Bundle:
+    return make_bundle(VaeConfig(), IMAGE)
 
 
 @pytest.fixture(scope="session")
-def gan_bundle(make_bundle: Callable[[ModelConfig], Bundle]) -> Bundle:
-    return make_bundle(GanConfig(conditional=False))
+def gan_bundle(make_bundle: Callable[[ModelConfig, ImageSpec], Bundle]) -> Bundle:
+    return make_bundle(GanConfig(conditional=False), IMAGE)
+
+
+@pytest.fixture(scope="session")
+def volume_bundle(make_bundle: Callable[[ModelConfig, ImageSpec], Bundle]) -> Bundle:
+    return make_bundle(VaeConfig(), VOLUME)
 
 
 @pytest.fixture
@@ -101,6 +107,17 @@ def vae(vae_app: FastAPI, open_session: Callable[[FastAPI], httpx.Client]) -> ht
 @pytest.fixture
 def gan(gan_app: FastAPI, open_session: Callable[[FastAPI], httpx.Client]) -> httpx.Client:
     return open_session(gan_app)
+
+
+@pytest.fixture
+def volume_transport(volume_bundle: Bundle, make_app: Callable[[Bundle, Admission], FastAPI]) -> httpx.BaseTransport:
+    return Bridge(make_app(volume_bundle, OPEN))
+
+
+@pytest.fixture
+def volumes(volume_transport: httpx.BaseTransport) -> httpx.Client:
+    """A session with a model of volumes."""
+    return httpx.Client(transport=volume_transport, base_url="http://model")
 
 
 @pytest.fixture

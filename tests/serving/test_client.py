@@ -33,6 +33,18 @@ def test_a_client_gets_arrays_and_pictures(client: Client) -> None:
     assert client.reconstruct(images[0, 0], class_name="mass").shape == (1, 1, 16, 24)
 
 
+def test_a_client_gets_volumes_and_sends_them(volume_transport: httpx.BaseTransport) -> None:
+    client = Client("http://model", transport=volume_transport)
+
+    volumes = client.generate(count=2, seed=1, class_name="mass")
+
+    assert volumes.shape == (2, 1, *client.card().image.size) == (2, 1, 16, 16, 24)
+    assert client.reconstruct(volumes, class_name="mass").shape == volumes.shape
+    assert client.reconstruct(volumes[0, 0], class_name="mass").shape == (1, 1, 16, 16, 24)
+    with pytest.raises(RequestError, match=r"422: the volumes have 16x16x16 voxels, the model takes 16x16x24"):
+        client.reconstruct(volumes[..., :16], class_name="mass")
+
+
 def test_both_clients_get_the_same(client: Client, vae_app: FastAPI) -> None:
     async def ask() -> None:
         async with AsyncClient("http://model", transport=httpx.ASGITransport(vae_app)) as awaited:

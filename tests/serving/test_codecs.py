@@ -107,6 +107,35 @@ def test_an_npy_of_one_image_may_leave_out_the_first_axes(shape: tuple[int, ...]
     assert decode_npy(_npy(_values(*shape)), channels=1).shape == (1, 1, 8, 16)
 
 
+@pytest.mark.parametrize("shape", [(4, 8, 16), (1, 4, 8, 16), (1, 1, 4, 8, 16)])
+def test_an_npy_of_one_volume_may_leave_out_the_first_axes(shape: tuple[int, ...]) -> None:
+    volume = _values(*shape)
+
+    assert np.array_equal(decode_npy(_npy(volume), channels=1, num_axes=3), volume.reshape(1, 1, 4, 8, 16))
+
+
+@pytest.mark.parametrize("shape", [(8, 16), (2, 4, 8, 16), (1, 2, 4, 8, 16), (1, 1, 1, 4, 8, 16)])
+def test_what_is_no_volume_of_the_channels_is_refused_with_the_shapes_to_send(shape: tuple[int, ...]) -> None:
+    with pytest.raises(RequestError, match=r"\(slices, height, width\), \(1, slices, .*\(count, 1, slices"):
+        decode_npy(_npy(_values(*shape)), channels=1, num_axes=3)
+
+
+def test_a_volume_of_too_many_voxels_is_refused_with_a_size_to_send() -> None:
+    with pytest.raises(RequestError, match=r"170x170x170 pixels and 1 channels.*such as 161x161x161"):
+        decode_npy(_npy(np.zeros((170, 170, 170), np.uint8)), channels=1, num_axes=3)
+
+
+def test_a_volume_is_drawn_as_its_middle_planes() -> None:
+    volume = _values(1, 1, 16, 16, 24)
+
+    with Image.open(BytesIO(encode_png(volume, HU, text={}))) as picture:
+        axial = np.asarray(picture)[:, :24]
+        assert picture.size == (24 + 24 + 16, 16)
+
+    with Image.open(BytesIO(encode_png(volume[:, :, 8], HU, text={}))) as picture:
+        assert np.array_equal(axial, np.asarray(picture))
+
+
 @pytest.mark.parametrize("kind", ["<f8", ">f4", "<i2", "u1", "?"])
 def test_an_npy_may_hold_any_real_numbers_in_any_order(kind: str) -> None:
     numbers = np.asfortranarray(np.arange(128).reshape(8, 16) % 2).astype(kind, order="K")
@@ -132,7 +161,7 @@ def test_an_npy_may_hold_any_real_numbers_in_any_order(kind: str) -> None:
         (_header(*[1] * 70) + bytes(8), "shape"),
         (_npy(np.zeros((1, 1, 1, 8, 8))), "shape"),
         (_npy(np.zeros((1, 5000))), "at most 4096"),
-        (_npy(np.zeros((2049, 2048), np.uint8)), "2048 rows and columns"),
+        (_npy(np.zeros((2049, 2048), np.uint8)), "2048x2048 pixels"),
         (_npy(np.full((8, 8), np.nan)), "finite"),
         (_npy(np.full((8, 8), 1e300)), "finite"),
         (_npy(np.zeros((8, 8))).replace(b"(8, 8)", b"(9**9)"), "no NPY"),
@@ -165,8 +194,8 @@ def test_the_shape_of_an_npy_is_not_believed() -> None:
         (_png(Image.new("L", (8, 8))), 3, "RGB"),
         (_png(Image.new("L", (8, 8))), 2, "x-npy"),
         (_png(Image.new("L", (5000, 1))), 1, "at most 4096"),
-        (_png(Image.new("L", (2048, 2049))), 1, "at most 4194304 values, such as 2048 rows"),
-        (_png(Image.new("RGB", (1183, 1183))), 3, "at most 4194304 values, such as 1182 rows"),
+        (_png(Image.new("L", (2048, 2049))), 1, "at most 4194304 values, such as 2048x2048 pixels"),
+        (_png(Image.new("RGB", (1183, 1183))), 3, "at most 4194304 values, such as 1182x1182 pixels"),
         (_png(Image.new("1", (10000, 10000))), 1, "at most 4096"),
         (_png(Image.new("1", (20000, 20000))), 1, "at most 4096"),
     ],

@@ -28,10 +28,11 @@ GREY_LEVELS = {"L": 255, "I;16": 65535, "RGB": 255}
 def encode_png(images: Array, values: ValueRange, *, text: Mapping[str, str]) -> bytes:
     """Return images in modality units as one 8-bit PNG: one alone, several on a sheet, row by row.
 
-    Three channels become a colour image; any other number of them stand side by side.
+    Three channels become a colour image; any other number of them stand side by side. A volume is shown as its middle
+    axial, coronal and sagittal plane.
 
     Args:
-        images: (count, channel, height, width).
+        images: (count, channel, height, width), or (count, channel, slices, height, width).
         values: ``low`` becomes black, ``high`` white.
         text: what the file says of itself (PNG specification, section 11.3.3).
     """
@@ -73,15 +74,15 @@ def encode_npy(images: Array) -> bytes:
     return file.getvalue()
 
 
-def decode_npy(body: bytes, *, channels: int) -> Array:
-    """Return the images of an NPY as (count, channel, height, width).
+def decode_npy(body: bytes, *, channels: int, num_axes: int = 2) -> Array:
+    """Return the images of an NPY as (count, channel, height, width), or its volumes with ``slices`` before height.
 
-    The file holds (height, width), (channel, height, width) or (count, channel, height, width) finite numbers.
+    The file holds that shape; of one image also without count, or without count and channel. All numbers are finite.
 
     Raises:
         RequestError: the body is no NPY, is damaged, or holds something else.
     """
-    images = _read_npy(body, channels=channels)
+    images = _read_npy(body, channels=channels, num_axes=num_axes)
     with np.errstate(over="ignore"):
         values = images.astype(np.float32)
     if not np.isfinite(values).all():
@@ -109,7 +110,7 @@ def _levels(picture: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return np.asarray(picture)
 
 
-def _read_npy(body: bytes, *, channels: int) -> NDArray[np.generic]:
+def _read_npy(body: bytes, *, channels: int, num_axes: int) -> NDArray[np.generic]:
     """Read images without trusting their header: nothing is made or said of a shape that the body does not hold."""
     file = BytesIO(body)
     try:
@@ -126,22 +127,23 @@ def _read_npy(body: bytes, *, channels: int) -> NDArray[np.generic]:
     if len(numbers) != math.prod(shape) * dtype.itemsize:
         raise RequestError(f"the NPY has another shape than its {len(numbers)} bytes of {dtype}: send the whole file")
 
-    axes = (1,) * (4 - len(shape)) + shape
-    if not 2 <= len(shape) <= 4 or axes[1] != channels:
+    axes = (1,) * (num_axes + 2 - len(shape)) + shape
+    if not num_axes <= len(shape) <= num_axes + 2 or axes[1] != channels:
+        space = "slices, height, width" if num_axes == 3 else "height, width"
         raise RequestError(
-            f"the NPY has the shape {shape}: send (height, width), ({channels}, height, width) "
-            f"or (count, {channels}, height, width)"
+            f"the NPY has the shape {shape}: send ({space}), ({channels}, {space}) or (count, {channels}, {space})"
         )
     _check_size(*axes[1:])
     return np.frombuffer(numbers, dtype).reshape(shape, order="F" if is_fortran else "C").reshape(axes)
 
 
-def _check_size(channels: int, height: int, width: int) -> None:
-    if max(height, width) > MAX_SIDE:
-        raise RequestError(f"the image has {height} rows and {width} columns: send at most {MAX_SIDE} of each")
-    if channels * height * width > MAX_VALUES:
-        most = math.isqrt(MAX_VALUES // channels)
+def _check_size(channels: int, *sides: int) -> None:
+    found = "x".join(map(str, sides))
+    if max(sides) > MAX_SIDE:
+        raise RequestError(f"the image has {found} pixels: send at most {MAX_SIDE} along each axis")
+    if channels * math.prod(sides) > MAX_VALUES:
+        most = int((MAX_VALUES // channels) ** (1 / len(sides)))
         raise RequestError(
-            f"the image has {height} rows, {width} columns and {channels} channels: send at most {MAX_VALUES} values, "
-            f"such as {most} rows and columns"
+            f"the image has {found} pixels and {channels} channels: send at most {MAX_VALUES} values, "
+            f"such as {'x'.join([str(most)] * len(sides))} pixels"
         )

@@ -32,7 +32,14 @@ def card_of(bundle: Bundle, model: Model, *, version: str, limits: Limits) -> Ca
         kind=manifest.model.kind,
         capabilities=model.capabilities,
         classes=image.classes if model.conditional else (),
-        image=ImageCard(channels=image.channels, size=image.size, low=values.low, high=values.high, unit=values.unit),
+        image=ImageCard(
+            channels=image.channels,
+            size=image.size,
+            spacing_mm=image.spacing_mm,
+            low=values.low,
+            high=values.high,
+            unit=values.unit,
+        ),
         metrics=manifest.metrics,
         note=manifest.provenance.note,
         limits=limits,
@@ -41,9 +48,10 @@ def card_of(bundle: Bundle, model: Model, *, version: str, limits: Limits) -> Ca
 
 @dataclass(frozen=True)
 class Drawn:
-    """Images that a model made: (count, channel, height, width) in modality units, and the class of each."""
+    """Images that a model made, and the class of each."""
 
     images: Array
+    """(count, channel, height, width) in modality units; of volumes (count, channel, slices, height, width)."""
     classes: tuple[str, ...]
     """Empty where the model knows no classes."""
 
@@ -98,14 +106,15 @@ class Generator:
         return Drawn(np.stack(images), classes)
 
     async def reconstruct(self, read: Callable[[], Array], *, class_name: str | None) -> Drawn:
-        """Encode and decode images of any size: they are padded and averaged as in training.
+        """Encode and decode images of any size, padded and averaged as in training, or volumes of the model's size.
 
         Args:
             read: returns them in modality units; called in another thread, for one request after the other.
             class_name: the class of them all.
 
         Raises:
-            RequestError: the images are too many, the model does not know the class, or it needs one.
+            RequestError: the images are too many, a volume has another size than the model's, the model does not know
+                the class, or it needs one.
         """
         label = self._label(class_name)
         if label is None and self.card.classes:
@@ -143,10 +152,20 @@ class Generator:
         return self._prepared(images)
 
     def _prepared(self, images: Array) -> Array:
-        """Do what preparation does to an image: bring it to the size, and round it to the stored levels."""
+        """Do what preparation does to an image: bring it to the size, and round it to the stored levels.
+
+        A volume keeps its size: its voxels have one in millimetres, which an array does not tell.
+        """
         size, values = self.image.size, self.image.values
-        stored = np.stack([to_stored(conform(image, size, fill=values.low), values) for image in images])
-        return to_model_range(torch.from_numpy(stored.astype(np.float32)), values).numpy()
+        if len(size) == 2:
+            images = np.stack([conform(image, size, fill=values.low) for image in images])
+        elif images.shape[2:] != size:
+            found, wanted = ("x".join(map(str, sides)) for sides in (images.shape[2:], size))
+            raise RequestError(
+                f"the volumes have {found} voxels, the model takes {wanted} (slices, height, width): resample them to "
+                f"the spacing that it was trained on, and send parts of exactly {wanted}"
+            )
+        return to_model_range(torch.from_numpy(to_stored(images, values).astype(np.float32)), values).numpy()
 
     def _sample(self, rows: Sequence[Row]) -> Sequence[Array]:
         with torch.inference_mode():

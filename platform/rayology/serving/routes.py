@@ -40,7 +40,8 @@ def create_app(generator: Generator, admission: Admission) -> FastAPI:
     app.get("/", dependencies=TOKEN)(card)
     app.post("/generate", dependencies=TOKEN, response_class=Response, responses=IMAGES)(generate)
     if "reconstruct" in generator.card.capabilities:
-        body = {"requestBody": {"content": BINARY, "required": True}}
+        content = {media_type: BINARY[media_type] for media_type in _taken(generator.image)}
+        body = {"requestBody": {"content": content, "required": True}}
         image_in = app.post(
             "/reconstruct", dependencies=TOKEN, response_class=Response, responses=IMAGES, openapi_extra=body
         )
@@ -73,7 +74,10 @@ async def healthz() -> Health:
 
 
 async def generate(asked: GenerateRequest, generator: Served, media_type: Wanted) -> Response:
-    """Draw images: as PNG one image or a sheet of several, as NPY the array in modality units."""
+    """Draw images: as PNG one image or a sheet of several, as NPY the array in modality units.
+
+    A PNG shows a volume as its middle axial, coronal and sagittal plane, side by side.
+    """
     seed = secrets.randbelow(2**53) if asked.seed is None else asked.seed  # JavaScript keeps integers up to 2^53
     drawn = await generator.generate(count=asked.count, seed=seed, class_name=asked.class_name)
     return await _answer(drawn, media_type, generator, seed=str(seed))
@@ -85,21 +89,29 @@ async def reconstruct(
     media_type: Wanted,
     class_name: Annotated[str | None, Query(alias="class")] = None,
 ) -> Response:
-    """Encode and decode a PNG, whose grey levels span the model's range, or an NPY in modality units."""
+    """Encode and decode a PNG, whose grey levels span the model's range, or an NPY in modality units.
+
+    Images may have any size. Volumes come as NPY of (slices, height, width), in exactly the size that the card names.
+    """
     content_type = request.headers.get("content-type", "")
     read = partial(_decode, await request.body(), content_type, generator.image)
     drawn = await generator.reconstruct(read, class_name=class_name)
     return await _answer(drawn, media_type, generator)
 
 
+def _taken(image: ImageSpec) -> tuple[MediaType, ...]:
+    """Return the forms in which the model takes images; a PNG holds no volume."""
+    return ("application/x-npy",) if image.is_volume else MEDIA_TYPES
+
+
 def _decode(body: bytes, content_type: str, image: ImageSpec) -> NDArray[np.float32]:
-    match content_type.partition(";")[0].strip().lower():
-        case "image/png":
-            return decode_png(body, image.values, channels=image.channels)
-        case "application/x-npy":
-            return decode_npy(body, channels=image.channels)
-        case _:
-            raise HTTPException(415, f"send the image with the Content-Type {' or '.join(MEDIA_TYPES)}")
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type not in _taken(image):
+        sent = "a volume, as an NPY of (slices, height, width)," if image.is_volume else "the image"
+        raise HTTPException(415, f"send {sent} with the Content-Type {' or '.join(_taken(image))}")
+    if media_type == "image/png":
+        return decode_png(body, image.values, channels=image.channels)
+    return decode_npy(body, channels=image.channels, num_axes=len(image.size))
 
 
 async def _answer(drawn: Drawn, media_type: MediaType, generator: Generator, *, seed: str = "") -> Response:

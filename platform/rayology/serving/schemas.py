@@ -31,8 +31,10 @@ class ImageCard(Message):
 
     channels: int
     """How many channels."""
-    size: tuple[int, int]
-    """Rows and columns."""
+    size: tuple[int, int] | tuple[int, int, int]
+    """Rows and columns; of volumes slices, rows and columns, and they take volumes of this size alone."""
+    spacing_mm: float | None = None
+    """The distance between voxels of volumes, whose axes lead to head, back and left; null of slices."""
     low: float
     """The lowest value: black in a PNG."""
     high: float

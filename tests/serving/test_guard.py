@@ -1,0 +1,110 @@
+"""Who is let in, and how much may be sent."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+from tests.serving.exchanges import NPY, refused, talk
+
+from rayology.bundle import Bundle
+from rayology.serving.guard import Admission, Guard
+
+TOKEN = Admission(Admission.digest("secret"), max_body_bytes=1000, body_timeout_s=5)
+
+
+@pytest.mark.parametrize("sent", ["", "Bearer wrong", "Basic secret", "Bearer", "secret", "Bearer größe"])
+def test_a_missing_or_wrong_token_is_refused(
+    gan_bundle: Bundle,
+    make_app: Callable[[Bundle, Admission], FastAPI],
+    open_session: Callable[[FastAPI], httpx.Client],
+    sent: str,
+) -> None:
+    gan = open_session(make_app(gan_bundle, TOKEN))
+
+    for method, path in (("GET", "/"), ("POST", "/generate"), ("GET", "/nothing")):
+        answer = gan.request(
+            method, path, headers=httpx.Headers({"Authorization": sent} if sent else {}, encoding="utf-8")
+        )
+
+        assert "Bearer TOKEN" in refused(answer, 401)
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_the_right_token_opens_and_health_and_docs_need_none(
+    gan_bundle: Bundle,
+    make_app: Callable[[Bundle, Admission], FastAPI],
+    open_session: Callable[[FastAPI], httpx.Client],
+) -> None:
+    gan = open_session(make_app(gan_bundle, TOKEN))
+
+    answer = gan.post("/generate", json={}, headers={"Authorization": "bearer secret"})
+
+    assert answer.status_code == 200
+    assert [gan.get(path).status_code for path in ("/healthz", "/docs", "/openapi.json")] == [200, 200, 200]
+
+
+def test_only_who_has_the_token_learns_which_version_answers(
+    gan_bundle: Bundle,
+    make_app: Callable[[Bundle, Admission], FastAPI],
+    open_session: Callable[[FastAPI], httpx.Client],
+) -> None:
+    gan, version = open_session(make_app(gan_bundle, TOKEN)), "20260101-000000-0123abcd"
+
+    for path in ("/healthz", "/docs", "/openapi.json", "/", "/nothing"):
+        told = gan.get(path)
+        assert version not in f"{told.text} {told.headers}"
+
+        told = gan.get(path, headers={"Authorization": "Bearer secret"})
+        assert told.headers["x-rayology-version"] == version
+
+
+def test_the_guard_keeps_no_token() -> None:
+    assert "secret" not in repr(TOKEN)
+
+
+def _stream(app: FastAPI, body: AsyncIterator[bytes]) -> httpx.Response:
+    async def send() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://model") as session:
+            return await session.post("/reconstruct?class=mass", content=body, headers={"Content-Type": NPY})
+
+    return asyncio.run(send())
+
+
+def test_a_body_that_turns_out_too_large_is_cut_off_while_it_comes(vae_app: FastAPI) -> None:
+    num_sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal num_sent
+        while True:
+            num_sent += 1
+            yield b"0" * 10_000
+
+    assert "at most 100000 bytes" in refused(_stream(vae_app, endless()), 413)
+    assert num_sent <= 12
+
+
+@pytest.mark.slow
+def test_a_body_that_trickles_is_cut_off(vae_bundle: Bundle, make_app: Callable[[Bundle, Admission], FastAPI]) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        while True:
+            yield b"0"
+            await asyncio.sleep(0.05)
+
+    impatient = make_app(vae_bundle, Admission(None, max_body_bytes=1000, body_timeout_s=0.2))
+
+    assert "too slowly" in refused(_stream(impatient, trickle()), 408)
+
+
+def test_the_guard_passes_on_what_comes_after_the_body() -> None:
+    seen: list[str] = []
+
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
+        seen.extend([(await receive())["type"] for _ in range(2)])
+
+    guard = Guard(app, Admission(None, max_body_bytes=10, body_timeout_s=1))
+    talk(guard, {"type": "http", "path": "/", "headers": []}, {"type": "http.request"}, {"type": "http.disconnect"})
+
+    assert seen == ["http.request", "http.disconnect"]

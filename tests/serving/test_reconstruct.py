@@ -1,0 +1,55 @@
+"""Images sent to be reconstructed: which are taken, and what is said of others."""
+
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from tests.serving.exchanges import NPY, PNG, array_of, npy_of, refused
+
+
+def test_a_png_and_an_npy_are_reconstructed(vae: httpx.Client, image_file: Path) -> None:
+    picture = image_file.read_bytes()
+    slice_hu = np.zeros((30, 40), np.float32)
+
+    for content_type, body in ((PNG, picture), (f"{NPY}; charset=utf-8", npy_of(slice_hu))):
+        headers = {"Content-Type": content_type, "Accept": NPY}
+        answer = vae.post("/reconstruct", params={"class": "mass"}, content=body, headers=headers)
+
+        assert array_of(answer).shape == (1, 1, 16, 24)
+        assert "x-rayology-seed" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status", "said"),
+    [
+        (PNG, b"hello", 422, "no PNG"),
+        (NPY, b"hello", 422, "no NPY"),
+        (
+            NPY,
+            npy_of(np.zeros((4, 0))).replace(b"(4, 0), }" + b" " * 21, b"(4611686018427387904, 4, 0), }"),
+            422,
+            "axis",
+        ),
+        ("text/plain", b"hello", 415, "image/png or application/x-npy"),
+        ("", b"hello", 415, "image/png or application/x-npy"),
+    ],
+)
+def test_a_body_that_is_no_image_is_refused(
+    vae: httpx.Client, content_type: str, body: bytes, status: int, said: str
+) -> None:
+    answer = vae.post("/reconstruct?class=mass", content=body, headers={"Content-Type": content_type})
+
+    assert said in refused(answer, status)
+
+
+def test_a_conditional_model_asks_for_the_class_of_an_image(vae: httpx.Client) -> None:
+    answer = vae.post("/reconstruct", content=npy_of(np.zeros((16, 24))), headers={"Content-Type": NPY})
+
+    assert "?class=" in refused(answer, 422)
+
+
+def test_a_model_that_only_generates_has_no_reconstruct(gan: httpx.Client) -> None:
+    answer = gan.post("/reconstruct", content=npy_of(np.zeros((16, 24))), headers={"Content-Type": NPY})
+
+    assert "no such endpoint" in refused(answer, 404)
