@@ -167,7 +167,7 @@ def draw(model: Model, *, count: int, seed: int) -> Tensor:
     """Sample images, their classes in turn; the same seed draws the same on every machine of one kind.
 
     Returns:
-        (count, channel, height, width), on the CPU.
+        (count, channel, height, width), of volumes (count, channel, slices, height, width), on the CPU.
     """
     device = next(model.parameters()).device
     noise = torch.randn(count, model.noise_size, generator=torch.Generator().manual_seed(seed))
@@ -203,7 +203,8 @@ def _card(experiment: Experiment, image: ImageSpec, metrics: Mapping[str, float]
     """Return the model card as Markdown."""
     note = f"**Every figure: {origin.note}.**\n\n" if origin.note else ""
     figures = "\n".join(f"| {name} | {figure:.4g} |" for name, figure in sorted(metrics.items()))
-    return f"""# {experiment.name}: a {experiment.model.kind} of {image.size[0]}x{image.size[1]} images
+    drawn = f"{'x'.join(map(str, image.size))} {'volumes' if image.is_volume else 'images'}"
+    return f"""# {experiment.name}: a {experiment.model.kind} of {drawn}
 
 ![Generated samples, none of them real](samples.png)
 

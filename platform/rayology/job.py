@@ -89,6 +89,19 @@ def prepared(experiment: Experiment) -> PreparedDataset:
     if info.note:
         console.print(f"Read every figure with this in mind: {info.note}.", style="yellow", highlight=False)
     console.print(f"What it holds, to look at: {report_file(data)}", soft_wrap=True, highlight=False)
+    left_out = {"nearly empty": info.counts.nearly_empty, "between blocks": info.counts.dropped_in_gaps}
+    left_out |= {"that repeat others": info.counts.duplicates, "of other modalities": info.counts.other_modality}
+    if any(left_out.values()):
+        listed = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
+        console.print(f"Left out: {listed}.", highlight=False)
+    if info.image.classes:
+        console.print(
+            f"Classes, named wherever the dataset and its models go: {', '.join(info.image.classes)}.",
+            highlight=False,
+            markup=False,
+        )
+    for text, count in info.mended.items():
+        console.print(f"{count} series mended: {text}", style="yellow", markup=False, highlight=False)
     for reason, count in info.reasons.items():
         console.print(f"{count} files skipped: {reason}", style="yellow", markup=False, highlight=False)
     return data

@@ -66,9 +66,11 @@ class Store:
                 f"{version}: {copies:.0%} of its samples are copies of training images, more than {MAX_COPIES:.0%}:"
                 " not promoted; train on more patients, or for fewer steps, or for more where all samples look alike"
             )
+        before = self._champion_or_none()
         with self._reachable():
             self._put(CHAMPION, version.encode())
-        logger.info("Version %s is the champion of %s.", version, self.uri)
+        replaced = f", in place of {before}" if before not in {None, version} else ""
+        logger.info("Version %s is the champion of %s%s.", version, self.uri, replaced)
 
     def champion(self) -> str:
         """Return the version that was promoted last.
@@ -83,6 +85,12 @@ class Store:
             raise StoreError(
                 f"{self.uri}: has no champion; run jobs/tune.py, or jobs/publish.py with a bundle"
             ) from None
+
+    def _champion_or_none(self) -> str | None:
+        try:
+            return self.champion()
+        except StoreError:
+            return None
 
     def versions(self) -> list[str]:
         """List the versions, the oldest first."""

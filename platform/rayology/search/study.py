@@ -23,7 +23,7 @@ from rayology.search.narrator import Narrator
 from rayology.search.results import TrialResult, read_results
 from rayology.search.searcher import JournalSearcher, close_study
 from rayology.search.space import dimensions, path_of
-from rayology.training.cluster import require_room, train, uses_gpu
+from rayology.training.cluster import require_comparable, require_room, train, uses_gpu
 from rayology.training.run import BUNDLE, Assignment, Run, finish, train_here
 
 __all__ = ["search"]
@@ -44,6 +44,7 @@ def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")  # which is wanted so
     dimensions(sweep.experiment)  # what is wrong with search.narrow is said before anything starts
     require_room(sweep.experiment)
+    require_comparable(data)
     place = str(sweep.folder / "ray")
     assignment = Assignment(
         experiment=sweep.experiment.model_dump(mode="json"), dataset=str(data.path), folder=str(sweep.folder)
