@@ -5,7 +5,7 @@ python jobs/benchmarks/read_dicom.py
 
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from rich.table import Table
 from syntaxes import head, written
 
 from rayology.config import Config
+from rayology.errors import ConfigError
 from rayology.job import run
 from rayology.progress import console, progress_bar
 
@@ -24,18 +25,24 @@ SCRIPT = Path(__file__).with_name("read_dicom_peer.py")
 SYNTAXES = ("raw", "RLE", "JPEG-LS", "JPEG lossless", "JPEG 2000", "HTJ2K", "JPEG 8 bit")
 COMPRESSED = SYNTAXES[1:]
 DECODERS = ("pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-libjpeg", "pylibjpeg-rle", "pyjpegls")
-PEERS = (
-    Peer("pydicom", ("pydicom", "numpy", *DECODERS)),
-    Peer("simpleitk", ("SimpleITK", "numpy")),
-    Peer("monai", ("monai", "pydicom", "numpy", "torch", *DECODERS)),
-    Peer("torchio", ("torchio", "torch", "numpy")),
-    Peer("dicomsdl", ("dicomsdl", "numpy")),
-)
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("pydicom", ("pydicom", "numpy", *DECODERS)),
+        Peer("pydicom-default", ("pydicom", "numpy", "pillow", "python-gdcm", *DECODERS)),
+        Peer("simpleitk", ("SimpleITK", "numpy")),
+        Peer("monai", ("monai", "pydicom", "numpy", "torch", *DECODERS)),
+        Peer("torchio", ("torchio", "torch", "numpy")),
+        Peer("dicomsdl", ("dicomsdl", "numpy")),
+    )
+}
 
 
 class ReadConfig(Config):
     """What to time."""
 
+    subjects: tuple[str, ...] = tuple(PEERS)
+    """Which libraries to compare; rayology is always there."""
     rounds: PositiveInt = 7
     """Times that each library reads each syntax."""
     files: PositiveInt = 16
@@ -46,12 +53,15 @@ class ReadConfig(Config):
 
 def main(config: ReadConfig) -> Mapping[str, object]:
     """Return slices per second of the processor for each library and syntax, and how many times a peer's ours are."""
+    unknown = set(config.subjects) - set(PEERS)
+    if unknown:
+        raise ConfigError(f"subjects: {', '.join(sorted(unknown))} not known; write some of: {', '.join(PEERS)}")
     speeds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     threads: dict[str, list[float]] = defaultdict(list)
     notes: list[str] = []
     with TemporaryDirectory() as folder, ExitStack() as stack:
         files = {name: slices(Path(folder), name, config) for name in SYNTAXES}
-        processes = start(stack, notes)
+        processes = start(stack, [PEERS[name] for name in config.subjects], notes)
         with progress_bar("read") as bar:
             for number in range(config.rounds):
                 for name in SYNTAXES:
@@ -86,10 +96,10 @@ def slices(folder: Path, name: str, config: ReadConfig) -> list[str]:
     return files
 
 
-def start(stack: ExitStack, notes: list[str]) -> dict[str, Process]:
-    """Start every library that can be installed here."""
+def start(stack: ExitStack, peers: Sequence[Peer], notes: list[str]) -> dict[str, Process]:
+    """Start ours and every other library that can be installed here."""
     processes = {}
-    for peer in (OURS, *PEERS):
+    for peer in (OURS, *peers):
         try:
             processes[peer.name] = stack.enter_context(started(peer, SCRIPT, peer.name))
         except PeerError as error:

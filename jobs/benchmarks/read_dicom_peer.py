@@ -38,6 +38,18 @@ def pydicom() -> Read:
     return read
 
 
+def pydicom_default() -> Read:
+    """Read with pydicom and the decoder plugin that it takes by itself: its first, which is python-gdcm's for most."""
+    from pydicom import dcmread
+    from pydicom.pixels import apply_rescale, pixel_array
+
+    def read(file: str) -> NDArray[np.float32]:
+        dataset = dcmread(file)
+        return apply_rescale(pixel_array(dataset), dataset).astype(np.float32)
+
+    return read
+
+
 def simpleitk() -> Read:
     """Read with SimpleITK, whose GDCM decodes."""
     import SimpleITK
@@ -75,6 +87,7 @@ def dicomsdl() -> Read:
 LIBRARIES: Mapping[str, Callable[[], Read]] = {
     "rayology": rayology,
     "pydicom": pydicom,
+    "pydicom-default": pydicom_default,
     "simpleitk": simpleitk,
     "monai": monai,
     "torchio": torchio,
