@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: bench check demo lint serve setup test
+.PHONY: bench demo lint serve setup test test-ray test-rest
 
 setup: .venv/installed
 
@@ -19,8 +19,15 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Side by side: a test with a Ray mostly waits for processes to start.
 test: lint
-	$(BIN)/pytest
+	$(MAKE) --jobs 2 test-rest test-ray
+
+test-rest: setup
+	$(BIN)/pytest --ignore tests/cluster
+
+test-ray: setup
+	$(BIN)/pytest tests/cluster
 
 demo: setup
 	$(BIN)/python jobs/demo.py jobs/experiments/demo.yaml

@@ -1,7 +1,12 @@
 """Fixtures that every test may use."""
 
+import logging
 import os
+import runpy
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -20,6 +25,31 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set RAYOLOGY_DATA")
     return folder
+
+
+@pytest.fixture
+def run_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., "CompletedProcess[str]"]]:
+    """Run a script below ``jobs`` as its command line does, but in this process: a new one takes seconds to start."""
+    loggers = [logging.getLogger(name) for name in ("rayology", "optuna", "ray.tune.analysis")]
+    levels = [logger.level for logger in loggers]
+
+    def run(script: str, *arguments: str | Path) -> "CompletedProcess[str]":
+        monkeypatch.setattr(sys, "argv", [str(ROOT / "jobs" / script), *map(str, arguments)])
+        status: object = 0
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        except SystemExit as ended:
+            status = ended.code
+        said = capsys.readouterr()
+        return CompletedProcess(sys.argv, int(str(status or 0)), said.out, said.err)
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    yield run
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,10 @@ from rayology.experiment import Experiment
 from rayology.image import ImageSpec
 from rayology.models import GanConfig, Model, VaeConfig
 from rayology.models.backbones import ResNetConfig
+from rayology.picture import GAP
 
 SPEC = ImageSpec(size=(16, 16), classes=("a", "b"))
+VOLUMES = ImageSpec(size=(16, 24, 32), classes=("a", "b"))
 SMALL = ResNetConfig(width=8)
 
 
@@ -44,6 +46,27 @@ def test_a_loaded_bundle_draws_the_same_images(bundle: Bundle, model: Model) -> 
     loaded = Bundle.load(bundle.path).build()
 
     assert torch.equal(draw(loaded, count=4, seed=3), draw(model, count=4, seed=3))
+
+
+def test_a_bundle_of_volumes_draws_and_says_the_same(experiment: Experiment, tmp_path: Path) -> None:
+    model = experiment.model.build(VOLUMES)
+    origin = provenance_of(dataset="1234", note="", seed=0, steps=7)
+
+    write_bundle(tmp_path / "bundle", experiment=experiment, model=model, metrics={}, provenance=origin)
+    loaded = Bundle.load(tmp_path / "bundle")
+
+    drawn = draw(loaded.build(), count=2, seed=3)
+    assert drawn.shape == (2, 1, 16, 24, 32)
+    assert torch.equal(drawn, draw(model, count=2, seed=3))
+    assert loaded.manifest.image == VOLUMES
+    assert f"a {experiment.model.kind} of 16x24x32 volumes" in (loaded.path / "README.md").read_text()
+    with Image.open(loaded.path / "samples.png") as sheet:
+        # 16 volumes in rows of three, each in its middle planes
+        assert sheet.size == (3 * (32 + 32 + 24) + 2 * GAP, 6 * 24 + 5 * GAP)
+
+
+def test_the_card_names_the_size(bundle: Bundle) -> None:
+    assert "of 16x16 images" in (bundle.path / "README.md").read_text()
 
 
 def test_a_loaded_bundle_says_the_same(bundle: Bundle) -> None:

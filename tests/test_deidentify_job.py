@@ -1,10 +1,10 @@
 """The job promises what every job does: one line of JSON at the end, or one line that says what to mend."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,14 +13,9 @@ from pydicom.data import get_testdata_file
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = pytest.mark.slow
+JOB = "deidentify.py"
 
-
-def job(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, ROOT / "jobs" / "deidentify.py", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "COLUMNS": "80"}
-    )
+RunJob = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
@@ -31,8 +26,10 @@ def folders(tmp_path: Path) -> list[str | Path]:
     return ["--source", tmp_path / "source", "--output", tmp_path / "output", "--private", tmp_path / "private"]
 
 
+@pytest.mark.slow
 def test_the_last_line_counts_what_became_of_the_files(tmp_path: Path, folders: list[str | Path]) -> None:
-    ended = job(*folders, "--profile.dates", "shifted", "--profile.retain-patient")
+    command = [sys.executable, ROOT / "jobs" / JOB, *folders, "--profile.dates", "shifted", "--profile.retain-patient"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
     assert ended.returncode == 0, ended.stderr
     answer = json.loads(ended.stdout.splitlines()[-1])
@@ -42,10 +39,10 @@ def test_the_last_line_counts_what_became_of_the_files(tmp_path: Path, folders: 
     assert {copy.PatientSex for copy in copies} == {"O", "F"}
 
 
-def test_rules_come_from_a_file(tmp_path: Path, folders: list[str | Path]) -> None:
+def test_rules_come_from_a_file(tmp_path: Path, folders: list[str | Path], run_job: RunJob) -> None:
     (tmp_path / "rules.yaml").write_text("profile: {rules: [{reason: no CT, when: {Modality: CT}}]}\n")
 
-    ended = job(tmp_path / "rules.yaml", *folders)
+    ended = run_job(JOB, tmp_path / "rules.yaml", *folders)
 
     assert json.loads(ended.stdout.splitlines()[-1])["held_back"] == 1, ended.stderr
     assert json.loads((tmp_path / "output" / "report.json").read_text())["held_back"] == {"no CT": 1}
@@ -54,21 +51,21 @@ def test_rules_come_from_a_file(tmp_path: Path, folders: list[str | Path]) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--source", "/nonexistent"], "no such folder"),
+        (["--source", "/nonexistent"], "source: /nonexistent: no such folder"),
         (["--private", "deidentified/private"], "lies within"),
         (["--profile.dates", "moved"], "profile.dates: Input should be 'removed' or 'shifted'"),
     ],
 )
-def test_a_mistake_exits_with_2_and_says_what_to_write(arguments: list[str], message: str) -> None:
-    ended = job(*arguments)
+def test_a_mistake_exits_with_2_and_says_what_to_write(arguments: list[str], message: str, run_job: RunJob) -> None:
+    ended = run_job(JOB, *arguments)
 
     assert ended.returncode == 2
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_help_documents_the_fields() -> None:
-    ended = job("--help")
+def test_help_documents_the_fields(run_job: RunJob) -> None:
+    ended = run_job(JOB, "--help")
 
     assert ended.returncode == 0
     assert "--profile.retain-device" in ended.stdout

@@ -3,16 +3,21 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rayology.experiment import Experiment
+from rayology.job import prepared
+
 ROOT = Path(__file__).parents[1]
 
-pytestmark = pytest.mark.slow
+RunJob = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def job(name: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+def process(name: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Run a job in a process of its own, as those must that start a Ray."""
     command = [sys.executable, ROOT / "jobs" / f"{name}.py", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "COLUMNS": "80"}
@@ -26,8 +31,9 @@ def wrong_key(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_a_wrong_key_exits_with_2_and_one_line_that_names_the_right_one(wrong_key: Path) -> None:
-    ended = job("train", wrong_key)
+    ended = process("train", wrong_key)
 
     assert ended.returncode == 2
     assert ended.stderr == f"ConfigError: {wrong_key}: schedul: no such field; did you mean schedule?\n"
@@ -38,11 +44,6 @@ def test_a_wrong_key_exits_with_2_and_one_line_that_names_the_right_one(wrong_ke
     ("name", "arguments", "message"),
     [
         ("train", ["--schedule.steps", "-1"], "schedule.steps: Input should be greater than 0, found '-1'"),
-        (
-            "train",
-            ["--resume", "last", "--storage", "/nonexistent/rayology"],
-            "resume: /nonexistent/rayology/runs holds no",
-        ),
         ("tune", ["--search.objective", "psnr"], "'psnr' is no objective for every model; write one of: mmd"),
         (
             "publish",
@@ -53,30 +54,53 @@ def test_a_wrong_key_exits_with_2_and_one_line_that_names_the_right_one(wrong_ke
         ("train", ["nosuch.yaml"], "nosuch.yaml: no such file"),
     ],
 )
-def test_a_mistake_exits_with_2_and_says_what_to_write(name: str, arguments: list[str], message: str) -> None:
-    ended = job(name, *arguments)
+def test_a_mistake_exits_with_2_and_says_what_to_write(
+    name: str, arguments: list[str], message: str, run_job: RunJob
+) -> None:
+    ended = run_job(f"{name}.py", *arguments)
 
     assert ended.returncode == 2
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
+def test_a_run_that_is_not_there_cannot_go_on() -> None:
+    ended = process("train", "--resume", "last", "--storage", "/nonexistent/rayology")
+
+    assert ended.returncode == 2
+    assert "resume: /nonexistent/rayology/runs holds no" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 @pytest.mark.parametrize("name", ["prepare", "train", "tune", "evaluate", "publish"])
-def test_help_documents_the_fields_and_how_to_submit(name: str) -> None:
-    ended = job(name, "--help")
+def test_help_documents_the_fields_and_how_to_submit(name: str, run_job: RunJob) -> None:
+    ended = run_job(f"{name}.py", "--help")
 
     assert ended.returncode == 0
     assert "--storage" in ended.stdout or "--store" in ended.stdout
     assert "ray job submit" in (ROOT / "jobs" / f"{name}.py").read_text()
 
 
+@pytest.mark.slow
 def test_an_empty_folder_says_so(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
-    ended = job(
+    ended = process(
         "prepare", "--source.kind", "folder", "--source.path", tmp_path / "empty", "--storage", tmp_path / "storage"
     )
 
     assert ended.returncode == 2
     assert "SourceError" in ended.stderr
     assert str(tmp_path / "empty") in ended.stderr
+
+
+def test_a_preparation_tells_what_it_left_out_and_which_names_it_publishes(
+    small: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = prepared(small.patched({"storage": str(tmp_path), "preparation": {"min_foreground": 0.55}}))
+
+    said = " ".join(capsys.readouterr().err.split())
+    assert data.info.counts.nearly_empty
+    assert f"Left out: {data.info.counts.nearly_empty} nearly empty" in said
+    assert "Classes, named wherever the dataset and its models go: consolidation, effusion, nodule." in said

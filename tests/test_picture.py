@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rayology.picture import MARGIN, contact_sheet, labelled_sheet, to_grey_levels
+from rayology.picture import GAP, MARGIN, contact_sheet, labelled_sheet, to_grey_levels
 
 
 def test_the_ends_of_the_range_are_black_and_white() -> None:
@@ -25,6 +25,24 @@ def test_each_image_stands_in_its_tile(channels: int) -> None:
     assert not sheet[8:, -6:].any()
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_a_volume_is_shown_as_its_middle_planes_with_the_head_up(channels: int) -> None:
+    levels = np.random.default_rng(0).integers(1, 256, (2, channels, 4, 8, 6), dtype=np.uint8)
+
+    sheet = np.asarray(contact_sheet(levels, columns=1))
+
+    assert not sheet[8 : 8 + GAP].any()
+    second = sheet[8 + GAP :]
+    each = [second] if channels == 3 else [second[:, at * (20 + GAP) :][:, :20] for at in range(channels)]
+    volumes = [levels[1].transpose(1, 2, 3, 0)] if channels == 3 else levels[1]
+    for planes, shown in zip(each, volumes, strict=True):
+        axial, coronal, sagittal = np.split(planes, [6, 12], axis=1)
+        assert np.array_equal(axial, shown[2])
+        assert np.array_equal(coronal[2:6], shown[::-1, 4])
+        assert np.array_equal(sagittal[2:6], shown[::-1, :, 3])
+        assert not coronal[[0, 1, 6, 7]].any()
+
+
 def test_a_labelled_sheet_has_a_row_for_each_label_and_shows_the_images_right_of_it() -> None:
     rows = {"first": torch.full((3, 1, 48, 48), 1.0), "second": torch.full((2, 1, 48, 48), -1.0)}
 
@@ -35,3 +53,9 @@ def test_a_labelled_sheet_has_a_row_for_each_label_and_shows_the_images_right_of
     assert not sheet[96:, MARGIN:].any()
     assert sheet[:96, :MARGIN].any()
     assert sheet[96:, :MARGIN].any()
+
+
+def test_each_plane_of_a_small_volume_is_enlarged_on_a_labelled_sheet() -> None:
+    sheet = labelled_sheet({"volumes": torch.zeros(2, 1, 32, 32, 32)})
+
+    assert sheet.size == (MARGIN + 2 * 3 * 96 + 3 * GAP, 96)

@@ -1,5 +1,6 @@
 """The store: versions stay, the champion moves."""
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,13 +41,17 @@ def test_what_is_fetched_is_what_was_published(store: Store, tmp_path: Path) -> 
     assert store.versions() == [version]
 
 
-def test_the_champion_is_the_last_that_was_promoted(store: Store, tmp_path: Path) -> None:
+def test_the_champion_is_the_last_that_was_promoted(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first, second = (store.publish(bundle_in(tmp_path / str(mmd), mmd=mmd)) for mmd in (1.0, 2.0))
 
-    store.promote(second)
-    store.promote(first)
+    with caplog.at_level(logging.INFO, "rayology.store"):
+        store.promote(second)
+        store.promote(first)
 
     assert store.champion() == first
+    assert [f"in place of {second}" in message for message in caplog.messages] == [False, True]
     assert store.versions() == sorted([first, second])
 
 

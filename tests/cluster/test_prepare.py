@@ -5,20 +5,23 @@ from pathlib import Path
 import pytest
 import ray
 
+from rayology.data.preparation import PatchesConfig, SlicesConfig
 from rayology.data.prepare import prepare
 from rayology.experiment import Experiment
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 
+@pytest.mark.parametrize("cut", [SlicesConfig(), PatchesConfig(spacing_mm=8.0)])
 def test_a_cluster_prepares_what_one_process_does(
-    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: SlicesConfig | PatchesConfig
 ) -> None:
-    on_cluster = prepare(small.source, small.preparation, tmp_path / "cluster")
+    preparation = small.preparation.patched({"cut": cut.model_dump()})
+    on_cluster = prepare(small.source, preparation, tmp_path / "cluster")
 
     # Ray stays up for the other tests, so that this process has to be told to work alone.
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    alone = prepare(small.source, small.preparation, tmp_path / "alone")
+    alone = prepare(small.source, preparation, tmp_path / "alone")
 
     assert on_cluster.info.splits == alone.info.splits
     for name in ("images-00000.npy", "masks-00000.npy"):

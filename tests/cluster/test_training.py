@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import ray
@@ -11,11 +12,11 @@ from ray.util.state import list_actors
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
-from rayology.errors import Diverged, TrainingError
+from rayology.errors import DatasetError, Diverged, TrainingError
 from rayology.experiment import Experiment
 from rayology.training.cluster import train
 from rayology.training.history import read
-from rayology.training.run import Run, open_run
+from rayology.training.run import BUNDLE, Run, open_run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -43,29 +44,45 @@ def kill_one_worker(run: Run, killed: list[int]) -> None:
         time.sleep(0.1)
 
 
+@pytest.fixture(scope="module")
+def trained(small: Experiment, data: PreparedDataset, ray_cluster: str) -> Run:  # noqa: ARG001 - it must run
+    """Train with two workers."""
+    run = open_run(small.patched(TWO_WORKERS), "runs")
+    train(run, data)
+    return run
+
+
 @pytest.fixture
 def slow_run(small: Experiment) -> Run:
     return open_run(small.patched({**TWO_WORKERS, "schedule": {"steps": 300}}), "runs")
 
 
-def test_two_workers_train_a_model_into_a_bundle(small: Experiment, data: PreparedDataset) -> None:
-    run = open_run(small.patched(TWO_WORKERS), "runs")
-
-    bundle = train(run, data)
+def test_two_workers_train_a_model_into_a_bundle_that_loads(trained: Run, data: PreparedDataset) -> None:
+    bundle = Bundle.load(trained.folder / BUNDLE)
 
     assert bundle.manifest.provenance.steps == 40
     assert bundle.manifest.provenance.dataset == data.info.fingerprint
     assert {"mmd", "mmd/real", "copies", "psnr", "bound"} <= bundle.manifest.metrics.keys()
-    assert steps_of(run) == list(range(5, 41, 5))
-    assert list(run.folder.glob("events.out.tfevents.*"))
+    assert bundle.build().image == data.info.image
+    assert steps_of(trained) == list(range(5, 41, 5))
+    assert list(trained.folder.glob("events.out.tfevents.*"))
 
 
-def test_two_workers_end_with_the_figures_of_one(small: Experiment, data: PreparedDataset) -> None:
+def test_two_workers_end_with_the_figures_of_one(small: Experiment, data: PreparedDataset, trained: Run) -> None:
     alone = small.patched({"scaling": {"precision": "float64", "microbatches": 2}})
 
-    figures = [train(open_run(each, "runs"), data).manifest.metrics for each in (alone, small.patched(TWO_WORKERS))]
+    figures = train(open_run(alone, "runs"), data).manifest.metrics
 
-    assert figures[0] == pytest.approx(figures[1], rel=1e-6, abs=1e-9)
+    assert figures == pytest.approx(Bundle.load(trained.folder / BUNDLE).manifest.metrics, rel=1e-6, abs=1e-9)
+
+
+def test_an_ended_run_is_found_again_and_has_nothing_left_to_do(trained: Run, data: PreparedDataset) -> None:
+    metrics = Bundle.load(trained.folder / BUNDLE).manifest.metrics
+
+    again = open_run(Experiment(storage=trained.experiment.storage, resume=trained.folder.name), "runs")
+
+    assert again.experiment == trained.experiment
+    assert train(again, data).manifest.metrics == metrics
 
 
 def test_a_run_goes_on_after_a_worker_was_killed(data: PreparedDataset, slow_run: Run) -> None:
@@ -79,16 +96,6 @@ def test_a_run_goes_on_after_a_worker_was_killed(data: PreparedDataset, slow_run
     assert killed
     assert bundle.manifest.provenance.steps == 300
     assert steps_of(slow_run) == list(range(5, 301, 5))
-
-
-def test_an_ended_run_is_found_again_and_has_nothing_left_to_do(small: Experiment, data: PreparedDataset) -> None:
-    run = open_run(small, "runs")
-    bundle = train(run, data)
-
-    again = open_run(Experiment(storage=small.storage, resume=run.folder.name), "runs")
-
-    assert again.experiment == run.experiment
-    assert train(again, data).manifest.metrics == bundle.manifest.metrics
 
 
 def test_a_run_that_diverges_says_what_to_lower(small: Experiment, data: PreparedDataset) -> None:
@@ -121,7 +128,9 @@ def test_gpus_that_are_not_there_are_refused_at_once(small: Experiment, data: Pr
         train(run, data)
 
 
-def test_the_bundle_of_a_run_loads(small: Experiment, data: PreparedDataset) -> None:
-    bundle = train(open_run(small, "runs"), data)
+def test_a_single_image_that_validates_is_refused_at_once(small: Experiment, data: PreparedDataset) -> None:
+    alone = data.info.splits["validation"].model_copy(update={"images": 1})
+    info = data.info.model_copy(update={"splits": {**data.info.splits, "validation": alone}})
 
-    assert Bundle.load(bundle.path).build().image == data.info.image
+    with pytest.raises(DatasetError, match=r"raise preparation\.validation"):
+        train(open_run(small, "runs"), replace(data, info=info))

@@ -1,8 +1,10 @@
 """Little DICOM files, and the folders of real ones."""
 
+import itertools
 import shutil
 import subprocess
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from tests.data.bodies import WriteDicom, body
+from tests.data.dicomweb_server import Archive
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +81,33 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small disk takes rights that this user has not")
     yield tmp_path / "disk"
     subprocess.run(["umount", tmp_path / "disk"], check=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write_dicom: WriteDicom) -> Path:
+    """Six patients of two classes, two slices each."""
+    for patient, slice_ in itertools.product(range(6), range(2)):
+        write_dicom(
+            tmp_path / "images" / "ab"[patient % 2] / f"{patient}-{slice_}.dcm",
+            body(patient),
+            PatientID=f"Doe{patient}",
+            PixelSpacing=[0.5, 0.5],
+        )
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def archive() -> Iterator[Archive]:
+    with Archive() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TOKEN", "USER", "PASSWORD"):
+        monkeypatch.delenv(f"RAYOLOGY_DICOMWEB_{name}", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")

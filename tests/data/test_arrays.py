@@ -2,14 +2,14 @@
 
 import gzip
 import struct
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rayology.data import IdxConfig, MedMnistConfig, PreparationConfig, SourceConfig
-from rayology.data.deflated import open_idx, open_npz
+from rayology.data.deflated import open_idx
+from rayology.data.npz import open_npz
 from rayology.data.prepare import prepare
 from rayology.data.source import Example
 from rayology.errors import SourceError, UnreadableImage
@@ -145,23 +145,6 @@ def test_missing_rows_are_damage_and_no_zeros(tmp_path: Path) -> None:
         examples(config, tmp_path)
 
 
-@pytest.mark.parametrize("content", [np.array([{}], object), np.zeros((3, 4), np.float32), np.zeros((0, 4), np.uint8)])
-def test_arrays_of_other_things_are_refused_and_never_unpickled(tmp_path: Path, content: np.ndarray) -> None:
-    np.savez(tmp_path / "a.npz", rows=content)
-
-    with pytest.raises(SourceError, match="not an npz file with an array rows"):
-        open_npz(tmp_path / "a.npz", "rows")
-
-
-def test_a_missing_array_or_no_zip_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", rows=np.zeros(3, np.uint8))
-    (tmp_path / "b.npz").write_bytes(b"no zip")
-
-    for name, array in (("a.npz", "others"), ("b.npz", "rows"), ("c.npz", "rows")):
-        with pytest.raises(SourceError, match=rf"{name}: is missing, or not an npz"):
-            open_npz(tmp_path / name, array)
-
-
 def test_volumes_are_refused_with_what_is_read(tmp_path: Path) -> None:
     config = MedMnistConfig.example(tmp_path)
     arrays = {"train_images": np.zeros((4, 8, 8, 8), np.uint8), "train_labels": np.zeros((4, 1), np.uint8)}
@@ -169,20 +152,6 @@ def test_volumes_are_refused_with_what_is_read(tmp_path: Path) -> None:
 
     with pytest.raises(SourceError, match=r"images of shape \(8, 8, 8\)"):
         config.build(tmp_path).items()
-
-
-def test_an_encrypted_member_is_our_own_error(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", rows=np.zeros(300, np.uint8))
-    with zipfile.ZipFile(tmp_path / "a.npz") as opened:
-        (member,) = opened.infolist()
-    content = bytearray((tmp_path / "a.npz").read_bytes())
-    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # APPNOTE 4.3.7, 4.3.12
-        content[content.index(signature) + flags] |= 1
-    (tmp_path / "a.npz").write_bytes(content)
-
-    assert member.filename == "rows.npy"
-    with pytest.raises(SourceError, match="not an npz file"):
-        open_npz(tmp_path / "a.npz", "rows")
 
 
 def test_an_idx_of_other_values_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
 """Pixels of slices put into a volume: what is interpolated, what is invalid, and masks beside it."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from numpy.typing import NDArray
+from tests.data.peaks import peak_bytes
 
 from rayology.data.assembly import assemble
 from rayology.data.stack import Stack
@@ -103,3 +107,14 @@ def test_a_stack_without_a_valid_pixel_is_filled_with_zero() -> None:
 
     assert volume.pixels[0, 0, -1, 0] == 0
     assert not volume.valid.any()
+
+
+@pytest.mark.parametrize("places", [np.arange(32), np.arange(63) / 2], ids=["as they are", "interpolated"])
+def test_a_series_without_holes_takes_little_more_memory_than_its_volume(places: NDArray[np.float64]) -> None:
+    slices = [np.full((1, 128, 128), number, np.float32) for number in range(32)]
+    valid = [np.ones((128, 128), np.bool_)] * 32
+    stack = replace(stack_of(places.tolist()), size=(len(places), 128, 128), offsets=np.zeros((32, 2)))
+
+    peak = peak_bytes(lambda: assemble(stack, slices, valid))
+
+    assert peak < 1.5 * 4 * len(places) * 128 * 128

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from rayology.data import duplicates as duplicates_module
 from rayology.data.duplicates import duplicates, joined
 from rayology.data.imaging import conform
 
@@ -60,6 +61,31 @@ def test_images_without_contrast_are_no_duplicates_of_any_other() -> None:
     images[2:] = [[[[1.0]]], [[[2.0]]]]
 
     assert found(images) == found(images[:1]) == found(images[:0]) == set()
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 6, 16, 16)], ids=["slices", "volumes"])
+def test_the_same_is_found_however_few_lie_in_memory_together(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.default_rng(0).normal(0, 1, (60, *shape)).astype(np.float32)
+    images[20:40] = images[:20] + 0.01 * images[40:60]
+    images[50] = images[49]
+    held: list[int] = []
+
+    def noted(numbers: NDArray[np.int64]) -> Images:
+        held.append(len(numbers))
+        return images[numbers]
+
+    at_once = list(duplicates(noted, len(images)))
+    monkeypatch.setattr(duplicates_module, "BYTES_AT_ONCE", 4 * images[0].nbytes)  # a quarter of a gigabyte is more
+    most_held = max(held)
+    held.clear()
+    in_parts = list(duplicates(noted, len(images)))
+
+    assert in_parts == at_once
+    assert len(in_parts) == 21
+    assert most_held == 59
+    assert max(held) == 4
 
 
 def test_patients_are_joined_through_others_under_the_first_name() -> None:

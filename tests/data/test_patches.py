@@ -1,9 +1,9 @@
-"""Training items cut from a volume: nothing is left out, and each keeps its place."""
+"""Patches cut from a volume: nothing is left out, and each keeps its place."""
 
 import numpy as np
 import pytest
 
-from rayology.data.patches import patches, slices, starts
+from rayology.data.patches import patches, starts
 from rayology.data.volume import Volume
 
 
@@ -13,38 +13,15 @@ def numbered(size: tuple[int, int, int]) -> Volume:
     return Volume(pixels, np.ones(size, np.bool_), np.eye(4), pixels[0].astype(np.uint8))
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_slices_put_together_are_the_volume(axis: int) -> None:
-    volume = numbered((3, 4, 5))
-
-    cut = list(slices(volume, axis))
-
-    assert len(cut) == volume.size[axis]
-    np.testing.assert_array_equal(np.concatenate([each.pixels for each in cut], axis=1 + axis), volume.pixels)
-    assert [each.affine[axis, 3] for each in cut] == list(range(volume.size[axis]))
-
-
 @pytest.mark.parametrize("size", [(2, 2, 2), (3, 4, 5), (1, 3, 4), (4, 4, 4)])
 @pytest.mark.parametrize("overlap", [0, 1])
-@pytest.mark.parametrize("seed", [None, 0, 1, 2])
-def test_patches_cover_every_voxel(size: tuple[int, int, int], overlap: int, seed: int | None) -> None:
+def test_patches_cover_every_voxel(size: tuple[int, int, int], overlap: int) -> None:
     volume = numbered((5, 7, 9))
-    generator = None if seed is None else np.random.default_rng(seed)
 
-    cut = list(patches(volume, size, overlap=overlap, fill=-1, generator=generator))
+    cut = list(patches(volume, size, overlap=overlap, fill=-1))
 
     assert {each.size for each in cut} == {size}
     assert set(np.concatenate([each.pixels.ravel() for each in cut])) == set(range(5 * 7 * 9))
-
-
-def test_a_random_grid_follows_its_generator() -> None:
-    def drawn(seed: int) -> list[list[float]]:
-        generator = np.random.default_rng(seed)
-        cut = patches(numbered((12, 12, 12)), (4, 4, 4), fill=0, generator=generator)
-        return [each.affine[:3, 3].tolist() for each in cut]
-
-    assert drawn(3) == drawn(3)
-    assert len({str(drawn(seed)) for seed in range(6)}) > 1
 
 
 def test_a_volume_smaller_than_a_patch_is_padded() -> None:

@@ -9,9 +9,17 @@ from pydicom.config import IGNORE
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from tests.data.peaks import peak_bytes
 
+from rayology.data import PreparationConfig
+from rayology.data.census import Census, Found
+from rayology.data.choosing import _shared_range
 from rayology.data.dicom import read
+from rayology.data.geometry import Geometry
+from rayology.data.identity import Identity, pseudonyms
 from rayology.data.pet import pet_unit, shared_range, suv_scale
+from rayology.data.preparation import ImageFacts
+from rayology.data.source import Item
 
 HALF_LIFE_S = 6586.2  # fluorine-18
 
@@ -105,3 +113,16 @@ def test_a_large_series_weighs_no_more_than_a_small_one() -> None:
     large, small = np.zeros(2**20, np.float32), np.ones(2**16, np.float32)
 
     assert shared_range([large, small], (0, 50.1)) == (0, 1)
+
+
+def test_of_many_series_one_lies_in_memory_at_a_time() -> None:
+    who = [pseudonyms(Identity(patient="anyone", series=f"{number}"), b"", seed=0) for number in range(16)]
+    facts = [ImageFacts(each, "PT", "", (1, 1024, 1024), Geometry(), "", (1024, 1024)) for each in who]
+    item = Item(Path("a.dcm"))
+    found = [Found(item, each, row) for row, each in enumerate(facts)]
+    body = np.linspace(0, 1, 2**20, dtype=np.float32).reshape(1, 1, 1024, 1024)
+    pixels = np.broadcast_to(body, (16, 1, 1024, 1024))
+
+    peak = peak_bytes(lambda: _shared_range(pixels, Census("", 16, found), range(16), PreparationConfig()))
+
+    assert peak < 8 * body.nbytes

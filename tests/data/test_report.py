@@ -6,10 +6,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from tests.data.peaks import peak_bytes
 
 from rayology.data import FolderConfig, PhantomConfig, PreparationConfig, PreparedDataset
+from rayology.data import report as report_module
 from rayology.data.prepare import prepare
 from rayology.data.report import report_file, write_report
 
@@ -63,3 +66,26 @@ def test_what_a_source_calls_its_classes_cannot_change_the_page(data: PreparedDa
     write_report(replace(data, path=tmp_path / "datasets" / "renamed", info=renamed))
 
     assert "<script>" not in (tmp_path / "reports" / "renamed.html").read_text(encoding="utf-8")
+
+
+def test_the_page_is_the_same_however_few_images_are_counted_together(
+    data: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "datasets").mkdir()
+    elsewhere = replace(data, path=tmp_path / "datasets" / data.path.name)
+    elsewhere.path.symlink_to(data.path)
+    monkeypatch.setattr(report_module, "VALUES_AT_ONCE", 3 * 32 * 32)  # a constant; that many volumes take gigabytes
+
+    write_report(elsewhere)
+
+    assert page(elsewhere) == page(data)
+
+
+def test_only_a_part_of_what_is_counted_lies_in_memory(data: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = data.split("train")
+    many = replace(train, _rows=train._rows.repeat(100))  # the same images again and again, for a larger dataset
+    monkeypatch.setattr(report_module, "VALUES_AT_ONCE", 8 * 32 * 32)
+
+    peak = peak_bytes(lambda: report_module._counts(many))
+
+    assert peak < many.stored(np.arange(len(many))).nbytes / 2

@@ -1,9 +1,8 @@
 """The benchmark of feeding runs, and what it counts are all images of every epoch."""
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,17 @@ from peers import PeerError
 
 ROOT = Path(__file__).parents[2]
 
+RunJob = Callable[..., "subprocess.CompletedProcess[str]"]
+
 
 @pytest.mark.slow
-def test_feeding_alone_is_counted_in_both_forms() -> None:
+def test_feeding_alone_is_counted_in_both_forms(run_job: RunJob, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = ["--subjects", "[]", "--sizes", "[32]", "--megabytes", "1", "--rounds", "1", "--seconds", "0.1"]
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "platform"))  # for the process that feeds
 
-    done = subprocess.run(
-        [sys.executable, ROOT / "jobs" / "benchmarks" / "feed.py", *flags],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
-    )
+    done = run_job("benchmarks/feed.py", *flags)
 
+    assert done.returncode == 0, done.stderr
     counted = json.loads(done.stdout.splitlines()[-1])["32"]
     assert counted["missing"] == {}
     assert set(counted["images_a_second"]) == {"rayology"}
@@ -40,15 +37,8 @@ def test_a_library_that_drops_or_changes_images_is_not_counted(epoch: dict[str, 
         require_all_images(epoch, 1024)
 
 
-@pytest.mark.slow
-def test_a_library_that_is_not_known_is_a_users_mistake() -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "jobs" / "benchmarks" / "feed.py", "--subjects", '["torchio"]'],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
-    )
+def test_a_library_that_is_not_known_is_a_users_mistake(run_job: RunJob) -> None:
+    done = run_job("benchmarks/feed.py", "--subjects", '["torchio"]')
 
     assert done.returncode == 2
     assert "subjects: torchio not known; write some of: rayology, MONAI CacheDataset" in " ".join(done.stderr.split())

@@ -206,9 +206,13 @@ def test_folders_within_each_other_are_refused(tmp_path: Path, source: Path, out
         deidentify_folder(source, tmp_path / output, tmp_path / private, ProfileConfig())
 
 
-def test_a_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="no such folder"):
-        run(tmp_path)
+@pytest.mark.parametrize("name", ["missing", "empty", "packed.zip"])
+def test_a_source_without_files_says_what_to_name_by_the_word_of_the_job(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "packed.zip").touch()
+
+    with pytest.raises(SourceError, match=rf"^source: .*/{name}: no such folder, or no file in it; [^.]*$"):
+        run(tmp_path, source=tmp_path / name)
 
 
 def test_a_second_file_of_one_instance_is_held_back(tmp_path: Path, source: Path) -> None:

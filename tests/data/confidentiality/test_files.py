@@ -1,6 +1,7 @@
 """Bad files fail alone, with a reason that names nobody."""
 
 import logging
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,31 @@ def test_a_file_is_opened_and_inflated_no_further_than_allowed(
 
     with pytest.raises(UnreadableImage, match="more than 10000 bytes"):
         content(file)
+
+
+def test_a_deflated_file_is_inflated_once_and_lies_plain_around_its_pixels(
+    tmp_path: Path, write_dicom: WriteDicom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_dicom(tmp_path / "a.dcm", RAMP, TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
+    inflations: list[int] = []
+    decompressobj = zlib.decompressobj
+
+    def noted(wbits: int = zlib.MAX_WBITS) -> object:
+        inflations.append(wbits)
+        return decompressobj(wbits)
+
+    def refused(*_: object) -> bytes:
+        raise AssertionError
+
+    # How often a file is inflated shows nowhere else.
+    monkeypatch.setattr(zlib, "decompressobj", noted)
+    monkeypatch.setattr(zlib, "decompress", refused)
+
+    found = content(file)
+
+    assert inflations == [-zlib.MAX_WBITS]
+    assert found.plain[found.pixels_at :].startswith(RAMP.tobytes())
+    assert found.dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
 
 
 def test_sequences_without_end_are_refused(tmp_path: Path, write_dicom: WriteDicom) -> None:
