@@ -47,15 +47,30 @@ def told_apart(share: float) -> torch.Tensor:
 
 
 def test_the_strength_follows_the_pairs_told_apart_within_0_and_1() -> None:
-    adaptive = AdaptiveAugmentation(AdaptiveConfig(rotate=0.5, target=0.6, ramp_images=100))
+    adaptive = AdaptiveAugmentation(AdaptiveConfig(rotate=0.5, target=0.6, ramp_images=2560))
     reached = []
 
     for share in (0.0, 0.7, 0.6, 1.0, 0.5, *[0.9] * 12, -1.0):
-        adaptive.adapt(told_apart(share), num_images=10)
+        adaptive.adapt(told_apart(share), num_images=256)
         reached.append(round(float(adaptive.strength), 6))
 
     assert reached[:5] == [0.0, 0.1, 0.1, 0.2, 0.1]
     assert reached[-2:] == [1.0, 0.9]
+
+
+@pytest.mark.parametrize("batch_size", [2, 8, 64])
+def test_the_share_is_held_at_the_target_whatever_the_batch(batch_size: int) -> None:
+    adaptive = AdaptiveAugmentation(AdaptiveConfig(rotate=0.5, target=0.6, ramp_images=25_600))
+    generator = torch.Generator().manual_seed(0)
+    shares = []
+
+    for _ in range(150 * 256 // batch_size):
+        shares.append(1 - 0.8 * float(adaptive.strength))  # a critic that the transforms confuse
+        pairs = torch.rand(batch_size, generator=generator) < (1 + shares[-1]) / 2
+        adaptive.adapt((2.0 * pairs - 1).mean(), num_images=batch_size)
+
+    held = shares[-len(shares) // 3 :]
+    assert sum(held) / len(held) == pytest.approx(0.6, abs=0.03)
 
 
 def test_a_share_that_is_the_target_moves_nothing_however_it_was_summed_up() -> None:
@@ -66,8 +81,10 @@ def test_a_share_that_is_the_target_moves_nothing_however_it_was_summed_up() -> 
         share = torch.zeros(())
         for part in parts:
             share = share + part
-        adaptive.adapt(share, num_images=32)
+        for _ in range(8):
+            adaptive.adapt(share, num_images=32)
 
+        assert adaptive.num_images == 0
         assert adaptive.strength == 0.5
 
 

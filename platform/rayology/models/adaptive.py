@@ -14,6 +14,8 @@ __all__ = ["AdaptiveAugmentation", "AdaptiveConfig"]
 # Karras et al. 2020, section 2.2: up to here enough images are left alone to be told from those that were transformed.
 # Of images that are to be flipped half are, as there: at a half nothing would say which way round they belong.
 MOST, MOST_FLIPS = 0.8, 0.4
+# Karras et al. 2020, section 3.1: four batches of 64; the sign of a small batch's share would follow its median.
+COUNTED_IMAGES = 256
 FLIPS = ("mirror", "flip")
 
 
@@ -42,11 +44,16 @@ class AdaptiveAugmentation(nn.Module):
     """Transforms of all that a critic sees, at a strength that follows how well it does."""
 
     strength: Tensor
+    told_apart: Tensor
+    num_images: Tensor
 
     def __init__(self, config: AdaptiveConfig) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("strength", torch.zeros(()))
+        # What was seen since the strength last moved: pairs told apart less pairs mistaken, of how many images.
+        self.register_buffer("told_apart", torch.zeros(()))
+        self.register_buffer("num_images", torch.zeros(()))
 
     @property
     def num_draws(self) -> int:
@@ -69,7 +76,14 @@ class AdaptiveAugmentation(nn.Module):
         return {"told_apart": told_apart, "strength": self.strength.expand_as(told_apart)}
 
     def adapt(self, told_apart: Float[Tensor, ""], *, num_images: int) -> None:
-        """Move the strength by a step of ``num_images`` images, up if more pairs than the target were told apart."""
+        """Count the share of ``num_images`` images; every 256, move the strength, up if it is above the target."""
+        self.told_apart.add_(told_apart, alpha=num_images)
+        self.num_images.add_(num_images)
+        counted = float(self.num_images)
+        if counted < COUNTED_IMAGES:
+            return
         # Rounded, so that a share that is the target stays it however it was summed up.
-        surplus = torch.round(told_apart - self.config.target, decimals=5)
-        self.strength.add_(surplus.sign(), alpha=num_images / self.config.ramp_images).clamp_(0.0, 1.0)
+        surplus = torch.round(self.told_apart / counted - self.config.target, decimals=5)
+        self.strength.add_(surplus.sign(), alpha=counted / self.config.ramp_images).clamp_(0.0, 1.0)
+        self.told_apart.zero_()
+        self.num_images.zero_()
