@@ -5,7 +5,8 @@ import yaml
 
 from rayology.bundle import Bundle
 from rayology.errors import BundleError, ConfigError, StoreError
-from rayology.serving.app import ServeArgs, build
+from rayology.image import ImageSpec
+from rayology.serving.app import ServeArgs, _check_body_holds, build
 from rayology.serving.guard import Admission
 from rayology.store import Store
 
@@ -60,6 +61,16 @@ def test_a_store_that_is_not_there_asks_for_its_absolute_path(tmp_path: Path, mo
 
     with pytest.raises(StoreError, match=rf"{tmp_path}/store: no such store.*absolute path"):
         build(ServeArgs(store="store", access="open"))
+
+
+def test_a_limit_under_which_no_volume_can_be_sent_is_refused_with_one_that_holds_it() -> None:
+    volume = ImageSpec(size=(64, 64, 104))
+
+    with pytest.raises(ConfigError, match=r"max_body_mb: 1 holds no volume of 64x64x104 in float32.*write 2 or more"):
+        _check_body_holds(ServeArgs(max_body_mb=1), volume)
+
+    _check_body_holds(ServeArgs(max_body_mb=2), volume)
+    _check_body_holds(ServeArgs(max_body_mb=1), ImageSpec(size=(1024, 1024)))
 
 
 def test_a_damaged_bundle_is_an_error_where_it_is_deployed(store: Store) -> None:

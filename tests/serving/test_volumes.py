@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 from tests.serving.exchanges import NPY, PNG, array_of, npy_of, refused
 
+from rayology.serving import routes
+
 
 def test_volumes_are_drawn_as_npy_and_as_their_middle_planes(volumes: httpx.Client) -> None:
     asked = {"count": 1, "seed": 3, "class": "mass"}
@@ -32,6 +34,17 @@ def test_a_volume_is_reconstructed_from_an_npy_of_the_models_size(volumes: httpx
 
     assert array_of(answer).shape == (1, 1, 16, 16, 24)
     assert "have 16x24x24 voxels, the model takes 16x16x24" in refused(other, 422)
+
+
+def test_a_volume_of_the_models_size_is_never_too_large(volumes: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "MAX_VALUES", 1000)  # a model of 168x168x168 voxels would take gigabytes
+    headers = {"Content-Type": NPY, "Accept": NPY}
+
+    answer = volumes.post("/reconstruct?class=mass", content=npy_of(np.zeros((16, 16, 24))), headers=headers)
+    other = volumes.post("/reconstruct?class=mass", content=npy_of(np.zeros((16, 24, 24))), headers=headers)
+
+    assert array_of(answer).shape == (1, 1, 16, 16, 24)
+    assert "send at most 6144 values" in refused(other, 422)
 
 
 @pytest.mark.parametrize("content_type", [PNG, "text/plain"])

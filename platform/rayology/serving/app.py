@@ -1,5 +1,6 @@
 """A served bundle on Ray Serve: from typed arguments to an application."""
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from ray.serve.config import HTTPOptions
 from rayology.bundle import Bundle
 from rayology.config import Config
 from rayology.errors import ConfigError, StoreError
+from rayology.image import ImageSpec
+from rayology.models import Reconstructs
 from rayology.serving import haproxy
 from rayology.serving.generator import Generator, card_of
 from rayology.serving.guard import Admission
@@ -26,6 +29,7 @@ __all__ = ["ServeArgs", "build", "run"]
 
 TOKEN = "RAYOLOGY_TOKEN"  # noqa: S105 - the name of the variable, not the token
 LOOPBACK = "127.0.0.1"
+NPY_HEADER_BYTES = 128  # of an array of few axes (NumPy enhancement proposal 1)
 
 
 class ServeArgs(Config):
@@ -60,13 +64,15 @@ def build(args: ServeArgs) -> serve.Application:
     """Return the application for ``serve run``, pinned to the version that the store names now.
 
     Raises:
-        ConfigError: access needs a token and RAYOLOGY_TOKEN is not set.
+        ConfigError: access needs a token and RAYOLOGY_TOKEN is not set, or no request can hold a volume to reconstruct.
         StoreError: the store has no such version, or no champion.
         BundleError: the bundle is damaged or foreign.
     """
     store = Store(_anchored(args.store))
     version = store.champion() if args.version == "champion" else args.version
-    Bundle.load(store.fetch(version))
+    model = Bundle.load(store.fetch(version)).build()
+    if isinstance(model, Reconstructs):
+        _check_body_holds(args, model.image)
     admission = Admission(_token_digest(args), args.limits.max_body_bytes, args.body_timeout_s)
     pinned = args.patched({"store": store.uri, "version": version})
 
@@ -120,6 +126,16 @@ def _anchored(store: str) -> str:
     if not folder.is_dir():
         raise StoreError(f"{folder}: no such store; publish a bundle first, or write the store's absolute path")
     return str(folder)
+
+
+def _check_body_holds(args: ServeArgs, image: ImageSpec) -> None:
+    """Refuse a limit under which no volume could be sent, as slices, of any size, always can."""
+    least_mb = math.ceil((4 * math.prod(image.shape) + NPY_HEADER_BYTES) / 1_000_000)
+    if image.is_volume and args.max_body_mb < least_mb:
+        raise ConfigError(
+            f"max_body_mb: {args.max_body_mb} holds no volume of {'x'.join(map(str, image.size))} in float32, which "
+            f"/reconstruct takes; write {least_mb} or more"
+        )
 
 
 def _token_digest(args: ServeArgs) -> bytes | None:

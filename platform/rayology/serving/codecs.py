@@ -14,12 +14,12 @@ from rayology.errors import RequestError
 from rayology.image import ValueRange
 from rayology.picture import contact_sheet
 
-__all__ = ["decode_npy", "decode_png", "encode_npy", "encode_png"]
+__all__ = ["MAX_VALUES", "decode_npy", "decode_png", "encode_npy", "encode_png"]
 
 Array = NDArray[np.float32]
 
 MAX_SIDE = 4096  # of an image to read: a small file can unfold to any size
-MAX_VALUES = 2**22  # of an image to read, over all its channels: as float32, 17 MB
+MAX_VALUES = 2**22  # of an image to read, over all its channels, unless the model takes larger ones: as float32, 17 MB
 MAX_HEADER_BYTES = 10_000  # of an NPY, as numpy's own limit: its header is parsed as Python
 DAMAGED = "the PNG is damaged: send the whole file"
 GREY_LEVELS = {"L": 255, "I;16": 65535, "RGB": 255}
@@ -74,7 +74,7 @@ def encode_npy(images: Array) -> bytes:
     return file.getvalue()
 
 
-def decode_npy(body: bytes, *, channels: int, num_axes: int = 2) -> Array:
+def decode_npy(body: bytes, *, channels: int, num_axes: int = 2, max_values: int = MAX_VALUES) -> Array:
     """Return the images of an NPY as (count, channel, height, width), or its volumes with ``slices`` before height.
 
     The file holds that shape; of one image also without count, or without count and channel. All numbers are finite.
@@ -82,7 +82,7 @@ def decode_npy(body: bytes, *, channels: int, num_axes: int = 2) -> Array:
     Raises:
         RequestError: the body is no NPY, is damaged, or holds something else.
     """
-    images = _read_npy(body, channels=channels, num_axes=num_axes)
+    images = _read_npy(body, channels=channels, num_axes=num_axes, max_values=max_values)
     with np.errstate(over="ignore"):
         values = images.astype(np.float32)
     if not np.isfinite(values).all():
@@ -110,7 +110,7 @@ def _levels(picture: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return np.asarray(picture)
 
 
-def _read_npy(body: bytes, *, channels: int, num_axes: int) -> NDArray[np.generic]:
+def _read_npy(body: bytes, *, channels: int, num_axes: int, max_values: int) -> NDArray[np.generic]:
     """Read images without trusting their header: nothing is made or said of a shape that the body does not hold."""
     file = BytesIO(body)
     try:
@@ -133,17 +133,17 @@ def _read_npy(body: bytes, *, channels: int, num_axes: int) -> NDArray[np.generi
         raise RequestError(
             f"the NPY has the shape {shape}: send ({space}), ({channels}, {space}) or (count, {channels}, {space})"
         )
-    _check_size(*axes[1:])
+    _check_size(*axes[1:], max_values=max_values)
     return np.frombuffer(numbers, dtype).reshape(shape, order="F" if is_fortran else "C").reshape(axes)
 
 
-def _check_size(channels: int, *sides: int) -> None:
+def _check_size(channels: int, *sides: int, max_values: int = MAX_VALUES) -> None:
     found = "x".join(map(str, sides))
     if max(sides) > MAX_SIDE:
         raise RequestError(f"the image has {found} pixels: send at most {MAX_SIDE} along each axis")
-    if channels * math.prod(sides) > MAX_VALUES:
-        most = int((MAX_VALUES // channels) ** (1 / len(sides)))
+    if channels * math.prod(sides) > max_values:
+        most = int((max_values // channels) ** (1 / len(sides)))
         raise RequestError(
-            f"the image has {found} pixels and {channels} channels: send at most {MAX_VALUES} values, "
+            f"the image has {found} pixels and {channels} channels: send at most {max_values} values, "
             f"such as {'x'.join([str(most)] * len(sides))} pixels"
         )

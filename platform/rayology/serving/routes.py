@@ -1,6 +1,7 @@
 """The endpoints of one model, one function each."""
 
 import asyncio
+import math
 import secrets
 from collections.abc import Mapping
 from functools import partial
@@ -12,7 +13,7 @@ from fastapi.security import HTTPBearer
 from numpy.typing import NDArray
 
 from rayology.image import ImageSpec
-from rayology.serving.codecs import decode_npy, decode_png, encode_npy, encode_png
+from rayology.serving.codecs import MAX_VALUES, decode_npy, decode_png, encode_npy, encode_png
 from rayology.serving.generator import Drawn, Generator
 from rayology.serving.guard import Admission, Guard, Signed
 from rayology.serving.negotiation import MEDIA_TYPES, MediaType, wanted
@@ -111,7 +112,8 @@ def _decode(body: bytes, content_type: str, image: ImageSpec) -> NDArray[np.floa
         raise HTTPException(415, f"send {sent} with the Content-Type {' or '.join(_taken(image))}")
     if media_type == "image/png":
         return decode_png(body, image.values, channels=image.channels)
-    return decode_npy(body, channels=image.channels, num_axes=len(image.size))
+    max_values = max(MAX_VALUES, math.prod(image.shape))
+    return decode_npy(body, channels=image.channels, num_axes=len(image.size), max_values=max_values)
 
 
 async def _answer(drawn: Drawn, media_type: MediaType, generator: Generator, *, seed: str = "") -> Response:
