@@ -29,7 +29,7 @@ def header(syntax: str) -> Dataset:
 
 def values(dataset: Dataset) -> list[object]:
     return [
-        *(text(dataset, keyword) for keyword in ("Modality", "PatientID", "SeriesDescription")),
+        *(text(dataset, keyword) for keyword in ("Modality", "PatientID", "SeriesDescription", "ImageType")),
         *(integer(dataset, keyword) for keyword in ("Rows", "PixelPaddingValue", "SmallestImagePixelValue")),
         *(whole(dataset, keyword) for keyword in ("NumberOfFrames", "AcquisitionNumber", "InstanceNumber")),
         *(decimals(dataset, keyword) for keyword in ("PixelSpacing", "AcquisitionNumber", "DiffusionBValue")),
@@ -44,7 +44,8 @@ def test_values_are_those_of_the_file_converted_or_not(syntax: str) -> None:
     for _ in converted.iterall():  # which converts each
         pass
 
-    expected = ["CT", "Jürgen", "", 8, None, None, 2, -3, 0, (0.5, 0.25), (-3,), (700.5,), (), (), (), b""]
+    texts = ["CT", "Jürgen", "", "ORIGINAL\\PRIMARY"]
+    expected = [*texts, 8, None, None, 2, -3, 0, (0.5, 0.25), (-3,), (700.5,), (), (), (), b""]
     assert values(header(syntax)) == expected
     assert values(converted) == expected
 

@@ -83,7 +83,8 @@ def text(dataset: Dataset, keyword: str) -> str:
     raw = _raw(element, keyword, TEXTS)
     if raw is not None and raw.isascii() and ESCAPE not in raw:
         return raw.decode("ascii").strip(" \0")
-    return str(dataset[element.tag].value or "").strip(" \0")
+    value = dataset[element.tag].value or ""
+    return ("\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)).strip(" \0")
 
 
 def content(dataset: Dataset, keyword: str) -> bytes:
