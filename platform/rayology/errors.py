@@ -6,7 +6,7 @@
     ├── ConfigError          a key, a flag or a value of the configuration
     ├── DataError
     │   ├── NotDicom         a file that is no DICOM
-    │   ├── NotAnImage       DICOM without pixels, or with pixels that are no still image
+    │   ├── NotAnImage       DICOM without pixels
     │   ├── NotSelected      an image that a selection leaves out
     │   ├── UnreadableImage  an image that is damaged
     │   │   └── UnsupportedSyntax  one in a transfer syntax that nothing installed decodes
@@ -62,7 +62,7 @@ class NotDicom(DataError):
 
 
 class NotAnImage(DataError):
-    """A DICOM file holds no still image."""
+    """A DICOM file holds no image."""
 
 
 class NotSelected(DataError):

@@ -8,10 +8,11 @@ import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.filebase import DicomBytesIO
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.uid import HTJ2K, JPEG2000Lossless, RLELossless
 from syntaxes import ENCODERS, LOSSLESS, head, written
 
 from rayology.data.dicom import Instance, decode
@@ -150,6 +151,64 @@ def test_a_codestream_of_another_shape_than_the_header_says_is_refused(
         decoded(rewritten(content, **attributes))
 
 
+def test_a_lossy_edge_is_clipped_and_not_wrapped_by_htj2k() -> None:
+    image = np.where(np.hypot(*np.mgrid[-32:32, -32:32]) < 20, 255, 0).astype(np.uint8)
+    dataset = dcmread(BytesIO(written(image, "raw", attributes={"RescaleIntercept": 0})))
+    dataset.PixelData = encapsulate([bytes(imagecodecs.htj2k_encode(image, reversible=False, level=0.1))])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = HTJ2K
+
+    (instance,) = decoded(saved(dataset))
+
+    assert np.abs(instance.pixels[0] - image).max() < 128
+
+
+def test_a_jpeg_that_calls_itself_jfif_is_turned_into_rgb_though_the_header_says_it_is() -> None:
+    red = np.zeros((16, 16, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
+    jfif = rewritten(written(red, "JPEG 8 bit"), PhotometricInterpretation="RGB")
+    plain = dcmread(BytesIO(jfif))
+    plain.PixelData = encapsulate([bytes(imagecodecs.jpeg8_encode(red, colorspace="rgb", outcolorspace="rgb"))])
+    assert b"JFIF" in jfif
+    assert b"JFIF" not in plain.PixelData
+
+    for content in (jfif, saved(plain)):
+        (instance,) = decoded(content)
+        np.testing.assert_allclose(instance.pixels[:, 3, 3], [255, 0, 0], atol=2)
+
+
+@pytest.mark.parametrize("name", ["JPEG 8 bit", "JPEG 12 bit", "JPEG lossless"])
+@pytest.mark.parametrize("progressive", [True, False])
+def test_a_grey_jpeg_is_read_whichever_jpeg_its_syntax_names(name: str, *, progressive: bool) -> None:
+    file = BytesIO()
+    Image.fromarray(BYTES).save(file, "jpeg", quality=95, progressive=progressive)
+    dataset = dcmread(BytesIO(written(BYTES, "JPEG 8 bit", attributes={"RescaleIntercept": 0})))
+    dataset.PixelData = encapsulate([file.getvalue()])
+    dataset.file_meta.TransferSyntaxUID = ENCODERS[name][0]
+
+    (instance,) = decoded(saved(dataset))
+
+    np.testing.assert_allclose(instance.pixels[0], np.asarray(Image.open(file)), atol=1)
+
+
+def test_zeros_behind_a_codestream_are_no_part_of_it() -> None:
+    dataset = dcmread(BytesIO(written(BYTES, "JPEG 8 bit")))
+    (codestream,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    (whole,) = decoded(saved(dataset))
+    dataset.PixelData = encapsulate([codestream + bytes(5000)])
+
+    (padded,) = decoded(saved(dataset))
+
+    np.testing.assert_array_equal(padded.pixels, whole.pixels)
+
+
+def test_the_high_bit_of_what_is_compressed_says_nothing() -> None:
+    content = rewritten(written(BYTES, "JPEG-LS", attributes={"RescaleIntercept": 0}), HighBit=3)
+
+    (instance,) = decoded(content)
+
+    np.testing.assert_array_equal(instance.pixels[0], BYTES)
+
+
 def test_a_codestream_of_another_coding_than_its_syntax_is_refused() -> None:
     dataset = dcmread(BytesIO(written(GREY, "JPEG-LS")))
     dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
@@ -186,7 +245,7 @@ def saved(dataset: Dataset) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("end", [b"", b"\x00"])
+@pytest.mark.parametrize("end", [b"", b"\x00", b"\x20"])
 def test_rle_may_end_in_a_byte_that_makes_it_even(end: bytes) -> None:
     (instance,) = decoded(saved(rle(b"\xfd\x07\x03\x01\x02\x03\x04" + end)))  # four times 7, then 1 2 3 4
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rayology.data.codestream import CodedFrame, inspect
+from rayology.data.codestream import PROGRESSIVE, CodedFrame, inspect
 
 GREY = np.zeros((24, 56), np.uint8)
 DEEP = np.linspace(0, 65535, 24 * 56).reshape(24, 56).astype(np.uint16)
@@ -91,6 +91,17 @@ def test_more_tiles_than_images_have_are_refused() -> None:
 def test_a_canvas_that_is_no_image_is_refused(codestream: bytes) -> None:
     with pytest.raises(ValueError, match="codestream"):
         inspect(codestream)
+
+
+def test_more_scans_than_images_have_are_refused() -> None:
+    file = BytesIO()
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(file, "jpeg", progressive=True)
+    codestream = file.getvalue()
+    scan = codestream[codestream.rindex(b"\xff\xda") : -2]
+
+    assert inspect(codestream).coding == PROGRESSIVE
+    with pytest.raises(ValueError, match="scans are more than the 64"):
+        inspect(codestream[:-2] + 100 * scan + codestream[-2:])
 
 
 def test_more_layers_than_images_have_are_refused() -> None:

@@ -10,7 +10,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
-from pydicom.uid import HEVCMP51, MPEG2MPML, MPEG4HP41, UID
+from pydicom.uid import HEVCMP51, MPEG2MPML, MPEG4HP41, UID, ExplicitVRBigEndian
+from syntaxes import written
 
 from rayology.data import pixels
 from rayology.data.dicom import instances, read, stored
@@ -119,7 +120,9 @@ def test_a_truncated_file_is_unreadable_wherever_it_ends(tmp_path: Path, write_d
         read(tmp_path / "cut.dcm")
 
 
-@pytest.mark.parametrize("attributes", [{"Rows": None}, {"Columns": 0}, {"RescaleSlope": 0}])
+@pytest.mark.parametrize(
+    "attributes", [{"Rows": None}, {"Columns": 0}, {"RescaleSlope": 0}, {"PixelRepresentation": None}]
+)
 def test_a_damaged_header_is_unreadable(tmp_path: Path, write_dicom: WriteDicom, attributes: dict[str, object]) -> None:
     file = write_dicom(tmp_path / "a.dcm", RAMP, **attributes)
 
@@ -161,8 +164,8 @@ def _encapsulated(path: Path, write_dicom: WriteDicom, syntax: str) -> Path:
 
 
 @pytest.mark.parametrize("syntax", [MPEG2MPML, MPEG4HP41, HEVCMP51])
-def test_a_video_is_no_still_image(tmp_path: Path, write_dicom: WriteDicom, syntax: UID) -> None:
-    with pytest.raises(NotAnImage, match=f"holds a video: {re.escape(syntax.name)}"):
+def test_a_video_is_refused_by_the_name_of_its_syntax(tmp_path: Path, write_dicom: WriteDicom, syntax: UID) -> None:
+    with pytest.raises(UnsupportedSyntax, match=rf"holds a video \({re.escape(syntax.name)}\); write its frames"):
         read(_encapsulated(tmp_path / "a.dcm", write_dicom, syntax))
 
 
@@ -179,6 +182,14 @@ def test_a_syntax_without_decoder_is_named_with_what_helps(
 ) -> None:
     with pytest.raises(UnsupportedSyntax, match=f"{name}.*rewrite it as JPEG-LS"):
         read(_encapsulated(tmp_path / "a.dcm", write_dicom, syntax))
+
+
+def test_a_syntax_that_is_in_no_list_is_called_unknown(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    file = _encapsulated(tmp_path / "a.dcm", write_dicom, "1.2.840.10008.1.2.4.92")
+    file.write_bytes(file.read_bytes().replace(b"1.2.840.10008.1.2.4.92", b"1.2.840.10008.1.2.4.98"))
+
+    with pytest.raises(UnsupportedSyntax, match="nothing installed decodes an unknown transfer syntax"):
+        read(file)
 
 
 class PanicException(BaseException):
@@ -200,9 +211,38 @@ def test_the_panic_of_a_codec_costs_only_its_file_but_an_interrupt_is_no_fault_o
 
     # No file is known that makes a decoder of pydicom panic, and a key cannot be pressed in a test.
     monkeypatch.setattr(pixels, "pixel_array", fail)
-    file = write_dicom(tmp_path / "a.dcm", np.ones((8, 8), np.uint8), BitsAllocated=1, BitsStored=1, HighBit=0)
+    file = write_dicom(tmp_path / "a.dcm", RAMP, TransferSyntaxUID=ExplicitVRBigEndian)
 
     with pytest.raises(seen):
+        read(file)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 5), (3, 3, 5), (4, 8, 8), (5, 1, 3)])
+def test_frames_of_single_bits_follow_each_other_without_a_gap(
+    tmp_path: Path, write_dicom: WriteDicom, shape: tuple[int, int, int]
+) -> None:
+    bits = np.random.default_rng(0).integers(0, 2, shape, np.uint8)
+    packed = np.packbits(bits, bitorder="little")
+    single = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "PixelData": packed.tobytes() + bytes(len(packed) % 2)}
+    file = write_dicom(tmp_path / "a.dcm", bits, **single)
+
+    np.testing.assert_array_equal(stored(file)[..., 0], bits)
+
+
+def test_missing_single_bits_are_told(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    single = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "PixelData": b"\x01\x00"}
+    file = write_dicom(tmp_path / "a.dcm", np.ones((2, 3, 5), np.uint8), **single)
+
+    with pytest.raises(UnreadableImage, match="16 of 30 single bits"):
+        read(file)
+
+
+def test_colours_that_do_not_say_how_they_lie_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.dcm"
+    colours = np.zeros((4, 4, 3), np.uint8)
+    file.write_bytes(written(colours, "raw", attributes={"PlanarConfiguration": None}))
+
+    with pytest.raises(UnreadableImage, match="PlanarConfiguration is missing"):
         read(file)
 
 

@@ -96,6 +96,23 @@ def test_sequences_nested_deeper_than_any_are_refused(depth: int) -> None:
     assert peak_bytes(whole[:start] + opening * depth + whole[start:]) < 64 * MIB
 
 
+def test_zeros_behind_the_last_element_are_not_read() -> None:
+    content = written(GREY, "raw")
+
+    (instance,) = decode(BytesIO(content + bytes(MIB)))
+
+    np.testing.assert_array_equal(instance.pixels[0], GREY - 1024.0)
+    assert peak_bytes(content[: content.index(b"\xe0\x7f\x10\x00")] + bytes(MIB)) < 4 * MIB
+
+
+def test_more_elements_than_any_image_has_are_refused() -> None:
+    content = written(GREY, "raw")
+    at = content.index(b"\xe0\x7f\x10\x00")
+    empty = b"".join(struct.pack("<HH2sH", 0x0029, 0x1000 + n % 0x7000, b"LO", 0) for n in range(2**14))
+
+    assert peak_bytes(content[:at] + empty + content[at:]) < 64 * MIB
+
+
 def test_a_sparse_file_of_gigabytes_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "a.dcm").open("wb") as opened:
         opened.write(written(GREY, "raw"))

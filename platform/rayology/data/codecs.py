@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 
-from rayology.data.codestream import inspect
+from rayology.data.codestream import PROGRESSIVE, inspect, is_jfif
 from rayology.data.layout import Layout
 from rayology.data.unraisable import unraisable_errors_raised
 from rayology.errors import UnreadableImage
@@ -23,6 +23,8 @@ SMALL = 2**22
 
 # Of JPEG, ISO/IEC 10918-1 table B.1: baseline, extended, lossless; of JPEG-LS, ISO/IEC 14495-1 C.1.1; of JPEG 2000, SIZ
 BASELINE, EXTENDED, LOSSLESS, JPEG_LS, JPEG_2000 = 0xC0, 0xC1, 0xC3, 0xF7, 0x51
+JPEG = frozenset({BASELINE, EXTENDED, PROGRESSIVE, LOSSLESS})
+"""What decodes alike in grey: writers take one for the other, and the frame itself says which it is."""
 
 END = b"\xff\xd9"  # EOI of JPEG, EOC of JPEG 2000
 TRAILER = 1024
@@ -35,7 +37,7 @@ class Codec:
 
     decode: Callable[[bytes, Layout], NDArray[np.generic]]
     codings: frozenset[int]
-    """Which codestreams the syntax allows, as ``CodedFrame.coding``; none where frames have no header to look at."""
+    """Which codestreams are read, as ``CodedFrame.coding``; none where frames have no header to look at."""
     overshoots: bool = False
     """Whether decoded values may exceed those that were stored."""
     to_rgb: bool = False
@@ -69,10 +71,12 @@ def _check_header(codestream: bytes, layout: Layout, codec: Codec) -> int:
     """Return where the codestream starts whose header agrees with the file's: boxes may lead, and are not decoded."""
     if layout.values_a_frame > max(SMALL, MAX_VALUES_A_BYTE * len(codestream)):
         raise UnreadableImage("a frame has fewer bytes than an image of its size can be compressed to; damaged")
-    if END not in codestream[-TRAILER:]:  # the decoders of JPEG would fill up what is missing
+    # The decoders of JPEG would fill up what is missing. Zeros may follow without end.
+    if END not in codestream[-TRAILER:] and END not in codestream.rstrip(b"\0")[-TRAILER:]:
         raise UnreadableImage("a codestream ends before its image does; truncated")
     coded = inspect(codestream)
-    if coded.coding not in codec.codings:
+    is_grey_jpeg = codec.decode is _jpeg and layout.samples == 1 and coded.coding in JPEG
+    if coded.coding not in codec.codings and not is_grey_jpeg:
         raise UnreadableImage("a codestream is not coded as its transfer syntax says; damaged")
     if (coded.rows, coded.columns, coded.samples) != layout.shape or coded.precision > layout.bits_allocated:
         raise UnreadableImage(
@@ -83,8 +87,8 @@ def _check_header(codestream: bytes, layout: Layout, codec: Codec) -> int:
 
 
 def _jpeg(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
-    """Decode to grey or RGB; where the header says RGB, no marker may turn it."""
-    if layout.photometric == "RGB":
+    """Decode to grey or RGB; where the header says RGB, no marker may turn it but that of JFIF, which knows no RGB."""
+    if layout.photometric == "RGB" and not is_jfif(codestream):
         return np.asarray(imagecodecs.jpeg8_decode(codestream, colorspace="rgb", outcolorspace="rgb"))
     return np.asarray(imagecodecs.jpeg8_decode(codestream))
 
@@ -140,7 +144,7 @@ def _unpacked(segment: bytes, values: int) -> NDArray[np.uint8]:
     plane = bytearray(values)
     try:
         filled = imagecodecs.packbits_decode(segment, out=plane)
-    except imagecodecs.ImcdError:
+    except imagecodecs.PackbitsError:
         filled = imagecodecs.packbits_decode(segment[:-1], out=plane)
     if len(filled) != values:
         raise UnreadableImage(f"an RLE segment holds {len(filled)} of {values} values; damaged")
@@ -148,8 +152,8 @@ def _unpacked(segment: bytes, values: int) -> NDArray[np.uint8]:
 
 
 CODECS = {
-    uid.JPEGBaseline8Bit: Codec(_jpeg, frozenset({BASELINE, EXTENDED}), overshoots=True, to_rgb=True),
-    uid.JPEGExtended12Bit: Codec(_jpeg, frozenset({BASELINE, EXTENDED}), overshoots=True, to_rgb=True),
+    uid.JPEGBaseline8Bit: Codec(_jpeg, JPEG - {LOSSLESS}, overshoots=True, to_rgb=True),
+    uid.JPEGExtended12Bit: Codec(_jpeg, JPEG - {LOSSLESS}, overshoots=True, to_rgb=True),
     uid.JPEGLossless: Codec(_jpeg, frozenset({LOSSLESS})),
     uid.JPEGLosslessSV1: Codec(_jpeg, frozenset({LOSSLESS})),
     uid.JPEGLSLossless: Codec(_jpeg_ls, frozenset({JPEG_LS})),
@@ -158,6 +162,6 @@ CODECS = {
     uid.JPEG2000: Codec(_jpeg_2000, frozenset({JPEG_2000}), overshoots=True),
     uid.HTJ2KLossless: Codec(_htj2k, frozenset({JPEG_2000})),
     uid.HTJ2KLosslessRPCL: Codec(_htj2k, frozenset({JPEG_2000})),
-    uid.HTJ2K: Codec(_htj2k, frozenset({JPEG_2000}), overshoots=True),
+    uid.HTJ2K: Codec(_jpeg_2000, frozenset({JPEG_2000}), overshoots=True),  # OpenJPH wraps what overshoots
     uid.RLELossless: Codec(_rle, frozenset()),
 }

@@ -3,14 +3,17 @@
 import struct
 from dataclasses import dataclass
 
-__all__ = ["CodedFrame", "inspect"]
+__all__ = ["PROGRESSIVE", "CodedFrame", "inspect", "is_jfif"]
 
 JPEG_START = b"\xff\xd8"
 JPEG_2000_START = b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1 A.4.1 and A.5.1: SOC, then SIZ
 JPEG_2000_HEADER = 2**16  # a JP2 header may lead, an ICC profile in it
 # ISO/IEC 10918-1 table B.1 (SOF0 to SOF15 without DHT, JPG and DAC) and ISO/IEC 14495-1 C.1.1 (SOF55)
 START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+PROGRESSIVE = 0xC2
 START_OF_SCAN, RESTARTS = 0xDA, range(0xD0, 0xD8)
+MAX_SCANS = 2**6
+"""Of a progressive frame, each of which passes over the whole image; encoders make about ten."""
 SIZE, CODING_STYLE = 0x51, 0xFF52  # ISO/IEC 15444-1 A.5.1 and A.6.1
 MAX_TILES = 2**12
 MAX_LAYERS = 2**8
@@ -35,7 +38,7 @@ def inspect(codestream: bytes) -> CodedFrame:
     """Return the shape of a JPEG, JPEG-LS, JPEG 2000 or HTJ2K codestream, read from its own header.
 
     Raises:
-        ValueError: the codestream does not say, or asks for more tiles, layers or subsampling than images have.
+        ValueError: the codestream does not say, or asks for more tiles, layers, scans or subsampling than images have.
     """
     if codestream.startswith(JPEG_START):
         return _jpeg(codestream)
@@ -48,12 +51,19 @@ def inspect(codestream: bytes) -> CodedFrame:
         raise ValueError("the codestream ends in its header") from None
 
 
+def is_jfif(codestream: bytes) -> bool:
+    """Return whether a JPEG calls itself JFIF, whose three samples are Y, Cb and Cr (ITU-T T.871, clause 7)."""
+    return codestream[2:4] == b"\xff\xe0" and codestream[6:11] == b"JFIF\0"
+
+
 def _jpeg(codestream: bytes) -> CodedFrame:
     """Read the frame header (ISO/IEC 10918-1 B.2.2)."""
     at = len(JPEG_START)
     while at + 10 <= len(codestream) and codestream[at] == 0xFF:
         marker = codestream[at + 1]
         if marker in START_OF_FRAME:
+            if marker == PROGRESSIVE and (scans := codestream.count(b"\xff\xda")) > MAX_SCANS:
+                raise ValueError(f"{scans} scans are more than the {MAX_SCANS} that are decoded")
             precision, rows, columns, samples = struct.unpack_from(">BHHB", codestream, at + 4)
             return CodedFrame(rows, columns, samples, precision, marker)
         if marker == START_OF_SCAN or marker in RESTARTS:

@@ -22,7 +22,7 @@ from rayology.data.memory import keep_freed_memory
 from rayology.data.pixels import in_modality_units, known_syntax, padding, stored_frames, to_rgb
 from rayology.data.selection import Selection, selected
 from rayology.data.values import has, text
-from rayology.errors import NotAnImage, NotSelected, UnreadableImage
+from rayology.errors import NotAnImage, NotSelected, UnreadableImage, UnsupportedSyntax
 
 __all__ = ["Instance", "decode", "instances", "read", "stored"]
 
@@ -74,9 +74,9 @@ def instances(path: Path, *, require_preamble: bool = True, selection: Selection
 
     Raises:
         NotDicom: the file is no DICOM.
-        NotAnImage: it holds no pixels, or a video.
+        NotAnImage: it holds no pixels.
         NotSelected: none of its frames is wanted.
-        UnsupportedSyntax: nothing installed decodes its transfer syntax.
+        UnsupportedSyntax: nothing installed decodes its transfer syntax, or it is a video's.
         UnreadableImage: it is damaged, or larger than an image can be.
     """
     with _opened(path) as stream:
@@ -173,7 +173,7 @@ def _check_is_still_image(dataset: Dataset) -> None:
         raise UnreadableImage("its header names no transfer syntax; rewrite it with a complete header")
     # DICOM PS3.5 A.4.5 to A.4.9 and A.4.12: MPEG-2, MPEG-4, HEVC, SMPTE ST 2110
     if syntax.startswith(("1.2.840.10008.1.2.4.10", "1.2.840.10008.1.2.7.")):
-        raise NotAnImage(f"holds a video: {known_syntax(UID(syntax))}")
+        raise UnsupportedSyntax(f"holds a video ({known_syntax(UID(syntax))}); write its frames as an image")
 
 
 def _object_name(dataset: Dataset) -> str:

@@ -20,6 +20,8 @@ MAX_BYTES = 2**30
 MAX_INFLATION = 100
 """How many times its bytes a file may inflate to, once that is more than ``SMALL``."""
 SMALL = 2**23
+MAX_ELEMENTS = 2**13
+"""More than any image has beside those inside its sequences."""
 CHUNK = 2**14
 PREAMBLE = 128
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
@@ -50,7 +52,9 @@ def read_header(stream: BinaryIO, *, require_preamble: bool = True) -> Dataset:
     if syntax == DeflatedExplicitVRLittleEndian:
         stream = BytesIO(inflated(stream))
     implicit = syntax == ImplicitVRLittleEndian if syntax else _is_implicit(stream)
-    dataset = read_dataset(stream, is_implicit_VR=implicit, is_little_endian=syntax != ExplicitVRBigEndian)
+    dataset = read_dataset(
+        stream, is_implicit_VR=implicit, is_little_endian=syntax != ExplicitVRBigEndian, stop_when=_End()
+    )
     dataset.file_meta = FileMetaDataset(meta)
     return dataset
 
@@ -81,6 +85,20 @@ def inflated(stream: BinaryIO) -> bytes:
     if not inflater.eof:
         raise UnreadableImage("its deflated content ends early; truncated")
     return bytes(whole)
+
+
+class _End:
+    """Whether an element is the end of what is read: zeros may follow a file's last, and each takes as long as any."""
+
+    def __init__(self) -> None:
+        self._num_elements = 0
+
+    def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
+        del vr, length
+        self._num_elements += 1
+        if self._num_elements > MAX_ELEMENTS:
+            raise UnreadableImage(f"has more than {MAX_ELEMENTS} elements; damaged")
+        return tag == 0
 
 
 def _is_beyond_file_meta(tag: BaseTag, vr: str | None, length: int) -> bool:

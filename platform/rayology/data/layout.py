@@ -58,6 +58,11 @@ class Layout:
         return (self.rows, self.columns, self.samples)
 
     @property
+    def is_native(self) -> bool:
+        """Whether the pixels lie there as they are, and not as codestreams (DICOM PS3.5 8.2, A.4)."""
+        return bool(self.syntax.is_transfer_syntax and not self.syntax.is_encapsulated)
+
+    @property
     def values_a_frame(self) -> int:
         """How many values a frame has."""
         return self.rows * self.columns * self.samples
@@ -110,13 +115,21 @@ def layout(dataset: Dataset) -> Layout:
         photometric=text(dataset, "PhotometricInterpretation"),
         bits_allocated=_size(dataset, "BitsAllocated"),
         bits_stored=_size(dataset, "BitsStored") if keyword == "PixelData" else 0,
-        signed=integer(dataset, "PixelRepresentation") == 1,
-        by_plane=integer(dataset, "PlanarConfiguration") == 1,
+        signed=keyword == "PixelData" and _given(dataset, "PixelRepresentation") == 1,
+        by_plane=_size(dataset, "SamplesPerPixel") > 1 and _given(dataset, "PlanarConfiguration") == 1,
     )
     _check_sizes(found)
     if keyword == "PixelData":
-        _check_bits(found, integer(dataset, "HighBit"))
+        # Of compressed values a codec knows where the bits are.
+        _check_bits(found, integer(dataset, "HighBit") if found.is_native else None)
     return found
+
+
+def _given(dataset: Dataset, keyword: str) -> int:
+    value = integer(dataset, keyword)
+    if value is None:
+        raise UnreadableImage(f"{keyword} is missing; the header is damaged")
+    return value
 
 
 def _size(dataset: Dataset, keyword: str) -> int:

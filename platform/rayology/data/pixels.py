@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.pixels import apply_color_lut, apply_modality_lut, convert_color_space, get_decoder, pixel_array
+from pydicom.pixels import convert_color_space, get_decoder, pixel_array
 from pydicom.uid import UID, ExplicitVRBigEndian
 
 from rayology.data.codecs import decode_frame, decodes_to_rgb, has_codec
 from rayology.data.geometry import functional_group, functional_groups
 from rayology.data.layout import Layout
+from rayology.data.lookup import in_colour, modality_table
 from rayology.data.values import content, decimals, has, text
 from rayology.errors import UnreadableImage, UnsupportedSyntax
 
@@ -35,22 +36,23 @@ def stored_frames(dataset: Dataset, layout: Layout) -> Iterator[Frame]:
     """
     if has_codec(layout.syntax):
         return _compressed(dataset, layout)
-    if layout.syntax.is_transfer_syntax and not layout.syntax.is_encapsulated:
+    if layout.is_native:
         return _uncompressed(dataset, layout)
     _check_decoder(layout.syntax)
     return _decoded_by_pydicom(dataset, layout)
 
 
 def known_syntax(syntax: UID) -> str:
-    """Return the name of a transfer syntax, or a phrase where the standard has none."""
-    return "a private transfer syntax" if syntax.is_private or syntax.name == str(syntax) else str(syntax.name)
+    """Return the name of a transfer syntax, or a phrase where it is not known: a file may write anything there."""
+    if syntax.is_private:
+        return "a private transfer syntax"
+    return "an unknown transfer syntax" if syntax.name == str(syntax) else str(syntax.name)
 
 
 def to_rgb(dataset: Dataset, layout: Layout, stored: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return a frame in colour as RGB: through its palette, to 8 bits, or from YBR where the codec has not done so."""
     if layout.photometric == "PALETTE COLOR":
-        colours = np.asarray(apply_color_lut(stored[..., 0], dataset))[..., :3]
-        return colours >> 8 if colours.dtype.itemsize == 2 else colours
+        return in_colour(stored[..., 0], dataset)
     turned = has_codec(layout.syntax) and decodes_to_rgb(layout.syntax)
     if layout.photometric.startswith("YBR_FULL") and not turned:
         return np.asarray(convert_color_space(stored, "YBR_FULL", "RGB"))
@@ -81,10 +83,11 @@ def in_modality_units(dataset: Dataset, layout: Layout, stored: NDArray[np.gener
     image. Hounsfield units are physical whatever a viewer should show, so CT is never turned.
     """
     turned = layout.photometric == "MONOCHROME1" and text(dataset, "Modality") != "CT" and layout.keyword == "PixelData"
-    if has(dataset, "ModalityLUTSequence") and dataset.ModalityLUTSequence:
-        values = np.asarray(apply_modality_lut(stored, dataset), np.float64)
+    table = modality_table(dataset)
+    if table:
+        values = table(stored)
         if turned:
-            values = apply_modality_lut(np.array(layout.lowest_and_highest), dataset).sum() - values
+            values = table(np.array(layout.lowest_and_highest)).sum() - values
         return values.astype(np.float32)
 
     slope, intercept = _rescale(dataset, frame)
@@ -125,16 +128,33 @@ def _as_stored(value: float, layout: Layout) -> float:
 
 
 def _uncompressed(dataset: Dataset, layout: Layout) -> Iterator[Frame]:
-    unusual = layout.bits_allocated == 1 or layout.photometric == "YBR_FULL_422"
-    if unusual or layout.syntax == ExplicitVRBigEndian:
+    if layout.photometric == "YBR_FULL_422" or layout.syntax == ExplicitVRBigEndian:
         yield from _decoded_by_pydicom(dataset, layout)
         return
     values = np.frombuffer(content(dataset, layout.keyword), np.uint8)
+    if layout.bits_allocated == 1:
+        yield from _single_bits(values, layout)
+        return
     size = layout.values_a_frame * layout.dtype.itemsize
     if len(values) < size * layout.frames:
         raise UnreadableImage(f"holds {len(values)} bytes of pixels, not {size * layout.frames}; truncated")
     for start in range(0, size * layout.frames, size):
         yield partial(_laid_out, values[start : start + size].view(layout.dtype), layout)
+
+
+def _single_bits(packed: NDArray[np.uint8], layout: Layout) -> Iterator[Frame]:
+    """Cut frames of single bits, which follow each other without a gap (DICOM PS3.5 8.1.1)."""
+    size = layout.values_a_frame
+    if 8 * len(packed) < size * layout.frames:
+        raise UnreadableImage(f"holds {8 * len(packed)} of {size * layout.frames} single bits; truncated")
+    for start in range(0, size * layout.frames, size):
+        yield partial(_unpacked, packed[start // 8 : -(-(start + size) // 8)], start % 8, layout)
+
+
+def _unpacked(packed: NDArray[np.uint8], skipped: int, layout: Layout) -> NDArray[np.generic]:
+    """Unpack a frame, the lowest bit of each byte first."""
+    bits = np.unpackbits(packed, bitorder="little")[skipped : skipped + layout.values_a_frame]
+    return layout.corrected(bits.reshape(layout.shape))
 
 
 def _laid_out(stored: NDArray[np.generic], layout: Layout) -> NDArray[np.generic]:
