@@ -94,6 +94,13 @@ def prepared(experiment: Experiment) -> PreparedDataset:
     if any(left_out.values()):
         listed = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
         console.print(f"Left out: {listed}.", highlight=False)
+    if info.counts.not_in_table:
+        console.print(
+            f"{info.counts.not_in_table} images are in no row of the table: what it says of patients and splits does "
+            "not hold for them.",
+            style="yellow",
+            highlight=False,
+        )
     if info.image.classes:
         console.print(
             f"Classes, named wherever the dataset and its models go: {', '.join(info.image.classes)}.",

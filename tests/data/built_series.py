@@ -1,6 +1,5 @@
 """Series of DICOM files that show a ramp, and what reads them."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -31,9 +30,9 @@ SLOPE, INTERCEPT = 0.01, -300.0
 SLOPES = np.array([2.0, -3.0, 1.5])
 
 
-def ramp(positions_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+def ramp(positions_mm: NDArray[np.float64], slopes: NDArray[np.float64] = SLOPES) -> NDArray[np.float64]:
     """What the built slices show at a place in the patient."""
-    return np.asarray(positions_mm @ SLOPES)
+    return np.asarray(positions_mm @ slopes)
 
 
 def write_series(
@@ -44,6 +43,7 @@ def write_series(
     cosines: Sequence[float] = AXIAL,
     shear: Sequence[float] = (0.0, 0.0, 0.0),
     shape: tuple[int, int] = (ROWS, COLUMNS),
+    slopes: NDArray[np.float64] = SLOPES,
     attributes: Mapping[str, object] = MappingProxyType({}),
 ) -> list[Path]:
     """Write slices of a ramp at heights along their normal, files and Instance Number in an order of their own."""
@@ -55,7 +55,7 @@ def write_series(
         number = start + len(files)
         corner = (5.0, -7.0, 11.0) + heights[place] * (np.cross(x, y) + shear)
         rows, columns = np.indices(shape)
-        shown = ramp(corner + rows[..., None] * y * SPACING[0] + columns[..., None] * x * SPACING[1])
+        shown = ramp(corner + rows[..., None] * y * SPACING[0] + columns[..., None] * x * SPACING[1], slopes)
         placed: dict[str, object] = {
             "ImagePositionPatient": [float(value) for value in corner.round(9)],
             "ImageOrientationPatient": [float(value) for value in np.round(cosines, 9)],
@@ -75,16 +75,13 @@ def read_frames(folder: Path) -> dict[Frame, Instance]:
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         dataset = dcmread(file, stop_before_pixels=True)
         for number, instance in enumerate(read(file)):
-            frame = Frame(
+            frame = Frame.of(
+                instance.pixels,
+                instance.identity,
                 file=file,
                 number=number,
-                study=instance.identity.study,
-                series=instance.identity.series,
-                shape=(len(instance.pixels), *instance.valid.shape),
                 geometry=instance.geometry,
-                frame_of_reference=instance.identity.frame_of_reference,
                 facts=facts(dataset, number),
-                digest=hashlib.sha256(instance.pixels.tobytes()).hexdigest(),
             )
             found[frame] = instance
     return found

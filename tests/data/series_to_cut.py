@@ -1,4 +1,4 @@
-"""Series of noise, and what cuts them into patches."""
+"""Series of noise and of phantoms, and what cuts them into patches."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 from pydicom import dcmread
 
-from rayology.data import FolderConfig, NiftiConfig, PicturesConfig, PreparationConfig, PreparedDataset
+from rayology.data import (
+    FolderConfig,
+    NiftiConfig,
+    PhantomConfig,
+    PicturesConfig,
+    PreparationConfig,
+    PreparedDataset,
+)
 from rayology.data.preparation import PatchesConfig
 from rayology.data.prepare import prepare
 
@@ -15,7 +22,7 @@ HEIGHTS = tuple(2.0 * number for number in range(20))
 
 
 def cut(
-    source: FolderConfig | NiftiConfig | PicturesConfig,
+    source: FolderConfig | NiftiConfig | PhantomConfig | PicturesConfig,
     root: Path,
     *,
     size: int = 16,
@@ -41,6 +48,11 @@ def patients(write_dicom: WriteDicom, folder: Path, *, heights: Sequence[float] 
                 ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
                 PixelSpacing=[1.0, 1.0],
             )
+
+
+def phantoms(root: Path, patients: int) -> Path:
+    """Draw phantoms of four slices of 32 x 32; return the folder that holds one of each patient, by lesion."""
+    return PhantomConfig(patients=patients, slices=4, size=32).build(root).items()[0].path.parents[2]
 
 
 def a_slice_inside(folder: Path) -> Path:

@@ -39,7 +39,7 @@ def test_files_that_are_no_image_are_skipped_counted_and_listed(folder: Path, wr
 
 
 def test_folders_of_one_patient_each_are_no_classes(tmp_path: Path, write_dicom: WriteDicom) -> None:
-    for number, name in enumerate(["Doe_Jane", "Doe_John", "Roe_Jane", "Roe_Jane"]):
+    for number, name in enumerate(["DoeJane", "DoeJohn", "RoeJane", "RoeJane"]):
         write_dicom(tmp_path / "images" / name / f"{number}.dcm", body(number), PatientID=f"{number}")
 
     with pytest.raises(SourceError, match=r"2 of 3 classes hold a single patient.*labels: none") as raised:

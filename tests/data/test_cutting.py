@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tests.data.built_series import write_series
+from tests.data.built_series import AXIAL, CORONAL, OBLIQUE, SAGITTAL, ramp, write_series
 from tests.data.series_to_cut import WriteDicom, cut, patients
 
 from rayology.data import FolderConfig, NiftiConfig, PreparationConfig, PreparedDataset
@@ -112,6 +112,38 @@ def test_the_index_says_where_a_patch_lies(tmp_path: Path, write_dicom: WriteDic
             for patient, corner in zip(split.index["patient"].to_pylist(), corners.tolist(), strict=True)
         }
     ) == len(split)
+
+
+@pytest.mark.parametrize(
+    "cosines", [AXIAL, CORONAL, SAGITTAL, OBLIQUE], ids=["axial", "coronal", "sagittal", "oblique"]
+)
+def test_patches_show_what_lies_where_the_index_says(
+    tmp_path: Path, write_dicom: WriteDicom, cosines: tuple[float, ...]
+) -> None:
+    slopes = [np.roll((2.0, -3.0, 1.5), by) for by in range(3)]  # of three patients who show different things
+    for number, own in enumerate(slopes):
+        names = {"PatientID": f"Doe{number}", "SeriesInstanceUID": f"2.25.2{number}"}
+        heights = np.arange(14) * 1.5
+        folder = tmp_path / "files" / f"{number}"
+        write_series(write_dicom, folder, heights, cosines=cosines, shape=(42, 26), slopes=own, attributes=names)
+
+    data = cut(FolderConfig(path=str(tmp_path / "files")), tmp_path / "root", spacing_mm=1.0)
+
+    (first, *_) = read_volumes((tmp_path / "files" / "0").iterdir()).volumes
+    steps = orient(first).affine[:3, :3] / orient(first).spacing_mm
+    inside = np.moveaxis(np.indices((16, 16, 16)), 0, -1)[2:-2, 2:-2, 2:-2]  # where no edge of a volume is near
+    kept = data.info.image.values
+    shows = []
+    for split in map(data.split, SPLITS):
+        for corner, stored in zip(
+            split.index["corner_mm"].to_pylist(), split.stored(np.arange(len(split))), strict=True
+        ):
+            values = stored[0, 2:-2, 2:-2, 2:-2] * kept.step + kept.low
+            off = [np.abs(values - ramp(inside @ steps.T + corner, own)).max() for own in slopes]
+            shows.append(int(np.argmin(off)))
+            assert min(off) < kept.step
+    assert len(shows) == 3 * 8
+    assert set(shows) == {0, 1, 2}
 
 
 def test_no_patch_of_one_patient_reaches_within_the_gap_of_another_split(

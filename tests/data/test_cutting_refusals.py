@@ -1,13 +1,16 @@
 """Series that make no patches: every slice of them is counted, with its reason."""
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from tests.data.series_to_cut import WriteDicom, a_slice_inside, cut, patients
 
-from rayology.data import FolderConfig, PicturesConfig, PreparationConfig, PreparedDataset
+from rayology.data import FolderConfig, NiftiConfig, PicturesConfig, PreparationConfig, PreparedDataset
+from rayology.data.cutting import MIXED, OUTSIDE
 from rayology.data.preparation import PatchesConfig
 from rayology.data.prepare import Progress, prepare
 from rayology.data.report import report_file
@@ -74,6 +77,104 @@ def test_an_absurd_spacing_costs_its_series_alone(tmp_path: Path, write_dicom: W
 
     assert data.info.patients == 3
     assert any("raise preparation.cut.spacing_mm" in reason for reason in data.info.reasons)
+
+
+def test_more_patches_than_fit_in_memory_are_refused_before_any_is_cut(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    patients(write_dicom, tmp_path / "files")
+
+    with pytest.raises(SourceError, match=r"\d patches of 16 x 16 x 16, .* lower preparation\.cut\.overlap"):
+        cut(FolderConfig(path=str(tmp_path / "files")), tmp_path / "root", spacing_mm=0.3, overlap=15)
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "num_shown"),
+    [(1.0, 8), (0.9, 8), (0.5, 4)],  # boxes of 16, 14.4 and 8 mm about the middle of slices 2 mm apart
+)
+def test_slices_outside_the_centre_are_counted(
+    tmp_path: Path, write_dicom: WriteDicom, spacing_mm: float, num_shown: int
+) -> None:
+    patients(write_dicom, tmp_path / "files")
+
+    data = cut(FolderConfig(path=str(tmp_path / "files")), tmp_path / "root", extent="centre", spacing_mm=spacing_mm)
+
+    assert data.info.counts.images == 4
+    assert data.info.reasons == {OUTSIDE: 4 * (20 - num_shown)}
+    assert data.info.counts.skipped == 4 * (20 - num_shown)
+    assert len(everyone_accounted_for(data, tmp_path / "root")) == 4 * (20 - num_shown)
+    assert OUTSIDE in report_file(data).read_text(encoding="utf-8")
+
+
+def test_slices_that_filling_interpolates_from_are_shown(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    patients(write_dicom, tmp_path / "files", heights=tuple(2.0 * number for number in range(20) if number != 10))
+
+    data = cut(
+        FolderConfig(path=str(tmp_path / "files")),
+        tmp_path / "root",
+        extent="centre",
+        spacing_mm=1 / 8,  # a box of 2 mm: half of slice 9, and half of slice 10, which is made of 9 and 11
+        series={"missing": "fill"},
+    )
+
+    assert data.info.counts.skipped == 4 * (19 - 2)
+
+
+def test_a_file_of_which_any_slice_is_shown_is_not_counted(tmp_path: Path) -> None:
+    data = cut(NiftiConfig.example(tmp_path), tmp_path / "root", extent="centre", spacing_mm=0.1)
+
+    assert data.info.counts.images == 4
+    assert data.info.reasons == {}
+
+
+def test_too_few_patients_are_not_blamed_on_slices_outside_the_centre(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    patients(write_dicom, tmp_path / "files")
+    for patient in (2, 3):
+        shutil.rmtree(tmp_path / "files" / f"{patient}")
+
+    with pytest.raises(SourceError) as raised:
+        cut(FolderConfig(path=str(tmp_path / "files")), tmp_path / "root", extent="centre")
+
+    assert "left out" not in str(raised.value)
+
+
+def test_where_too_few_patients_are_left_the_error_says_why_others_are_not(
+    tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    patients(write_dicom, tmp_path / "files")
+    for patient in (2, 3):
+        a_slice_inside(tmp_path / "files" / f"{patient}").unlink()
+
+    with pytest.raises(SourceError, match=r"38 files were left out, most often \(38\): SeriesError: .* missing"):
+        cut(FolderConfig(path=str(tmp_path / "files")), tmp_path / "root", extent="centre")
+
+
+def test_slices_of_one_volume_in_two_splits_are_refused(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    patients(write_dicom, tmp_path / "files")
+    names = sorted(file.relative_to(tmp_path / "files") for file in (tmp_path / "files").rglob("*.dcm"))
+    splits = {"0": "train", "1": "validation", "2": "test", "3": "train"}
+    rows = [f"{name},{'test' if str(name) == '3/000.dcm' else splits[name.parts[0]]}" for name in names]
+    (tmp_path / "splits.csv").write_text("file,split\n" + "\n".join(rows) + "\n")
+
+    data = cut(FolderConfig(path=tmp_path / "files", table=tmp_path / "splits.csv"), tmp_path / "root")
+
+    assert data.info.patients == 3
+    assert data.info.reasons == {f"SeriesError: {MIXED}": 20}
+
+
+def test_where_all_series_are_refused_a_stray_file_of_another_modality_is_not_blamed(
+    tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    patients(write_dicom, tmp_path / "files", heights=(0.0, 1.0, 2.0, 7.5, 9.0))
+    write_dicom(tmp_path / "files" / "stray.dcm", np.zeros((8, 8), np.int16), Modality="MR")
+
+    with pytest.raises(SourceError, match=r"SeriesError: .*series\.irregular") as raised:
+        prepare(
+            FolderConfig(path=str(tmp_path / "files")),
+            PreparationConfig(size=16, modality="CT", cut=PatchesConfig()),
+            tmp_path / "root",
+        )
+
+    assert "set preparation.modality" not in str(raised.value)
+    assert "MR 1" in str(raised.value)
 
 
 def test_files_that_name_no_series_are_not_put_together(tmp_path: Path, write_dicom: WriteDicom) -> None:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.data.peaks import peak_bytes
 
-from rayology.data.resampling import resample
+from rayology.data.resampling import resample, resampled_size
 from rayology.data.volume import Volume
 
 SPACING = (2.0, 0.5, 0.75)
@@ -73,6 +74,7 @@ def test_a_volume_has_the_spacing_asked_for_and_the_same_middle(spacing_mm: tupl
     np.testing.assert_allclose(middle(resampled), middle(volume), atol=1e-9)
     extent = np.array(volume.size) * SPACING
     assert (np.abs(np.array(resampled.size) * spacing_mm - extent) <= np.array(spacing_mm) / 2 + 1e-9).all()
+    assert resampled_size(volume, spacing_mm) == resampled.size
 
 
 # spacings that divide the extent of 24 x 10 x 12 mm
@@ -154,6 +156,29 @@ def test_a_single_slice_can_be_resampled() -> None:
     resampled = resample(volume, (0.5, 0.5, 0.75))
 
     np.testing.assert_array_equal(resampled.pixels, volume.pixels.repeat(4, 1))
+
+
+def test_nothing_in_between_is_much_larger_than_the_volume_and_the_result() -> None:
+    volume = volume_of(noise((4, 160, 160)))
+    spacing_mm = (0.2, 2.0, 3.0)  # ten times the slices; a sixteenth of the pixels in each
+
+    peak = peak_bytes(lambda: resample(volume, spacing_mm))
+
+    assert peak < 3 * volume.pixels.nbytes
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.5), (4.0, 0.25, 1.5), (1.0, 0.25, 3.0)])
+def test_whole_steps_give_the_same_whichever_axis_comes_first(spacing_mm: tuple[float, float, float]) -> None:
+    volume = volume_of(noise())
+
+    together = resample(volume, spacing_mm)
+
+    one_by_one = volume
+    for axis in range(3):
+        slices_mm, rows_mm, columns_mm = (*spacing_mm[: axis + 1], *one_by_one.spacing_mm[axis + 1 :])
+        one_by_one = resample(one_by_one, (slices_mm, rows_mm, columns_mm))
+    np.testing.assert_allclose(together.pixels, one_by_one.pixels, rtol=1e-5)
+    np.testing.assert_allclose(together.affine, one_by_one.affine, atol=1e-9)
 
 
 def _turn(volume: Volume) -> NDArray[np.float64]:

@@ -89,6 +89,28 @@ def test_a_coronal_volume_is_turned_to_axial_slices() -> None:
     assert turn_to_lps(affine) == Turn((1, 0, 2), (True, False, False))
 
 
+@pytest.mark.parametrize("by", TURNS)
+def test_the_geometry_says_where_the_pixels_of_the_first_slice_lie(by: Turn) -> None:
+    volume = turn(some_volume(), by)
+
+    place = volume.geometry
+
+    assert place.cosines is not None
+    assert place.spacing_mm is not None
+    assert place.corner_mm is not None
+    assert place.normal is not None
+    along_columns, along_rows = np.reshape(place.cosines, (2, 3))
+    between_rows, between_columns = place.spacing_mm
+    _, rows, columns = volume.size
+    row, column = np.indices((rows, columns))[..., None]
+    expected = place.corner_mm + row * between_rows * along_rows + column * between_columns * along_columns
+    found = volume.positions_mm(np.stack([np.zeros_like(row), row, column], axis=-1)[..., 0, :])
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    np.testing.assert_allclose(np.dot(place.normal, along_columns), 0, atol=1e-9)
+    np.testing.assert_allclose(np.dot(place.normal, along_rows), 0, atol=1e-9)
+    assert place.position_mm == pytest.approx(np.dot(place.normal, place.corner_mm))
+
+
 @pytest.mark.parametrize("size", [(2, 2, 2), (3, 4, 5), (6, 9, 8), (2, 9, 5)])
 def test_crop_and_pad_move_no_voxel(size: tuple[int, int, int]) -> None:
     volume = some_volume()

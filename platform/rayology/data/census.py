@@ -16,6 +16,8 @@ UNLABELLED = (
     "SourceError: has no class where others have; give it one in its folder or table, or set source.labels to none"
 )
 
+KEYS_OF_A_TABLE = "write names as below source.path, or UIDs of instances, series or studies as the files have them now"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -40,6 +42,8 @@ class Census:
     """What was wrong with series that make volumes, and is mended."""
     other_modalities: Counter[str] = field(default_factory=Counter)
     num_duplicates: int = 0
+    num_not_in_table: int = 0
+    """Images of which no row of the source's table says anything; 0 where there is no table."""
     num_nearly_empty: int = 0
     num_in_gaps: int = 0
     num_leaking: int = 0
@@ -57,7 +61,7 @@ def gather(
     """Take every reading in the order of the items; a copy of an instance that came before only counts.
 
     Raises:
-        SourceError: labels come from a table, and it names none of the images.
+        SourceError: there is a table, and it says nothing of any image, or gives none the label that it should.
     """
     census = Census(common_folder(items), len(items))
     seen: set[tuple[str, bool]] = set()
@@ -75,11 +79,12 @@ def gather(
             census.found += [Found(item, facts, row) for facts, row in zip(reading.images, reading.rows, strict=True)]
         report(done)
     if labels == "table" and census.found and not any(found.facts.label for found in census.found):
-        raise SourceError(
-            "the source: no row of the table gives any of its images a label; write names as below source.path, or UIDs"
-        )
+        raise SourceError(f"the source: no row of the table gives any of its images a label; {KEYS_OF_A_TABLE}")
     if any(found.facts.label for found in census.found):
         keep(census, lambda found: bool(found.facts.label), UNLABELLED)
+    census.num_not_in_table = sum(found.facts.in_table is False for found in census.found)
+    if census.found and census.num_not_in_table == len(census.found):
+        raise SourceError(f"the source: no row of the table says anything of its images; {KEYS_OF_A_TABLE}")
     return census
 
 

@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayology.data.census import Census, Found, keep
-from rayology.data.duplicates import duplicates, joined
+from rayology.data.cutting import OUTSIDE
+from rayology.data.duplicates import THUMBNAIL, duplicates, joined
 from rayology.data.imaging import contrast, foreground
 from rayology.data.pet import MODALITY as PET
 from rayology.data.pet import shared_range
 from rayology.data.preparation import ImageFacts, PreparationConfig
-from rayology.data.scratch import Scratch
+from rayology.data.scratch import Scratch, Shape
 from rayology.data.splits import MIN_PATIENTS, Place, SplitName, leaking, split_images
-from rayology.errors import SourceError
+from rayology.errors import SeriesError, SourceError
 
 __all__ = ["Chosen", "check_classes", "choose", "require_one_kind"]
 
@@ -51,7 +52,7 @@ def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> 
     if not kept:
         raise SourceError(_nothing_left(census))
 
-    pairs = _alike(kept, pixels, ranges)
+    pairs = _alike(kept, scratch, ranges)
     shared = _shared(kept, pairs)
     if shared:
         census.num_duplicates += len(shared)
@@ -71,12 +72,11 @@ def _split(census: Census, places: Sequence[Place], preparation: PreparationConf
     try:
         return split_images(places, preparation.shares, gap_mm=preparation.gap_of_positions_mm)
     except SourceError as error:
-        if not census.reasons:
+        reasons = Counter(reason for reason in census.reasons.values() if reason != OUTSIDE)
+        if not reasons:
             raise
-        reason, often = Counter(census.reasons.values()).most_common(1)[0]
-        raise SourceError(
-            f"{error}; {len(census.reasons)} files were left out, most often ({often}): {reason}"
-        ) from None
+        reason, often = reasons.most_common(1)[0]
+        raise SourceError(f"{error}; {reasons.total()} files were left out, most often ({often}): {reason}") from None
 
 
 def require_one_kind(census: Census) -> str:
@@ -155,16 +155,22 @@ def _one_modality(census: Census) -> str:
     listed = ", ".join(f"{name or 'none given'} {count}" for name, count in (counts or census.other_modalities).items())
     if len(counts) > 1:
         raise SourceError(f"the source: several modalities ({listed}); set preparation.modality to one of them")
-    if not counts and listed:
-        raise SourceError(
-            f"the source: no image of the modality asked for, but {listed}; set preparation.modality to one"
-        )
     if not counts:
-        reason, often = Counter(census.reasons.values()).most_common(1)[0]
-        raise SourceError(
-            f"the source: none of {census.num_files} files gives an image; most often ({often}): {reason}"
-        )
+        raise SourceError(_no_image(census, listed))
     return next(iter(counts))
+
+
+def _no_image(census: Census, other_modalities: str) -> str:
+    """Say why there is no image; where there are those of another modality alone, that one was not meant."""
+    refused = Counter(reason for reason in census.reasons.values() if reason.startswith(SeriesError.__name__))
+    if other_modalities and not refused:
+        return (
+            f"the source: no image of the modality asked for, but {other_modalities}; set preparation.modality to one"
+        )
+    reason, often = (refused or Counter(census.reasons.values())).most_common(1)[0]
+    beside = f"; of other modalities there is {other_modalities}" if other_modalities else ""
+    what = "no series makes a volume" if refused else f"none of {census.num_files} files gives an image"
+    return f"the source: {what}; most often ({often}): {reason}{beside}"
 
 
 def _check_one_range(census: Census) -> None:
@@ -208,17 +214,29 @@ def _ranges(
     return bounds, (low, high)
 
 
-def _alike(
-    kept: Sequence[Found], pixels: NDArray[np.float32], ranges: Mapping[int, tuple[float, float]]
-) -> list[tuple[int, int]]:
-    """Return pairs of images that are equal, or nearly, where they may be of different patients."""
+def _alike(kept: Sequence[Found], scratch: Scratch, ranges: Mapping[int, tuple[float, float]]) -> list[tuple[int, int]]:
+    """Return pairs of images that are equal, or nearly, where they may be of different patients.
+
+    Of patches it is their volumes that are compared, and the first patch of one pairs with each of the other.
+    """
     if len({found.facts.who.draw for found in kept}) == 1:
         return []
-    rows = np.array([found.row for found in kept])
-    bounds = np.array([ranges[row] for row in rows.tolist()], np.float32)
-    low, high = bounds.T.reshape(2, -1, *[1] * (pixels.ndim - 1))
+    numbers: dict[int, list[int]] = defaultdict(list)
+    for number, found in enumerate(kept):
+        shape, row = _compared(found)
+        numbers[row].append(number)
+    shown, rows, groups = scratch.pixels(shape), np.array(list(numbers)), list(numbers.values())
+    bounds = np.array([ranges[kept[group[0]].row] for group in groups], np.float32)
+    low, high = bounds.T.reshape(2, -1, 1, 1, 1)
     # What is clipped, such as the surroundings of a CT, makes no images alike.
-    return list(duplicates(lambda places: np.clip(pixels[rows[places]], low[places], high[places]), len(rows)))
+    pairs = duplicates(lambda places: np.clip(shown[rows[places]], low[places], high[places]), len(rows))
+    return [(groups[one][0], number) for one, other in pairs for number in groups[other]]
+
+
+def _compared(found: Found) -> tuple[Shape, int]:
+    """Return the shape and the row of what stands for an image: itself, or of a patch the thumbnail of its volume."""
+    thumbnail = found.facts.thumbnail
+    return (found.facts.shape, found.row) if thumbnail is None else (THUMBNAIL, thumbnail)
 
 
 def _shared(kept: Sequence[Found], pairs: Sequence[tuple[int, int]]) -> set[int]:

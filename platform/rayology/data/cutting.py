@@ -1,8 +1,7 @@
 """From the slices of a series to patches of its volumes."""
 
-import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,31 +9,51 @@ from numpy.typing import NDArray
 
 from rayology.data.assembly import assemble
 from rayology.data.census import Census, Found
-from rayology.data.patches import patches
-from rayology.data.preparation import ImageFacts, PatchesConfig, PreparationConfig, ReadImage
-from rayology.data.resampling import resample
+from rayology.data.duplicates import THUMBNAIL
+from rayology.data.patches import patches, starts
+from rayology.data.preparation import ImageFacts, PatchesConfig, ReadImage
+from rayology.data.resampling import resample, resampled_size
 from rayology.data.scratch import Scratch
 from rayology.data.series import Frame
 from rayology.data.source import Item
 from rayology.data.stack import Stack, arrange
-from rayology.data.volume import Volume, crop_or_pad, orient
+from rayology.data.volume import Volume, crop_or_pad, cut, orient
 from rayology.errors import SeriesError
+from rayology.image import ValueRange
 
-__all__ = ["Cut", "cut_series", "series_of"]
+__all__ = ["OUTSIDE", "Cut", "CutVolume", "cut_series", "series_of"]
 
 MAX_VALUES = 2**29
 """The most values of a volume after it was resampled: 800 x 800 x 800, in 2 GiB."""
+MAX_VALUES_OF_PATCHES = 2**30
+"""The most values of all patches of a volume, in 4 GiB, for they travel together: 4,096 patches of 64 x 64 x 64."""
 MIXED = "slices of one volume differ in their class or their split; give them one"
+OUTSIDE = "SeriesError: lies outside all patches of its volume (preparation.cut.extent)"
+"""Of a file that is sound, and yet in no image."""
+SAME_PLACE = 1e-6
+"""The share of a slice up to which a box that reaches into it is taken to end beside it, for positions are rounded."""
+Fill = Callable[[NDArray[np.float32], str, ValueRange | None], float]
+"""Gives the value outside an image: of its pixels, its modality, and the range that its source declares."""
+
+
+@dataclass(frozen=True)
+class CutVolume:
+    """A volume in patches."""
+
+    item: Item
+    """Of its first slice."""
+    patches: tuple[ReadImage, ...]
+    thumbnail: NDArray[np.float32]
+    """What stands for the volume where copies are looked for."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What became of the slices of a series; each is in a patch, or has a reason why not."""
+    """What became of the slices of a series; each item is in a patch, or has a reason why not."""
 
-    patches: tuple[tuple[Item, ReadImage], ...] = ()
-    """Each with the item of its volume's first slice."""
+    volumes: tuple[CutVolume, ...] = ()
     reasons: tuple[tuple[Item, str], ...] = ()
-    """Why an item, or a slice of it, is in no volume."""
+    """Why an item, or a slice of it, is in no volume, or no slice of it in a patch."""
     mended: tuple[str, ...] = ()
 
 
@@ -46,39 +65,46 @@ def series_of(census: Census) -> list[list[Found]]:
     return list(series.values())
 
 
-def cut_series(found: Sequence[Found], scratch: Scratch, preparation: PreparationConfig) -> Cut:
+def cut_series(found: Sequence[Found], scratch: Scratch, *, rules: PatchesConfig, side: int, fill: Fill) -> Cut:
     """Put the slices of a series together and cut them into patches; what makes no volume gives its reason."""
-    assert isinstance(preparation.cut, PatchesConfig)  # noqa: S101 - slices are not cut
     frames = {_frame(each, scratch): each for each in found}
-    arranged = arrange(list(frames), preparation.cut.series)
-    cut: list[tuple[Item, ReadImage]] = []
+    arranged = arrange(list(frames), rules.series)
+    volumes: list[CutVolume] = []
     reasons = [(frames[frame].item, f"SeriesError: {why}") for frame, why in arranged.left_out]
     mended: list[str] = []
+    is_shown: dict[Item, bool] = {}
     for stack in arranged.stacks:
         members = [frames[frame] for frame in stack.frames]
-        first = members[0]
+        facts = members[0].facts
         try:
             volume = _volume(stack, members, scratch)
-            cut += [(first.item, _image(box, volume, first.facts)) for box in _boxes(volume, first, preparation)]
-            mended += stack.mended
+            upright = orient(volume)
+            _check_room(upright, rules, side)
         except SeriesError as error:
             reasons += [(each.item, f"SeriesError: {error}") for each in members]
-    return Cut(tuple(cut), tuple(reasons), tuple(mended))
+            continue
+        boxes = _boxes(upright, rules, side, fill=fill(volume.pixels, facts.modality, facts.values))
+        images = tuple(_image(box, volume, facts) for box in boxes)
+        volumes.append(CutVolume(members[0].item, images, _thumbnail(upright)))
+        mended += stack.mended
+
+        shown = _shown(boxes, volume, stack)
+        for number, each in enumerate(members):
+            is_shown[each.item] = number in shown or is_shown.get(each.item, False)
+    reasons += [(item, OUTSIDE) for item, any_slice in is_shown.items() if not any_slice]
+    return Cut(tuple(volumes), tuple(reasons), tuple(mended))
 
 
 def _frame(found: Found, scratch: Scratch) -> Frame:
+    # The pixels are read again when their volume is put together: a series of many phases may not fit in memory.
     facts = found.facts
-    channels, rows, columns = facts.shape
-    return Frame(
+    return Frame.of(
+        scratch.image(facts.shape, found.row),
+        facts.who,
         file=found.item.path,
         number=found.row,
-        study=facts.who.study,
-        series=facts.who.series,
-        shape=(channels, rows, columns),
         geometry=facts.geometry,
-        frame_of_reference=facts.who.frame_of_reference,
         facts=facts.header,
-        digest=hashlib.sha256(scratch.image(facts.shape, found.row).tobytes()).hexdigest(),
     )
 
 
@@ -98,27 +124,44 @@ def _volume(stack: Stack, members: Sequence[Found], scratch: Scratch) -> Volume:
     return assemble(stack, pixels, valid, masks)
 
 
-def _boxes(volume: Volume, first: Found, preparation: PreparationConfig) -> Iterator[Volume]:
-    """Cut a volume at the spacing that is asked for.
+def _check_room(volume: Volume, rules: PatchesConfig, side: int) -> None:
+    """Refuse an oriented volume that takes too much memory at the spacing that is asked for.
 
     Raises:
-        SeriesError: it would have more voxels than any volume.
+        SeriesError: it, or all its patches, would have more values than any may.
     """
-    assert isinstance(preparation.cut, PatchesConfig)  # noqa: S101 - slices are not cut
-    rules, side = preparation.cut, preparation.size
-    extents_mm = [length * spacing for length, spacing in zip(volume.size, volume.spacing_mm, strict=True)]
-    if len(volume.pixels) * math.prod(extent / rules.spacing_mm for extent in extents_mm) > MAX_VALUES:
+    channels = len(volume.pixels)
+    size = resampled_size(volume, _spacing_mm(rules))
+    if channels * math.prod(size) > MAX_VALUES:
+        extents_mm = (length * spacing for length, spacing in zip(volume.size, volume.spacing_mm, strict=True))
         raise SeriesError(
             f"the volume spans {' x '.join(f'{extent:.0f}' for extent in extents_mm)} mm, too many voxels of "
             f"{rules.spacing_mm:g} mm; raise preparation.cut.spacing_mm, or leave the series out"
         )
-    fill = preparation.fill(volume.pixels, first.facts.modality, first.facts.values)
-    whole = resample(orient(volume), (rules.spacing_mm, rules.spacing_mm, rules.spacing_mm))
+    num_patches = 1
+    if rules.extent == "all":
+        num_patches = math.prod(len(starts(max(length, side), side, overlap=rules.overlap)) for length in size)
+    num_values = channels * num_patches * side**3
+    if num_values > MAX_VALUES_OF_PATCHES:
+        raise SeriesError(
+            f"the volume makes {num_patches} patches of {side} x {side} x {side}, too many to hold together at "
+            f"{4 * num_values / 2**30:.1f} GiB; lower preparation.cut.overlap or preparation.size, or raise "
+            "preparation.cut.spacing_mm"
+        )
+
+
+def _spacing_mm(rules: PatchesConfig) -> tuple[float, float, float]:
+    return (rules.spacing_mm, rules.spacing_mm, rules.spacing_mm)
+
+
+def _boxes(volume: Volume, rules: PatchesConfig, side: int, *, fill: float) -> list[Volume]:
+    """Cut an oriented volume at the spacing that is asked for."""
+    whole = resample(volume, _spacing_mm(rules))
     match rules.extent:
         case "all":
-            yield from patches(whole, (side, side, side), overlap=rules.overlap, fill=fill)
+            return list(patches(whole, (side, side, side), overlap=rules.overlap, fill=fill))
         case "centre":
-            yield crop_or_pad(whole, (side, side, side), fill=fill)
+            return [crop_or_pad(whole, (side, side, side), fill=fill)]
 
 
 def _image(box: Volume, volume: Volume, facts: ImageFacts) -> ReadImage:
@@ -127,7 +170,28 @@ def _image(box: Volume, volume: Volume, facts: ImageFacts) -> ReadImage:
         shape=box.pixels.shape,
         geometry=box.geometry,
         between_slices_mm=box.spacing_mm[0],
-        size=volume.size,
+        original_size=volume.size,
         has_mask=box.mask is not None,
     )
     return ReadImage(own, box.pixels, box.mask)
+
+
+def _thumbnail(volume: Volume) -> NDArray[np.float32]:
+    """Return the middle slice of an oriented volume, its channels averaged, stretched to the shape of thumbnails."""
+    slices, rows, columns = volume.size
+    middle = cut(volume, (slices // 2, 0, 0), (1, rows, columns))
+    between_slices_mm, between_rows_mm, between_columns_mm = volume.spacing_mm
+    _, new_rows, new_columns = THUMBNAIL
+    stretched = (between_slices_mm, between_rows_mm * rows / new_rows, between_columns_mm * columns / new_columns)
+    return resample(middle, stretched).pixels.mean(0)
+
+
+def _shown(boxes: Sequence[Volume], volume: Volume, stack: Stack) -> range:
+    """Return the numbers of the frames whose slices lie, at least in part, between the ends of all boxes."""
+    ends = np.array([(-0.5, -0.5, -0.5, 1.0), (*(length - 0.5 for length in boxes[0].size), 1.0)])
+    to_slices = np.linalg.inv(volume.affine)[0]  # boxes and volume have their axes in common, up to turns
+    along = np.stack([ends @ box.affine.T @ to_slices for box in boxes])
+    first = math.floor(along.min() - 0.5 + SAME_PLACE) + 1
+    last = math.ceil(along.max() + 0.5 - SAME_PLACE) - 1
+    places = stack.places[max(first, 0) : last + 1]
+    return range(math.floor(places.min()), math.ceil(places.max()) + 1)

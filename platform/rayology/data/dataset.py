@@ -59,9 +59,12 @@ class Counts(Config):
     images: NonNegativeInt
     """How many images the dataset holds."""
     skipped: NonNegativeInt
-    """Files that are no image of the kind that most are."""
+    """Files that are in no image, each for one of the reasons."""
     duplicates: NonNegativeInt
-    """Files that repeat an instance; of three patients or so also images that equal another patient's, or nearly."""
+    """Files that repeat an instance; of three patients or so also images that equal another patient's, or nearly, and
+    patches of volumes that do."""
+    not_in_table: NonNegativeInt
+    """Images of which no row of the source's table says anything; they are kept, as their headers or names say."""
     other_modality: NonNegativeInt
     """Files of a modality that was not asked for."""
     nearly_empty: NonNegativeInt
@@ -73,7 +76,7 @@ class Counts(Config):
 class DatasetInfo(Config):
     """All that is known of a dataset beside its images: dataset.json."""
 
-    format_version: Literal[3] = 3
+    format_version: Literal[4] = 4
     """Of the folder's layout."""
     fingerprint: str
     """What source, files and settings hash to; the folder's name."""
@@ -95,7 +98,7 @@ class DatasetInfo(Config):
     """The share of the foreground's pixels that the kept range clips."""
     reasons: dict[str, int]
     """Why files were skipped, and how many for each reason; ``keys/FINGERPRINT.skipped.json`` names the files."""
-    mended: dict[str, int] = Field(default_factory=dict)
+    mended: dict[str, int]
     """What was wrong with series and is mended, and how many of them."""
     found: dict[str, dict[str, int]]
     """How many images of each modality, transfer syntax and size the dataset was made of."""

@@ -8,15 +8,17 @@ from numpy.typing import NDArray
 
 from rayology.data.imaging import conform
 
-__all__ = ["duplicates", "joined"]
+__all__ = ["THUMBNAIL", "duplicates", "joined"]
 
 LEAST_CORRELATION = 0.99
 """Of two images of 32 x 32 that count as one.
 
-Above it lie neighbouring slices of one scan and saved copies, and no two of 100 hippocampi or of 60 phantoms; of
-70,000 handwritten digits it joins 137.
+Above it lie neighbouring slices of one scan and saved copies, and no slices of two of 100 hippocampi or of 60 phantoms;
+the middle slices of their volumes come to 0.83 and 0.92. Of 70,000 handwritten digits it joins 137.
 """
 SIDE = 32
+THUMBNAIL = (1, SIDE, SIDE)
+"""The shape of what stands for a volume where images are its patches: of small patches, many look alike."""
 COARSE = 8
 NUM_ORDERS = 12
 NUM_BITS = 24
@@ -28,9 +30,9 @@ These find every one of the 1,279 pairs that comparing all of 18,000 medical pic
 AT_ONCE = 1024
 """The most images that lie in memory together."""
 BYTES_AT_ONCE = 2**28
-"""The most bytes of them, unless a single one has more: 256 slices of 512 x 512, or 32 volumes of 128 x 128 x 128."""
+"""The most bytes of them, unless a single one has more: 256 slices of 512 x 512."""
 Images = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""Gives the images of some numbers: (images, channels, rows, columns), or with slices before the rows."""
+"""Gives the images of some numbers: (images, channels, rows, columns)."""
 
 
 def duplicates(images: Images, count: int) -> Iterator[tuple[int, int]]:
@@ -85,12 +87,7 @@ def _nearly_equal(images: Images, count: int) -> Iterator[tuple[int, int]]:
 
 
 def _normalised(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return images of 32 x 32, flat, of mean 0 and norm 1, so that a product is a correlation; 0 where one is flat.
-
-    Of a patch its middle slice stands for all.
-    """
-    if images.ndim > 4:
-        images = images[:, :, images.shape[2] // 2]
+    """Return images of 32 x 32, flat, of mean 0 and norm 1, so that a product is a correlation; 0 where one is flat."""
     flat = conform(images.mean(1), (SIDE, SIDE), fill=0.0).reshape(len(images), -1).astype(np.float64)
     flat -= flat.mean(1, keepdims=True)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)

@@ -1,15 +1,16 @@
 """What was done, on disk as it is done, so that a preparation that was killed goes on where it was."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from rayology.data.duplicates import THUMBNAIL
 from rayology.data.preparation import ImageFacts, ReadImage
-from rayology.data.scratch import Scratch
+from rayology.data.scratch import Scratch, Shape
 
 __all__ = ["Journal", "Kept", "KeptCut"]
 
@@ -17,9 +18,8 @@ __all__ = ["Journal", "Kept", "KeptCut"]
 class Line(Protocol):
     """What a journal keeps of a piece of work."""
 
-    @property
-    def images(self) -> tuple[ImageFacts, ...]:
-        """The images that lie in the scratch."""
+    def shapes(self) -> Iterator[Shape]:
+        """Return the shape of each image that it put in the scratch."""
         ...
 
 
@@ -34,18 +34,27 @@ class Kept:
     modality: str = ""
     """Of an image whose modality was not asked for."""
 
+    def shapes(self) -> Iterator[Shape]:
+        """Return the shape of each image."""
+        return (facts.shape for facts in self.images)
+
 
 @dataclass(frozen=True)
 class KeptCut:
-    """A series that was cut, and whose patches lie in the scratch."""
+    """A series that was cut, and whose patches lie in the scratch, with a thumbnail of each of its volumes."""
 
     images: tuple[ImageFacts, ...] = ()
     rows: tuple[int, ...] = ()
     items: tuple[int, ...] = ()
     """The place of each patch's item among all items."""
     reasons: tuple[tuple[int, str], ...] = ()
-    """The place of an item that is in no volume, and why."""
+    """The place of an item that is in no patch, and why."""
     mended: tuple[str, ...] = ()
+
+    def shapes(self) -> Iterator[Shape]:
+        """Return the shape of each patch, and of each thumbnail."""
+        yield from (facts.shape for facts in self.images)
+        yield from (THUMBNAIL for _ in {facts.thumbnail for facts in self.images})
 
 
 L = TypeVar("L", bound=Line)
@@ -82,7 +91,7 @@ class Journal(Generic[L]):
                 except ValidationError:
                     break
                 num_bytes += len(line)
-        if not self.scratch.restore(Counter(facts.shape for each in kept for facts in each.images)):
+        if not self.scratch.restore(Counter(shape for each in kept for shape in each.shapes())):
             kept, num_bytes = [], 0
             self.scratch.restore(Counter())
         with self._file.open("r+b") as opened:

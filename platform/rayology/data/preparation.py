@@ -16,7 +16,7 @@ from rayology.data.pet import MODALITY as PET
 from rayology.data.series import NO_SERIES, SeriesConfig
 from rayology.data.source import Example, Item, Source
 from rayology.data.splits import Shares, SplitName
-from rayology.errors import DataError, NotAnImage, SeriesError
+from rayology.errors import DataError, NotAnImage, SeriesError, SourceError
 from rayology.image import ValueRange
 
 __all__ = ["ImageFacts", "PatchesConfig", "PreparationConfig", "ReadImage", "Reading", "SlicesConfig", "read_item"]
@@ -45,7 +45,8 @@ class PatchesConfig(Config):
     spacing_mm: PositiveFloat = 1.0
     """The distance between voxels along each axis, to which volumes are resampled."""
     extent: Literal["all", "centre"] = "all"
-    """all: boxes that together cover the volume; centre: one box about its middle, cropped or padded."""
+    """all: boxes that together cover the volume; centre: one box about its middle, cropped or padded, and files beside
+    it are counted as skipped."""
     overlap: NonNegativeInt = 0
     """By how many voxels boxes next to each other overlap at least, where they cover the volume."""
     series: SeriesConfig = SeriesConfig()
@@ -123,7 +124,7 @@ class ImageFacts:
     """With the spacing that the pixels have; of a patch the place of its first slice."""
     syntax: str
     """The name of the transfer syntax; empty where the image did not come as DICOM."""
-    size: tuple[int, ...]
+    original_size: tuple[int, ...]
     """Rows and columns before they were conformed; of a patch the size of its volume."""
     has_mask: bool = False
     values: ValueRange | None = None
@@ -132,10 +133,14 @@ class ImageFacts:
     """The split that the source put it into."""
     official: bool = False
     """Whether that split was published with the images."""
+    in_table: bool | None = None
+    """Whether the source's table says something of it; None where there is none."""
     header: Facts = NOTHING_KNOWN
     """What tells slices of a volume apart; nothing where images are slices."""
     between_slices_mm: float | None = None
     """The distance between the slices of a patch."""
+    thumbnail: int | None = None
+    """Of a patch, which of the thumbnails in the scratch shows its volume."""
 
     @property
     def spacing_mm(self) -> tuple[float, ...] | None:
@@ -166,7 +171,11 @@ class Reading:
 
 
 def read_item(source: Source, item: Item, preparation: PreparationConfig, key: bytes) -> Reading:
-    """Read an item into images under pseudonyms; one that is no image gives its reason, never an error."""
+    """Read an item into images under pseudonyms; one that is no image gives its reason, never an error.
+
+    Raises:
+        SourceError: the source itself cannot be read here, whatever the item.
+    """
     images: list[ReadImage] = []
     try:
         for example in source.read(item):
@@ -176,6 +185,8 @@ def read_item(source: Source, item: Item, preparation: PreparationConfig, key: b
             if modality == SEGMENTATION:
                 raise NotAnImage("holds a segmentation, no image")
             images.append(_read_image(example, preparation, key))
+    except SourceError:  # of the source as a whole, such as a table that this node does not see
+        raise
     except DataError as error:
         return Reading(reason=f"{type(error).__name__}: {error}")
     return Reading(tuple(images))
@@ -191,11 +202,12 @@ def _read_image(example: Example, preparation: PreparationConfig, key: bytes) ->
         shape=instance.pixels.shape,
         geometry=instance.geometry,
         syntax=instance.syntax,
-        size=(rows, columns),
+        original_size=(rows, columns),
         has_mask=example.mask is not None,
         values=example.values,
         split=example.split,
         official=example.official,
+        in_table=example.in_table,
     )
     match preparation.cut:
         case PatchesConfig():

@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Literal, TypeVar, get_origin
 
 import ray
+from ray.exceptions import RayTaskError
 
 from rayology.data import SourceConfig
 from rayology.data.census import Census, Found, common_folder, gather
 from rayology.data.choosing import check_classes, choose, require_one_kind
-from rayology.data.cutting import Cut, cut_series, series_of
+from rayology.data.cutting import Cut, CutVolume, cut_series, series_of
 from rayology.data.dataset import PreparedDataset
 from rayology.data.identity import kept_key
 from rayology.data.journal import Journal, Kept, KeptCut
-from rayology.data.preparation import PatchesConfig, PreparationConfig, Reading, read_item
+from rayology.data.preparation import ImageFacts, PatchesConfig, PreparationConfig, Reading, read_item
 from rayology.data.report import report_file, write_report
 from rayology.data.skipped import list_skipped
 from rayology.data.source import Item, Source
@@ -35,7 +36,7 @@ __all__ = ["PreparationConfig", "Progress", "prepare"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 PATHS = {"path", "table"}
 """The fields of sources that hold a path, or the URI of one."""
 IMAGES_A_TASK = 16
@@ -94,7 +95,9 @@ def prepare(
         if isinstance(preparation.cut, PatchesConfig):
             require_one_kind(census)
             cuts = Journal(workplace / "cuts", KeptCut)
-            _cut(census, items, partial(cut_series, scratch=scratch, preparation=preparation), cuts, report)
+            rules, side = preparation.cut, preparation.size
+            work = partial(cut_series, scratch=scratch, rules=rules, side=side, fill=preparation.fill)
+            _cut(census, items, work, cuts, report)
             scratch = cuts.scratch
         chosen = choose(census, scratch, preparation)
         if settings.get("labels") in {"folder", "table"}:
@@ -162,14 +165,19 @@ def _cut(
 
 
 def _kept(cut: Cut, places: Mapping[Item, int], cuts: Journal[KeptCut]) -> KeptCut:
-    images = [image for _, image in cut.patches]
     return KeptCut(
-        images=tuple(image.facts for image in images),
-        rows=cuts.put(images),
-        items=tuple(places[item] for item, _ in cut.patches),
+        images=tuple(facts for volume in cut.volumes for facts in _with_thumbnail(volume, cuts)),
+        rows=tuple(row for volume in cut.volumes for row in cuts.put(volume.patches)),
+        items=tuple(places[volume.item] for volume in cut.volumes for _ in volume.patches),
         reasons=tuple((places[item], reason) for item, reason in cut.reasons),
         mended=cut.mended,
     )
+
+
+def _with_thumbnail(volume: CutVolume, cuts: Journal[KeptCut]) -> list[ImageFacts]:
+    """Put the thumbnail of a volume on disk, and name its row in the facts of the volume's patches."""
+    row = cuts.scratch.append(volume.thumbnail, None)
+    return [replace(patch.facts, thumbnail=row) for patch in volume.patches]
 
 
 def _in_turn(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
@@ -180,12 +188,24 @@ def _in_turn(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
     remote, shared = ray.remote(_do), ray.put(work)
     ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     pending = deque[object]()
-    for task in tasks:
-        pending.append(remote.remote(shared, task))
-        if len(pending) > ahead:
+    with _raised_as_there():
+        for task in tasks:
+            pending.append(remote.remote(shared, task))
+            if len(pending) > ahead:
+                yield ray.get(pending.popleft())
+        while pending:
             yield ray.get(pending.popleft())
-    while pending:
-        yield ray.get(pending.popleft())
+
+
+@contextmanager
+def _raised_as_there() -> Iterator[None]:
+    """Raise an error of our own as the worker raised it, without Ray's account of where."""
+    try:
+        yield
+    except RayTaskError as error:
+        if isinstance(error.cause, DataError):
+            raise error.cause from None
+        raise
 
 
 def _do(work: Callable[[T], R], task: T) -> R:

@@ -1,13 +1,14 @@
 """Bring a volume to a spacing: interpolate where voxels shrink, average where they grow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rayology.data.volume import Volume
+from rayology.data.volume import Triple, Volume
 
-__all__ = ["resample"]
+__all__ = ["resample", "resampled_size"]
 
 SAME_STEP = 1e-6
 """By which share a spacing may differ from the volume's own and still be the same."""
@@ -53,25 +54,44 @@ def resample(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volume:
     over the extent of the new voxel. Both keep the volume as it is at its own spacing, keep linear ramps, and keep
     values between their neighbours; averages keep the mean wherever the new voxels fill the old extent exactly. A voxel
     is valid where no invalid one lies under it. The mask takes the nearest voxel.
+
+    Nothing in between has more voxels than the volume or the result, whichever has more.
     """
     pixels, invalid, mask, affine = volume.pixels, ~volume.valid[None], volume.mask, volume.affine.copy()
-    for number, (length, old_mm, new_mm) in enumerate(zip(volume.size, volume.spacing_mm, spacing_mm, strict=True)):
-        axis = Axis(length, new_mm / old_mm)
-        if abs(axis.step - 1) < SAME_STEP:
-            continue
+    has_holes = bool(invalid.any())
+    for number, axis in _fewer_voxels_first(_axes(volume, spacing_mm)):
         pixels = _along(pixels, number, axis)
-        invalid = _along(invalid.astype(np.float32), number, axis) > NOTHING
+        if has_holes:
+            invalid = _along(invalid.astype(np.float32), number, axis) > NOTHING
         if mask is not None:
             mask = np.take(mask, np.floor(axis.centres + 0.5).astype(np.intp), axis=number)
         affine[:3, 3] += affine[:3, number] * axis.first
         affine[:3, number] *= axis.step
-    return Volume(np.ascontiguousarray(pixels), ~invalid[0], affine, mask)
+    valid = ~invalid[0] if has_holes else np.ones(pixels.shape[1:], np.bool_)
+    return Volume(np.ascontiguousarray(pixels), valid, affine, mask)
+
+
+def resampled_size(volume: Volume, spacing_mm: tuple[float, float, float]) -> Triple:
+    """Return how many slices, rows and columns a volume has at a spacing."""
+    slices, rows, columns = (axis.new_length for axis in _axes(volume, spacing_mm))
+    return slices, rows, columns
+
+
+def _axes(volume: Volume, spacing_mm: tuple[float, float, float]) -> list[Axis]:
+    return [
+        Axis(length, new_mm / old_mm)
+        for length, old_mm, new_mm in zip(volume.size, volume.spacing_mm, spacing_mm, strict=True)
+    ]
+
+
+def _fewer_voxels_first(axes: Sequence[Axis]) -> list[tuple[int, Axis]]:
+    """Return the axes that change, by number: first those that lose voxels, then those that gain some."""
+    changed = [(number, axis) for number, axis in enumerate(axes) if abs(axis.step - 1) >= SAME_STEP]
+    return sorted(changed, key=lambda each: each[1].step < 1)
 
 
 def _along(values: Floats, number: int, axis: Axis) -> Floats:
     """Bring one of the three axes behind the channels to its new length, plane by plane to save memory."""
-    if not values.any():  # as where nothing is invalid
-        return np.zeros((*values.shape[: 1 + number], axis.new_length, *values.shape[2 + number :]), np.float32)
     loop = 2 if number == 0 else 1
     planes = np.moveaxis(values, (loop, 1 + number), (0, 2))
     change = _averaged if axis.step > 1 else _interpolated

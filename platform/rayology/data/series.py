@@ -4,6 +4,7 @@ Nothing here looks at Instance Number: order is Image Position (Patient) along t
 (Patient), DICOM PS3.3 C.7.6.2.1.1.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from pydantic import Field
 from rayology.config import Config
 from rayology.data.facts import Facts
 from rayology.data.geometry import Geometry
+from rayology.data.identity import Identity, Pseudonyms
 from rayology.errors import SeriesError
 
 __all__ = ["NO_SERIES", "Frame", "SeriesConfig", "listed_mm", "split"]
@@ -69,7 +71,7 @@ class Frame:
     file: Path = field(repr=False)
     """Its name may name a patient, so it is in no message and no repr."""
     number: int
-    """Which frame of the file, from 0."""
+    """The larger, the later the frame came from its file."""
     study: str
     """A name, best a pseudonym, that is the same for all frames of a study."""
     series: str
@@ -82,6 +84,31 @@ class Frame:
     facts: Facts = NOTHING_KNOWN
     digest: str = ""
     """A hash of the pixels, so that a copy is told from a repeat; empty where they were not read."""
+
+    @classmethod
+    def of(
+        cls,
+        pixels: NDArray[np.float32],
+        who: Identity | Pseudonyms,
+        *,
+        file: Path,
+        number: int,
+        geometry: Geometry,
+        facts: Facts,
+    ) -> "Frame":
+        """Return what is known of the frame that shows these pixels, (channels, rows, columns)."""
+        channels, rows, columns = pixels.shape
+        return cls(
+            file=file,
+            number=number,
+            study=who.study,
+            series=who.series,
+            shape=(channels, rows, columns),
+            geometry=geometry,
+            frame_of_reference=who.frame_of_reference,
+            facts=facts,
+            digest=hashlib.sha256(pixels.tobytes()).hexdigest(),
+        )
 
     @property
     def is_placed(self) -> bool:

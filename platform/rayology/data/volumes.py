@@ -1,6 +1,5 @@
 """Files into volumes: each series in the order of space, or a reason why it makes none."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,18 +62,12 @@ def _frames(file: Path, selection: Selection) -> Iterator[tuple[Frame, Instance]
     for instance in instances(file, selection=selection):
         if not instance.identity.series:
             raise SeriesError(NO_SERIES, [file])
-        rows, columns = instance.valid.shape
-        yield (
-            Frame(
-                file=file,
-                number=instance.number,
-                study=instance.identity.study,
-                series=instance.identity.series,
-                shape=(len(instance.pixels), rows, columns),
-                geometry=instance.geometry,
-                frame_of_reference=instance.identity.frame_of_reference,
-                facts=instance.facts,
-                digest=hashlib.sha256(instance.pixels.tobytes()).hexdigest(),
-            ),
-            instance,
+        frame = Frame.of(
+            instance.pixels,
+            instance.identity,
+            file=file,
+            number=instance.number,
+            geometry=instance.geometry,
+            facts=instance.facts,
         )
+        yield frame, instance

@@ -140,6 +140,7 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
                 images=len(contents.chosen),
                 skipped=len(census.reasons),
                 duplicates=census.num_duplicates,
+                not_in_table=census.num_not_in_table,
                 other_modality=census.other_modalities.total(),
                 nearly_empty=census.num_nearly_empty,
                 dropped_in_gaps=census.num_in_gaps,
@@ -188,7 +189,7 @@ def _found(facts: Sequence[ImageFacts]) -> dict[str, dict[str, int]]:
     counted = {
         "modality": Counter(each.modality or "none given" for each in facts),
         "transfer syntax": Counter(each.syntax or "no DICOM" for each in facts),
-        _axes(facts[0].size): Counter(" x ".join(map(str, each.size)) for each in facts),
+        _axes(facts[0].original_size): Counter(" x ".join(map(str, each.original_size)) for each in facts),
     }
     return {what: dict(counts.most_common()) for what, counts in counted.items()}
 
