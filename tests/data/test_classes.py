@@ -169,6 +169,18 @@ def test_a_source_of_patients_is_refused_unless_it_says_so(patients: PicturesCon
     }
 
 
+@pytest.mark.parametrize("kind", ["pictures", "folder"])
+def test_two_folders_named_as_patients_are_refused_whatever_they_hold(tmp_path: Path, kind: str) -> None:
+    for name in ("patient_001", "patient_002"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "1.png").touch()
+    path = str(tmp_path / "images")
+    config = PicturesConfig(path=path) if kind == "pictures" else FolderConfig(path=path, labels="folder")
+
+    with pytest.raises(SourceError, match=r"2 of 2 folders .* they look like patients"):
+        config.build(tmp_path).items()
+
+
 def test_a_folder_of_several_patients_is_a_class_whatever_its_name(patients: PicturesConfig, tmp_path: Path) -> None:
     assert len(patients.patched({"patient": r"(\d)\.png$"}).build(tmp_path).items()) == 12
 

@@ -1,6 +1,6 @@
 """What tables, names and headers say of an image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -10,8 +10,10 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from rayology.data import FolderConfig, PicturesConfig, PreparationConfig
 from rayology.data import table as table_module
+from rayology.data.folder import FolderSource
 from rayology.data.labels import Naming
 from rayology.data.prepare import prepare
+from rayology.data.source import Item
 from rayology.data.table import Membership
 from rayology.errors import NotDicom, SourceError, UnreadableImage
 
@@ -110,6 +112,71 @@ def test_a_table_by_uid_may_name_any_file_of_dicom(tmp_path: Path) -> None:
     by_uid = config.patched({"labels": "table", "table": str(table(tmp_path, "uid,label\n2.25.1,x\n"))})
 
     assert len(by_uid.build(tmp_path).items()) == 8
+
+
+def write_people(folder: Path, write_dicom: Callable[..., Path], count: int = 6) -> FolderConfig:
+    """Write an image of noise of each of so many patients, whose studies are 2.25.1 and up."""
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        image = generator.integers(0, 1000, (16, 16)).astype(np.int16)
+        uids = {"StudyInstanceUID": f"2.25.{number + 1}", "SeriesInstanceUID": f"2.25.{number + 101}"}
+        write_dicom(folder / "images" / f"{number}.dcm", image, PatientID=f"p{number}", **uids)
+    return FolderConfig(path=str(folder / "images"))
+
+
+@pytest.mark.parametrize("labels", ["none", "table"])
+def test_a_table_by_uid_that_says_nothing_of_any_image_is_refused(
+    tmp_path: Path, write_dicom: Callable[..., Path], labels: str
+) -> None:
+    """As one that was written before the images were de-identified: their patients would be split at random."""
+    rows = "".join(f"2.25.9{number},x,someone,{'train' if number else 'test'}\n" for number in range(6))
+    known = {"labels": labels, "table": str(table(tmp_path, f"uid,label,patient,split\n{rows}"))}
+    source = write_people(tmp_path, write_dicom).patched(known)
+
+    with pytest.raises(SourceError, match=r"no row of the table .* as the files have them now"):
+        prepare(source, PreparationConfig(size=16), tmp_path / "root")
+
+
+def test_images_in_no_row_of_a_table_are_kept_and_counted(tmp_path: Path, write_dicom: Callable[..., Path]) -> None:
+    file = table(tmp_path, "uid,patient\n2.25.1,someone\n2.25.2,someone\n")
+    source = write_people(tmp_path, write_dicom).patched({"table": str(file)})
+
+    info = prepare(source, PreparationConfig(size=16), tmp_path / "root").info
+
+    assert (info.counts.images, info.counts.not_in_table, info.patients) == (6, 4, 5)
+
+
+def test_a_relative_table_is_the_same_wherever_a_worker_stands(
+    tmp_path: Path, write_dicom: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_people(tmp_path, write_dicom, count=1)
+    table(tmp_path, "file,label\n0.dcm,benign\n")
+    monkeypatch.chdir(tmp_path)
+    source = FolderConfig(path="images", labels="table", table=Path("table.csv")).build(tmp_path)
+    (item,) = source.items()
+
+    monkeypatch.chdir("/")
+
+    assert [example.label for example in source.read(item)] == ["benign"]
+
+
+def test_a_table_that_a_worker_cannot_read_is_no_fault_of_the_images(
+    tmp_path: Path, write_dicom: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = table(tmp_path, "file,patient\n0.dcm,someone\n")
+    source = write_people(tmp_path, write_dicom).patched({"table": str(file)})
+    listed = FolderSource.items
+
+    def items_and_no_table(self: FolderSource) -> Sequence[Item]:
+        found = listed(self)
+        file.unlink()
+        return found
+
+    # A node that does not see the table takes a second machine; here the table goes once files are listed.
+    monkeypatch.setattr(FolderSource, "items", items_and_no_table)
+
+    with pytest.raises(SourceError, match=r"table\.csv: cannot be read"):
+        prepare(source, PreparationConfig(size=16), tmp_path / "root")
 
 
 @pytest.mark.parametrize("key", ["file", "uid"])

@@ -19,7 +19,7 @@ from rayology.data.packed import ArchiveLimits
 from rayology.data.phantom import PhantomConfig
 from rayology.data.selection import Selection
 from rayology.data.source import Example, Item
-from rayology.data.table import Membership
+from rayology.data.table import Membership, TableFile
 from rayology.errors import SourceError
 
 __all__ = ["FolderConfig", "FolderSource"]
@@ -37,7 +37,7 @@ class FolderConfig(Config):
     """Where classes come from: nowhere, the first folder below the path, the table, or an attribute of the header. What
     folders and labels are named is published as it is, in datasets, bundles and servers: one with ^, a date or a long
     number is refused, but a patient's folder such as Jane_Doe cannot be told from a class."""
-    table: Path | None = None
+    table: TableFile | None = None
     """A CSV file headed file (the name below the path) or uid (of the instance, the series or the study), with any of
     label, patient (whose image it is, whatever the header says) and split; null for none."""
     attribute: Attribute = "BodyPartExamined"
@@ -110,6 +110,7 @@ class FolderSource:
                     replace(instance, identity=whose),
                     row.label if labels == "table" else label,
                     split=row.split or None,
+                    in_table=row != Membership() if self.config.table else None,
                 )
 
     @property

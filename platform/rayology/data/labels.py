@@ -1,12 +1,13 @@
 """What is known of an image beside its pixels, from the folders it lies in, its name, a table, or its header."""
 
 import re
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from rayology.data.classes import check_class_names, identifies
+from rayology.data.classes import check_are_classes, check_class_names, identifies
 from rayology.data.guard import guarded
 from rayology.data.header import read_header
 from rayology.data.splits import SplitName
@@ -63,14 +64,14 @@ class Naming:
     @property
     def beside(self) -> tuple[Path, ...]:
         """The table, where there is one."""
-        return (self.table.expanduser().absolute(),) if self.table else ()
+        return (self.table,) if self.table else ()
 
     def look_up(self, names: Collection[str]) -> dict[str, Membership]:
         """Return what is known of each file, as ``of`` does.
 
         Raises:
             SourceError: the table names none of the files though it names no UIDs, or gives none a label where labels
-                come from it; or the name of a class identifies a patient.
+                come from it; or the name of a class identifies a patient, or folders of classes look like patients.
         """
         known = {name: self.of(name) for name in names}
         table = self._known
@@ -83,6 +84,11 @@ class Naming:
             )
         rows = table.rows if self.labels == "table" else known
         check_class_names({row.label for row in rows.values()} - {""})
+        if self.labels == "folder":
+            patients: dict[str, list[str]] = defaultdict(list)
+            for row in known.values():
+                patients[row.label].append(row.patient)
+            check_are_classes({label: whose for label, whose in patients.items() if label})
         return known
 
     def of(self, name: str) -> Membership:

@@ -1,19 +1,18 @@
 """What sources of files have in common whose names, folders or a table say what they show."""
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from rayology.config import Config
-from rayology.data.classes import check_are_classes
 from rayology.data.identity import Identity
 from rayology.data.labels import Naming
 from rayology.data.local import local_folder
 from rayology.data.packed import ArchiveLimits
 from rayology.data.source import Example, Item
+from rayology.data.table import Membership, TableFile
 
 __all__ = ["NamedFilesConfig", "NamedFilesSource"]
 
@@ -27,7 +26,7 @@ class NamedFilesConfig(Config):
     """Where classes come from: nowhere, the first folder below the path, or the table. What
     folders and labels are named is published as it is, in datasets, bundles and servers: one with ^, a date or a long
     number is refused, but a patient's folder such as Jane_Doe cannot be told from a class."""
-    table: Path | None = None
+    table: TableFile | None = None
     """A CSV file headed file (its name below the path), and any of label, patient and split; null for none."""
     patient: str = ""
     """A regular expression whose first group, in the name below the path, is the patient; empty where it is not."""
@@ -73,11 +72,6 @@ class NamedFilesSource(ABC, Generic[C]):
         folder = local_folder(self.config.path, self.root, self.config.limits)
         needed = self.find(folder)
         known = naming.look_up(needed)
-        if self.config.labels == "folder":
-            patients: dict[str, list[str]] = defaultdict(list)
-            for facts in known.values():
-                patients[facts.label].append(facts.patient)
-            check_are_classes({label: whose for label, whose in patients.items() if label})
         return [
             Item(
                 folder / name,
@@ -90,7 +84,13 @@ class NamedFilesSource(ABC, Generic[C]):
 
     def read(self, item: Item) -> Iterator[Example]:
         """Read the images of a file, and raise UnreadableImage where it is damaged or unfit."""
-        facts = self.config.naming.of(item.part)
+        naming = self.config.naming
+        facts, in_table = naming.of(item.part), naming.row(item.part) != Membership()
         identity = Identity(patient=facts.patient, picture=item.part, series=item.part)
         for example in self.images(item, identity):
-            yield replace(example, label=item.label, split=facts.split or None)
+            yield replace(
+                example,
+                label=item.label,
+                split=facts.split or None,
+                in_table=in_table if self.config.table else None,
+            )

@@ -45,6 +45,8 @@ class Example:
     """The split that it was put into before; None where the preparation draws lots."""
     official: bool = False
     """Whether that split was published with the images, so that it stands even where it leaks."""
+    in_table: bool | None = None
+    """Whether a row of the source's table says something of it; None where there is no table."""
 
 
 class Source(Protocol):

@@ -6,16 +6,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from rayology.config import Config
 from rayology.data.splits import SplitName
 from rayology.errors import SourceError
 
-__all__ = ["Membership", "Table", "read_table"]
+__all__ = ["Membership", "Table", "TableFile", "read_table"]
 
+TableFile = Annotated[Path, AfterValidator(lambda file: file.expanduser().absolute())]
+"""A CSV file as every process reads it, whatever folder it works in."""
 MAX_BYTES = 2**28
 KEYS, COLUMNS = ("file", "uid"), ("label", "patient", "split")
 EXPECTED = "a CSV file in UTF-8, its first line file (or uid) and any of label, patient, split, each once"
