@@ -16,6 +16,7 @@ __all__ = ["AdaptiveAugmentation", "AdaptiveConfig"]
 MOST, MOST_FLIPS = 0.8, 0.4
 # Karras et al. 2020, section 3.1: four batches of 64; the sign of a small batch's share would follow its median.
 COUNTED_IMAGES = 256
+LARGEST_MOVE = 0.125  # of the strength: along a short ramp fewer images are counted
 FLIPS = ("mirror", "flip")
 
 
@@ -76,11 +77,11 @@ class AdaptiveAugmentation(nn.Module):
         return {"told_apart": told_apart, "strength": self.strength.expand_as(told_apart)}
 
     def adapt(self, told_apart: Float[Tensor, ""], *, num_images: int) -> None:
-        """Count the share of ``num_images`` images; every 256, move the strength, up if it is above the target."""
+        """Count the share of ``num_images`` images; after enough, move the strength, up if it is above the target."""
         self.told_apart.add_(told_apart, alpha=num_images)
         self.num_images.add_(num_images)
         counted = float(self.num_images)
-        if counted < COUNTED_IMAGES:
+        if counted < min(COUNTED_IMAGES, LARGEST_MOVE * self.config.ramp_images):
             return
         # Rounded, so that a share that is the target stays it however it was summed up.
         surplus = torch.round(self.told_apart / counted - self.config.target, decimals=5)
