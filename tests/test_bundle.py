@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from rayology.bundle import Bundle, Manifest, draw, provenance_of, write_bundle
 from rayology.errors import BundleError
@@ -63,6 +64,28 @@ def test_a_bundle_of_volumes_draws_and_says_the_same(experiment: Experiment, tmp
     with Image.open(loaded.path / "samples.png") as sheet:
         # 16 volumes in rows of three, each in its middle planes
         assert sheet.size == (3 * (32 + 32 + 24) + 2 * GAP, 6 * 24 + 5 * GAP)
+
+
+def test_a_sheet_of_volumes_is_drawn_in_parts_as_it_would_be_as_a_whole(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = experiment.model.build(VOLUMES)
+    parts: list[int] = []
+    sample = model.sample
+
+    def watched(noise: Tensor, labels: Tensor) -> Tensor:
+        parts.append(len(labels))
+        return sample(noise, labels)
+
+    noise = torch.randn(16, model.noise_size, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        whole = model.sample(noise, torch.arange(16) % 2)
+    monkeypatch.setattr(model, "sample", watched)  # the model is real; it is only listened to
+
+    drawn = draw(model, count=16, seed=3)
+
+    assert parts == [5, 5, 5, 1]
+    torch.testing.assert_close(drawn, whole)
 
 
 def test_the_card_names_the_size(bundle: Bundle) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rayology.picture import GAP, MARGIN, contact_sheet, labelled_sheet, to_grey_levels
+from rayology.picture import GAP, MARGIN, contact_sheet, labelled_sheet, num_planes, to_grey_levels
 
 
 def test_the_ends_of_the_range_are_black_and_white() -> None:
@@ -59,3 +59,11 @@ def test_each_plane_of_a_small_volume_is_enlarged_on_a_labelled_sheet() -> None:
     sheet = labelled_sheet({"volumes": torch.zeros(2, 1, 32, 32, 32)})
 
     assert sheet.size == (MARGIN + 2 * 3 * 96 + 3 * GAP, 96)
+
+
+@pytest.mark.parametrize(("size", "expected"), [((32, 32), 1), ((32, 32, 32), 3)])
+def test_a_sheet_is_as_wide_as_the_planes_that_it_is_said_to_show(size: tuple[int, ...], expected: int) -> None:
+    levels = np.zeros((1, 1, *size), np.uint8)
+
+    assert num_planes(levels.shape) == expected
+    assert contact_sheet(levels).width == expected * 32

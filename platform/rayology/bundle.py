@@ -19,7 +19,7 @@ from torch import Tensor
 from rayology.config import Config
 from rayology.errors import BundleError
 from rayology.experiment import Experiment
-from rayology.image import ImageSpec
+from rayology.image import ImageSpec, num_affordable
 from rayology.models import Model, ModelConfig
 from rayology.picture import contact_sheet, to_grey_levels
 
@@ -172,7 +172,9 @@ def draw(model: Model, *, count: int, seed: int) -> Tensor:
     device = next(model.parameters()).device
     noise = torch.randn(count, model.noise_size, generator=torch.Generator().manual_seed(seed))
     labels = torch.arange(count) % max(model.num_classes, 1)
-    return model.sample(noise.to(device), labels.to(device)).float().cpu()
+    at_once = num_affordable(count, model.image.shape)
+    parts = zip(noise.to(device).split(at_once), labels.to(device).split(at_once), strict=True)
+    return torch.cat([model.sample(*part).float().cpu() for part in parts])
 
 
 def _served_weights(model: Model) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """What an image is to data and models alike: its shape, its value range, and the way to [-1, 1] and back."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self
 
@@ -12,8 +14,16 @@ from torch import Tensor
 
 from rayology.config import Config
 
-__all__ = ["Batch", "ImageSpec", "ValueRange", "clipped_share", "from_model_range", "to_model_range", "to_stored"]
-
+__all__ = [
+    "Batch",
+    "ImageSpec",
+    "ValueRange",
+    "clipped_share",
+    "from_model_range",
+    "num_affordable",
+    "to_model_range",
+    "to_stored",
+]
 
 Values = NDArray[np.float32] | NDArray[np.float64]
 
@@ -82,6 +92,15 @@ class Batch:
 
     images: Float[Tensor, "batch channel *space"]
     labels: Int[Tensor, " batch"]
+
+
+def num_affordable(most: int, shape: Sequence[int], *, unit: int = 64 * 64) -> int:
+    """Return how many images of a shape fit where ``most`` of ``unit`` values do: no more than those, and at least 1.
+
+    >>> [num_affordable(64, (1, *size)) for size in [(32, 32), (64, 64), (128, 128), (64, 64, 64), (128, 128, 128)]]
+    [64, 64, 16, 1, 1]
+    """
+    return max(1, most * unit // max(unit, math.prod(shape)))
 
 
 def to_stored(values: Values, kept: ValueRange) -> NDArray[np.uint16]:

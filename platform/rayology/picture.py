@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-__all__ = ["contact_sheet", "labelled_sheet", "to_grey_levels"]
+__all__ = ["contact_sheet", "labelled_sheet", "num_planes", "to_grey_levels"]
 
 MARGIN = 96  # pixels left of a row for its label
 GAP = 2  # pixels between volumes: the planes of one touch each other
@@ -21,14 +21,19 @@ def to_grey_levels(images: Float[Tensor, "count channel *space"]) -> NDArray[np.
     return ((images.detach().float().cpu().clip(-1.0, 1.0) + 1.0) * 127.5).round().byte().numpy()
 
 
+def num_planes(shape: tuple[int, ...]) -> int:
+    """Return how many planes of each image a sheet shows side by side, given the shape of a batch."""
+    return 3 if len(shape) == 5 else 1
+
+
 def contact_sheet(levels: UInt8[np.ndarray, "count channel *space"], *, columns: int = 0) -> Image.Image:
     """Lay images out row by row, as nearly square as the count allows unless ``columns`` says otherwise.
 
     Three channels become colour; any other number of them stand side by side. A volume is shown as its middle axial,
     coronal and sagittal plane, side by side. Black fills what is left.
     """
-    columns = columns or math.ceil(math.sqrt(len(levels) / _planes(levels.shape)))
-    flat, gap = (levels, 0) if levels.ndim == 4 else (_middle_planes(levels), GAP)
+    columns = columns or math.ceil(math.sqrt(len(levels) / num_planes(levels.shape)))
+    flat, gap = (levels, 0) if num_planes(levels.shape) == 1 else (_middle_planes(levels), GAP)
     count, channels, height, width = flat.shape
     rows = math.ceil(count / columns)
     tiles = np.zeros((rows * columns, channels, height + gap, width + gap), np.uint8)
@@ -48,7 +53,7 @@ def labelled_sheet(rows: Mapping[str, Float[Tensor, "count channel *space"]]) ->
     shown = min(len(images) for images in rows.values())
     levels = np.concatenate([to_grey_levels(images[:shown]) for images in rows.values()])
     sheet = contact_sheet(levels, columns=shown)
-    enlarged = math.ceil(LEAST_TILE * shown * _planes(levels.shape) / sheet.width)
+    enlarged = math.ceil(LEAST_TILE * shown * num_planes(levels.shape) / sheet.width)
     sheet = sheet.resize((sheet.width * enlarged, sheet.height * enlarged), Image.Resampling.NEAREST)
 
     labelled = Image.new(sheet.mode, (sheet.width + MARGIN, sheet.height))
@@ -57,11 +62,6 @@ def labelled_sheet(rows: Mapping[str, Float[Tensor, "count channel *space"]]) ->
     for row, label in enumerate(rows):
         draw.text((4, (row + 0.5) * sheet.height / len(rows)), label, fill="white", anchor="lm")
     return labelled
-
-
-def _planes(shape: tuple[int, ...]) -> int:
-    """Return how many planes of each image are shown."""
-    return 3 if len(shape) == 5 else 1
 
 
 def _middle_planes(

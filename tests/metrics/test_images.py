@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rayology.metrics import Reference, compare_samples, images
+from rayology.metrics import Reference, compare_samples, images, spectrum
 from rayology.metrics.fingerprints import fingerprints
 from rayology.metrics.images import ImageSet
 
@@ -16,6 +16,7 @@ def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare 8 images at most, 3 at a time; a constant, so monkeypatch is the only way."""
     monkeypatch.setattr(images, "MOST_COMPARED", 8)
     monkeypatch.setattr(images, "AT_ONCE", 3)
+    monkeypatch.setattr(spectrum, "AT_ONCE", 3)
 
 
 @pytest.mark.usefixtures("few_at_once")
@@ -95,3 +96,20 @@ def test_what_is_measured_in_parts_is_measured_of_each_image(measured: str, size
     alone = ImageSet(kept.images[3:5], name="images")
 
     torch.testing.assert_close(getattr(alone, measured), getattr(kept, measured)[3 + alone.places])
+
+
+@pytest.mark.usefixtures("few_at_once")
+@pytest.mark.parametrize(
+    ("size", "expected"), [((16, 16), 3), ((64, 64), 3), ((64, 96), 2), ((24, 24, 24), 1)], ids=str
+)
+def test_larger_images_are_measured_fewer_at_once(size: tuple[int, ...], expected: int) -> None:
+    parts: list[int] = []
+
+    def measure(part: Tensor) -> Tensor:
+        parts.append(len(part))
+        return part.flatten(1)
+
+    ImageSet(_images(5, *size, seed=0), name="images")._in_parts(measure)
+
+    assert max(parts) == expected
+    assert sum(parts) == 5

@@ -76,3 +76,17 @@ def test_many_images_are_judged_in_parts_that_count_alike() -> None:
     wrong[:30] = 1 - wrong[:30]
 
     assert recogniser.accuracy(images, wrong) == pytest.approx(recogniser.accuracy(images, labels) - 0.1, abs=0.02)
+
+
+def test_a_classifier_does_not_depend_on_how_many_images_it_sees_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recognition, "STEPS", 10)  # rounding grows with every step
+    images, labels = _crosses_and_plain(64, seed=0)
+    whole = Recogniser(images, labels, num_classes=2)
+    # As for images that large, which would take long.
+    monkeypatch.setattr(recognition, "num_affordable", lambda most, _: most // 5)
+
+    in_parts = Recogniser(images, labels, num_classes=2)
+
+    for one, other in zip(in_parts._network.parameters(), whole._network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+    assert in_parts.accuracy(images, labels) == whole.accuracy(images, labels)

@@ -1,49 +1,107 @@
-"""Holding a model against unseen images: how many of them."""
+"""Holding a model against unseen images: how many of them, and how many at once."""
 
 import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
+from rayology.image import Batch, ImageSpec
+from rayology.metrics import features, images, likeness, spectrum
+from rayology.models import Model, Phase
 from rayology.training import evaluation
-from rayology.training.evaluation import MOST_EXAMINED, MOST_GLANCED, Evaluator
+from rayology.training.evaluation import Evaluator
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.parametrize(
-    ("shape", "examined", "glanced"),
-    [
-        ((1, 64, 64), 2048, 256),
-        ((1, 512, 512), 2048, 256),
-        ((1, 64, 64, 64), 2048, 256),
-        ((1, 96, 96, 96), 606, 75),
-        ((1, 128, 128, 128), 256, 32),
-    ],
-)
-def test_of_larger_volumes_fewer_are_examined(shape: tuple[int, ...], examined: int, glanced: int) -> None:
-    num_values = math.prod(shape)
-
-    assert evaluation._at_most(MOST_EXAMINED, num_values) == examined
-    assert evaluation._at_most(MOST_GLANCED, num_values) == glanced
+@pytest.fixture(params=["data", "volumes"])
+def dataset(request: pytest.FixtureRequest) -> PreparedDataset:
+    """Images, and volumes."""
+    dataset: PreparedDataset = request.getfixturevalue(request.param)
+    return dataset
 
 
-@pytest.mark.parametrize(("most", "expected"), [(16, 4), (4, 2)])
-def test_as_many_are_drawn_as_their_values_allow_and_two_at_least(
-    small: Experiment, data: PreparedDataset, monkeypatch: pytest.MonkeyPatch, most: int, expected: int
+class Watched(Model):
+    """Draws nothing, keeps what it is given, and remembers how many images it saw at once."""
+
+    served = ()
+
+    def __init__(self, image: ImageSpec) -> None:
+        super().__init__(image, noise_size=4, conditional=False)
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.passes: list[int] = []
+
+    def phases(self) -> tuple[Phase, ...]:
+        raise NotImplementedError
+
+    def sample(self, noise: Tensor, labels: Tensor) -> Tensor:
+        self.passes.append(len(labels))
+        return torch.zeros(len(noise), *self.image.shape)
+
+    def reconstruct(self, images: Tensor, labels: Tensor) -> Tensor:
+        self.passes.append(len(labels))
+        return images.clone()
+
+    def bound(self, batch: Batch, noise: Tensor) -> Tensor:
+        self.passes.append(len(noise))
+        return torch.zeros(len(batch.labels))
+
+
+def test_of_larger_images_fewer_are_drawn_and_two_at_least(
+    small: Experiment, dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Evaluator(small, data, CPU).unseen
-    for constant, count in (("SLICE", 16 * 16 // 4), ("MOST_EXAMINED", most), ("MOST_GLANCED", most)):
-        monkeypatch.setattr(evaluation, constant, count)  # constants; images that large take gigabytes
+    whole = Evaluator(small, dataset, CPU).unseen
+    # Constants; images that large take gigabytes.
+    monkeypatch.setattr(evaluation, "SLICE", math.prod(dataset.info.image.shape) // 4)
 
-    evaluator = Evaluator(small, data, CPU)
+    for most, expected in ((16, 4), (4, 2)):
+        monkeypatch.setattr(evaluation, "MOST_EXAMINED", most)
+        monkeypatch.setattr(evaluation, "MOST_GLANCED", most)
+        evaluator = Evaluator(small, dataset, CPU)
+        for drawn in (evaluator.unseen, evaluator._glanced):
+            assert torch.equal(drawn.images, whole.images[:expected])
+        assert len(evaluator._glanced_reference.train) == expected
 
-    assert len(whole.images) == len(data.split("validation")) > 4
-    for drawn in (evaluator.unseen, evaluator._glanced):
-        torch.testing.assert_close(drawn.images, whole.images[:expected], rtol=0, atol=0)
-    assert len(evaluator._glanced_reference.train) == expected
+    assert len(whole.images) == len(dataset.split("validation")) > 4
+
+
+@pytest.mark.slow
+def test_no_more_values_pass_a_model_at_once_than_those_of_64_images_of_64x64(
+    small: Experiment, volumes: PreparedDataset
+) -> None:
+    model, evaluator = Watched(volumes.info.image), Evaluator(small, volumes, CPU, split="train")
+
+    sampled = evaluator.sample(model, evaluator.unseen.labels)
+    decoded = evaluator.reconstruct(model, evaluator.unseen)
+    evaluator.glance(model)
+
+    num_values = math.prod(volumes.info.image.shape)
+    assert max(model.passes) == 64 * 64 * 64 // num_values < len(evaluator.unseen.labels)
+    assert sum(model.passes) == 5 * len(evaluator.unseen.labels)
+    assert sampled.shape == decoded.shape
+    assert torch.equal(decoded, evaluator.unseen.images)
+
+
+@pytest.mark.slow
+def test_the_figures_do_not_depend_on_how_many_images_pass_at_once(
+    small: Experiment, dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "MOST_EXAMINED", 5)  # a constant; the likeness of volumes takes long
+    model = small.model.build(dataset.info.image)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    whole = Evaluator(small, dataset, CPU).examine(model)
+    for module in (features, images, likeness, spectrum):
+        monkeypatch.setattr(module, "AT_ONCE", 2)  # constants; so that few images fall into parts
+    monkeypatch.setattr(evaluation, "BATCH_SIZE", 2)
+
+    in_parts = Evaluator(small, dataset, CPU).examine(model)
+
+    assert in_parts == pytest.approx(whole, rel=1e-4, abs=1e-6)
 
 
 def test_an_examination_of_a_part_says_of_how_many_images(

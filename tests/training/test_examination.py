@@ -1,6 +1,7 @@
-"""Looking at a bundle: what of it is recorded."""
+"""Looking at a bundle: what is found, and what of it is recorded."""
 
 import json
+import math
 import stat
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from rayology.bundle import provenance_of, write_bundle
+from rayology.bundle import Bundle, provenance_of, write_bundle
 from rayology.data import PreparedDataset
 from rayology.data.splits import SplitName
 from rayology.experiment import Experiment
+from rayology.metrics import recognition
 from rayology.picture import GAP, MARGIN
+from rayology.training import evaluation
 from rayology.training import examination as examination_module
 from rayology.training.examination import ExaminationConfig, examine
 
@@ -27,6 +30,41 @@ def test_a_sheet_shows_a_dozen_images_or_the_planes_of_four_volumes(
         assert sheet.size == (MARGIN + 12 * 96 + num_gaps * GAP, 96)
 
 
+def bundle_of(small: Experiment, data: PreparedDataset, folder: Path) -> Bundle:
+    return write_bundle(
+        folder / "run" / "bundle",
+        experiment=small,
+        model=small.model.build(data.info.image),
+        metrics={},
+        provenance=provenance_of(dataset=data.info.fingerprint, note="one patient", seed=0, steps=1),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("kind", ["data", "volumes"])
+def test_a_bundle_is_held_against_unseen_images_and_shown_beside_them(
+    kind: str, small: Experiment, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Constants; a thousand steps, and the likeness of many volumes, take minutes.
+    monkeypatch.setattr(recognition, "STEPS", 3)
+    monkeypatch.setattr(evaluation, "MOST_EXAMINED", 5)
+    data: PreparedDataset = request.getfixturevalue(kind)
+    bundle = bundle_of(small, data, tmp_path)
+
+    found = examine(ExaminationConfig(bundle=bundle.path, storage=small.storage))
+
+    beside = {"psnr", "psnr/pca-16", "psnr/nearest", "ssim", "bound"}
+    samples = {"mmd", "mmd/real", "mmd/low", "spectrum", "histogram", "diversity", "copies"}
+    assert found.figures.keys() >= beside | samples | {"share/lung", "share/lung/real", "recognised", "recognised/real"}
+    assert all(map(math.isfinite, found.figures.values()))
+    assert found.figures["recognised/chance"] == pytest.approx(1 / 3)
+    assert found.figures["examined"] == 5
+    assert found.note == data.info.note
+    assert [picture.name for picture in found.pictures] == ["samples.png", "reconstructions.png"]
+    assert all(picture.is_file() for picture in found.pictures)
+
+
 class Stopped(Exception):
     """Stands for the examination itself."""
 
@@ -37,13 +75,7 @@ def test_every_look_at_the_test_split_is_recorded_and_no_other(
     def stop(*_: object, **__: object) -> None:
         raise Stopped
 
-    bundle = write_bundle(
-        tmp_path / "run" / "bundle",
-        experiment=small,
-        model=small.model.build(data.info.image),
-        metrics={},
-        provenance=provenance_of(dataset=data.info.fingerprint, note="", seed=0, steps=1),
-    )
+    bundle = bundle_of(small, data, tmp_path)
     readings = small.storage / "keys" / f"{data.info.fingerprint}.test-readings.jsonl"
     # The figures themselves take minutes.
     monkeypatch.setattr(examination_module, "Evaluator", stop)

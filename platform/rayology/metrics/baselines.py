@@ -6,13 +6,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rayology.image import num_affordable
+
 __all__ = ["nearest_images", "pca_reconstructions"]
 
 Images = Float[Tensor, "batch channel *space"]
 TrainImages = Float[Tensor, "train channel *space"]
 
 MOST_DECOMPOSED = 4096  # bounds the decomposition: 64 MiB of training images of 64x64, 1 GiB of 256x256
-AT_ONCE = 1024
+AT_ONCE = 1024  # images of up to 64x64 whose distances are taken in one go
 
 
 def pca_reconstructions(train: TrainImages, images: Images, *, components: int) -> Images:
@@ -29,15 +31,16 @@ def pca_reconstructions(train: TrainImages, images: Images, *, components: int) 
 
 def nearest_images(train: TrainImages, images: Images) -> Images:
     """Return, for each image, the training image with the least squared difference."""
-    return train[torch.cat([_nearest(train, part) for part in images.flatten(1).split(AT_ONCE)])]
+    at_once = num_affordable(AT_ONCE, train.shape[1:])
+    return train[torch.cat([_nearest(train, part, at_once) for part in images.flatten(1).split(at_once)])]
 
 
-def _nearest(train: TrainImages, pixels: Float[Tensor, "image pixel"]) -> Int[Tensor, " image"]:
+def _nearest(train: TrainImages, pixels: Float[Tensor, "image pixel"], at_once: int) -> Int[Tensor, " image"]:
     """Look through the training images in parts: all distances at once may be gigabytes."""
     least = torch.full((len(pixels),), math.inf, device=pixels.device)
     place = torch.zeros(len(pixels), dtype=torch.long, device=pixels.device)
-    for start in range(0, len(train), AT_ONCE):
-        found = torch.cdist(pixels, train[start : start + AT_ONCE].flatten(1)).min(dim=1)
+    for start in range(0, len(train), at_once):
+        found = torch.cdist(pixels, train[start : start + at_once].flatten(1)).min(dim=1)
         place = torch.where(found.values < least, start + found.indices, place)
         least = least.minimum(found.values)
     return place

@@ -9,13 +9,16 @@ import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls i
 from jaxtyping import Float
 from torch import Tensor
 
+from rayology.image import num_affordable
+from rayology.primitives import PRIMITIVES
+
 __all__ = ["FeatureScale", "random_features"]
 
 SEED = 0
 WIDTHS = (16, 32)  # the finest two scales cost most; all coarser ones have
 COARSE_WIDTH = 64
 SMALLEST_SIDE = 4
-AT_ONCE = 8  # the activations of 8 images stay in a processor's cache; more are slower
+AT_ONCE = 8  # the activations of 8 images of 64x64 stay in a processor's cache; more are slower
 
 
 def random_features(images: Float[Tensor, "image channel *space"]) -> Float[Tensor, "image feature"]:
@@ -26,21 +29,22 @@ def random_features(images: Float[Tensor, "image channel *space"]) -> Float[Tens
     zero: it sees edges and texture alone, whatever the brightness.
     """
     filters = [(weight.to(images.device), bias.to(images.device)) for weight, bias in _filters(images.shape)]
-    return torch.cat([_pooled(part, filters) for part in images.chunk(math.ceil(len(images) / AT_ONCE))])
+    num_parts = math.ceil(len(images) / num_affordable(AT_ONCE, images.shape[1:]))
+    return torch.cat([_pooled(part, filters) for part in images.chunk(num_parts)])
 
 
 def _pooled(
     images: Float[Tensor, "image channel *space"], filters: list[tuple[Tensor, Tensor]]
 ) -> Float[Tensor, "image feature"]:
     space = tuple(range(2, images.ndim))
-    convolve, average = (F.conv2d, F.avg_pool2d) if len(space) == 2 else (F.conv3d, F.avg_pool3d)
+    convolve, halve = PRIMITIVES[len(space)].convolve, PRIMITIVES[len(space)].average_pool(2)
     pooled = []
     for weight, bias in filters:
         images = convolve(F.pad(images, (1, 1) * len(space), mode="reflect"), weight, bias).abs()
         mean = images.mean(dim=space, keepdim=True)
         std = (images - mean).square().mean(dim=space).sqrt()  # torch.std_mean takes eight times as long
         pooled += [mean.flatten(start_dim=1), std]
-        images = average(images, 2)
+        images = halve(images)
     return torch.cat(pooled, dim=1)
 
 

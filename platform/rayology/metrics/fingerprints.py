@@ -5,6 +5,8 @@ import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls i
 from jaxtyping import Float
 from torch import Tensor
 
+from rayology.primitives import PRIMITIVES
+
 __all__ = ["fingerprints"]
 
 FINE, COARSE = 0.7, 2.0  # standard deviations of the band's two Gaussians, in pixels
@@ -31,9 +33,8 @@ def _blurred(images: Float[Tensor, "image channel *space"], std: float) -> Float
     kernel = torch.exp(-0.5 * (offsets / std) ** 2)
     channels, num_axes = images.shape[1], images.ndim - 2
     kernel = (kernel / kernel.sum()).expand(channels, *[1] * num_axes, -1)
-    convolve = F.conv2d if num_axes == 2 else F.conv3d
     for place in range(num_axes):  # counted from the last axis, as margins are
         margin = [radius if at // 2 == place else 0 for at in range(2 * num_axes)]
         along = kernel.transpose(-1, -1 - place)
-        images = convolve(F.pad(images, margin, mode="replicate"), along, groups=channels)
+        images = PRIMITIVES[num_axes].convolve(F.pad(images, margin, mode="replicate"), along, groups=channels)
     return images

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rayology.errors import DataError
+from rayology.image import num_affordable
 from rayology.metrics.features import FeatureScale, random_features
 from rayology.metrics.fingerprints import fingerprints
 from rayology.metrics.histogram import grey_shares
@@ -18,7 +19,7 @@ __all__ = ["MOST_COMPARED", "ImageSet", "Images", "Reference"]
 Images = Float[Tensor, "batch channel *space"]
 
 MOST_COMPARED = 2048  # bounds the kernel matrices at 32 MiB each
-AT_ONCE = 256  # images measured in one go: bounds what lies in memory beside them
+AT_ONCE = 256  # images of up to 64x64 measured in one go: bounds what lies in memory beside them
 
 
 class ImageSet:
@@ -46,7 +47,7 @@ class ImageSet:
     @cached_property
     def spectra(self) -> Float[Tensor, "image channel ring"]:
         """The power in each ring of equal frequency."""
-        return self._in_parts(radial_power)
+        return radial_power(self.images)
 
     @cached_property
     def grey_shares(self) -> Float[Tensor, "image channel bin"]:
@@ -59,7 +60,8 @@ class ImageSet:
         return self._in_parts(fingerprints)
 
     def _in_parts(self, measure: Callable[[Images], Tensor]) -> Tensor:
-        return torch.cat([measure(part) for part in self.images.split(AT_ONCE)])
+        at_once = num_affordable(AT_ONCE, self.images.shape[1:])
+        return torch.cat([measure(part) for part in self.images.split(at_once)])
 
 
 class Reference:
@@ -69,7 +71,7 @@ class Reference:
     from training images in the place of samples: no model of the training images can be expected to do better.
 
     Distributions are compared on at most 2,048 images of either; copies are sought among all training images, which
-    stay where they are and are read 256 at a time.
+    stay where they are and are read in parts.
     """
 
     def __init__(
@@ -105,8 +107,9 @@ class Reference:
         """Look through the training images in parts; an image is not compared with that at its own place, if any."""
         sought = images.fingerprints
         likeness = torch.full((len(images),), -1.0, device=sought.device)
-        for start in range(0, len(self._all_train), AT_ONCE):
-            part = self._all_train[start : start + AT_ONCE].to(sought.device).float().clip(-1.0, 1.0)
+        at_once = num_affordable(AT_ONCE, self._all_train.shape[1:])
+        for start in range(0, len(self._all_train), at_once):
+            part = self._all_train[start : start + at_once].to(sought.device).float().clip(-1.0, 1.0)
             places = torch.arange(start, start + len(part), device=sought.device)
             found = (sought @ fingerprints(part).T).masked_fill(own_places[:, None] == places, -1.0)
             likeness = likeness.maximum(found.amax(dim=1))

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from rayology.image import num_affordable
 from rayology.metrics.images import Images, ImageSet
 from rayology.metrics.metric import Comparison, Estimate, PairMetric, SampleMetric
 
@@ -29,7 +30,7 @@ def ssim(images: Images, originals: Images) -> float:
 
 
 def _ssim(left: Images, right: Images) -> Float[Tensor, " image"]:
-    num_parts = math.ceil(len(left) / AT_ONCE)
+    num_parts = math.ceil(len(left) / num_affordable(AT_ONCE, left.shape[1:]))
     parts = [
         structural_similarity_index_measure(*pair, data_range=RANGE, reduction="none").reshape(-1)
         for pair in zip(left.chunk(num_parts), right.chunk(num_parts), strict=True)

@@ -5,9 +5,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rayology.image import num_affordable
+from rayology.primitives import PRIMITIVES
+
 __all__ = ["Recogniser"]
 
 STEPS, BATCH_SIZE, WIDTH, LR = 1000, 32, 16, 2e-3
+AT_ONCE = 256  # images of up to 64x64 that are judged in one go
 SHIFT = 4  # pixels by which training images are moved at random, so that a place is not learned for a class
 
 
@@ -26,9 +30,10 @@ class Recogniser:
         for _ in range(STEPS):
             chosen = torch.randint(len(images), (BATCH_SIZE,), generator=generator)
             shifts = torch.randint(-SHIFT, SHIFT + 1, (len(space),), generator=generator).tolist()
-            moved = images[chosen].roll(shifts, dims=space)
             optimizer.zero_grad()
-            functional.cross_entropy(self._network(moved), labels[chosen]).backward()
+            for part in chosen.split(num_affordable(BATCH_SIZE, images.shape[1:])):
+                scores = self._network(images[part].roll(shifts, dims=space))
+                (functional.cross_entropy(scores, labels[part], reduction="sum") / BATCH_SIZE).backward()
             optimizer.step()
             schedule.step()
         self._network.eval()
@@ -36,14 +41,15 @@ class Recogniser:
     @torch.inference_mode()
     def accuracy(self, images: Float[Tensor, "batch channel *space"], labels: Int[Tensor, " batch"]) -> float:
         """Return the share of the images that are recognised as their label."""
-        guesses = torch.cat([self._network(part).argmax(dim=1) for part in images.split(256)])
+        parts = images.split(num_affordable(AT_ONCE, images.shape[1:]))
+        guesses = torch.cat([self._network(part).argmax(dim=1) for part in parts])
         return float((guesses == labels).float().mean())
 
 
 def _network(channels: int, num_classes: int, *, axes: int) -> nn.Sequential:
-    convolution, pool = (nn.Conv2d, nn.MaxPool2d) if axes == 2 else (nn.Conv3d, nn.MaxPool3d)
+    convolution, max_pool = PRIMITIVES[axes].convolution, PRIMITIVES[axes].max_pool
     layers: list[nn.Module] = [convolution(channels, WIDTH, 5, stride=2, padding=2), nn.ReLU()]
     for width in (WIDTH, 2 * WIDTH, 4 * WIDTH):
-        layers += [convolution(width, 2 * width, 3, padding=1), nn.ReLU(), pool(2)]
-    highest = nn.AdaptiveMaxPool2d(1) if axes == 2 else nn.AdaptiveMaxPool3d(1)
-    return nn.Sequential(*layers, highest, nn.Flatten(), nn.Linear(8 * WIDTH, num_classes))
+        layers += [convolution(width, 2 * width, 3, padding=1), nn.ReLU(), max_pool(2)]
+    layers += [PRIMITIVES[axes].adaptive_max_pool(1), nn.Flatten(), nn.Linear(8 * WIDTH, num_classes)]
+    return nn.Sequential(*layers)

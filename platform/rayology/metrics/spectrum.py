@@ -6,11 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rayology.image import num_affordable
 from rayology.metrics.bootstrap import Counts, Distance
 
 __all__ = ["radial_power", "spectrum_distance"]
 
 ROUNDING_POWER = (2 / 4095) ** 2 / 12  # the noise of rounding to 12 bits; no frequency of a stored image holds less
+AT_ONCE = 256  # images of up to 64x64 whose spectrum is taken in one go
 
 
 def radial_power(images: Float[Tensor, "image channel *space"]) -> Float[Tensor, "image channel ring"]:
@@ -21,8 +23,13 @@ def radial_power(images: Float[Tensor, "image channel *space"]) -> Float[Tensor,
     ring = (functools.reduce(torch.hypot, waves) * 2 * num_rings).round().flatten()
 
     member = (ring[:, None] == torch.arange(1, num_rings + 1, device=images.device)).to(images.dtype)
-    power = torch.fft.fftn(images, dim=tuple(range(2, images.ndim)), norm="ortho").abs().square().flatten(start_dim=2)
-    return power @ member / member.sum(dim=0)
+    parts = images.split(num_affordable(AT_ONCE, images.shape[1:]))
+    return torch.cat([_power(part) @ member for part in parts]) / member.sum(dim=0)
+
+
+def _power(images: Float[Tensor, "image channel *space"]) -> Float[Tensor, "image channel frequency"]:
+    waves = torch.fft.fftn(images, dim=tuple(range(2, images.ndim)), norm="ortho")
+    return waves.abs().square().flatten(start_dim=2)
 
 
 def spectrum_distance(

@@ -10,7 +10,7 @@ from torch import Tensor
 from rayology.data import PreparedDataset, Split
 from rayology.data.splits import SplitName
 from rayology.experiment import Experiment
-from rayology.image import Batch
+from rayology.image import Batch, num_affordable
 from rayology.metrics import Reference, compare_reconstructions, compare_samples
 from rayology.models import Model, Reconstructs
 from rayology.training.loop import keyed
@@ -22,7 +22,7 @@ MOST_GLANCED = 256  # images: what a look during training may cost
 MOST_EXAMINED = 2048
 SLICE = 512 * 512  # values of the largest image that counts as one of those; a volume counts as several
 MOST_VALUES = 2**28  # of training images that samples are compared with: 1 GiB in float32
-BATCH_SIZE = 64
+BATCH_SIZE = 64  # images of up to 64x64 that pass a model together; a volume of 64x64x64 passes alone
 
 
 class Evaluator:
@@ -37,17 +37,18 @@ class Evaluator:
         self._seed = experiment.seed
         self._device = device
         self._train, self._unseen = data.split("train"), data.split(split)
-        self._num_values = math.prod(data.info.image.shape)  # of an image
+        self._shape = data.info.image.shape
+        self._at_once = num_affordable(BATCH_SIZE, self._shape)
 
     @cached_property
     def train(self) -> Batch:
         """Training images in a random order that is the same each time: all that fit into a gibibyte."""
-        return self._draw(self._train, MOST_VALUES // self._num_values)
+        return self._draw(self._train, MOST_VALUES // math.prod(self._shape))
 
     @cached_property
     def unseen(self) -> Batch:
         """As many images of the split as are examined, in such an order."""
-        return self._draw(self._unseen, _at_most(MOST_EXAMINED, self._num_values))
+        return self._draw(self._unseen, num_affordable(MOST_EXAMINED, self._shape, unit=SLICE))
 
     def glance(self, model: Model) -> dict[str, float]:
         """Return the cheap figures: those that a search may follow, and of reconstructions if the model makes any."""
@@ -66,16 +67,26 @@ class Evaluator:
     @torch.inference_mode()
     def sample(self, model: Model, labels: Tensor) -> Tensor:
         """Draw an image for each label."""
-        parts = zip(self._noise(model, len(labels)).split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
-        return torch.cat([model.sample(noise, own) for noise, own in parts])
+        noise = self._noise(model, len(labels))
+        parts = zip(noise.split(self._at_once), labels.split(self._at_once), strict=True)
+        return torch.cat([model.sample(*part) for part in parts])
+
+    @torch.inference_mode()
+    def reconstruct(self, model: Reconstructs, unseen: Batch) -> Tensor:
+        """Return what the model keeps of each image."""
+        return torch.cat([model.reconstruct(part.images, part.labels) for part in self._parts(unseen)])
 
     @cached_property
     def _glanced(self) -> Batch:
-        return self._draw(self._unseen, _at_most(MOST_GLANCED, self._num_values))
+        return self._draw(self._unseen, self._num_glanced)
 
     @cached_property
     def _glanced_reference(self) -> Reference:
-        return self._reference(self._glanced, self._draw(self._train, _at_most(MOST_GLANCED, self._num_values)))
+        return self._reference(self._glanced, self._draw(self._train, self._num_glanced))
+
+    @property
+    def _num_glanced(self) -> int:
+        return num_affordable(MOST_GLANCED, self._shape, unit=SLICE)
 
     def _reference(self, unseen: Batch, train: Batch) -> Reference:
         return Reference(unseen.images, train.images, patient_safe=self._train.info.patient_safe)
@@ -85,11 +96,16 @@ class Evaluator:
         if not isinstance(model, Reconstructs):
             return {}
         noise = self._noise(model, len(unseen.labels))
-        images = unseen.images.to(noise.dtype).split(BATCH_SIZE)
-        parts = [Batch(*part) for part in zip(images, unseen.labels.split(BATCH_SIZE), strict=True)]
-        decoded = torch.cat([model.reconstruct(part.images, part.labels) for part in parts])
-        bound = torch.cat([model.bound(part, own) for part, own in zip(parts, noise.split(BATCH_SIZE), strict=True)])
-        return {**compare_reconstructions(decoded, unseen.images), "bound": float(bound.mean())}
+        given = Batch(unseen.images.to(noise.dtype), unseen.labels)
+        parts = zip(self._parts(given), noise.split(self._at_once), strict=True)
+        bound = torch.cat([model.bound(*part) for part in parts])
+        figures = compare_reconstructions(self.reconstruct(model, given), unseen.images)
+        return figures | {"bound": float(bound.mean())}
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """Cut a batch into what passes a model at once."""
+        pairs = zip(batch.images.split(self._at_once), batch.labels.split(self._at_once), strict=True)
+        return [Batch(*pair) for pair in pairs]
 
     def _noise(self, model: Model, count: int) -> Tensor:
         generator = torch.Generator().manual_seed(keyed(self._seed, "evaluation"))
@@ -100,8 +116,3 @@ class Evaluator:
         """Draw images of a split, all of them or a fair part, the same each time; two at least make a comparison."""
         count = min(max(most, 2), len(split))
         return split.batch(split.walk(seed=0).at(np.arange(count)), device=self._device)
-
-
-def _at_most(num_slices: int, num_values: int) -> int:
-    """Return how many images of so many values take the place of slices; none is too small to count as one."""
-    return num_slices * SLICE // max(SLICE, num_values)

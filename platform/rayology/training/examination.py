@@ -23,12 +23,12 @@ from rayology.metrics.bands import band_shares
 from rayology.metrics.baselines import nearest_images, pca_reconstructions
 from rayology.metrics.recognition import Recogniser
 from rayology.models import Model, Reconstructs
-from rayology.picture import labelled_sheet
+from rayology.picture import labelled_sheet, num_planes
 from rayology.training.evaluation import Evaluator
 
 __all__ = ["Examination", "ExaminationConfig", "examine"]
 
-SHOWN = 12  # images in a row of a sheet; of volumes a third as many, each in three planes
+SHOWN = 12  # planes in a row of a sheet: as many images, or four volumes in three planes each
 
 
 class ExaminationConfig(Config):
@@ -88,7 +88,7 @@ def examine(config: ExaminationConfig) -> Examination:
     pictures.mkdir(mode=0o700, parents=True, exist_ok=True)  # they show patients
     drawn = [_draw(pictures / "samples.png", {"samples": samples, "real": unseen.images})]
     if isinstance(model, Reconstructs):
-        rows = _reconstructions(model, train, unseen)
+        rows = _reconstructions(evaluator, model)
         figures |= _beside(rows, unseen.images)
         drawn.append(_draw(pictures / "reconstructions.png", {"real": unseen.images, **rows}))
     return Examination(figures, data.info.note, drawn)
@@ -121,13 +121,11 @@ def _recognition(model: Model, train: Batch, unseen: Batch, samples: Tensor) -> 
     }
 
 
-@torch.inference_mode()
-def _reconstructions(model: Model, train: Batch, unseen: Batch) -> dict[str, Tensor]:
+def _reconstructions(evaluator: Evaluator, model: Reconstructs) -> dict[str, Tensor]:
     """Return the model's reconstructions beside those of what needs no training."""
-    assert isinstance(model, Reconstructs)  # noqa: S101 - examine() asked
-    size = model.noise_size
+    train, unseen, size = evaluator.train, evaluator.unseen, model.noise_size
     return {
-        "model": model.reconstruct(unseen.images, unseen.labels),
+        "model": evaluator.reconstruct(model, unseen),
         f"pca-{size}": pca_reconstructions(train.images, unseen.images, components=size),
         "nearest": nearest_images(train.images, unseen.images),
     }
@@ -144,6 +142,6 @@ def _beside(rows: Mapping[str, Tensor], originals: Tensor) -> dict[str, float]:
 
 def _draw(path: Path, rows: Mapping[str, Tensor]) -> Path:
     """Draw the first images of each row."""
-    first = {label: images[: SHOWN // 3 if images.ndim == 5 else SHOWN] for label, images in rows.items()}
+    first = {label: images[: SHOWN // num_planes(images.shape)] for label, images in rows.items()}
     labelled_sheet(first).save(path)
     return path

@@ -13,6 +13,7 @@ from rayology.errors import Diverged
 from rayology.experiment import Experiment, ScheduleConfig
 from rayology.image import Batch, ImageSpec
 from rayology.models import Draws, Model, Phase
+from rayology.primitives import PRIMITIVES
 from rayology.training import precision
 from rayology.training.ema import decay, update_average
 from rayology.training.gradients import ALONE, Workers, only_trainable
@@ -42,10 +43,9 @@ class Training:
             model = experiment.model.build(image)
         model.to(device, precision.dtype_of(precision.resolve(experiment.scaling, device)))
         for weight in model.parameters():
-            if weight.ndim == 4:  # a convolution's: 1.3 to 1.8 times faster with the channels last, on CPU and GPU
-                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-            elif weight.ndim == 5:  # of volumes: 1.1 to 1.3 times faster, on a CPU
-                weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
+            # A convolution is 1.3 to 1.8 times faster so, on CPU and GPU; of volumes 1.1 to 1.3 times, on a CPU.
+            if primitives := PRIMITIVES.get(weight.ndim - 2):
+                weight.data = weight.data.contiguous(memory_format=primitives.channels_last)
         average = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
         optimizers = [optim.Adam(phase.parameters, betas=phase.betas, fused=True) for phase in model.phases()]
         return cls(model, average, optimizers)

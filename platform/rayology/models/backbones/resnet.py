@@ -1,7 +1,6 @@
 """A residual convolutional backbone without normalisation: an encoder, and a decoder that mirrors it."""
 
 import math
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -12,15 +11,12 @@ from torch.nn import functional
 
 from rayology.config import Choice, Config
 from rayology.image import ImageSpec
+from rayology.primitives import PRIMITIVES
 
 __all__ = ["Decoder", "Encoder", "ResNetConfig"]
 
 Activation = Literal["leaky_relu", "silu"]
 COARSEST = 4  # an image is halved until a side is at most this long, or odd
-# By the number of an image's axes: rows and columns, or slices too.
-CONVOLUTION: Mapping[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
-AVERAGE: Mapping[int, type[nn.AvgPool2d] | type[nn.AvgPool3d]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
-LINEAR: Mapping[int, Literal["bilinear", "trilinear"]] = {2: "bilinear", 3: "trilinear"}
 
 
 class ResNetConfig(Config):
@@ -51,8 +47,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int, activation: Activation, *, axes: int) -> None:
         super().__init__()
-        self.first = CONVOLUTION[axes](width, width, 3, padding=1)
-        self.last = CONVOLUTION[axes](width, width, 3, padding=1)
+        self.first = PRIMITIVES[axes].convolution(width, width, 3, padding=1)
+        self.last = PRIMITIVES[axes].convolution(width, width, 3, padding=1)
         self.activation = activation
         nn.init.zeros_(self.last.weight)
 
@@ -68,9 +64,10 @@ class Encoder(nn.Module):
         super().__init__()
         widths, coarsest = pyramid(config, image)
         axes = len(coarsest)
-        levels: list[nn.Module] = [CONVOLUTION[axes](image.channels, widths[0], 3, padding=1)]
+        convolution, average_pool = PRIMITIVES[axes].convolution, PRIMITIVES[axes].average_pool
+        levels: list[nn.Module] = [convolution(image.channels, widths[0], 3, padding=1)]
         for finer, width in pairwise(widths):
-            levels += [AVERAGE[axes](2), CONVOLUTION[axes](finer, width, 1)]
+            levels += [average_pool(2), convolution(finer, width, 1)]
             levels += [ResidualBlock(width, config.activation, axes=axes) for _ in range(config.depth)]
         self.levels = nn.Sequential(*levels)
         self.activation = config.activation
@@ -88,14 +85,15 @@ class Decoder(nn.Module):
         super().__init__()
         widths, self.coarsest = pyramid(config, image)
         axes = len(self.coarsest)
+        convolution, linear = PRIMITIVES[axes].convolution, PRIMITIVES[axes].linear
         self.stem = nn.Linear(inputs, widths[-1] * math.prod(self.coarsest))
         levels: list[nn.Module] = []
         for width, finer in pairwise(reversed(widths)):
             levels += [ResidualBlock(width, config.activation, axes=axes) for _ in range(config.depth)]
             # The convolution of single pixels commutes with the linear filter and costs a quarter before it.
-            levels += [CONVOLUTION[axes](width, finer, 1), nn.Upsample(scale_factor=2, mode=LINEAR[axes])]
+            levels += [convolution(width, finer, 1), nn.Upsample(scale_factor=2, mode=linear)]
         self.levels = nn.Sequential(*levels)
-        self.last = CONVOLUTION[axes](widths[0], image.channels, 3, padding=1)
+        self.last = convolution(widths[0], image.channels, 3, padding=1)
         self.activation = config.activation
 
     def forward(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch channel *space"]:
