@@ -98,7 +98,7 @@ class _End:
         self._num_elements += 1
         if self._num_elements > MAX_ELEMENTS:
             raise UnreadableImage(f"has more than {MAX_ELEMENTS} elements; damaged")
-        return tag == 0
+        return not tag  # and not tag == 0, which runs Python code of pydicom's
 
 
 def _is_beyond_file_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
