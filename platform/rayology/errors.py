@@ -12,6 +12,7 @@
     │   │   └── UnsupportedSyntax  one in a transfer syntax that nothing installed decodes
     │   ├── SeriesError      slices that make no volume
     │   ├── SourceError      a source that is missing, empty or mixed
+    │   │   └── SourceLost   one that was there when it was listed, and is not when it is read
     │   └── DatasetError     a prepared dataset that is missing or damaged
     ├── BundleError          a bundle that is damaged or foreign
     ├── StoreError           a store or a version that is not there, or not fit to be promoted
@@ -38,6 +39,7 @@ __all__ = [
     "SearchError",
     "SeriesError",
     "SourceError",
+    "SourceLost",
     "StoreError",
     "TrainingError",
     "UnreadableImage",
@@ -87,6 +89,10 @@ class SeriesError(DataError):
 
 class SourceError(DataError):
     """A source is missing, holds no image, or mixes what does not belong together."""
+
+
+class SourceLost(SourceError):
+    """A source, or a table of it, cannot be read where it could be listed."""
 
 
 class DatasetError(DataError):

@@ -6,7 +6,8 @@ import pytest
 import ray
 
 from rayology.data.preparation import PatchesConfig, SlicesConfig
-from rayology.data.prepare import prepare
+from rayology.data.prepare import _in_turn, prepare
+from rayology.errors import SourceLost
 from rayology.experiment import Experiment
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
@@ -26,3 +27,13 @@ def test_a_cluster_prepares_what_one_process_does(
     assert on_cluster.info.splits == alone.info.splits
     for name in ("images-00000.npy", "masks-00000.npy"):
         assert (on_cluster.path / name).read_bytes() == (alone.path / name).read_bytes()
+
+
+def test_an_error_of_our_own_comes_back_from_a_worker_as_it_was_raised() -> None:
+    def lose(task: int) -> int:
+        raise SourceLost(f"task {task}: the table cannot be read here")
+
+    with pytest.raises(SourceLost, match=r"^task 1: the table cannot be read here$") as raised:
+        list(_in_turn(lose, [1]))
+
+    assert type(raised.value) is SourceLost

@@ -181,6 +181,17 @@ def test_two_folders_named_as_patients_are_refused_whatever_they_hold(tmp_path: 
         config.build(tmp_path).items()
 
 
+@pytest.mark.parametrize(
+    "names", ["Viral_Pneumonia Bacterial_Pneumonia Normal", " ".join(f"class{n}" for n in range(13))]
+)
+def test_folders_of_dicom_are_judged_by_whose_images_they_hold(tmp_path: Path, names: str) -> None:
+    for name in names.split():
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "1").touch()
+
+    assert FolderConfig(path=tmp_path / "images", labels="folder").build(tmp_path).items()
+
+
 def test_a_folder_of_several_patients_is_a_class_whatever_its_name(patients: PicturesConfig, tmp_path: Path) -> None:
     assert len(patients.patched({"patient": r"(\d)\.png$"}).build(tmp_path).items()) == 12
 

@@ -93,6 +93,33 @@ def test_a_lossy_codec_that_overshoots_is_clipped_and_not_wrapped_to_black() -> 
     assert np.abs(instance.pixels[0] - image).max() < 100
 
 
+@pytest.mark.parametrize("name", ["JPEG 12 bit", "JPEG lossless"])
+def test_the_coding_and_not_the_syntax_says_whether_values_overshoot(name: str) -> None:
+    image = np.zeros((16, 16), np.uint16)
+    image[:, ::2] = 1023
+    dataset = dcmread(BytesIO(written(image, "JPEG 12 bit", attributes={"RescaleIntercept": 0})))
+    dataset.file_meta.TransferSyntaxUID = ENCODERS[name][0]
+    dataset.BitsStored, dataset.HighBit = 10, 9
+
+    (instance,) = decoded(saved(dataset))
+
+    assert np.abs(instance.pixels[0] - image).max() < 100
+
+
+@pytest.mark.parametrize("named", ["JPEG 12 bit", "JPEG lossless"])
+@pytest.mark.parametrize("coded", ["JPEG 12 bit", "JPEG lossless"])
+def test_the_sign_is_extended_before_values_are_clipped(coded: str, named: str) -> None:
+    disc = np.hypot(*np.mgrid[-32:32, -32:32]) < 20
+    image = np.where(disc, -300, -1000).astype(np.int16)
+    dataset = dcmread(BytesIO(written((image & 0x0FFF).astype(np.uint16), coded, attributes={"RescaleIntercept": 0})))
+    dataset.file_meta.TransferSyntaxUID = ENCODERS[named][0]
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 12, 11, 1
+
+    (instance,) = decoded(saved(dataset))
+
+    assert np.abs(instance.pixels[0] - image).max() < (100 if coded == "JPEG 12 bit" else 1)
+
+
 @pytest.mark.parametrize("name", ["JPEG 2000 lossy", "JPEG-LS near"])
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16])
 def test_a_codestream_of_more_bits_than_are_stored_is_clipped_too(name: str, dtype: type[np.uint16 | np.int16]) -> None:
@@ -138,6 +165,17 @@ def test_a_codestream_cut_short_is_an_error_and_never_half_an_image(name: str, s
 
     with pytest.raises(UnreadableImage):
         decoded(stream.getvalue())
+
+
+@pytest.mark.parametrize("name", ["JPEG 2000", "HTJ2K"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_codestream_cut_short_is_an_error_even_with_an_end(name: str, share: float) -> None:
+    dataset = dcmread(BytesIO(written(head(128), name)))
+    (codestream,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    dataset.PixelData = encapsulate([codestream[: int(share * len(codestream))] + b"\xff\xd9"])
+
+    with pytest.raises(UnreadableImage):
+        decoded(saved(dataset))
 
 
 @pytest.mark.parametrize("name", ["RLE", *ENCODERS])
@@ -201,7 +239,9 @@ def test_zeros_behind_a_codestream_are_no_part_of_it() -> None:
     np.testing.assert_array_equal(padded.pixels, whole.pixels)
 
 
-def test_the_high_bit_of_what_is_compressed_says_nothing() -> None:
+def test_the_high_bit_of_a_codestream_says_nothing_but_that_of_rle_is_the_retired_form() -> None:
+    with pytest.raises(UnreadableImage, match="High Bit 3 with Bits Stored 8"):
+        decoded(rewritten(written(BYTES, "RLE"), HighBit=3))
     content = rewritten(written(BYTES, "JPEG-LS", attributes={"RescaleIntercept": 0}), HighBit=3)
 
     (instance,) = decoded(content)

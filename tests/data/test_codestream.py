@@ -104,6 +104,17 @@ def test_more_scans_than_images_have_are_refused() -> None:
         inspect(codestream[:-2] + 100 * scan + codestream[-2:])
 
 
+def test_more_scans_of_colour_than_it_has_samples_for_are_refused() -> None:
+    file = BytesIO()
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(file, "jpeg")
+    codestream = file.getvalue()
+    scan = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+
+    assert inspect(codestream).samples == 3
+    with pytest.raises(ValueError, match="101 scans are more than the 64"):
+        inspect(codestream[:-2] + 100 * scan + codestream[-2:])
+
+
 def test_more_layers_than_images_have_are_refused() -> None:
     codestream = bytearray(imagecodecs.jpeg2k_encode(GREY, codecformat="j2k"))
     style = codestream.index(b"\xff\x52")

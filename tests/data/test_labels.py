@@ -15,7 +15,7 @@ from rayology.data.labels import Naming
 from rayology.data.prepare import prepare
 from rayology.data.source import Item
 from rayology.data.table import Membership
-from rayology.errors import NotDicom, SourceError, UnreadableImage
+from rayology.errors import NotDicom, SourceError, SourceLost, UnreadableImage
 
 
 def table(folder: Path, text: str) -> Path:
@@ -175,8 +175,10 @@ def test_a_table_that_a_worker_cannot_read_is_no_fault_of_the_images(
     # A node that does not see the table takes a second machine; here the table goes once files are listed.
     monkeypatch.setattr(FolderSource, "items", items_and_no_table)
 
-    with pytest.raises(SourceError, match=r"table\.csv: cannot be read"):
+    with pytest.raises(SourceLost, match=r"table\.csv: cannot be read"):
         prepare(source, PreparationConfig(size=16), tmp_path / "root")
+
+    assert list((tmp_path / "root" / "datasets").glob(".*.partial/readings/journal.jsonl"))  # to go on from
 
 
 @pytest.mark.parametrize("key", ["file", "uid"])

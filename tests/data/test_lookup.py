@@ -44,10 +44,11 @@ def test_entries_are_as_wide_as_their_data_whatever_depth_is_named(
 def test_two_entries_of_8_bits_may_share_a_word(
     tmp_path: Path, write_dicom: WriteDicom, representation: str, packed: object
 ) -> None:
-    entries = table([4, 2, 8], representation, packed)
-    (instance,) = read(write_dicom(tmp_path / "a.dcm", RAMP, ModalityLUTSequence=entries))
+    for count, last in ((4, 40), (3, 30)):
+        entries = table([count, 2, 8], representation, packed)
+        (instance,) = read(write_dicom(tmp_path / "a.dcm", RAMP, ModalityLUTSequence=entries))
 
-    np.testing.assert_array_equal(instance.pixels[0, :2], [[10, 10, 10, 20], [30, 40, 40, 40]])
+        np.testing.assert_array_equal(instance.pixels[0, :2], [[10, 10, 10, 20], [30, last, last, last]])
 
 
 def test_words_of_big_endian_are_read_as_they_are_written(tmp_path: Path, write_dicom: WriteDicom) -> None:
@@ -94,3 +95,31 @@ def test_colours_of_8_bits_may_stand_in_words_of_16(
 
     np.testing.assert_array_equal(instance.pixels, np.array(shown, np.float32)[indices][None].repeat(3, axis=0))
     np.testing.assert_array_equal(stored(file)[0, ..., 0], indices)
+
+
+@pytest.mark.parametrize("count", [256, 1024])
+def test_indices_beyond_a_palette_take_its_last_colour(tmp_path: Path, write_dicom: WriteDicom, count: int) -> None:
+    entries = (np.arange(count) * 256 // count).astype(np.uint8)
+    colours = {
+        f"{colour}PaletteColorLookupTable{part}": value
+        for colour in ("Red", "Green", "Blue")
+        for part, value in (("Descriptor", [count, 0, 8]), ("Data", entries.tobytes()))
+    }
+    indices = np.array([[0, 100], [255, 300], [511, 2000]], np.uint16)
+    file = write_dicom(tmp_path / "a.dcm", indices, PhotometricInterpretation="PALETTE COLOR", **colours)
+
+    (instance,) = read(file)
+
+    np.testing.assert_array_equal(instance.pixels[0], entries[np.minimum(indices, count - 1)])
+
+
+def test_a_palette_shorter_than_it_says_is_refused(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    colours = {
+        f"{colour}PaletteColorLookupTable{part}": value
+        for colour in ("Red", "Green", "Blue")
+        for part, value in (("Descriptor", [256, 0, 8]), ("Data", bytes(100)))
+    }
+    file = write_dicom(tmp_path / "a.dcm", RAMP, PhotometricInterpretation="PALETTE COLOR", **colours)
+
+    with pytest.raises(UnreadableImage, match="100 of 256 entries"):
+        read(file)

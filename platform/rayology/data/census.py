@@ -43,7 +43,7 @@ class Census:
     other_modalities: Counter[str] = field(default_factory=Counter)
     num_duplicates: int = 0
     num_not_in_table: int = 0
-    """Images of which no row of the source's table says anything; 0 where there is no table."""
+    """Images of the dataset of which no row of the source's table says anything; 0 where there is no table."""
     num_nearly_empty: int = 0
     num_in_gaps: int = 0
     num_leaking: int = 0
@@ -82,8 +82,7 @@ def gather(
         raise SourceError(f"the source: no row of the table gives any of its images a label; {KEYS_OF_A_TABLE}")
     if any(found.facts.label for found in census.found):
         keep(census, lambda found: bool(found.facts.label), UNLABELLED)
-    census.num_not_in_table = sum(found.facts.in_table is False for found in census.found)
-    if census.found and census.num_not_in_table == len(census.found):
+    if census.found and all(found.facts.in_table is False for found in census.found):
         raise SourceError(f"the source: no row of the table says anything of its images; {KEYS_OF_A_TABLE}")
     return census
 

@@ -61,11 +61,13 @@ def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> 
     splits = _split(census, places, preparation)
     census.num_in_gaps = splits.count(None)
     census.num_leaking = len(leaking(places))
-    return [
+    chosen = [
         Chosen(found.facts, found.row, *ranges[found.row], split)
         for found, split in zip(kept, splits, strict=True)
         if split is not None
     ]
+    census.num_not_in_table = sum(each.facts.in_table is False for each in chosen)
+    return chosen
 
 
 def _split(census: Census, places: Sequence[Place], preparation: PreparationConfig) -> list[SplitName | None]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rayology.errors import SourceError
 
-__all__ = ["check_are_classes", "check_class_names", "identifies"]
+__all__ = ["check_are_classes", "check_class_names", "check_not_patients", "identifies"]
 
 MANY = 12
 """So many classes may be told apart by numbers, as vertebrae and months are, or have few images each."""
@@ -57,6 +57,20 @@ def check_class_names(names: Collection[str]) -> None:
         )
 
 
+def check_not_patients(names: Collection[str]) -> None:
+    """Refuse folders of which even one names a patient by its word and number, whatever they hold.
+
+    Raises:
+        SourceError: says how many do, naming none, and how to keep a patient's images together.
+    """
+    check_class_names(names)
+    if number := _matching(NUMBERED_PATIENT, names):
+        raise SourceError(
+            f"the source: {number} of {len(names)} folders are named with words and numbers as patients' folders are, "
+            f"{REMEDY}"
+        )
+
+
 def check_are_classes(patients: Mapping[str, Sequence[str]]) -> None:
     """Refuse folders that look like patients, given whose each image in them is, empty where that is not known.
 
@@ -68,10 +82,10 @@ def check_are_classes(patients: Mapping[str, Sequence[str]]) -> None:
     """
     check_class_names(patients)
     counts = {name: len(whose) for name, whose in patients.items() if len({*whose} - {""}) < 2}
+    check_not_patients(counts)
     most = len(counts) // 2 + 1
     few = [name for name, count in counts.items() if count < FEW]
     signs = [
-        ("are named with words and numbers as patients' folders are", _matching(NUMBERED_PATIENT, counts), 1),
         ("are named with numbers that zeros fill up", _matching(FILLED_NUMBER, counts), most),
         (f"are named with two words or three and hold fewer than {FEW} images", _matching(WORDS, few), most),
     ]

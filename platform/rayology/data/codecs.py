@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 
-from rayology.data.codestream import PROGRESSIVE, inspect, is_jfif
+from rayology.data.codestream import PROGRESSIVE, CodedFrame, has_all_tiles, inspect, is_jfif
 from rayology.data.layout import Layout
 from rayology.data.unraisable import unraisable_errors_raised
 from rayology.errors import UnreadableImage
@@ -23,8 +23,8 @@ SMALL = 2**22
 
 # Of JPEG, ISO/IEC 10918-1 table B.1: baseline, extended, lossless; of JPEG-LS, ISO/IEC 14495-1 C.1.1; of JPEG 2000, SIZ
 BASELINE, EXTENDED, LOSSLESS, JPEG_LS, JPEG_2000 = 0xC0, 0xC1, 0xC3, 0xF7, 0x51
-JPEG = frozenset({BASELINE, EXTENDED, PROGRESSIVE, LOSSLESS})
-"""What decodes alike in grey: writers take one for the other, and the frame itself says which it is."""
+COSINE = frozenset({BASELINE, EXTENDED, PROGRESSIVE})
+"""The codings of JPEG that lose something."""
 
 END = b"\xff\xd9"  # EOI of JPEG, EOC of JPEG 2000
 TRAILER = 1024
@@ -38,8 +38,10 @@ class Codec:
     decode: Callable[[bytes, Layout], NDArray[np.generic]]
     codings: frozenset[int]
     """Which codestreams are read, as ``CodedFrame.coding``; none where frames have no header to look at."""
-    overshoots: bool = False
-    """Whether decoded values may exceed those that were stored."""
+    in_grey: frozenset[int] = frozenset()
+    """Which others are read of one sample: writers take one JPEG for another, and the frame says which it is."""
+    is_lossy: bool = False
+    """Whether decoded values may exceed those that were stored, where the coding does not say."""
     to_rgb: bool = False
     """Whether YBR_FULL leaves the codec as RGB; YBR_RCT and YBR_ICT, the transforms of JPEG 2000 itself, always do."""
 
@@ -62,28 +64,40 @@ def decode_frame(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
         Exception: whatever a codec says of damage.
     """
     codec = CODECS[layout.syntax]
-    start = _check_header(codestream, layout, codec) if codec.codings else 0
-    decoded = codec.decode(codestream[start:], layout).reshape(layout.shape)
-    return layout.corrected(decoded, overshoots=codec.overshoots)
+    if not codec.codings:
+        return layout.corrected(codec.decode(codestream, layout).reshape(layout.shape))
+    coded = _checked(codestream, layout, codec)
+    decoded = codec.decode(codestream[coded.start :], layout).reshape(layout.shape)
+    if not codec.is_lossy and coded.coding not in COSINE:
+        return layout.corrected(decoded)
+    return layout.corrected(_with_sign(decoded, layout, coded.precision), overshoots=True)
 
 
-def _check_header(codestream: bytes, layout: Layout, codec: Codec) -> int:
-    """Return where the codestream starts whose header agrees with the file's: boxes may lead, and are not decoded."""
+def _with_sign(decoded: NDArray[np.generic], layout: Layout, precision: int) -> NDArray[np.generic]:
+    """Read what a codestream holds without a sign as the signed values that it stands for, before any is clipped."""
+    if not layout.signed or decoded.dtype.kind != "u":
+        return decoded
+    values = decoded.astype(layout.dtype)
+    unused = layout.dtype.type(8 * layout.dtype.itemsize - precision)
+    return np.asarray((values << unused) >> unused)
+
+
+def _checked(codestream: bytes, layout: Layout, codec: Codec) -> CodedFrame:
+    """Return what a codestream says of itself, which must agree with the file's header: nothing else is decoded."""
     if layout.values_a_frame > max(SMALL, MAX_VALUES_A_BYTE * len(codestream)):
         raise UnreadableImage("a frame has fewer bytes than an image of its size can be compressed to; damaged")
     # The decoders of JPEG would fill up what is missing. Zeros may follow without end.
     if END not in codestream[-TRAILER:] and END not in codestream.rstrip(b"\0")[-TRAILER:]:
         raise UnreadableImage("a codestream ends before its image does; truncated")
     coded = inspect(codestream)
-    is_grey_jpeg = codec.decode is _jpeg and layout.samples == 1 and coded.coding in JPEG
-    if coded.coding not in codec.codings and not is_grey_jpeg:
+    if coded.coding not in (codec.codings | codec.in_grey if layout.samples == 1 else codec.codings):
         raise UnreadableImage("a codestream is not coded as its transfer syntax says; damaged")
     if (coded.rows, coded.columns, coded.samples) != layout.shape or coded.precision > layout.bits_allocated:
         raise UnreadableImage(
             f"a codestream is no image of {layout.rows} x {layout.columns} x {layout.samples} in "
             f"{layout.bits_allocated} bits as its header says; damaged"
         )
-    return coded.start
+    return coded
 
 
 def _jpeg(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
@@ -104,6 +118,8 @@ def _jpeg_2000(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
 
 
 def _htj2k(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
+    if not has_all_tiles(codestream):  # the decoder would leave the rest of the image unwritten
+        raise UnreadableImage("a codestream ends before its image does; truncated")
     planar = None if layout.samples == 1 else False  # asked for where it means nothing, it costs as much as decoding
     with unraisable_errors_raised():
         return np.asarray(imagecodecs.htj2k_decode(codestream, planar=planar))
@@ -152,16 +168,16 @@ def _unpacked(segment: bytes, values: int) -> NDArray[np.uint8]:
 
 
 CODECS = {
-    uid.JPEGBaseline8Bit: Codec(_jpeg, JPEG - {LOSSLESS}, overshoots=True, to_rgb=True),
-    uid.JPEGExtended12Bit: Codec(_jpeg, JPEG - {LOSSLESS}, overshoots=True, to_rgb=True),
-    uid.JPEGLossless: Codec(_jpeg, frozenset({LOSSLESS})),
-    uid.JPEGLosslessSV1: Codec(_jpeg, frozenset({LOSSLESS})),
+    uid.JPEGBaseline8Bit: Codec(_jpeg, COSINE, in_grey=frozenset({LOSSLESS}), to_rgb=True),
+    uid.JPEGExtended12Bit: Codec(_jpeg, COSINE, in_grey=frozenset({LOSSLESS}), to_rgb=True),
+    uid.JPEGLossless: Codec(_jpeg, frozenset({LOSSLESS}), in_grey=COSINE),
+    uid.JPEGLosslessSV1: Codec(_jpeg, frozenset({LOSSLESS}), in_grey=COSINE),
     uid.JPEGLSLossless: Codec(_jpeg_ls, frozenset({JPEG_LS})),
-    uid.JPEGLSNearLossless: Codec(_jpeg_ls, frozenset({JPEG_LS}), overshoots=True),
+    uid.JPEGLSNearLossless: Codec(_jpeg_ls, frozenset({JPEG_LS}), is_lossy=True),
     uid.JPEG2000Lossless: Codec(_jpeg_2000, frozenset({JPEG_2000})),
-    uid.JPEG2000: Codec(_jpeg_2000, frozenset({JPEG_2000}), overshoots=True),
+    uid.JPEG2000: Codec(_jpeg_2000, frozenset({JPEG_2000}), is_lossy=True),
     uid.HTJ2KLossless: Codec(_htj2k, frozenset({JPEG_2000})),
     uid.HTJ2KLosslessRPCL: Codec(_htj2k, frozenset({JPEG_2000})),
-    uid.HTJ2K: Codec(_jpeg_2000, frozenset({JPEG_2000}), overshoots=True),  # OpenJPH wraps what overshoots
+    uid.HTJ2K: Codec(_jpeg_2000, frozenset({JPEG_2000}), is_lossy=True),  # OpenJPH wraps what overshoots
     uid.RLELossless: Codec(_rle, frozenset()),
 }

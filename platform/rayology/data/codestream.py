@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-__all__ = ["PROGRESSIVE", "CodedFrame", "inspect", "is_jfif"]
+__all__ = ["PROGRESSIVE", "CodedFrame", "has_all_tiles", "inspect", "is_jfif"]
 
 JPEG_START = b"\xff\xd8"
 JPEG_2000_START = b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1 A.4.1 and A.5.1: SOC, then SIZ
@@ -13,8 +13,9 @@ START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 PROGRESSIVE = 0xC2
 START_OF_SCAN, RESTARTS = 0xDA, range(0xD0, 0xD8)
 MAX_SCANS = 2**6
-"""Of a progressive frame, each of which passes over the whole image; encoders make about ten."""
+"""Of a frame, each of which may pass over the whole image; encoders make about ten."""
 SIZE, CODING_STYLE = 0x51, 0xFF52  # ISO/IEC 15444-1 A.5.1 and A.6.1
+START_OF_TILE, END_OF_CODESTREAM = b"\xff\x90", b"\xff\xd9"  # ISO/IEC 15444-1 A.4.2 and A.4.4
 MAX_TILES = 2**12
 MAX_LAYERS = 2**8
 
@@ -56,15 +57,29 @@ def is_jfif(codestream: bytes) -> bool:
     return codestream[2:4] == b"\xff\xe0" and codestream[6:11] == b"JFIF\0"
 
 
+def has_all_tiles(codestream: bytes) -> bool:
+    """Return whether a JPEG 2000 codestream is as long as its tile-parts say, where they do (ISO/IEC 15444-1 A.4.2)."""
+    at = 2  # behind SOC
+    while at <= len(codestream) - 4 and not codestream.startswith(START_OF_TILE, at):  # the main header
+        at += 2 + int.from_bytes(codestream[at + 2 : at + 4], "big")
+    while at <= len(codestream) - 12 and codestream.startswith(START_OF_TILE, at):
+        length = int.from_bytes(codestream[at + 6 : at + 10], "big")
+        if length == 0:  # up to the end, wherever that is
+            return True
+        at += max(length, 12)
+    return codestream.startswith(END_OF_CODESTREAM, at)
+
+
 def _jpeg(codestream: bytes) -> CodedFrame:
     """Read the frame header (ISO/IEC 10918-1 B.2.2)."""
     at = len(JPEG_START)
     while at + 10 <= len(codestream) and codestream[at] == 0xFF:
         marker = codestream[at + 1]
         if marker in START_OF_FRAME:
-            if marker == PROGRESSIVE and (scans := codestream.count(b"\xff\xda")) > MAX_SCANS:
-                raise ValueError(f"{scans} scans are more than the {MAX_SCANS} that are decoded")
             precision, rows, columns, samples = struct.unpack_from(">BHHB", codestream, at + 4)
+            has_scans = marker == PROGRESSIVE or samples > 1  # any other frame of one sample has a single scan
+            if has_scans and (scans := codestream.count(b"\xff\xda")) > MAX_SCANS:
+                raise ValueError(f"{scans} scans are more than the {MAX_SCANS} that are decoded")
             return CodedFrame(rows, columns, samples, precision, marker)
         if marker == START_OF_SCAN or marker in RESTARTS:
             break

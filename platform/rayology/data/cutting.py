@@ -26,9 +26,9 @@ __all__ = ["OUTSIDE", "Cut", "CutVolume", "cut_series", "series_of"]
 MAX_VALUES = 2**29
 """The most values of a volume after it was resampled: 800 x 800 x 800, in 2 GiB."""
 MAX_VALUES_OF_PATCHES = 2**30
-"""The most values of all patches of a volume, in 4 GiB, for they travel together: 4,096 patches of 64 x 64 x 64."""
+"""The most values of all patches of a series, in 4 GiB, for they travel together: 4,096 patches of 64 x 64 x 64."""
 MIXED = "slices of one volume differ in their class or their split; give them one"
-OUTSIDE = "SeriesError: lies outside all patches of its volume (preparation.cut.extent)"
+OUTSIDE = "lies outside all patches of its volume, by preparation.cut.extent or, at an end, preparation.cut.spacing_mm"
 """Of a file that is sound, and yet in no image."""
 SAME_PLACE = 1e-6
 """The share of a slice up to which a box that reaches into it is taken to end beside it, for positions are rounded."""
@@ -73,13 +73,14 @@ def cut_series(found: Sequence[Found], scratch: Scratch, *, rules: PatchesConfig
     reasons = [(frames[frame].item, f"SeriesError: {why}") for frame, why in arranged.left_out]
     mended: list[str] = []
     is_shown: dict[Item, bool] = {}
+    room = MAX_VALUES_OF_PATCHES
     for stack in arranged.stacks:
         members = [frames[frame] for frame in stack.frames]
         facts = members[0].facts
         try:
             volume = _volume(stack, members, scratch)
             upright = orient(volume)
-            _check_room(upright, rules, side)
+            room -= _needed(upright, rules, side, room)
         except SeriesError as error:
             reasons += [(each.item, f"SeriesError: {error}") for each in members]
             continue
@@ -124,11 +125,11 @@ def _volume(stack: Stack, members: Sequence[Found], scratch: Scratch) -> Volume:
     return assemble(stack, pixels, valid, masks)
 
 
-def _check_room(volume: Volume, rules: PatchesConfig, side: int) -> None:
-    """Refuse an oriented volume that takes too much memory at the spacing that is asked for.
+def _needed(volume: Volume, rules: PatchesConfig, side: int, room: int) -> int:
+    """Return how many values the patches of an oriented volume have at the spacing that is asked for.
 
     Raises:
-        SeriesError: it, or all its patches, would have more values than any may.
+        SeriesError: it would have more than any volume may, or its patches more than there is room for.
     """
     channels = len(volume.pixels)
     size = resampled_size(volume, _spacing_mm(rules))
@@ -142,12 +143,13 @@ def _check_room(volume: Volume, rules: PatchesConfig, side: int) -> None:
     if rules.extent == "all":
         num_patches = math.prod(len(starts(max(length, side), side, overlap=rules.overlap)) for length in size)
     num_values = channels * num_patches * side**3
-    if num_values > MAX_VALUES_OF_PATCHES:
+    if num_values > room:
         raise SeriesError(
-            f"the volume makes {num_patches} patches of {side} x {side} x {side}, too many to hold together at "
-            f"{4 * num_values / 2**30:.1f} GiB; lower preparation.cut.overlap or preparation.size, or raise "
-            "preparation.cut.spacing_mm"
+            f"the volume makes {num_patches} patches of {side} x {side} x {side}, too many to hold together with those "
+            f"of its series at {4 * num_values / 2**30:.1f} GiB; lower preparation.cut.overlap or preparation.size, or "
+            "raise preparation.cut.spacing_mm"
         )
+    return num_values
 
 
 def _spacing_mm(rules: PatchesConfig) -> tuple[float, float, float]:

@@ -59,12 +59,12 @@ class Counts(Config):
     images: NonNegativeInt
     """How many images the dataset holds."""
     skipped: NonNegativeInt
-    """Files that are in no image, each for one of the reasons."""
+    """Files that are in no image, or some of whose frames are in none, each with one of the reasons."""
     duplicates: NonNegativeInt
     """Files that repeat an instance; of three patients or so also images that equal another patient's, or nearly, and
     patches of volumes that do."""
     not_in_table: NonNegativeInt
-    """Images of which no row of the source's table says anything; they are kept, as their headers or names say."""
+    """Images, among those, of which no row of the source's table says anything; their headers or names do."""
     other_modality: NonNegativeInt
     """Files of a modality that was not asked for."""
     nearly_empty: NonNegativeInt

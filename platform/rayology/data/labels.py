@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from rayology.data.classes import check_are_classes, check_class_names, identifies
+from rayology.data.classes import check_are_classes, check_class_names, check_not_patients, identifies
 from rayology.data.guard import guarded
 from rayology.data.header import read_header
 from rayology.data.splits import SplitName
@@ -88,7 +88,11 @@ class Naming:
             patients: dict[str, list[str]] = defaultdict(list)
             for row in known.values():
                 patients[row.label].append(row.patient)
-            check_are_classes({label: whose for label, whose in patients.items() if label})
+            patients.pop("", None)
+            if self.has_uids:  # whose images they are is known, and looked at, once they are read
+                check_not_patients(patients)
+            else:
+                check_are_classes(patients)
         return known
 
     def of(self, name: str) -> Membership:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, config
-from pydicom.uid import UID
+from pydicom.uid import UID, RLELossless
 
 from rayology.data.values import has, integer, text, whole
 from rayology.errors import UnreadableImage
@@ -120,8 +120,9 @@ def layout(dataset: Dataset) -> Layout:
     )
     _check_sizes(found)
     if keyword == "PixelData":
-        # Of compressed values a codec knows where the bits are.
-        _check_bits(found, integer(dataset, "HighBit") if found.is_native else None)
+        # Of codestreams a codec knows where the bits are; RLE packs bytes as they lie.
+        in_place = found.is_native or found.syntax == RLELossless
+        _check_bits(found, integer(dataset, "HighBit") if in_place else None)
     return found
 
 

@@ -85,9 +85,9 @@ def in_modality_units(dataset: Dataset, layout: Layout, stored: NDArray[np.gener
     turned = layout.photometric == "MONOCHROME1" and text(dataset, "Modality") != "CT" and layout.keyword == "PixelData"
     table = modality_table(dataset)
     if table:
-        values = table(stored)
+        values = table(stored).astype(np.float64)
         if turned:
-            values = table(np.array(layout.lowest_and_highest)).sum() - values
+            values = table(np.array(layout.lowest_and_highest)).astype(np.float64).sum() - values
         return values.astype(np.float32)
 
     slope, intercept = _rescale(dataset, frame)

@@ -16,7 +16,7 @@ from rayology.data.pet import MODALITY as PET
 from rayology.data.series import NO_SERIES, SeriesConfig
 from rayology.data.source import Example, Item, Source
 from rayology.data.splits import Shares, SplitName
-from rayology.errors import DataError, NotAnImage, SeriesError, SourceError
+from rayology.errors import DataError, NotAnImage, SeriesError, SourceError, SourceLost
 from rayology.image import ValueRange
 
 __all__ = ["ImageFacts", "PatchesConfig", "PreparationConfig", "ReadImage", "Reading", "SlicesConfig", "read_item"]
@@ -45,8 +45,8 @@ class PatchesConfig(Config):
     spacing_mm: PositiveFloat = 1.0
     """The distance between voxels along each axis, to which volumes are resampled."""
     extent: Literal["all", "centre"] = "all"
-    """all: boxes that together cover the volume; centre: one box about its middle, cropped or padded, and files beside
-    it are counted as skipped."""
+    """all: boxes that cover the volume, up to half a voxel at its ends; centre: one box about its middle, cropped or
+    padded, and files beside it are counted as skipped."""
     overlap: NonNegativeInt = 0
     """By how many voxels boxes next to each other overlap at least, where they cover the volume."""
     series: SeriesConfig = SeriesConfig()
@@ -174,7 +174,7 @@ def read_item(source: Source, item: Item, preparation: PreparationConfig, key: b
     """Read an item into images under pseudonyms; one that is no image gives its reason, never an error.
 
     Raises:
-        SourceError: the source itself cannot be read here, whatever the item.
+        SourceLost: the source itself cannot be read here, whatever the item, such as a table that this node lacks.
     """
     images: list[ReadImage] = []
     try:
@@ -185,8 +185,8 @@ def read_item(source: Source, item: Item, preparation: PreparationConfig, key: b
             if modality == SEGMENTATION:
                 raise NotAnImage("holds a segmentation, no image")
             images.append(_read_image(example, preparation, key))
-    except SourceError:  # of the source as a whole, such as a table that this node does not see
-        raise
+    except SourceError as error:
+        raise SourceLost(str(error)) from None
     except DataError as error:
         return Reading(reason=f"{type(error).__name__}: {error}")
     return Reading(tuple(images))

@@ -30,7 +30,7 @@ from rayology.data.report import report_file, write_report
 from rayology.data.skipped import list_skipped
 from rayology.data.source import Item, Source
 from rayology.data.writing import Contents, write_dataset
-from rayology.errors import DataError, DatasetError
+from rayology.errors import DataError, DatasetError, SourceLost
 
 __all__ = ["PreparationConfig", "Progress", "prepare"]
 
@@ -268,7 +268,8 @@ def _public(source: SourceConfig) -> dict[str, object]:
 def _workplace(folder: Path) -> Iterator[Path]:
     """Give a folder beside the dataset's to one process at a time; what a killed one left in it is still there.
 
-    It goes when the work is done, when the source makes no dataset or the disk is full, and stays on all else.
+    It goes when the work is done, when the source makes no dataset or the disk is full, and stays on all else, such as
+    a source that may come back.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
@@ -277,6 +278,8 @@ def _workplace(folder: Path) -> Iterator[Path]:
         workplace.mkdir(mode=0o700, exist_ok=True)
         try:
             yield workplace
+        except SourceLost:
+            raise
         except DataError:
             shutil.rmtree(workplace)
             raise

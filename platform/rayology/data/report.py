@@ -67,7 +67,7 @@ def write_report(data: PreparedDataset) -> None:
         *(f"<h2>By {_safe(what)}</h2>{_table(counted.items())}" for what, counted in info.found.items()),
         "<h2>Splits</h2>",
         _splits(info),
-        "<h2>Files in no image</h2>",
+        "<h2>Files left out, wholly or in part</h2>",
         _table(info.reasons.items()) if info.reasons else "<p>None.</p>",
         *([f"<h2>Mended series</h2>{_table(info.mended.items())}"] if info.mended else []),
         f"<h2>Intensities ({_safe(info.image.values.unit)})</h2>",

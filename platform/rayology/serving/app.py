@@ -70,7 +70,7 @@ def build(args: ServeArgs) -> serve.Application:
     """
     store = Store(_anchored(args.store))
     version = store.champion() if args.version == "champion" else args.version
-    model = Bundle.load(store.fetch(version)).build()
+    model = Bundle.load(store.fetch(version)).build()  # so that what cannot be served fails here, once
     if isinstance(model, Reconstructs):
         _check_body_holds(args, model.image)
     admission = Admission(_token_digest(args), args.limits.max_body_bytes, args.body_timeout_s)
@@ -129,7 +129,7 @@ def _anchored(store: str) -> str:
 
 
 def _check_body_holds(args: ServeArgs, image: ImageSpec) -> None:
-    """Refuse a limit under which no volume could be sent, as slices, of any size, always can."""
+    """Refuse a limit under which no volume could be sent; an image may be sent smaller, or as PNG."""
     least_mb = math.ceil((4 * math.prod(image.shape) + NPY_HEADER_BYTES) / 1_000_000)
     if image.is_volume and args.max_body_mb < least_mb:
         raise ConfigError(

@@ -142,7 +142,7 @@ def _check_size(channels: int, *sides: int, max_values: int = MAX_VALUES) -> Non
     if max(sides) > MAX_SIDE:
         raise RequestError(f"the image has {found} pixels: send at most {MAX_SIDE} along each axis")
     if channels * math.prod(sides) > max_values:
-        most = int((max_values // channels) ** (1 / len(sides)))
+        most = next(side for side in range(MAX_SIDE, 0, -1) if channels * side ** len(sides) <= max_values)
         raise RequestError(
             f"the image has {found} pixels and {channels} channels: send at most {max_values} values, "
             f"such as {'x'.join([str(most)] * len(sides))} pixels"
