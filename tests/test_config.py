@@ -124,6 +124,11 @@ def test_an_unknown_flag_is_named_in_one_line(capsys: pytest.CaptureFixture[str]
     assert not capsys.readouterr().err
 
 
+def test_a_flag_without_its_value_is_not_taken_for_an_unknown_one() -> None:
+    with pytest.raises(ConfigError, match=r"--lr: expected one argument$"):
+        load(Settings, ["--lr"])
+
+
 def test_help_shows_the_documentation_of_each_field(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         load(Settings, ["--help"], program="settings.py")

@@ -179,7 +179,8 @@ def _read_flags(config: type[Config], arguments: Sequence[str], *, program: str)
             raise
         _, _, complaint = said.getvalue().strip().rpartition("error: ")
         flag = next((word for word in complaint.split() if word.startswith("--")), "")
-        near = _near(flag.rpartition(".")[2].strip("-").replace("-", "_"), config)
+        is_unknown = complaint.startswith("unrecognized")
+        near = _near(flag.rpartition(".")[2].strip("-").replace("-", "_"), config) if is_unknown else ""
         raise ConfigError(f"the command line: {complaint}{near}") from None
 
 

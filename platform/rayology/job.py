@@ -94,6 +94,12 @@ def prepared(experiment: Experiment) -> PreparedDataset:
     if any(left_out.values()):
         listed = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
         console.print(f"Left out: {listed}.", highlight=False)
+    if info.counts.joined_patients:
+        console.print(
+            f"{info.counts.joined_patients} patients count as another's: they have an image in common, or nearly.",
+            style="yellow",
+            highlight=False,
+        )
     if info.counts.not_in_table:
         console.print(
             f"{info.counts.not_in_table} images are in no row of the table: what it says of patients and splits does "
@@ -132,5 +138,6 @@ def watching_run(run: Run) -> Iterator[None]:
 
 def _explained(error: RayologyError | OSError) -> str:
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}; name a folder that is there and may be written"
+        place = f"{error.filename}: " if error.filename else ""  # Arrow names it in the text alone
+        return f"{place}{error.strerror or error}; name a folder that is there and may be written"
     return f"{type(error).__name__}: {error}"

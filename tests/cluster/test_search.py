@@ -85,38 +85,45 @@ def test_a_sweep_that_does_not_fit_the_cluster_is_refused_at_once(small: Experim
         search(sweep, data)
 
 
-def test_a_killed_sweep_goes_on_where_it_was(ray_cluster: str, small: Experiment, data: PreparedDataset) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_sweep_that_was_ended_promotes_nobody_and_goes_on_where_it_was(
+    ray_cluster: str, small: Experiment, data: PreparedDataset, how: signal.Signals
+) -> None:
     sweep = small.patched({"search": {"num_trials": 4, "concurrent_trials": 1}, "schedule": {"steps": 60}})
     settings = small.storage / "sweep.yaml"
     settings.write_text(sweep.model_dump_json())
     driver = subprocess.Popen(
-        [sys.executable, ROOT / "jobs" / "tune.py", settings, "--name", "killed"],
+        [sys.executable, ROOT / "jobs" / "tune.py", settings, "--name", f"killed-{how.name.lower()}"],
         env={**os.environ, "RAY_ADDRESS": ray_cluster},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_for_a_bundle(small.storage / "sweeps")
+        _wait_for_a_bundle(small.storage / "sweeps", name=how.name.lower())
+        promoted = set((small.storage / "store").glob("*"))
     finally:
-        driver.send_signal(signal.SIGKILL)
-        driver.wait()
+        driver.send_signal(how)
+        driver.wait(60)
     finished = {
-        bundle: Bundle.load(bundle).manifest for bundle in small.storage.glob(f"sweeps/killed-*/trials/*/{BUNDLE}")
+        bundle: Bundle.load(bundle).manifest
+        for bundle in small.storage.glob(f"sweeps/killed-{how.name.lower()}-*/trials/*/{BUNDLE}")
     }
+    assert driver.returncode in {-signal.SIGKILL, 128 + signal.SIGINT}
+    assert set((small.storage / "store").glob("*")) == promoted
 
     resumed = open_run(Experiment(storage=small.storage, resume="last"), "sweeps")
     trials = search(resumed, data)
 
-    assert resumed.folder.name.startswith("killed-")
+    assert resumed.folder.name.startswith(f"killed-{how.name.lower()}")
     assert len(trials) == 4
     assert finished
     for bundle, manifest in finished.items():
         assert Bundle.load(bundle).manifest == manifest, "a finished trial was trained again"
 
 
-def _wait_for_a_bundle(folder: Path) -> None:
+def _wait_for_a_bundle(folder: Path, *, name: str) -> None:
     deadline = time.monotonic() + 120
-    while not list(folder.glob(f"killed-*/trials/*/{BUNDLE}/bundle.json")):
+    while not list(folder.glob(f"killed-{name}-*/trials/*/{BUNDLE}/bundle.json")):
         assert time.monotonic() < deadline, "no trial finished in time"
         time.sleep(0.2)
     time.sleep(1)

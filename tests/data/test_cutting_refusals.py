@@ -224,6 +224,14 @@ def test_pictures_make_no_volumes(tmp_path: Path) -> None:
         cut(source, tmp_path / "root")
 
 
+def test_patches_much_larger_than_their_volumes_are_told_from_empty_ones(tmp_path: Path) -> None:
+    source = NiftiConfig.example(tmp_path)
+    preparation = PreparationConfig(size=128, cut=PatchesConfig(spacing_mm=1.5))
+
+    with pytest.raises(SourceError, match=r"patches of 192 mm are nearly empty.*lower preparation\.size"):
+        prepare(source, preparation, tmp_path / "root")
+
+
 def test_an_overlap_must_leave_room(tmp_path: Path) -> None:
     with pytest.raises((ConfigError, ValueError), match=r"cut\.overlap 16 must be less than size 16"):
         cut(PicturesConfig.example(tmp_path), tmp_path / "root", overlap=16)

@@ -90,6 +90,17 @@ def test_patients_who_are_cut_into_blocks_are_not_called_safe(tmp_path: Path, wr
     assert info.note
 
 
+def test_patients_who_share_an_image_are_counted_as_joined(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    for number in range(12):
+        image = np.random.default_rng(number % 11).integers(0, 1000, (32, 32)).astype(np.int16)
+        uids = {"StudyInstanceUID": f"2.25.{number + 1}", "SeriesInstanceUID": f"2.25.{number + 101}"}
+        write_dicom(tmp_path / "images" / f"{number}.dcm", image, PatientID=f"p{number}", Modality="MR", **uids)
+
+    info = prepare(FolderConfig(path=tmp_path / "images"), PreparationConfig(size=32), tmp_path / "root").info
+
+    assert (info.counts.images, info.patients, info.counts.joined_patients) == (12, 12, 1)
+
+
 def test_an_image_that_two_of_three_patients_share_is_left_out_and_costs_no_split(
     tmp_path: Path, write_dicom: WriteDicom
 ) -> None:

@@ -43,6 +43,15 @@ def test_a_body_that_is_no_image_is_refused(
     assert said in refused(answer, status)
 
 
+@pytest.mark.parametrize("value", [-1e9, 1e9])
+def test_an_image_that_lies_outside_the_models_values_is_refused_with_them(vae: httpx.Client, value: float) -> None:
+    answer = vae.post(
+        "/reconstruct?class=mass", content=npy_of(np.full((16, 24), value)), headers={"Content-Type": NPY}
+    )
+
+    assert "the model takes -1000 to 1000 (HU)" in refused(answer, 422)
+
+
 def test_a_conditional_model_asks_for_the_class_of_an_image(vae: httpx.Client) -> None:
     answer = vae.post("/reconstruct", content=npy_of(np.zeros((16, 24))), headers={"Content-Type": NPY})
 

@@ -45,6 +45,8 @@ class Census:
     num_not_in_table: int = 0
     """Images of the dataset of which no row of the source's table says anything; 0 where there is no table."""
     num_nearly_empty: int = 0
+    num_joined: int = 0
+    """Patients that count as another's, for they have an image in common, or nearly."""
     num_in_gaps: int = 0
     num_leaking: int = 0
     """Images of official splits whose patient, or whose equal, lies in another of them."""

@@ -13,7 +13,7 @@ from rayology.data.duplicates import THUMBNAIL, duplicates, joined
 from rayology.data.imaging import contrast, foreground
 from rayology.data.pet import MODALITY as PET
 from rayology.data.pet import shared_range
-from rayology.data.preparation import ImageFacts, PreparationConfig
+from rayology.data.preparation import ImageFacts, PatchesConfig, PreparationConfig
 from rayology.data.scratch import Scratch, Shape
 from rayology.data.splits import MIN_PATIENTS, Place, SplitName, leaking, split_images
 from rayology.errors import SeriesError, SourceError
@@ -50,7 +50,7 @@ def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> 
     ranges = _kept_ranges(census, pixels, modality, preparation)
     kept = [found for found in census.found if found.row in ranges]
     if not kept:
-        raise SourceError(_nothing_left(census))
+        raise SourceError(_nothing_left(census, preparation))
 
     pairs = _alike(kept, scratch, ranges)
     shared = _shared(kept, pairs)
@@ -58,6 +58,7 @@ def choose(census: Census, scratch: Scratch, preparation: PreparationConfig) -> 
         census.num_duplicates += len(shared)
         kept, pairs = [found for number, found in enumerate(kept) if number not in shared], []
     places = _places(kept, pairs)
+    census.num_joined = len({found.facts.who.draw for found in kept}) - len({place.patient for place in places})
     splits = _split(census, places, preparation)
     census.num_in_gaps = splits.count(None)
     census.num_leaking = len(leaking(places))
@@ -142,8 +143,14 @@ def check_classes(chosen: Sequence[Chosen]) -> None:
         )
 
 
-def _nothing_left(census: Census) -> str:
+def _nothing_left(census: Census, preparation: PreparationConfig) -> str:
     flat = list(census.reasons.values()).count(ONE_VALUE)
+    if not flat and isinstance(preparation.cut, PatchesConfig):
+        return (
+            f"the source: all {len(census.found)} patches of {preparation.size * preparation.cut.spacing_mm:g} mm are "
+            "nearly empty, as where volumes are smaller; lower preparation.size, preparation.cut.spacing_mm or "
+            "preparation.min_foreground"
+        )
     if not flat:
         return f"the source: all {len(census.found)} images are nearly empty; lower preparation.min_foreground"
     return (

@@ -34,8 +34,8 @@ FILLED_NUMBER = re.compile(r"(?<![\d.])0\d\d")
 WORDS = re.compile(r"^[^\W\d_]{2,}([ _.-]+[^\W\d_]+\.?){1,2}$")
 """Jane Smith, john_smith; and Viral Pneumonia."""
 REMEDY = (
-    "so they look like patients, not classes; write source.labels: none with source.patient: '^([^/]+)/' (which DICOM "
-    "does not need), or say in source.table what or whom images show"
+    "so they look like patients, not classes; write source.labels: none (and source.patient: '^([^/]+)/' where files "
+    "are no DICOM), or say in source.table what or whom images show"
 )
 
 

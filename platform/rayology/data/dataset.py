@@ -63,6 +63,8 @@ class Counts(Config):
     duplicates: NonNegativeInt
     """Files that repeat an instance; of three patients or so also images that equal another patient's, or nearly, and
     patches of volumes that do."""
+    joined_patients: NonNegativeInt
+    """Patients that count as another's where splits are drawn: they have an image in common, or nearly."""
     not_in_table: NonNegativeInt
     """Images, among those, of which no row of the source's table says anything; their headers or names do."""
     other_modality: NonNegativeInt

@@ -56,7 +56,7 @@ def write_report(data: PreparedDataset) -> None:
     counts = info.counts.model_dump()
     rows = [
         ("images", counts.pop("images")),
-        ("patients", info.patients),
+        ("patients", info.patients if info.patients < info.counts.images else f"{info.patients}, one an image"),
         *((name.replace("_", " "), count) for name, count in counts.items()),
         ("clipped share of the foreground", f"{info.clipped_share:.2%}"),
     ]

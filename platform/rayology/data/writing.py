@@ -140,6 +140,7 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
                 images=len(contents.chosen),
                 skipped=len(census.reasons),
                 duplicates=census.num_duplicates,
+                joined_patients=census.num_joined,
                 not_in_table=census.num_not_in_table,
                 other_modality=census.other_modalities.total(),
                 nearly_empty=census.num_nearly_empty,

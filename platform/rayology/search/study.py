@@ -42,6 +42,7 @@ def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # each trial writes its own history
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # what a killed driver knew of its trials, at most this old
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")  # which is wanted so
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupted sweep has not ended, and promotes nobody
     dimensions(sweep.experiment)  # what is wrong with search.narrow is said before anything starts
     require_room(sweep.experiment)
     require_comparable(data)

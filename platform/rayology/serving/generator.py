@@ -113,8 +113,8 @@ class Generator:
             class_name: the class of them all.
 
         Raises:
-            RequestError: the images are too many, a volume has another size than the model's, the model does not know
-                the class, or it needs one.
+            RequestError: the images are too many, one lies outside the model's values, a volume has another size than
+                the model's, the model does not know the class, or it needs one.
         """
         label = self._label(class_name)
         if label is None and self.card.classes:
@@ -157,6 +157,12 @@ class Generator:
         A volume keeps its size: its voxels have one in millimetres, which an array does not tell.
         """
         size, values = self.image.size, self.image.values
+        for image in images:
+            if image.max() < values.low or image.min() > values.high:
+                raise RequestError(
+                    f"an image holds {image.min():g} to {image.max():g}, the model takes {values.low:g} to "
+                    f"{values.high:g} ({values.unit}): bring it to these values, as the preparation did"
+                )
         if len(size) == 2:
             images = np.stack([conform(image, size, fill=values.low) for image in images])
         elif images.shape[2:] != size:
