@@ -85,6 +85,15 @@ def test_a_uid_is_mapped_to_the_same_wherever_it_stands(tmp_path: Path, write_di
     assert len(first.SOPInstanceUID) <= 64
 
 
+def test_the_standard_s_own_uids_are_not_counted_as_mapped(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    dataset = content(write_dicom(tmp_path / "a.dcm", RAMP)).dataset
+
+    done = deidentify(dataset, ProfileConfig().build(), KEY).done
+
+    assert done[Action.MAP, "SOPInstanceUID"] == 1
+    assert (Action.MAP, "SOPClassUID") not in done
+
+
 def test_files_of_one_patient_have_one_pseudonym(tmp_path: Path, write_dicom: WriteDicom) -> None:
     one = deidentified(write_dicom(tmp_path / "a.dcm", RAMP, PatientName="Doe^Jane"))
     same = deidentified(write_dicom(tmp_path / "b.dcm", RAMP, PatientName="Doe^J", StudyInstanceUID="2.25.9"))

@@ -106,7 +106,8 @@ class Walk:
         for action in (entry.action, entry.otherwise):
             value = None if action is Action.REMOVE else self._value(element, vr, action)
             if value is not None:
-                self.done[action, element.keyword] += 1
+                if action is not Action.MAP or value != _texts(element):  # the standard's own UIDs stay as they are
+                    self.done[action, element.keyword] += 1
                 return DataElement(element.tag, vr, value)
         return None
 
