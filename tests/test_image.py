@@ -26,6 +26,15 @@ def test_the_ends_of_the_range_are_minus_one_and_one() -> None:
     torch.testing.assert_close(to_model_range(stored, HU), torch.tensor([-1.0, 1.0]).double())
 
 
+@pytest.mark.parametrize("levels", [2, 3, 256, 1000, 4096, 65536])
+def test_no_level_is_rounded_out_of_the_models_range(levels: int) -> None:
+    scaled = to_model_range(torch.arange(levels).float(), ValueRange(levels=levels))
+
+    assert scaled[0] == -1
+    assert 1 - 4 * torch.finfo(torch.float32).eps <= scaled[-1] <= 1
+    assert (scaled.diff() > 0).all()
+
+
 def test_what_lies_outside_is_clipped_and_counted() -> None:
     values = np.array([-2000.0, -1000.0, 0.0, 3000.0], np.float32)
 

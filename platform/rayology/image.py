@@ -116,8 +116,8 @@ def clipped_share(values: Values, kept: ValueRange) -> float:
 
 def to_model_range(stored: Tensor, kept: ValueRange, *, out: Tensor | None = None) -> Tensor:
     """Scale stored levels, given as floats, to [-1, 1]; into ``out``, which may be themselves, if it is given."""
-    scaled = torch.mul(stored, 2.0 / (kept.levels - 1), out=out)
-    return torch.sub(scaled, 1.0, out=out)
+    scale = 2.0 / (kept.levels - 1) * (1.0 - torch.finfo(stored.dtype).eps / 2)  # no rounding takes a level above 1
+    return torch.add(stored.new_full((), -1.0), stored, alpha=scale, out=out)  # multiplies and adds in one pass
 
 
 def from_model_range(images: Tensor, kept: ValueRange) -> Tensor:

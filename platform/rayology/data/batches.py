@@ -1,11 +1,11 @@
 """Batches of a split in the order that a training wants them, made ahead by a thread."""
 
 import itertools
-from collections import deque
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import TypeVar
 
 import numpy as np
@@ -63,29 +63,30 @@ def feeding(split: Split, plan: Plan, device: torch.device) -> Iterator[Callable
     Raises:
         DatasetError: sampling is balanced and the dataset has no classes.
     """
-    with _ahead(split, plan, device, _Slot.batch) as feed:
+    slots = _slots(split, plan, device, are_integers_kept=device.type == "cuda")
+    with _ahead(split, plan, [slot.batch for slot in slots]) as feed:
         yield feed
 
 
 @contextmanager
 def gathering(split: Split, plan: Plan, device: torch.device) -> Iterator[Callable[[int, slice], Levels]]:
     """Give the batches of a plan as ``feeding`` does, as the integers that are stored."""
-    with _ahead(split, plan, device, _Slot.levels) as gather:
+    slots = _slots(split, plan, device, are_integers_kept=True)
+    with _ahead(split, plan, [slot.levels for slot in slots]) as gather:
         yield gather
 
 
 class _Slot:
     """Memory for one part of a batch, used again and again."""
 
-    def __init__(self, split: Split, length: int, device: torch.device) -> None:
-        shape = (length, *split.info.image.shape)
+    def __init__(self, split: Split, stored: UInt16[Tensor, "batch channel *space"], device: torch.device) -> None:
         is_cuda = device.type == "cuda"
         self._split, self._device = split, device
-        self._stored = torch.empty(shape, dtype=torch.uint16, pin_memory=is_cuda)
-        self._labels = torch.empty(length, dtype=torch.int64, pin_memory=is_cuda)
-        self._floats = torch.empty(shape, device=device)
+        self._stored = stored
+        self._labels = torch.empty(len(stored), dtype=torch.int64, pin_memory=is_cuda)
+        self._floats = torch.empty(stored.shape, device=device)
         # Kernels of both threads wait in one line, so that none reads memory before it is filled, or after.
-        self._stream = torch.cuda.current_stream(device) if is_cuda else None
+        self._line = torch.cuda.stream(torch.cuda.current_stream(device)) if is_cuda else nullcontext()
         self._copied = torch.cuda.Event() if is_cuda else None
 
     def levels(self, indices: NDArray[np.int64]) -> Levels:
@@ -94,7 +95,7 @@ class _Slot:
             self._copied.synchronize()
         self._split.stored(indices, out=self._stored.numpy())
         np.take(self._split.labels, indices, out=self._labels.numpy())
-        with torch.cuda.stream(self._stream):
+        with self._line:
             stored = self._stored.to(self._device, non_blocking=True)
             labels = self._labels.to(self._device, non_blocking=True)
             if self._copied is not None:
@@ -104,43 +105,68 @@ class _Slot:
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """Scale the integers on the device, in place."""
         levels = self.levels(indices)
-        with torch.cuda.stream(self._stream):
+        with self._line:
             floats = self._floats.copy_(levels.stored)
             return Batch(to_model_range(floats, self._split.info.image.values, out=floats), levels.labels)
 
 
+def _slots(split: Split, plan: Plan, device: torch.device, *, are_integers_kept: bool) -> list[_Slot]:
+    """Return memory for the batches in use and those ahead; integers that nobody keeps share theirs."""
+    length = len(plan.rows) + AHEAD
+    shape = (plan.length, *split.info.image.shape)
+    stored = [
+        torch.empty(shape, dtype=torch.uint16, pin_memory=device.type == "cuda")
+        for _ in range(length if are_integers_kept else 1)
+    ]
+    return [_Slot(split, each, device) for each in itertools.islice(itertools.cycle(stored), length)]
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Stands where the batch would be that could not be made."""
+
+    error: Exception
+
+
 @contextmanager
 def _ahead(
-    split: Split, plan: Plan, device: torch.device, make: Callable[[_Slot, NDArray[np.int64]], T]
+    split: Split, plan: Plan, makers: Sequence[Callable[[NDArray[np.int64]], T]]
 ) -> Iterator[Callable[[int, slice], T]]:
-    """Make what is asked for next while the last is in use.
+    """Make what is asked for next while the last is in use; makers take turns.
 
     One thread does all of it: a second that scaled what the first gathered would fetch it from the other's cache.
     """
     walk = split.walk(seed=plan.seed, sampling=plan.sampling)
-    slots = itertools.cycle([_Slot(split, plan.length, device) for _ in range(len(plan.rows) + AHEAD)])
-    wanted = iter(plan)
-    waiting: deque[tuple[tuple[int, slice], Future[T]]] = deque()
+    idle: SimpleQueue[Callable[[NDArray[np.int64]], T] | None] = SimpleQueue()
+    made: SimpleQueue[T | _Failure] = SimpleQueue()
+    turns, asked = itertools.cycle(makers), iter(plan)
 
-    def made(slot: _Slot, places: NDArray[np.int64]) -> T:
-        return make(slot, walk.at(places))
-
-    with ThreadPoolExecutor(1, thread_name_prefix="feeding") as thread:
-
-        def order_next() -> None:
-            for step, rows in itertools.islice(wanted, 1):
-                places = step * plan.batch_size + np.arange(plan.batch_size)[rows]
-                waiting.append(((step, rows), thread.submit(made, next(slots), places)))
-
-        def take(step: int, rows: slice) -> T:
-            order_next()
-            planned, future = waiting.popleft()
-            assert planned == (step, rows)  # noqa: S101 - the plan is made of what the loop asks for
-            return future.result()
-
-        for _ in range(AHEAD):
-            order_next()
+    def work() -> None:
+        wanted = (walk.at(step * plan.batch_size + np.arange(plan.batch_size)[rows]) for step, rows in plan)
         try:
-            yield take
-        finally:
-            thread.shutdown(cancel_futures=True)
+            indices = next(wanted, None)
+            while indices is not None and (make := idle.get()) is not None:
+                batch = make(indices)
+                indices = next(wanted, None)  # first, or who is woken waits for the interpreter's lock again
+                made.put(batch)
+        except Exception as error:  # noqa: BLE001 - raised where the batch is asked for
+            made.put(_Failure(error))
+
+    def take(step: int, rows: slice) -> T:
+        assert next(asked, None) == (step, rows)  # noqa: S101 - the plan is made of what the loop asks for
+        idle.put(next(turns))
+        batch = made.get()
+        if isinstance(batch, _Failure):
+            made.put(batch)  # for who asks again
+            raise batch.error
+        return batch
+
+    for _ in range(AHEAD):
+        idle.put(next(turns))
+    thread = threading.Thread(target=work, name="feeding", daemon=True)
+    thread.start()
+    try:
+        yield take
+    finally:
+        idle.put(None)
+        thread.join()

@@ -31,23 +31,28 @@ class Walk:
 
     def at(self, places: Places) -> NDArray[np.int64]:
         """Return the images at some places of the walk, counted from 0."""
+        if len(self._strata) == 1:
+            return self._members(0, places)
         rounds, turns = np.divmod(places, len(self._strata))
         chosen = self._chosen(rounds, turns)
         images = np.empty_like(places)
-        for stratum, members in enumerate(self._strata):
+        for stratum in range(len(self._strata)):
             here = chosen == stratum
-            epochs, offsets = np.divmod(rounds[here], len(members))
-            order = np.empty_like(epochs)
-            for epoch in np.unique(epochs):
-                now = epochs == epoch
-                order[now] = self._permutation(int(epoch), stratum, len(members))[offsets[now]]
-            images[here] = members[order]
+            images[here] = self._members(stratum, rounds[here])
+        return images
+
+    def _members(self, stratum: int, rounds: Places) -> NDArray[np.int64]:
+        """Return the images of a stratum that come in some rounds."""
+        members = self._strata[stratum]
+        epochs, offsets = np.divmod(rounds, len(members))
+        images = np.empty_like(rounds)
+        for epoch in set(epochs.tolist()):
+            now = epochs == epoch
+            images[now] = members[self._permutation(epoch, stratum, len(members))[offsets[now]]]
         return images
 
     def _chosen(self, rounds: Places, turns: Places) -> NDArray[np.int64]:
         """Return the stratum whose turn it is; each round has an order of its own."""
-        if len(self._strata) == 1:
-            return turns
         chosen = np.empty_like(turns)
         blocks, offsets = np.divmod(rounds, ROUNDS)
         for block in np.unique(blocks):
