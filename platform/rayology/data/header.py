@@ -20,6 +20,7 @@ MAX_BYTES = 2**30
 MAX_INFLATION = 100
 """How many times its bytes a file may inflate to, once that is more than ``SMALL``."""
 SMALL = 2**23
+"""Bytes of a file that may be read at once, and inflate as far as they like."""
 MAX_ELEMENTS = 2**13
 """More than any image has beside those inside its sequences."""
 CHUNK = 2**14
@@ -36,8 +37,12 @@ def read_header(stream: BinaryIO, *, require_preamble: bool = True) -> Dataset:
         UnreadableImage: it is larger than ``MAX_BYTES``, or inflates beyond reason (DICOM PS3.5 A.5).
         Exception: whatever pydicom says of damage.
     """
-    if stream.seek(0, 2) > MAX_BYTES:
+    num_bytes = stream.seek(0, 2)
+    if num_bytes > MAX_BYTES:
         raise UnreadableImage(f"takes more than {MAX_BYTES} bytes; split the file")
+    if num_bytes <= SMALL:
+        stream.seek(0)
+        stream = BytesIO(stream.read())  # pydicom asks where it is before every element, which a file asks the system
     stream.seek(PREAMBLE)  # DICOM PS3.10 7.1
     if stream.read(4) != b"DICM":
         if require_preamble:
