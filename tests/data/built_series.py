@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 
-from rayology.data.assembly import assemble
 from rayology.data.dicom import Instance, read
-from rayology.data.facts import facts
-from rayology.data.series import Frame, SeriesConfig, split
-from rayology.data.stack import Stack, stack
-from rayology.data.volume import Volume
+from rayology.data.dicom.facts import facts
+from rayology.data.volumes.assembly import assemble
+from rayology.data.volumes.series import Frame, SeriesConfig, split
+from rayology.data.volumes.stack import Stack, stack
+from rayology.data.volumes.volume import Volume
 
 WriteDicom = Callable[..., Path]
 Read = Mapping[Frame, Instance]

@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from rayology.data import DicomwebConfig
-from rayology.data.dicomweb import DicomwebSource
-from rayology.data.wado import Patience
+from rayology.data.sources.dicomweb import DicomwebSource
+from rayology.data.sources.wado import Patience
 from rayology.errors import UnreadableImage
 
 HANGS_UP = 0

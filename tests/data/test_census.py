@@ -9,8 +9,8 @@ import pytest
 from tests.data.bodies import SMALL, WriteDicom, all_rows, body, prepared, skipped
 
 from rayology.data import FolderConfig, PreparationConfig
+from rayology.data.dicom.selection import Selection
 from rayology.data.prepare import prepare
-from rayology.data.selection import Selection
 from rayology.data.splits import SPLITS
 from rayology.errors import SourceError
 

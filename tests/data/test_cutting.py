@@ -12,14 +12,14 @@ from tests.data.built_series import AXIAL, CORONAL, OBLIQUE, SAGITTAL, ramp, wri
 from tests.data.series_to_cut import WriteDicom, cut, patients
 
 from rayology.data import FolderConfig, NiftiConfig, PreparationConfig, PreparedDataset
-from rayology.data.patches import patches
 from rayology.data.preparation import PatchesConfig
 from rayology.data.prepare import Progress, prepare
-from rayology.data.resampling import resample
-from rayology.data.series import SeriesConfig
 from rayology.data.splits import SPLITS
-from rayology.data.volume import Volume, orient
 from rayology.data.volumes import read_volumes
+from rayology.data.volumes.patches import patches
+from rayology.data.volumes.resampling import resample
+from rayology.data.volumes.series import SeriesConfig
+from rayology.data.volumes.volume import Volume, orient
 from rayology.image import to_stored
 
 

@@ -15,11 +15,11 @@ from rayology.data import PreparationConfig
 from rayology.data.census import Census, Found
 from rayology.data.choosing import _shared_range
 from rayology.data.dicom import read
-from rayology.data.geometry import Geometry
+from rayology.data.dicom.geometry import Geometry
 from rayology.data.identity import Identity, pseudonyms
 from rayology.data.pet import pet_unit, shared_range, suv_scale
 from rayology.data.preparation import ImageFacts
-from rayology.data.source import Item
+from rayology.data.sources.source import Item
 
 HALF_LIFE_S = 6586.2  # fluorine-18
 

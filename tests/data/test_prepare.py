@@ -13,7 +13,7 @@ from rayology.data import FolderConfig, PreparationConfig
 from rayology.data import writing as writing_module
 from rayology.data.dicom import read
 from rayology.data.prepare import Progress, _tasks, prepare
-from rayology.data.source import Item
+from rayology.data.sources.source import Item
 from rayology.data.splits import SPLITS
 from rayology.errors import SourceError
 

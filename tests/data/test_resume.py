@@ -14,7 +14,7 @@ from rayology.data.journal import Journal, Kept
 from rayology.data.preparation import Reading, read_item
 from rayology.data.prepare import Progress, prepare
 from rayology.data.report import report_file
-from rayology.data.source import Item, Source
+from rayology.data.sources.source import Item, Source
 from rayology.errors import DatasetError
 
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rayology.data.assembly import assemble
 from rayology.data.census import Census, Found
 from rayology.data.duplicates import THUMBNAIL
-from rayology.data.patches import patches, starts
 from rayology.data.preparation import ImageFacts, PatchesConfig, ReadImage
-from rayology.data.resampling import resample, resampled_size
 from rayology.data.scratch import Scratch
-from rayology.data.series import Frame
-from rayology.data.source import Item
-from rayology.data.stack import Stack, arrange
-from rayology.data.volume import Volume, crop_or_pad, cut, orient
+from rayology.data.sources.source import Item
+from rayology.data.volumes.assembly import assemble
+from rayology.data.volumes.patches import patches, starts
+from rayology.data.volumes.resampling import resample, resampled_size
+from rayology.data.volumes.series import Frame
+from rayology.data.volumes.stack import Stack, arrange
+from rayology.data.volumes.volume import Volume, crop_or_pad, cut, orient
 from rayology.errors import SeriesError
 from rayology.image import ValueRange
 

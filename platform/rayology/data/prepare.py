@@ -18,7 +18,6 @@ from typing import Literal, TypeVar, get_origin
 import ray
 from ray.exceptions import RayTaskError
 
-from rayology.data import SourceConfig
 from rayology.data.census import Census, Found, common_folder, gather
 from rayology.data.choosing import check_classes, choose, require_one_kind
 from rayology.data.cutting import Cut, CutVolume, cut_series, series_of
@@ -28,7 +27,8 @@ from rayology.data.journal import Journal, Kept, KeptCut
 from rayology.data.preparation import ImageFacts, PatchesConfig, PreparationConfig, Reading, read_item
 from rayology.data.report import report_file, write_report
 from rayology.data.skipped import list_skipped
-from rayology.data.source import Item, Source
+from rayology.data.sources import SourceConfig
+from rayology.data.sources.source import Item, Source
 from rayology.data.writing import Contents, write_dataset
 from rayology.errors import DataError, DatasetError, SourceLost
 

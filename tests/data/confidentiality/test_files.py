@@ -13,12 +13,12 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from rayology.data import header
 from rayology.data.confidentiality import ProfileConfig, Rule, deidentify, encoded, files
 from rayology.data.confidentiality.files import content
 from rayology.data.confidentiality.residue import identifiers
 from rayology.data.confidentiality.treatment import treat
-from rayology.data.guard import guarded
+from rayology.data.dicom import header
+from rayology.data.dicom.guard import guarded
 from rayology.errors import NotDicom, UnreadableImage
 
 WriteDicom = Callable[..., Path]

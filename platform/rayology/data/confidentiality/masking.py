@@ -9,8 +9,8 @@ from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import ExplicitVRLittleEndian
 
 from rayology.data.confidentiality.rules import Rectangle
-from rayology.data.layout import layout
-from rayology.data.pixels import stored_frames, to_rgb
+from rayology.data.dicom.layout import layout
+from rayology.data.dicom.pixels import stored_frames, to_rgb
 from rayology.errors import UnreadableImage
 
 __all__ = ["masked"]

@@ -1,0 +1,183 @@
+"""One compressed frame into the values that it stores, by transfer syntax."""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import uid
+
+from rayology.data.dicom.codestream import PROGRESSIVE, CodedFrame, has_all_tiles, inspect, is_jfif
+from rayology.data.dicom.layout import Layout
+from rayology.data.dicom.unraisable import unraisable_errors_raised
+from rayology.errors import UnreadableImage
+
+__all__ = ["decode_frame", "decodes_to_rgb", "has_codec"]
+
+MAX_VALUES_A_BYTE = 2**12
+"""More than any image is compressed by; beyond ``SMALL`` values such a frame is a bomb."""
+SMALL = 2**22
+
+# Of JPEG, ISO/IEC 10918-1 table B.1: baseline, extended, lossless; of JPEG-LS, ISO/IEC 14495-1 C.1.1; of JPEG 2000, SIZ
+BASELINE, EXTENDED, LOSSLESS, JPEG_LS, JPEG_2000 = 0xC0, 0xC1, 0xC3, 0xF7, 0x51
+COSINE = frozenset({BASELINE, EXTENDED, PROGRESSIVE})
+"""The codings of JPEG that lose something."""
+
+END = b"\xff\xd9"  # EOI of JPEG, EOC of JPEG 2000
+TRAILER = 1024
+"""Within how many last bytes a codestream ends; padding and boxes may follow."""
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How frames of a transfer syntax are decoded."""
+
+    decode: Callable[[bytes, Layout], NDArray[np.generic]]
+    codings: frozenset[int]
+    """Which codestreams are read, as ``CodedFrame.coding``; none where frames have no header to look at."""
+    in_grey: frozenset[int] = frozenset()
+    """Which others are read of one sample: writers take one JPEG for another, and the frame says which it is."""
+    is_lossy: bool = False
+    """Whether decoded values may exceed those that were stored, where the coding does not say."""
+    to_rgb: bool = False
+    """Whether YBR_FULL leaves the codec as RGB; YBR_RCT and YBR_ICT, the transforms of JPEG 2000 itself, always do."""
+
+
+def has_codec(syntax: uid.UID) -> bool:
+    """Return whether frames of a transfer syntax can be decoded here."""
+    return syntax in CODECS
+
+
+def decodes_to_rgb(syntax: uid.UID) -> bool:
+    """Return whether the codec turns colour into RGB."""
+    return CODECS[syntax].to_rgb
+
+
+def decode_frame(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
+    """Return a frame's stored values, (rows, columns, samples).
+
+    Raises:
+        UnreadableImage: the codestream contradicts the header, or is far smaller than an image of its size can be.
+        Exception: whatever a codec says of damage.
+    """
+    codec = CODECS[layout.syntax]
+    if not codec.codings:
+        return layout.corrected(codec.decode(codestream, layout).reshape(layout.shape))
+    coded = _checked(codestream, layout, codec)
+    decoded = codec.decode(codestream[coded.start :], layout).reshape(layout.shape)
+    if not codec.is_lossy and coded.coding not in COSINE:
+        return layout.corrected(decoded)
+    return layout.corrected(_with_sign(decoded, layout, coded.precision), overshoots=True)
+
+
+def _with_sign(decoded: NDArray[np.generic], layout: Layout, precision: int) -> NDArray[np.generic]:
+    """Read what a codestream holds without a sign as the signed values that it stands for, before any is clipped."""
+    if not layout.signed or decoded.dtype.kind != "u":
+        return decoded
+    values = decoded.astype(layout.dtype)
+    unused = layout.dtype.type(8 * layout.dtype.itemsize - precision)
+    return np.asarray((values << unused) >> unused)
+
+
+def _checked(codestream: bytes, layout: Layout, codec: Codec) -> CodedFrame:
+    """Return what a codestream says of itself, which must agree with the file's header: nothing else is decoded."""
+    if layout.values_a_frame > max(SMALL, MAX_VALUES_A_BYTE * len(codestream)):
+        raise UnreadableImage("a frame has fewer bytes than an image of its size can be compressed to; damaged")
+    # The decoders of JPEG would fill up what is missing. Zeros may follow without end.
+    if END not in codestream[-TRAILER:] and END not in codestream.rstrip(b"\0")[-TRAILER:]:
+        raise UnreadableImage("a codestream ends before its image does; truncated")
+    coded = inspect(codestream)
+    if coded.coding not in (codec.codings | codec.in_grey if layout.samples == 1 else codec.codings):
+        raise UnreadableImage("a codestream is not coded as its transfer syntax says; damaged")
+    if (coded.rows, coded.columns, coded.samples) != layout.shape or coded.precision > layout.bits_allocated:
+        raise UnreadableImage(
+            f"a codestream is no image of {layout.rows} x {layout.columns} x {layout.samples} in "
+            f"{layout.bits_allocated} bits as its header says; damaged"
+        )
+    return coded
+
+
+def _jpeg(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
+    """Decode to grey or RGB; where the header says RGB, no marker may turn it but that of JFIF, which knows no RGB."""
+    if layout.photometric == "RGB" and not is_jfif(codestream):
+        return np.asarray(imagecodecs.jpeg8_decode(codestream, colorspace="rgb", outcolorspace="rgb"))
+    return np.asarray(imagecodecs.jpeg8_decode(codestream))
+
+
+def _jpeg_ls(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
+    del layout
+    return np.asarray(imagecodecs.jpegls_decode(codestream))
+
+
+def _jpeg_2000(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
+    del layout
+    return np.asarray(imagecodecs.jpeg2k_decode(codestream, numthreads=1))
+
+
+def _htj2k(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
+    if not has_all_tiles(codestream):  # the decoder would leave the rest of the image unwritten
+        raise UnreadableImage("a codestream ends before its image does; truncated")
+    planar = None if layout.samples == 1 else False  # asked for where it means nothing, it costs as much as decoding
+    with unraisable_errors_raised():
+        return np.asarray(imagecodecs.htj2k_decode(codestream, planar=planar))
+
+
+def _rle(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
+    """Decode a byte plane a segment, the most significant byte of the first sample first (DICOM PS3.5 G)."""
+    num_bytes = layout.dtype.itemsize
+    segments = _segments(codestream)
+    if len(segments) != layout.samples * num_bytes:
+        raise UnreadableImage(f"a frame has {len(segments)} RLE segments, not {layout.samples * num_bytes}; damaged")
+    values = layout.rows * layout.columns
+    if values > 64 * max(map(len, segments)):  # a run of two bytes stands for at most 128 (DICOM PS3.5 G.3.1)
+        raise UnreadableImage("a frame has fewer bytes than an image of its size can be compressed to; damaged")
+
+    planes = [_unpacked(segment, values) for segment in segments]
+    joined = np.empty((values, layout.samples), layout.dtype.str.replace("i", "u"))
+    for sample in range(layout.samples):
+        first, *others = planes[sample * num_bytes : (sample + 1) * num_bytes]
+        joined[:, sample] = first
+        for plane in others:
+            joined[:, sample] <<= 8
+            joined[:, sample] |= plane
+    return joined
+
+
+def _segments(codestream: bytes) -> list[bytes]:
+    """Cut a frame by the offsets in its header (DICOM PS3.5 G.5)."""
+    count, *offsets = struct.unpack_from("<16L", codestream)
+    bounds = [*offsets[:count], len(codestream)]
+    if not 1 <= count <= 15 or bounds[0] != 64 or bounds != sorted(bounds):
+        raise UnreadableImage("a frame's RLE header is damaged")
+    return [codestream[start:end] for start, end in pairwise(bounds)]
+
+
+def _unpacked(segment: bytes, values: int) -> NDArray[np.uint8]:
+    """Unpack a segment, which may end in a byte that makes its length even (DICOM PS3.5 G.2)."""
+    plane = bytearray(values)
+    try:
+        filled = imagecodecs.packbits_decode(segment, out=plane)
+    except imagecodecs.PackbitsError:
+        filled = imagecodecs.packbits_decode(segment[:-1], out=plane)
+    if len(filled) != values:
+        raise UnreadableImage(f"an RLE segment holds {len(filled)} of {values} values; damaged")
+    return np.frombuffer(plane, np.uint8)
+
+
+CODECS = {
+    uid.JPEGBaseline8Bit: Codec(_jpeg, COSINE, in_grey=frozenset({LOSSLESS}), to_rgb=True),
+    uid.JPEGExtended12Bit: Codec(_jpeg, COSINE, in_grey=frozenset({LOSSLESS}), to_rgb=True),
+    uid.JPEGLossless: Codec(_jpeg, frozenset({LOSSLESS}), in_grey=COSINE),
+    uid.JPEGLosslessSV1: Codec(_jpeg, frozenset({LOSSLESS}), in_grey=COSINE),
+    uid.JPEGLSLossless: Codec(_jpeg_ls, frozenset({JPEG_LS})),
+    uid.JPEGLSNearLossless: Codec(_jpeg_ls, frozenset({JPEG_LS}), is_lossy=True),
+    uid.JPEG2000Lossless: Codec(_jpeg_2000, frozenset({JPEG_2000})),
+    uid.JPEG2000: Codec(_jpeg_2000, frozenset({JPEG_2000}), is_lossy=True),
+    uid.HTJ2KLossless: Codec(_htj2k, frozenset({JPEG_2000})),
+    uid.HTJ2KLosslessRPCL: Codec(_htj2k, frozenset({JPEG_2000})),
+    uid.HTJ2K: Codec(_jpeg_2000, frozenset({JPEG_2000}), is_lossy=True),  # OpenJPH wraps what overshoots
+    uid.RLELossless: Codec(_rle, frozenset()),
+}

@@ -1,0 +1,100 @@
+"""Where a frame lies in the patient: spacing, direction, corner, and position along its normal."""
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydicom import Dataset
+
+from rayology.data.dicom.values import decimals, has, whole
+
+__all__ = ["Geometry", "functional_group", "functional_groups", "geometry", "placed"]
+
+COSINE_ERROR = 0.01
+"""How far the products of the cosines may be off: some files round them to three digits."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What is known of a frame's place; None where the file does not say."""
+
+    spacing_mm: tuple[float, float] | None = None
+    """Between rows, and between columns."""
+    normal: tuple[float, float, float] | None = None
+    """The slice's unit normal, turned so that its largest component is positive."""
+    position_mm: float | None = None
+    """Image Position (Patient) projected on the normal (DICOM PS3.3 C.7.6.2.1.1)."""
+    cosines: tuple[float, float, float, float, float, float] | None = None
+    """The direction in which columns count, then that in which rows count; None where they span no right angle."""
+    corner_mm: tuple[float, float, float] | None = None
+    """Image Position (Patient): the centre of the first pixel, towards the patient's left, back and head."""
+
+
+def geometry(dataset: Dataset, frame: int) -> Geometry:
+    """Return the place of a frame, from its functional groups where there are any (DICOM PS3.3 C.7.6.16)."""
+    groups = functional_groups(dataset, frame)
+    measures = functional_group(groups, "PixelMeasuresSequence", dataset)
+    spacing = _numbers(measures, "PixelSpacing", 2) or _numbers(dataset, "ImagerPixelSpacing", 2)
+    plane = functional_group(groups, "PlaneOrientationSequence", dataset)
+    orientation = _numbers(plane, "ImageOrientationPatient", 6)
+    # The attributes of the whole dataset place one frame, not many.
+    is_one = (whole(dataset, "NumberOfFrames") or 1) == 1
+    position = functional_group(groups, "PlanePositionSequence", dataset if is_one else Dataset())
+    return placed(orientation, _numbers(position, "ImagePositionPatient", 3), spacing)
+
+
+def placed(
+    orientation: Sequence[float] | None, corner: Sequence[float] | None, spacing: Sequence[float] | None
+) -> Geometry:
+    """Return the place that six direction cosines, a corner in mm and the spacing of rows and columns make."""
+    normal = _normal(orientation)
+    return Geometry(
+        spacing_mm=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
+        normal=normal,
+        position_mm=sum(map(operator.mul, normal, corner)) if normal and corner else None,
+        cosines=_right_angled(orientation),
+        corner_mm=(corner[0], corner[1], corner[2]) if corner else None,
+    )
+
+
+def functional_groups(dataset: Dataset, frame: int) -> tuple[Dataset, ...]:
+    """Return a frame's own groups, then those of all frames, where there are any (DICOM PS3.3 C.7.6.16.1)."""
+    found = []
+    for keyword, item in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+        sequence = dataset.get(keyword) if has(dataset, keyword) else None
+        if sequence and item < len(sequence):
+            found.append(sequence[item])
+    return tuple(found)
+
+
+def functional_group(groups: Sequence[Dataset], name: str, otherwise: Dataset) -> Dataset:
+    """Return the first group of a name; a file without groups has their attributes elsewhere."""
+    return next((group[name].value[0] for group in groups if group.get(name)), otherwise)
+
+
+def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    values = decimals(dataset, keyword)
+    return values if len(values) == count and all(map(math.isfinite, values)) else None
+
+
+def _right_angled(orientation: Sequence[float] | None) -> tuple[float, float, float, float, float, float] | None:
+    """Return the cosines where both are unit vectors at a right angle, as DICOM PS3.3 C.7.6.2.1.1 wants them."""
+    if orientation is None:
+        return None
+    a, b, c, d, e, f = orientation
+    errors = (a * a + b * b + c * c - 1, d * d + e * e + f * f - 1, a * d + b * e + c * f)
+    return (a, b, c, d, e, f) if max(map(abs, errors)) <= COSINE_ERROR else None
+
+
+def _normal(orientation: Sequence[float] | None) -> tuple[float, float, float] | None:
+    """Return the unit normal of a plane, turned so that its largest component is positive."""
+    if orientation is None:
+        return None
+    a, b, c, d, e, f = orientation
+    x, y, z = b * f - c * e, c * d - a * f, a * e - b * d
+    length = math.sqrt(x * x + y * y + z * z)
+    if length < 0.5:  # the cosines should span a right angle; those that do not are no plane
+        return None
+    scale = math.copysign(1 / length, max((x, y, z), key=abs))
+    return (x * scale, y * scale, z * scale)

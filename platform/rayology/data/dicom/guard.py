@@ -1,0 +1,29 @@
+"""What libraries raise on damaged files, turned into our own error."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rayology.data.dicom.quiet import quiet
+from rayology.errors import DataError, UnreadableImage
+
+__all__ = ["guarded"]
+
+
+@contextmanager
+def guarded(complaint: str) -> Iterator[None]:
+    """Turn whatever is raised while a file is read into UnreadableImage, keeping what it says of the file to itself.
+
+    The message is the complaint, such as "its header cannot be read", and the kind of what was raised.
+    """
+    try:
+        with quiet():
+            yield
+    except DataError:
+        raise
+    except BaseException as error:
+        # One bad file must not stop the rest, and a codec written in Rust panics with a BaseException of its own.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        if isinstance(error, OSError) and error.strerror:  # those of codecs have none
+            raise UnreadableImage(f"cannot be opened: {error.strerror}; check the path and its permissions") from None
+        raise UnreadableImage(f"{complaint} ({type(error).__name__}); damaged") from None

@@ -1,0 +1,119 @@
+"""The header of a DICOM file, read by pydicom, with bounds on what a file may make it do."""
+
+import zlib
+from io import BytesIO
+from typing import BinaryIO
+
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from rayology.data.dicom.values import text
+from rayology.errors import NotDicom, UnreadableImage
+
+__all__ = ["MAX_BYTES", "inflated", "read_file_meta", "read_header"]
+
+MAX_BYTES = 2**30
+"""The largest file that is opened, and the most that a deflated one may inflate to."""
+MAX_INFLATION = 100
+"""How many times its bytes a file may inflate to, once that is more than ``SMALL``."""
+SMALL = 2**23
+"""Bytes of a file that may be read at once, and inflate as far as they like."""
+MAX_ELEMENTS = 2**13
+"""More than any image has beside those inside its sequences."""
+CHUNK = 2**14
+PREAMBLE = 128
+FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
+"""Of file meta information, and of the first attributes that every object has."""
+
+
+def read_header(stream: BinaryIO, *, require_preamble: bool = True) -> Dataset:
+    """Return all elements of a file, their values unparsed until they are asked for.
+
+    Raises:
+        NotDicom: the file has no preamble where one is required, or does not start as DICOM does.
+        UnreadableImage: it is larger than ``MAX_BYTES``, or inflates beyond reason (DICOM PS3.5 A.5).
+        Exception: whatever pydicom says of damage.
+    """
+    num_bytes = stream.seek(0, 2)
+    if num_bytes > MAX_BYTES:
+        raise UnreadableImage(f"takes more than {MAX_BYTES} bytes; split the file")
+    if num_bytes <= SMALL:
+        stream.seek(0)
+        stream = BytesIO(stream.read())  # pydicom asks where it is before every element, which a file asks the system
+    stream.seek(PREAMBLE)  # DICOM PS3.10 7.1
+    if stream.read(4) != b"DICM":
+        if require_preamble:
+            raise NotDicom("has no DICOM preamble")
+        stream.seek(0)
+        if stream.read(2) not in FIRST_GROUPS:
+            raise NotDicom("does not start as DICOM does")
+        stream.seek(0)
+
+    meta = read_file_meta(stream)
+    syntax = text(meta, "TransferSyntaxUID")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        stream = BytesIO(inflated(stream))
+    implicit = syntax == ImplicitVRLittleEndian if syntax else _is_implicit(stream)
+    dataset = read_dataset(
+        stream, is_implicit_VR=implicit, is_little_endian=syntax != ExplicitVRBigEndian, stop_when=_End()
+    )
+    dataset.file_meta = FileMetaDataset(meta)
+    return dataset
+
+
+def read_file_meta(stream: BinaryIO) -> Dataset:
+    """Return file meta information, which is in Explicit VR Little Endian whatever follows it (DICOM PS3.10 7.1)."""
+    return read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=_is_beyond_file_meta)
+
+
+def inflated(stream: BinaryIO) -> bytes:
+    """Inflate what is left of a file, no further than an image can have been deflated so far (DICOM PS3.5 A.5).
+
+    Raises:
+        UnreadableImage: it inflates beyond that, or ends early.
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    whole = bytearray()
+    num_read = 0
+    while not inflater.eof and (left := stream.read(CHUNK)):
+        num_read += len(left)
+        while left and not inflater.eof:
+            whole += inflater.decompress(left, MAX_INFLATION * CHUNK)
+            left = inflater.unconsumed_tail
+            if len(whole) > min(MAX_BYTES, max(SMALL, MAX_INFLATION * (num_read - len(left)))):
+                raise UnreadableImage(
+                    f"inflates to more than {MAX_BYTES} bytes or {MAX_INFLATION} times its size; damaged"
+                )
+    if not inflater.eof:
+        raise UnreadableImage("its deflated content ends early; truncated")
+    return bytes(whole)
+
+
+class _End:
+    """Whether an element is the end of what is read: zeros may follow a file's last, and each takes as long as any."""
+
+    def __init__(self) -> None:
+        self._num_elements = 0
+
+    def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
+        del vr, length
+        self._num_elements += 1
+        if self._num_elements > MAX_ELEMENTS:
+            raise UnreadableImage(f"has more than {MAX_ELEMENTS} elements; damaged")
+        return not tag  # and not tag == 0, which runs Python code of pydicom's
+
+
+def _is_beyond_file_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
+    del vr, length
+    return bool(tag.group != 2)
+
+
+def _is_implicit(stream: BinaryIO) -> bool:
+    """Return whether the next element has no value representation, which is two capital letters."""
+    start = stream.tell()
+    representation = stream.read(6)[4:]
+    stream.seek(start)
+    return not (representation.isalpha() and representation.isupper())

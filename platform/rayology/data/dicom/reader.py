@@ -1,0 +1,195 @@
+"""One DICOM file into images in modality units, with no attribute beyond an allow-list."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.uid import UID
+
+from rayology.data.dicom.facts import Facts, description, facts
+from rayology.data.dicom.geometry import Geometry, geometry
+from rayology.data.dicom.guard import guarded
+from rayology.data.dicom.header import read_header
+from rayology.data.dicom.layout import PIXEL_KEYWORDS, Layout, layout
+from rayology.data.dicom.memory import keep_freed_memory
+from rayology.data.dicom.pixels import in_modality_units, known_syntax, padding, stored_frames, to_rgb
+from rayology.data.dicom.selection import EVERYTHING, Selection, selected
+from rayology.data.dicom.values import has, text
+from rayology.data.identity import Identity
+from rayology.errors import NotAnImage, NotSelected, UnreadableImage, UnsupportedSyntax
+
+__all__ = ["Instance", "decode", "instances", "read", "stored"]
+
+T = TypeVar("T")
+
+NO_FACTS = Facts()
+
+IDENTITIES = (
+    *("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
+    "FrameOfReferenceUID",
+)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One frame of a file."""
+
+    pixels: NDArray[np.float32]
+    """(channels, rows, columns) in modality units; padding holds the lowest valid value of the frame."""
+    valid: NDArray[np.bool_]
+    """(rows, columns): where there is a finite value and no padding."""
+    geometry: Geometry
+    modality: str
+    syntax: str
+    """The name of the transfer syntax."""
+    identity: Identity
+    facts: Facts = NO_FACTS
+    number: int = 0
+    """Which frame of the file, from 0."""
+
+
+def read(path: Path, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> tuple[Instance, ...]:
+    """Read every frame of a file at once; ``instances`` reads one after another."""
+    return tuple(instances(path, require_preamble=require_preamble, selection=selection))
+
+
+def instances(path: Path, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> Iterator[Instance]:
+    """Read the frames of a file one by one; no message names the file, whose name may name a patient.
+
+    What the numbers mean: grey is in modality units, rescaled by the file's or the frame's own slope or Modality LUT,
+    with MONOCHROME1 turned so that high is bright (but CT, whose units are physical); colour is RGB as stored, through
+    the palette where there is one. Nothing is windowed, and overlays are left out.
+
+    Args:
+        path: The file.
+        require_preamble: Whether a file without the preamble of DICOM PS3.10 7.1 is refused.
+        selection: Which frames are wanted; the others are not decoded.
+
+    Raises:
+        NotDicom: the file is no DICOM.
+        NotAnImage: it holds no pixels.
+        NotSelected: none of its frames is wanted.
+        UnsupportedSyntax: nothing installed decodes its transfer syntax, or it is a video's.
+        UnreadableImage: it is damaged, or larger than an image can be.
+    """
+    with _opened(path) as stream:
+        yield from decode(stream, require_preamble=require_preamble, selection=selection)
+
+
+def decode(stream: BinaryIO, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> Iterator[Instance]:
+    """Read the frames of an opened file one by one, and raise what ``instances`` raises."""
+    keep_freed_memory()
+    dataset, found = _header(stream, require_preamble=require_preamble)
+    yield from _guarded_each(_instances(dataset, found, selection), f"pixels ({known_syntax(found.syntax)})")
+
+
+def stored(path: Path, *, require_preamble: bool = True) -> NDArray[np.generic]:
+    """Return the stored values of a file, (frames, rows, columns, samples), as conformance tests compare them.
+
+    Bits and sign are corrected and YBR is RGB; palettes, rescale and MONOCHROME1 are left as they are.
+
+    Raises:
+        DataError: as ``instances``.
+    """
+    with _opened(path) as stream:
+        dataset, found = _header(stream, require_preamble=require_preamble)
+        in_palette = found.photometric == "PALETTE COLOR"
+        frames = (
+            decode_frame() if in_palette else to_rgb(dataset, found, decode_frame())
+            for decode_frame in stored_frames(dataset, found)
+        )
+        return np.stack(list(_guarded_each(frames, f"pixels ({known_syntax(found.syntax)})")))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    with guarded("it cannot be read"):
+        stream = path.open("rb")  # and read outside: a guard must not last while frames are handed out
+    with stream:
+        yield stream
+
+
+def _header(stream: BinaryIO, *, require_preamble: bool) -> tuple[Dataset, Layout]:
+    with guarded("its header cannot be read"):
+        dataset = read_header(stream, require_preamble=require_preamble)
+        _check_is_still_image(dataset)
+        return dataset, layout(dataset)
+
+
+def _instances(dataset: Dataset, found: Layout, selection: Selection) -> Iterator[Instance]:
+    identity = Identity(*(text(dataset, keyword) for keyword in IDENTITIES))
+    modality, described, syntax = _modality(dataset), description(dataset), known_syntax(found.syntax)
+    is_everything = selection == EVERYTHING
+    reasons: set[str] = set()
+    num_read = 0
+    for frame, decode_frame in enumerate(stored_frames(dataset, found)):
+        place, told = geometry(dataset, frame), facts(dataset, frame)
+        reason = (
+            "" if is_everything else selected(told, selection, modality=modality, description=described, geometry=place)
+        )
+        if reason:
+            reasons.add(reason)
+            continue
+        num_read += 1
+        pixels, valid = _in_units(dataset, found, decode_frame(), frame)
+        yield Instance(pixels, valid, place, modality, syntax, identity, told, frame)
+    if not num_read:
+        raise NotSelected(min(reasons))
+
+
+def _in_units(
+    dataset: Dataset, found: Layout, stored: NDArray[np.generic], frame: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return a frame's pixels, (channels, rows, columns), and where they are valid."""
+    valid = np.ones(stored.shape[:2], np.bool_)
+    if found.samples > 1 or found.photometric == "PALETTE COLOR":
+        return np.moveaxis(to_rgb(dataset, found, stored), -1, 0).astype(np.float32), valid
+    grey = stored[..., 0]
+    pixels = in_modality_units(dataset, found, grey, frame)[None]
+    padded = padding(dataset, found, grey)
+    if padded is not None:
+        valid &= ~padded
+    if grey.dtype.kind == "f":
+        valid &= np.isfinite(pixels[0])
+    if not valid.all():  # the rest is filled twice, since indexing with a mask takes ten times as long
+        hidden = ~valid
+        np.copyto(pixels, np.inf, where=hidden)
+        np.copyto(pixels, pixels.min() if valid.any() else 0.0, where=hidden)
+    return pixels, valid
+
+
+def _check_is_still_image(dataset: Dataset) -> None:
+    syntax = text(dataset.file_meta, "TransferSyntaxUID")
+    if not any(has(dataset, keyword) for keyword in PIXEL_KEYWORDS):
+        raise NotAnImage(f"holds no pixels: {_object_name(dataset)}")
+    if not syntax:
+        raise UnreadableImage("its header names no transfer syntax; rewrite it with a complete header")
+    # DICOM PS3.5 A.4.5 to A.4.9 and A.4.12: MPEG-2, MPEG-4, HEVC, SMPTE ST 2110
+    if syntax.startswith(("1.2.840.10008.1.2.4.10", "1.2.840.10008.1.2.7.")):
+        raise UnsupportedSyntax(f"holds a video ({known_syntax(UID(syntax))}); write its frames as an image")
+
+
+def _object_name(dataset: Dataset) -> str:
+    sop_class = UID(text(dataset, "SOPClassUID"))
+    return str(sop_class.name) if sop_class and sop_class.name != str(sop_class) else "an unknown kind of object"
+
+
+def _modality(dataset: Dataset) -> str:
+    """Return the modality where it is a code string (DICOM PS3.5 6.2) and so cannot be free text."""
+    modality = text(dataset, "Modality")
+    return modality if re.fullmatch(r"[A-Z0-9]{2,16}", modality) else ""
+
+
+def _guarded_each(values: Iterator[T], part: str) -> Iterator[T]:
+    while True:
+        with guarded(f"its {part} cannot be read"):
+            value = next(values, None)
+        if value is None:
+            return
+        yield value

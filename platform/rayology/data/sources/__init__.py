@@ -1,0 +1,39 @@
+"""Sources of images, one file each, behind the contract of ``source``."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from rayology.data.sources.dicomweb import DicomwebConfig
+from rayology.data.sources.folder import FolderConfig
+from rayology.data.sources.idx import IdxConfig
+from rayology.data.sources.medmnist import MedMnistConfig
+from rayology.data.sources.nifti import NiftiConfig
+from rayology.data.sources.pairs import PairsConfig
+from rayology.data.sources.phantom import PhantomConfig
+from rayology.data.sources.pictures import PicturesConfig
+
+__all__ = [
+    "DicomwebConfig",
+    "FolderConfig",
+    "IdxConfig",
+    "MedMnistConfig",
+    "NiftiConfig",
+    "PairsConfig",
+    "PhantomConfig",
+    "PicturesConfig",
+    "SourceConfig",
+]
+
+SourceConfig = Annotated[
+    PhantomConfig
+    | FolderConfig
+    | DicomwebConfig
+    | PicturesConfig
+    | PairsConfig
+    | NiftiConfig
+    | IdxConfig
+    | MedMnistConfig,
+    Field(discriminator="kind"),
+]
+"""Every source there is; its ``kind`` chooses."""

@@ -1,0 +1,124 @@
+"""A folder of DICOM files, packed or not, on a disk or in an object store."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator
+
+from rayology.config import Config
+from rayology.data.dicom import decode
+from rayology.data.dicom.guard import guarded
+from rayology.data.dicom.selection import Selection
+from rayology.data.identity import Identity
+from rayology.data.sources.archive import is_archive
+from rayology.data.sources.dicomdir import referenced_files
+from rayology.data.sources.labels import Attribute, Naming, attribute_of
+from rayology.data.sources.local import files_below, local_folder, on_disk
+from rayology.data.sources.packed import ArchiveLimits
+from rayology.data.sources.phantom import PhantomConfig
+from rayology.data.sources.source import Example, Item
+from rayology.data.sources.table import Membership, TableFile
+from rayology.errors import SourceError
+
+__all__ = ["FolderConfig", "FolderSource"]
+
+
+class FolderConfig(Config):
+    """Every file below a folder, in an archive, or that a DICOMDIR refers to."""
+
+    kind: Literal["folder"] = "folder"
+    """This source."""
+    path: Annotated[str, BeforeValidator(str)]
+    """A folder, a .zip, .tar, .tar.gz, .tgz or .tar.xz file, a DICOMDIR, or the URI of one (file, s3, gs); on a
+    cluster, one that every node sees."""
+    labels: Literal["none", "folder", "table", "attribute"] = "none"
+    """Where classes come from: nowhere, the first folder below the path, the table, or an attribute of the header. What
+    folders and labels are named is published as it is, in datasets, bundles and servers: one with ^, a date or a long
+    number is refused, but a patient's folder such as Jane_Doe cannot be told from a class."""
+    table: TableFile | None = None
+    """A CSV file headed file (the name below the path) or uid (of the instance, the series or the study), with any of
+    label, patient (whose image it is, whatever the header says) and split; null for none."""
+    attribute: Attribute = "BodyPartExamined"
+    """The attribute whose values are classes where labels say so."""
+    selection: Selection = Selection()
+    """Which images are wanted; the others count as skipped and are not decoded."""
+    limits: ArchiveLimits = ArchiveLimits()
+    """What an archive may become."""
+
+    @property
+    def folder(self) -> Path:
+        """The path as every process reads it, whatever folder it works in."""
+        return Path(self.path) if "://" in self.path else Path(self.path).expanduser().absolute()
+
+    @classmethod
+    def example(cls, folder: Path) -> Self:
+        """Write a few images of each class below a folder, and return the config that reads them."""
+        drawn = PhantomConfig.example(folder).build(folder)
+        drawn.items()
+        return cls(path=str(drawn.path / "images"), labels="folder")
+
+    def build(self, root: Path) -> "FolderSource":
+        """Keep what is unpacked or fetched below a root."""
+        return FolderSource(self, root)
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """List the files of a folder, after it was fetched and unpacked where it has to be."""
+
+    config: FolderConfig
+    root: Path
+
+    def items(self) -> Sequence[Item]:
+        """List every file in the order of their names, or of the DICOMDIR, following no link out of the folder.
+
+        Raises:
+            SourceError: the table is wrong or names no file, the path is not there, cannot be fetched or unpacked, or
+                holds no file, or the name of a class identifies a patient.
+        """
+        naming = self._naming
+        path = on_disk(self.config.path, self.root)
+        if path.is_dir() or is_archive(path.name) or not path.exists():
+            folder = local_folder(self.config.path, self.root, self.config.limits)
+            files = sorted(files_below(folder))
+        else:
+            folder, files = path.parent, referenced_files(path)
+        if not files:
+            raise SourceError(f"{path}: holds no file; set source.path to a folder of DICOM files")
+        names = [file.relative_to(folder).as_posix() for file in files]
+        known = naming.look_up(names)
+        return [
+            Item(file, part=name, label=known[name].label, beside=naming.beside)
+            for file, name in zip(files, names, strict=True)
+        ]
+
+    def read(self, item: Item) -> Iterator[Example]:
+        """Read every frame of a file, and raise what ``rayology.data.dicom.read`` raises."""
+        with guarded("it cannot be read"):
+            stream = item.path.open("rb")
+        with stream:
+            labels = self.config.labels
+            label = attribute_of(stream, self.config.attribute) if labels == "attribute" else item.label
+            for instance in decode(stream, selection=self.config.selection):
+                row = self._row(item.part, instance.identity)
+                whose = instance.identity
+                if row.patient:  # a table may call the numbers that several issuers gave one person
+                    whose = replace(whose, patient=row.patient, issuer="")
+                yield Example(
+                    replace(instance, identity=whose),
+                    row.label if labels == "table" else label,
+                    split=row.split or None,
+                    in_table=row != Membership() if self.config.table else None,
+                )
+
+    @property
+    def _naming(self) -> Naming:
+        labels = "none" if self.config.labels == "attribute" else self.config.labels
+        return Naming(labels, table=self.config.table, has_uids=True)
+
+    def _row(self, name: str, identity: Identity) -> Membership:
+        """Return the first row of the table that names the file, the instance, the series or the study."""
+        rows = map(self._naming.row, (name, identity.instance, identity.series, identity.study))
+        return next((row for row in rows if row != Membership()), Membership())

@@ -1,0 +1,166 @@
+"""NIfTI volumes, slice by slice, with masks where there are any."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import nibabel
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from numpy.typing import NDArray
+from pydantic import Field
+
+from rayology.data.dicom import Instance
+from rayology.data.dicom.geometry import Geometry, placed
+from rayology.data.dicom.guard import guarded
+from rayology.data.identity import Identity
+from rayology.data.sources.masks import fitting
+from rayology.data.sources.named import NamedFilesConfig, NamedFilesSource
+from rayology.data.sources.pairs import Pattern, paired
+from rayology.data.sources.source import Example, Item
+from rayology.errors import SourceError, UnreadableImage
+
+__all__ = ["NiftiConfig", "NiftiSource"]
+
+Plane = Literal["axial", "coronal", "sagittal"]
+
+MAX_VALUES = 2**27
+"""The most values of a volume."""
+AXES: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
+TO_MM = {1: 1000.0, 3: 0.001}
+"""From metres and micrometres, by the code of the unit of space (NIfTI-1, xyzt_units)."""
+MASKS = re.compile(r"(^|[/_.-])(labels?|masks?|seg(mentations?)?|labelsT[rs])([/_.-]|$)", re.IGNORECASE)
+TOWARDS = ("L", "P", "I")
+"""Where the three axes lead, so that rows and columns run as in DICOM: to the left, to the back, and downwards."""
+
+
+class NiftiConfig(NamedFilesConfig):
+    """Every slice of NIfTI volumes, whose axes are turned to the patient's."""
+
+    kind: Literal["nifti"] = "nifti"
+    """This source."""
+    image: Pattern = "{name}.nii.gz"
+    """The volumes' names below the path; {name} is what the mask's name has too."""
+    mask: Annotated[str, Field(pattern=r"^([^{}]*\{name\}[^{}]*)?$")] = ""
+    """The masks' names below the path, such as labels/{name}.nii.gz; empty where there are none."""
+    plane: Plane = "axial"
+    """The slices' plane, as near to it as the volume's own axes are."""
+    modality: Annotated[str, Field(pattern=r"^([A-Z0-9]{2,16})?$")] = ""
+    """The DICOM modality; CT says that values are Hounsfield units, others keep percentiles of each volume."""
+
+    @classmethod
+    def example(cls, folder: Path) -> Self:
+        """Write a few volumes with masks below a folder, and return the config that reads them."""
+        generator = np.random.default_rng(0)
+        for number in range(4):
+            voxels = generator.integers(0, 1000, (12, 14, 3)).astype(np.int16)
+            for name, values in (("images", voxels), ("masks", (voxels > 500).astype(np.uint8))):
+                (folder / name).mkdir(exist_ok=True)
+                nibabel.save(nibabel.Nifti1Image(values, np.diag([1.0, 1, 2, 1])), folder / name / f"{number}.nii.gz")
+        return cls(path=str(folder), image="images/{name}.nii.gz", mask="masks/{name}.nii.gz")
+
+    def build(self, root: Path) -> "NiftiSource":
+        """Keep what is unpacked or fetched below a root."""
+        return NiftiSource(self, root)
+
+
+@dataclass(frozen=True)
+class _Volume:
+    """Voxels whose axes lead to the left, to the back and downwards, with the affine to LPS coordinates in mm."""
+
+    voxels: NDArray[np.float32]
+    affine: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class NiftiSource(NamedFilesSource[NiftiConfig]):
+    """List volumes and read their slices."""
+
+    def find(self, folder: Path) -> Mapping[str, tuple[str, ...]]:
+        """Find every volume, with its mask where there are any.
+
+        Raises:
+            SourceError: there is none, or masks would be taken for images.
+        """
+        found = paired(folder, self.config.image, self.config.mask)
+        masks = [name for name in found if MASKS.search(name)] if not self.config.mask else []
+        if masks and len(masks) < len(found):
+            raise SourceError(
+                f"the source: {len(masks)} of {len(found)} volumes are named as masks or labels; set source.image "
+                "to how images alone are named, such as images/{name}.nii.gz, and source.mask to how masks are"
+            )
+        return found
+
+    def images(self, item: Item, identity: Identity) -> Iterator[Example]:
+        """Read the slices of a volume, with their masks."""
+        identity = replace(identity, frame_of_reference=item.part)
+        volume = _read(item.path)
+        regions = _read_regions(item.beside[0], volume) if self.config.mask else None
+        axis = AXES[self.config.plane]
+        for place in range(volume.voxels.shape[axis]):
+            yield Example(
+                self._slice(volume, axis, place, identity),
+                mask=None if regions is None else np.ascontiguousarray(regions.take(place, axis).T),
+            )
+
+    def _slice(self, volume: _Volume, axis: int, place: int, identity: Identity) -> Instance:
+        pixels = np.ascontiguousarray(volume.voxels.take(place, axis).T)
+        valid = np.isfinite(pixels)
+        if not valid.all():
+            pixels[~valid] = pixels[valid].min() if valid.any() else 0.0
+        return Instance(
+            pixels=pixels[None],
+            valid=valid,
+            geometry=_geometry(volume.affine, axis, place),
+            modality=self.config.modality,
+            syntax="",
+            identity=identity,
+        )
+
+
+def _read(file: Path) -> _Volume:
+    with guarded("is no NIfTI volume that can be read"):
+        image = nibabel.load(file)
+        shape = image.shape[:3] + tuple(size for size in image.shape[3:] if size != 1)
+        if len(shape) != 3 or image.get_data_dtype().kind not in "iuf":
+            raise UnreadableImage(f"has {len(shape)} axes, or values that are no real numbers; split it into volumes")
+        if not abs(np.linalg.det(image.affine)) > 0:
+            raise UnreadableImage("its affine places it nowhere in space; correct the header")
+        if np.prod(shape, dtype=np.float64) > MAX_VALUES:
+            raise UnreadableImage(f"has more than {MAX_VALUES} values; split it")
+        turned = image.slicer[..., *([0] * (len(image.shape) - 3))] if len(image.shape) > 3 else image
+        turned = turned.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(TOWARDS)))
+        to_mm = _to_mm(image.header)
+        lps = np.diag([-to_mm, -to_mm, to_mm, 1.0]) @ turned.affine
+        return _Volume(np.asarray(turned.dataobj, np.float32), lps)
+
+
+def _to_mm(header: object) -> float:
+    """Return the length in mm of the unit of space; files that name none, as those of older formats, mean mm."""
+    return TO_MM.get(int(header["xyzt_units"]) & 7, 1.0) if isinstance(header, Nifti1Header) else 1.0
+
+
+def _read_regions(file: Path, volume: _Volume) -> NDArray[np.uint8]:
+    try:
+        mask = _read(file)
+    except UnreadableImage as error:
+        raise UnreadableImage(f"its mask {error}") from None
+    numbers = np.rint(mask.voxels)
+    if not (np.isfinite(numbers).all() and numbers.min() >= 0 and numbers.max() <= 255):
+        raise UnreadableImage("its mask numbers regions beyond 0 to 255; renumber them")
+    spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    if not np.allclose(mask.affine, volume.affine, atol=0.1 * spacing.min()):
+        raise UnreadableImage("its mask lies elsewhere in space, or has other units; resample it to the volume")
+    return fitting(numbers.astype(np.uint8), volume.voxels.shape)
+
+
+def _geometry(affine: NDArray[np.float64], axis: int, place: int) -> Geometry:
+    """Return where a slice lies: rows run along the second of the other axes, columns along the first."""
+    along, down = (other for other in range(3) if other != axis)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    directions = affine[:3, :3] / spacing
+    corner = affine[:3, 3] + place * affine[:3, axis]
+    return placed([*directions[:, along], *directions[:, down]], corner.tolist(), spacing[[down, along]].tolist())

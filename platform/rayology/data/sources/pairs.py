@@ -1,0 +1,92 @@
+"""Pairs of files by patterns of their names, and pictures with masks as such pairs."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from PIL import Image
+from pydantic import Field
+
+from rayology.data.identity import Identity
+from rayology.data.sources.local import files_below
+from rayology.data.sources.masks import fitting
+from rayology.data.sources.named import NamedFilesConfig, NamedFilesSource
+from rayology.data.sources.plain import grey_levels, plain
+from rayology.data.sources.raster import read_page, read_regions
+from rayology.data.sources.source import Example, Item
+from rayology.errors import SourceError
+
+__all__ = ["PairsConfig", "PairsSource", "Pattern", "paired"]
+
+Pattern = Annotated[str, Field(pattern=r"^[^{}]*\{name\}[^{}]*$")]
+"""The name of a file below a folder, in which ``{name}`` stands for what images and masks have in common."""
+
+
+class PairsConfig(NamedFilesConfig):
+    """Pictures, each with a mask as another picture of the same size."""
+
+    kind: Literal["pairs"] = "pairs"
+    """This source."""
+    image: Pattern = "{name}.jpg"
+    """The images' names below the path; {name} is what the mask's name has too."""
+    mask: Pattern = "{name}_mask.png"
+    """The masks' names below the path."""
+    regions: Literal["inside", "numbered"] = "inside"
+    """What a mask's grey levels mean: all but 0 is inside, or each is the number of a region."""
+
+    @classmethod
+    def example(cls, folder: Path) -> Self:
+        """Write a few coloured images with masks below a folder, and return the config that reads them."""
+        generator = np.random.default_rng(0)
+        for number in range(6):
+            pixels = generator.integers(0, 256, (12, 16, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.jpg")
+            Image.fromarray(pixels[..., 0] > 99).save(folder / f"{number}_mask.png")
+        return cls(path=str(folder))
+
+    def build(self, root: Path) -> "PairsSource":
+        """Keep what is unpacked or fetched below a root."""
+        return PairsSource(self, root)
+
+
+@dataclass(frozen=True)
+class PairsSource(NamedFilesSource[PairsConfig]):
+    """List images with their masks and read them."""
+
+    def find(self, folder: Path) -> Mapping[str, tuple[str, ...]]:
+        """Find every image with its mask."""
+        return paired(folder, self.config.image, self.config.mask)
+
+    def images(self, item: Item, identity: Identity) -> Iterator[Example]:
+        """Read an image with its mask."""
+        pixels = read_page(item.path)
+        mask = fitting(read_regions(item.beside[0], numbered=self.config.regions == "numbered"), pixels.shape[:2])
+        yield Example(plain(pixels, identity), mask=mask, values=grey_levels(pixels.dtype))
+
+
+def paired(folder: Path, image: str, mask: str) -> dict[str, tuple[str, ...]]:
+    """Find images by the pattern of their names, each with its mask where there is a pattern for masks.
+
+    Raises:
+        SourceError: no name fits the pattern of images, or a mask is missing.
+    """
+    before, after = image.split("{name}")
+    fits = re.compile(f"{re.escape(before)}(?P<name>.+){re.escape(after)}")
+    names = {file.relative_to(folder).as_posix() for file in files_below(folder)}
+    images = {name: mask.replace("{name}", found["name"]) for name in sorted(names) if (found := fits.fullmatch(name))}
+    if mask:
+        # Where both patterns end alike, masks fit the pattern of images too.
+        masks = set(images.values())
+        images = {name: its_mask for name, its_mask in images.items() if name not in masks}
+    if not images:
+        raise SourceError(f"{folder}: no file is named like {image!r}; set source.image to how images are named")
+    lacking = sum(its_mask not in names for its_mask in images.values()) if mask else 0
+    if lacking:
+        raise SourceError(
+            f"{folder}: {lacking} of {len(images)} images have no mask named like {mask!r}; set source.mask to how "
+            "masks are named, or take those images away"
+        )
+    return {name: (its_mask,) if mask else () for name, its_mask in images.items()}

@@ -1,0 +1,70 @@
+"""A folder of pictures: PNG, JPEG and TIFF, one class a folder or as a table says."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from PIL import Image
+
+from rayology.data.identity import Identity
+from rayology.data.sources.labels import Naming
+from rayology.data.sources.local import files_below
+from rayology.data.sources.named import NamedFilesConfig, NamedFilesSource
+from rayology.data.sources.plain import grey_levels, plain
+from rayology.data.sources.raster import SUFFIXES, read_raster
+from rayology.data.sources.source import Example, Item
+from rayology.errors import SourceError
+
+__all__ = ["PicturesConfig", "PicturesSource"]
+
+
+class PicturesConfig(NamedFilesConfig):
+    """Every PNG, JPEG and TIFF below a folder; 8 and 16 bits keep all their grey levels."""
+
+    kind: Literal["pictures"] = "pictures"
+    """This source."""
+    labels: Literal["none", "folder", "table"] = "folder"
+    """Where classes come from: nowhere, the first folder below the path (or below a split's), or the table. What
+    folders and labels are named is published as it is, in datasets, bundles and servers: one with ^, a date or a long
+    number is refused, but a patient's folder such as Jane_Doe cannot be told from a class."""
+    splits: Literal["none", "folder"] = "none"
+    """Whether the first folder below the path is a split: train, val or validation, test."""
+
+    @classmethod
+    def example(cls, folder: Path) -> Self:
+        """Write a few images of each class below a folder, and return the config that reads them."""
+        generator = np.random.default_rng(0)
+        for number in range(8):
+            file = folder / "pictures" / "ab"[number % 2] / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(generator.integers(0, 256, (12, 16), np.uint8)).save(file)
+        return cls(path=str(folder / "pictures"))
+
+    def build(self, root: Path) -> "PicturesSource":
+        """Keep what is unpacked or fetched below a root."""
+        return PicturesSource(self, root)
+
+    @property
+    def naming(self) -> Naming:
+        """How names say what pictures show, and of which split."""
+        return Naming(self.labels, self.splits, self.patient, self.table)
+
+
+@dataclass(frozen=True)
+class PicturesSource(NamedFilesSource[PicturesConfig]):
+    """List pictures and read them."""
+
+    def find(self, folder: Path) -> Mapping[str, tuple[str, ...]]:
+        """Find every picture."""
+        files = sorted(file for file in files_below(folder) if file.suffix.lower() in SUFFIXES)
+        if not files:
+            raise SourceError(f"{folder}: holds no PNG, JPEG or TIFF; set source.path to a folder of pictures")
+        return {file.relative_to(folder).as_posix(): () for file in files}
+
+    def images(self, item: Item, identity: Identity) -> Iterator[Example]:
+        """Read every page of a picture."""
+        for page, pixels in enumerate(read_raster(item.path)):
+            whose = replace(identity, series=f"{item.part}/{page}")
+            yield Example(plain(pixels, whose), values=grey_levels(pixels.dtype))

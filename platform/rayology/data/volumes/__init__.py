@@ -1,0 +1,6 @@
+"""Volumes: the slices of a series in the order of space, and what may be done with them."""
+
+from rayology.data.volumes.reader import Volumes, read_volumes
+from rayology.data.volumes.series import SeriesConfig
+
+__all__ = ["SeriesConfig", "Volumes", "read_volumes"]

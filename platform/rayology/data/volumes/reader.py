@@ -1,0 +1,73 @@
+"""Files into volumes: each series in the order of space, or a reason why it makes none."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rayology.data.dicom import Instance, instances
+from rayology.data.dicom.selection import EVERYTHING, Selection
+from rayology.data.volumes.assembly import assemble
+from rayology.data.volumes.series import NO_SERIES, Frame, SeriesConfig
+from rayology.data.volumes.stack import COPY, LOCALIZER, arrange
+from rayology.data.volumes.volume import Volume
+from rayology.errors import DataError, SeriesError
+
+__all__ = ["Volumes", "read_volumes"]
+
+DEFAULTS = SeriesConfig()
+DROPPED = {COPY, LOCALIZER}
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """What became of the series in some files."""
+
+    volumes: tuple[Volume, ...]
+    mended: tuple[tuple[str, ...], ...]
+    """For each volume, what was wrong with its slices and is mended."""
+    refused: tuple[SeriesError, ...]
+    """For each series, or part of one, that makes no volume: why, and in ``files`` which files."""
+    skipped: tuple[tuple[Path, DataError], ...]
+    """Files that hold no image that is wanted, and those with a frame that the rules drop."""
+
+
+def read_volumes(
+    files: Iterable[Path], rules: SeriesConfig = DEFAULTS, *, selection: Selection = EVERYTHING
+) -> Volumes:
+    """Read files in any order into volumes in modality units; their pixels are held in memory together.
+
+    Slices are ordered by position, never by instance number. Whatever is no regular stack of slices is refused or
+    mended as the rules say, and no file is left out in silence.
+    """
+    read: dict[Frame, Instance] = {}
+    skipped: list[tuple[Path, DataError]] = []
+    for file in files:
+        try:
+            read.update(dict(_frames(file, selection)))  # all or nothing of a file
+        except DataError as error:
+            skipped.append((file, error))
+    arranged = arrange(list(read), rules)
+    return Volumes(
+        volumes=tuple(
+            assemble(stack, [read[each].pixels for each in stack.frames], [read[each].valid for each in stack.frames])
+            for stack in arranged.stacks
+        ),
+        mended=tuple(stack.mended for stack in arranged.stacks),
+        refused=arranged.refused,
+        skipped=(*skipped, *((each.file, SeriesError(why)) for each, why in arranged.left_out if why in DROPPED)),
+    )
+
+
+def _frames(file: Path, selection: Selection) -> Iterator[tuple[Frame, Instance]]:
+    for instance in instances(file, selection=selection):
+        if not instance.identity.series:
+            raise SeriesError(NO_SERIES, [file])
+        frame = Frame.of(
+            instance.pixels,
+            instance.identity,
+            file=file,
+            number=instance.number,
+            geometry=instance.geometry,
+            facts=instance.facts,
+        )
+        yield frame, instance

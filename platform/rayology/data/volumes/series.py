@@ -1,0 +1,283 @@
+"""From the frames of a series in any order to parts in the order of space: copies, repeats and mixtures set apart.
+
+Nothing here looks at Instance Number: order is Image Position (Patient) along the normal of Image Orientation
+(Patient), DICOM PS3.3 C.7.6.2.1.1.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from rayology.config import Config
+from rayology.data.dicom.facts import Facts
+from rayology.data.dicom.geometry import Geometry
+from rayology.data.identity import Identity, Pseudonyms
+from rayology.errors import SeriesError
+
+__all__ = ["NO_SERIES", "Frame", "SeriesConfig", "listed_mm", "split"]
+
+SAME_MM = 0.01
+"""Slices closer than this lie at one position: files give hundredths of a millimetre at least."""
+FAR_MM = 1e5
+"""No slice lies further from the scanner's centre, and no pixel is smaller than its inverse: that is damage."""
+COARSEST_MM = 100.0
+"""No pixel is larger: that is damage."""
+NO_SERIES = "names no series (Series Instance UID), so nothing says which slices make a volume; write it into the files"
+SAME_COSINE = 1e-3
+"""How far the direction cosines of parallel slices differ at most: 0.06 degrees."""
+SAME_SPACING = 1e-3
+"""By which share the pixel spacings of slices of one volume differ at most."""
+MAX_LISTED = 5
+MAX_KINDS = 100
+"""So that no folder of thousands of kinds is compared for hours."""
+NOTHING_KNOWN = Facts()
+TELLING = ("temporal_position", "echo_time_ms", "b_value", "trigger_time_ms", "acquisition")
+"""What tells repeats of a position apart; of several that would, the first does."""
+
+
+class SeriesConfig(Config):
+    """What becomes of a series that is no regular stack of slices."""
+
+    localizers: Literal["refuse", "drop"] = "drop"
+    """Scouts among other slices."""
+    mixed: Literal["refuse", "split"] = "refuse"
+    """Several orientations, sizes, pixel spacings or frames of reference; split makes a volume of each."""
+    repeats: Literal["refuse", "split"] = "split"
+    """Positions that come again in another phase, echo, b-value or acquisition; split makes a volume of each."""
+    duplicates: Literal["refuse", "drop"] = "refuse"
+    """Slices that repeat position and pixels; drop keeps one of them."""
+    missing: Literal["refuse", "fill"] = "refuse"
+    """Gaps where slices are missing; fill interpolates them and marks them as invalid."""
+    irregular: Literal["refuse", "resample"] = "refuse"
+    """Changing distances between slices; resample interpolates at the median distance."""
+    tilt: Literal["refuse", "correct"] = "refuse"
+    """Slices that shear against their normal, as under a tilted gantry; correct shifts them upright."""
+    tolerance: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """How far a slice may lie off its place, as a share of the distance between slices or pixels."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is known of one frame without its pixels."""
+
+    file: Path = field(repr=False)
+    """Its name may name a patient, so it is in no message and no repr."""
+    number: int
+    """The larger, the later the frame came from its file."""
+    study: str
+    """A name, best a pseudonym, that is the same for all frames of a study."""
+    series: str
+    """The same of a series."""
+    shape: tuple[int, int, int]
+    """Channels, rows, columns."""
+    geometry: Geometry
+    frame_of_reference: str = ""
+    """A name that is the same where positions compare."""
+    facts: Facts = NOTHING_KNOWN
+    digest: str = ""
+    """A hash of the pixels, so that a copy is told from a repeat; empty where they were not read."""
+
+    @classmethod
+    def of(
+        cls,
+        pixels: NDArray[np.float32],
+        who: Identity | Pseudonyms,
+        *,
+        file: Path,
+        number: int,
+        geometry: Geometry,
+        facts: Facts,
+    ) -> "Frame":
+        """Return what is known of the frame that shows these pixels, (channels, rows, columns)."""
+        channels, rows, columns = pixels.shape
+        return cls(
+            file=file,
+            number=number,
+            study=who.study,
+            series=who.series,
+            shape=(channels, rows, columns),
+            geometry=geometry,
+            frame_of_reference=who.frame_of_reference,
+            facts=facts,
+            digest=hashlib.sha256(pixels.tobytes()).hexdigest(),
+        )
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the file says where every pixel lies."""
+        place = self.geometry
+        if place.cosines is None or place.corner_mm is None or place.spacing_mm is None:
+            return False
+        is_near = max(map(abs, place.corner_mm)) < FAR_MM
+        return is_near and min(place.spacing_mm) > 1 / FAR_MM and max(place.spacing_mm) < COARSEST_MM
+
+
+def split(frames: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame, ...], ...]:
+    """Split the frames of one series into parts of one layout and one repeat, each sorted along its normal.
+
+    Neither the order of the frames nor the names of their files decide anything but which of two copies stays.
+
+    Raises:
+        SeriesError: frames do not say where they lie, or the rules refuse what they mix.
+    """
+    images = _without_localizers(frames, rules)
+    unplaced = [frame for frame in images if not frame.is_placed]
+    if unplaced:
+        raise _error(
+            f"{len(unplaced)} of {len(images)} slices do not say where they lie (Image Position (Patient), Image "
+            "Orientation (Patient), Pixel Spacing); leave them out",
+            unplaced,
+        )
+    layouts = _layouts(images)
+    if len(layouts) > 1 and rules.mixed == "refuse":
+        raise _mixed(layouts)
+    return tuple(part for layout in layouts for part in _repeats(layout, rules))
+
+
+def listed_mm(positions: Sequence[float]) -> str:
+    """Write positions for a message, a few of them in full."""
+    texts = list(dict.fromkeys(f"{position:.2f}" for position in positions))
+    more = f" and {len(texts) - MAX_LISTED} more" if len(texts) > MAX_LISTED else ""
+    return f"{', '.join(texts[:MAX_LISTED])} mm{more}"
+
+
+def _without_localizers(frames: Sequence[Frame], rules: SeriesConfig) -> list[Frame]:
+    localizers = [frame for frame in frames if frame.facts.is_localizer]
+    if len(localizers) == len(frames):
+        raise _error(f"all {len(frames)} slices are localizers; leave the series out", frames)
+    if localizers and rules.localizers == "refuse":
+        raise _error(
+            f"{len(localizers)} of {len(frames)} slices are localizers; set series.localizers to drop", localizers
+        )
+    return [frame for frame in frames if not frame.facts.is_localizer]
+
+
+def _layouts(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """Group frames that are parallel, of one size, spacing and frame of reference; the largest group comes first."""
+    layouts: list[list[Frame]] = []
+    for frame in sorted(frames, key=_place_key):
+        for layout in layouts:
+            if not _differences(layout[0], frame):
+                layout.append(frame)
+                break
+        else:
+            if len(layouts) == MAX_KINDS:
+                raise _error(f"{len(frames)} slices are of more than {MAX_KINDS} kinds; leave the series out", frames)
+            layouts.append([frame])
+    return sorted(layouts, key=len, reverse=True)
+
+
+def _differences(one: Frame, other: Frame) -> list[str]:
+    """Return in what two frames differ, so that they cannot be slices of one volume."""
+    turned = np.abs(np.array(one.geometry.cosines) - np.array(other.geometry.cosines)).max() > SAME_COSINE
+    scaled = np.abs(np.array(one.geometry.spacing_mm) / np.array(other.geometry.spacing_mm) - 1).max() > SAME_SPACING
+    found = {
+        "orientation": turned,
+        "size": one.shape != other.shape,
+        "pixel spacing": scaled,
+        "frame of reference": one.frame_of_reference != other.frame_of_reference,
+    }
+    return [name for name, differs in found.items() if differs]
+
+
+def _mixed(layouts: Sequence[Sequence[Frame]]) -> SeriesError:
+    names = dict.fromkeys(name for layout in layouts[1:] for name in _differences(layouts[0][0], layout[0]))
+    counts = ", ".join(str(len(layout)) for layout in layouts)
+    return _error(
+        f"slices differ in {' and '.join(names)}: {len(layouts)} kinds, of {counts} slices; leave all but one out, or "
+        "set series.mixed to split",
+        [frame for layout in layouts[1:] for frame in layout],
+    )
+
+
+def _repeats(layout: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame, ...], ...]:
+    """Return the frames of a layout in the order of space, a part for each repeat of their positions."""
+    places: list[list[Frame]] = []
+    copies: list[Frame] = []
+    for place in _places(layout):
+        seen: set[object] = set()
+        places.append([])
+        for frame in place:
+            content = (frame.facts, frame.geometry.corner_mm, frame.digest) if frame.digest else frame
+            (copies if content in seen else places[-1]).append(frame)
+            seen.add(content)
+    if copies and rules.duplicates == "refuse":
+        positions = _along_normal([layout[0], *copies])[1:].tolist()
+        raise _error(
+            f"{len(copies)} of {len(layout)} slices repeat another with all its pixels, at {listed_mm(positions)}; "
+            "remove them, or set series.duplicates to drop",
+            copies,
+        )
+
+    repeated = [place for place in places if len(place) > 1]
+    if not repeated:
+        return (tuple(frame for (frame,) in places),)
+    parts = _told_apart(places)
+    if parts and rules.repeats == "split":
+        return parts
+    positions = _along_normal([layout[0], *(place[0] for place in repeated)])[1:].tolist()
+    mend = "set series.repeats to split" if parts else "nothing in the headers tells them apart; keep one of each"
+    raise _error(
+        f"{len(repeated)} of {len(places)} positions hold several slices, at {listed_mm(positions)}; {mend}",
+        [frame for place in repeated for frame in place],
+    )
+
+
+def _places(layout: Sequence[Frame]) -> list[list[Frame]]:
+    """Return the frames at each position, in the order of space; at one position in the order of their files."""
+    positions = _along_normal(layout)
+    places: list[list[Frame]] = []
+    last = -np.inf
+    for row in np.argsort(positions):
+        if positions[row] - last > SAME_MM:
+            places.append([])
+            last = positions[row]
+        places[-1].append(layout[row])
+    return [sorted(place, key=lambda frame: (frame.file, frame.number)) for place in places]
+
+
+def _along_normal(frames: Sequence[Frame]) -> NDArray[np.float64]:
+    """Return how far each frame lies along the normal of the first, in mm towards the patient's left, back or head."""
+    corners = np.array([frame.geometry.corner_mm for frame in frames])
+    return np.asarray(corners @ np.array(frames[0].geometry.normal))
+
+
+def _told_apart(places: Sequence[Sequence[Frame]]) -> tuple[tuple[Frame, ...], ...]:
+    """Split repeats of positions by the fewest header facts that tell all of them apart; nothing where none do.
+
+    They do where they make as many parts as the most repeated position has frames, and no part repeats a position: an
+    acquisition number that counts slices is no repeat.
+    """
+    most = max(map(len, places))
+    for count in range(1, len(TELLING) + 1):
+        for names in combinations(TELLING, count):
+            parts: dict[tuple[float | None, ...], list[Frame]] = defaultdict(list)
+            once = True
+            for place in places:
+                keys = [tuple(getattr(frame.facts, name) for name in names) for frame in place]
+                once = once and len(set(keys)) == len(keys)
+                for key, frame in zip(keys, place, strict=True):
+                    parts[key].append(frame)
+            if once and len(parts) == most:
+                return tuple(tuple(parts[key]) for key in sorted(parts, key=_none_first))
+    return ()
+
+
+def _place_key(frame: Frame) -> tuple[tuple[float, ...], ...]:
+    return (frame.geometry.cosines or (), frame.geometry.corner_mm or (), frame.shape)
+
+
+def _none_first(key: tuple[float | None, ...]) -> tuple[tuple[bool, float], ...]:
+    return tuple((value is not None, value or 0.0) for value in key)
+
+
+def _error(message: str, frames: Sequence[Frame]) -> SeriesError:
+    return SeriesError(message, sorted({frame.file for frame in frames}))
