@@ -64,9 +64,12 @@ class ProfileConfig(Config):
     retain_patient: bool = False
     """Whether age (up to 89), sex, size and weight stay."""
     safe_private: tuple[SafePrivate, ...] = ()
-    """The private attributes that stay."""
+    """The private attributes that stay, such as
+    ``[{"group": "7053", "creator": "Philips PET Private Group", "element": "00"}]``."""
     rules: tuple[Rule, ...] = ()
-    """Which files are held back, masked or let pass; the first that fits decides, and the built-in ones come last."""
+    """Which files are held back, masked or let pass; the first that fits decides, and the built-in ones come last. Such
+    as ``[{"reason": "our scanner's banner", "when": {"Modality": "US", "Rows": "768"}, "action": "mask", "rectangles":
+    [{"top": 0, "left": 0, "rows": 60, "columns": 1024}]}]``."""
 
     def build(self) -> "Profile":
         """Return what becomes of each attribute."""
