@@ -34,7 +34,7 @@ class ValueRange(Config):
     low: float = -1000.0
     """The value stored as 0 and seen by a model as -1, in units of the modality."""
     high: float = 1000.0
-    """The value stored as the highest level and seen by a model as 1, in units of the modality."""
+    """The value stored as the highest level and seen by a model as 1, to rounding, in units of the modality."""
     unit: str = "HU"
     """The unit of both: HU for CT; for other modalities the fraction between two percentiles of the series."""
     levels: Annotated[int, Field(ge=2, le=65536)] = 4096
@@ -115,9 +115,13 @@ def clipped_share(values: Values, kept: ValueRange) -> float:
 
 
 def to_model_range(stored: Tensor, kept: ValueRange, *, out: Tensor | None = None) -> Tensor:
-    """Scale stored levels, given as floats, to [-1, 1]; into ``out``, which may be themselves, if it is given."""
+    """Scale stored levels, given as floats, to [-1, 1]; into ``out``, which may be themselves, if it is given.
+
+    The highest level may come out as the float next below 1.
+    """
     scale = 2.0 / (kept.levels - 1) * (1.0 - torch.finfo(stored.dtype).eps / 2)  # no rounding takes a level above 1
-    return torch.add(stored.new_full((), -1.0), stored, alpha=scale, out=out)  # multiplies and adds in one pass
+    lowest = torch.full((), -1.0, dtype=stored.dtype)
+    return torch.add(lowest, stored, alpha=scale, out=out)  # multiplies and adds in one pass over the memory
 
 
 def from_model_range(images: Tensor, kept: ValueRange) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from rayology.data import Plan, PreparedDataset, Split, feeding
 from rayology.data.batches import gathering
-from rayology.data.walk import Sampling
+from rayology.data.walk import Sampling, Walk
 from rayology.errors import DatasetError
 from rayology.image import Batch
 
@@ -132,6 +132,38 @@ def test_an_error_of_the_thread_is_raised_where_its_batch_is_asked_for(train: Sp
         for step in (1, 2):  # nor does who asks again wait for ever
             with pytest.raises(DatasetError, match="the disk is gone"):
                 feed(step, WHOLE[0])
+
+
+def test_an_error_of_the_walk_leaves_the_batches_before_it(train: Split) -> None:
+    class Lost(Walk):
+        """A walk that fails after two batches, with no Exception, as a codec in Rust does."""
+
+        def at(self, places: np.ndarray) -> np.ndarray:
+            if places[0] >= 16:
+                raise SystemExit("panicked")
+            return super().at(places)
+
+    class Strayed(Split):
+        """A split with such a walk."""
+
+        def walk(self, *, seed: int, sampling: Sampling = "natural") -> Walk:
+            del sampling
+            return Lost([np.arange(len(self))], seed=seed)
+
+    with feeding(Strayed(**vars(train)), planned(WHOLE), CPU) as feed:
+        batches = [feed(step, WHOLE[0]).images.clone() for step in (0, 1)]
+        with pytest.raises(SystemExit, match="panicked"):
+            feed(2, WHOLE[0])
+
+    assert torch.equal(torch.cat(batches), torch.cat([batch.images for batch in fed(train, planned(WHOLE))[:2]]))
+
+
+def test_who_asks_after_the_block_does_not_wait_for_ever(train: Split) -> None:
+    with feeding(train, planned(WHOLE), CPU) as feed:
+        feed(0, WHOLE[0])
+
+    with pytest.raises(RuntimeError, match="ended"):
+        [feed(step, WHOLE[0]) for step in range(1, 12)]
 
 
 def test_balanced_batches_hold_as_many_of_each_class(train: Split) -> None:

@@ -1,5 +1,6 @@
 """Batches of a split in the order that a training wants them, made ahead by a thread."""
 
+import functools
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +64,7 @@ def feeding(split: Split, plan: Plan, device: torch.device) -> Iterator[Callable
     Raises:
         DatasetError: sampling is balanced and the dataset has no classes.
     """
-    slots = _slots(split, plan, device, are_integers_kept=device.type == "cuda")
+    slots = _slots(split, plan, device, are_integers_kept=device.type != "cpu")
     with _ahead(split, plan, [slot.batch for slot in slots]) as feed:
         yield feed
 
@@ -84,10 +85,13 @@ class _Slot:
         self._split, self._device = split, device
         self._stored = stored
         self._labels = torch.empty(len(stored), dtype=torch.int64, pin_memory=is_cuda)
-        self._floats = torch.empty(stored.shape, device=device)
         # Kernels of both threads wait in one line, so that none reads memory before it is filled, or after.
         self._line = torch.cuda.stream(torch.cuda.current_stream(device)) if is_cuda else nullcontext()
         self._copied = torch.cuda.Event() if is_cuda else None
+
+    @functools.cached_property
+    def _floats(self) -> Tensor:
+        return torch.empty(self._stored.shape, device=self._device)
 
     def levels(self, indices: NDArray[np.int64]) -> Levels:
         """Copy images from the memory map and hand them to the device, after those before them have left."""
@@ -112,20 +116,20 @@ class _Slot:
 
 def _slots(split: Split, plan: Plan, device: torch.device, *, are_integers_kept: bool) -> list[_Slot]:
     """Return memory for the batches in use and those ahead; integers that nobody keeps share theirs."""
-    length = len(plan.rows) + AHEAD
+    num_slots = len(plan.rows) + AHEAD
     shape = (plan.length, *split.info.image.shape)
     stored = [
         torch.empty(shape, dtype=torch.uint16, pin_memory=device.type == "cuda")
-        for _ in range(length if are_integers_kept else 1)
+        for _ in range(num_slots if are_integers_kept else 1)
     ]
-    return [_Slot(split, each, device) for each in itertools.islice(itertools.cycle(stored), length)]
+    return [_Slot(split, each, device) for each in itertools.islice(itertools.cycle(stored), num_slots)]
 
 
 @dataclass(frozen=True)
 class _Failure:
     """Stands where the batch would be that could not be made."""
 
-    error: Exception
+    error: BaseException
 
 
 @contextmanager
@@ -142,18 +146,17 @@ def _ahead(
     turns, asked = itertools.cycle(makers), iter(plan)
 
     def work() -> None:
-        wanted = (walk.at(step * plan.batch_size + np.arange(plan.batch_size)[rows]) for step, rows in plan)
+        end: BaseException = RuntimeError("the plan, or the block, has ended")
         try:
-            indices = next(wanted, None)
-            while indices is not None and (make := idle.get()) is not None:
-                batch = make(indices)
-                indices = next(wanted, None)  # first, or who is woken waits for the interpreter's lock again
-                made.put(batch)
-        except Exception as error:  # noqa: BLE001 - raised where the batch is asked for
-            made.put(_Failure(error))
+            for (step, rows), make in zip(plan, iter(idle.get, None), strict=False):  # None ends it earlier
+                made.put(make(walk.at(step * plan.batch_size + np.arange(plan.batch_size)[rows])))
+        except BaseException as error:  # noqa: BLE001 - raised where the batch is asked for, lest that waits for ever
+            end = error
+        made.put(_Failure(end))
 
     def take(step: int, rows: slice) -> T:
-        assert next(asked, None) == (step, rows)  # noqa: S101 - the plan is made of what the loop asks for
+        planned = next(asked, None)
+        assert planned == (step, rows)  # noqa: S101 - the plan is made of what the loop asks for
         idle.put(next(turns))
         batch = made.get()
         if isinstance(batch, _Failure):

@@ -13,7 +13,7 @@ from pydicom.filebase import DicomBytesIO
 from syntaxes import NATIVE, head, written
 
 from rayology.data.dicom import decode, read
-from rayology.data.dicom.header import SMALL
+from rayology.data.dicom.header import AT_ONCE
 from rayology.errors import DataError, NotDicom, UnreadableImage
 
 GREY = head(24)
@@ -100,12 +100,30 @@ def test_sequences_nested_deeper_than_any_are_refused(depth: int) -> None:
 def test_zeros_behind_the_last_element_are_not_read() -> None:
     content = written(GREY, "raw")
 
-    stream = BytesIO(content + bytes(SMALL))  # less is read at once, whatever it is
+    stream = BytesIO(content + bytes(AT_ONCE))  # less is read at once, whatever it is
 
     (instance,) = decode(stream)
 
     np.testing.assert_array_equal(instance.pixels[0], GREY - 1024.0)
     assert stream.tell() <= len(content) + 16
+
+
+class Growing(BytesIO):
+    """A file that was empty when it was asked for its size, as one that is still being written may be."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        at = super().seek(offset, whence)
+        return at if whence != 2 else 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        assert size is not None
+        assert 0 <= size <= AT_ONCE, "read without a bound"
+        return super().read(size)
+
+
+def test_a_file_is_read_no_further_than_it_said_it_goes() -> None:
+    with pytest.raises(DataError):
+        list(decode(Growing(written(GREY, "raw"))))
 
 
 def test_more_elements_than_any_image_has_are_refused() -> None:

@@ -20,7 +20,8 @@ MAX_BYTES = 2**30
 MAX_INFLATION = 100
 """How many times its bytes a file may inflate to, once that is more than ``SMALL``."""
 SMALL = 2**23
-"""Bytes of a file that may be read at once, and inflate as far as they like."""
+AT_ONCE = 2**20
+"""Bytes of a file that is read at once; larger ones gain nothing by it."""
 MAX_ELEMENTS = 2**13
 """More than any image has beside those inside its sequences."""
 CHUNK = 2**14
@@ -40,9 +41,6 @@ def read_header(stream: BinaryIO, *, require_preamble: bool = True) -> Dataset:
     num_bytes = stream.seek(0, 2)
     if num_bytes > MAX_BYTES:
         raise UnreadableImage(f"takes more than {MAX_BYTES} bytes; split the file")
-    if num_bytes <= SMALL:
-        stream.seek(0)
-        stream = BytesIO(stream.read())  # pydicom asks where it is before every element, which a file asks the system
     stream.seek(PREAMBLE)  # DICOM PS3.10 7.1
     if stream.read(4) != b"DICM":
         if require_preamble:
@@ -51,6 +49,12 @@ def read_header(stream: BinaryIO, *, require_preamble: bool = True) -> Dataset:
         if stream.read(2) not in FIRST_GROUPS:
             raise NotDicom("does not start as DICOM does")
         stream.seek(0)
+
+    if num_bytes <= AT_ONCE:  # pydicom asks where it is before every element, and a file asks the system
+        start = stream.tell()
+        stream.seek(0)
+        stream = BytesIO(stream.read(num_bytes))
+        stream.seek(start)
 
     meta = read_file_meta(stream)
     syntax = text(meta, "TransferSyntaxUID")
