@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rayology.data.journal import Kept
 from rayology.data.preparation import ImageFacts
-from rayology.data.sources.source import Item
+from rayology.data.sources import Item
 from rayology.errors import SourceError
 
 __all__ = ["Census", "Found", "common_folder", "gather", "keep"]

@@ -11,7 +11,7 @@ from rayology.data.census import Census, Found
 from rayology.data.duplicates import THUMBNAIL
 from rayology.data.preparation import ImageFacts, PatchesConfig, ReadImage
 from rayology.data.scratch import Scratch
-from rayology.data.sources.source import Item
+from rayology.data.sources import Item
 from rayology.data.volumes.assembly import assemble
 from rayology.data.volumes.patches import patches, starts
 from rayology.data.volumes.resampling import resample, resampled_size

@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
 from rayology.config import Config
-from rayology.data.dicom.facts import Facts
-from rayology.data.dicom.geometry import Geometry
+from rayology.data.dicom import Facts, Geometry
 from rayology.data.identity import Pseudonyms, pseudonyms
 from rayology.data.imaging import conform, conform_mask, conformed_spacing
 from rayology.data.pet import MODALITY as PET
-from rayology.data.sources.source import Example, Item, Source
+from rayology.data.sources import Example, Item, Source
 from rayology.data.splits import Shares, SplitName
 from rayology.data.volumes.series import NO_SERIES, SeriesConfig
 from rayology.errors import DataError, NotAnImage, SeriesError, SourceError, SourceLost

@@ -27,8 +27,7 @@ from rayology.data.journal import Journal, Kept, KeptCut
 from rayology.data.preparation import ImageFacts, PatchesConfig, PreparationConfig, Reading, read_item
 from rayology.data.report import report_file, write_report
 from rayology.data.skipped import list_skipped
-from rayology.data.sources import SourceConfig
-from rayology.data.sources.source import Item, Source
+from rayology.data.sources import Item, Source, SourceConfig
 from rayology.data.writing import Contents, write_dataset
 from rayology.errors import DataError, DatasetError, SourceLost
 

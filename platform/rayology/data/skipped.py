@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rayology.data.census import Census
 from rayology.data.private import write_private
-from rayology.data.sources.source import Item
+from rayology.data.sources import Item
 
 __all__ = ["list_skipped"]
 

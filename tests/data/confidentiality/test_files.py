@@ -18,7 +18,7 @@ from rayology.data.confidentiality.files import content
 from rayology.data.confidentiality.residue import identifiers
 from rayology.data.confidentiality.treatment import treat
 from rayology.data.dicom import header
-from rayology.data.dicom.guard import guarded
+from rayology.data.guard import guarded
 from rayology.errors import NotDicom, UnreadableImage
 
 WriteDicom = Callable[..., Path]

@@ -7,8 +7,8 @@ from pydicom import Dataset
 from syntaxes import head, written
 
 from rayology.data.dicom.header import read_header
-from rayology.data.dicom.quiet import quiet
 from rayology.data.dicom.values import content, decimals, integer, text, whole
+from rayology.data.quiet import quiet
 
 ATTRIBUTES = {
     "AcquisitionNumber": -3,

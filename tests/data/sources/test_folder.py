@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from rayology.data.sources import local as local_module
+from rayology.data.sources.files import local as local_module
+from rayology.data.sources.files.packed import ArchiveLimits
 from rayology.data.sources.folder import FolderConfig
-from rayology.data.sources.packed import ArchiveLimits
 from rayology.errors import SourceError
 from rayology.uri import Place
 

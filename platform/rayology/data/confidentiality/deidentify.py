@@ -15,8 +15,8 @@ from rayology.data.confidentiality.codes import published_meaning
 from rayology.data.confidentiality.comments import without_comments
 from rayology.data.confidentiality.profile import Profile
 from rayology.data.confidentiality.walk import Walk
-from rayology.data.dicom.quiet import quiet
 from rayology.data.identity import Identity, pseudonyms
+from rayology.data.quiet import quiet
 from rayology.errors import UnreadableImage
 
 __all__ = ["Deidentified", "deidentify", "encoded"]

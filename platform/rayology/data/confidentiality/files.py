@@ -9,8 +9,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from rayology.data.dicom.guard import guarded
 from rayology.data.dicom.header import MAX_BYTES, inflated, read_file_meta
+from rayology.data.guard import guarded
 from rayology.errors import NotDicom, UnreadableImage
 
 __all__ = ["Content", "content"]

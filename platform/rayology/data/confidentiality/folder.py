@@ -19,7 +19,7 @@ from rayology.data.confidentiality.residue import Search, identifiers
 from rayology.data.confidentiality.treatment import Treated, treat
 from rayology.data.identity import kept_key
 from rayology.data.private import write_private
-from rayology.data.sources.local import files_below
+from rayology.data.sources.files.local import files_below
 from rayology.errors import ConfigError, DataError, SourceError
 
 __all__ = ["Progress", "deidentify_folder"]

@@ -15,7 +15,7 @@ from rayology.data.confidentiality.codes import OPTIONS, published_meaning
 from rayology.data.confidentiality.dummies import DUMMIES, REMOVED
 from rayology.data.confidentiality.files import Content
 from rayology.data.confidentiality.profile import Action, Profile
-from rayology.data.dicom.quiet import quiet
+from rayology.data.quiet import quiet
 
 __all__ = ["Identifiers", "Search", "identifiers"]
 

@@ -12,7 +12,7 @@ from rayology.data.confidentiality.masking import masked
 from rayology.data.confidentiality.profile import Profile
 from rayology.data.confidentiality.residue import Search, identifiers
 from rayology.data.confidentiality.rules import Rule, screened
-from rayology.data.dicom.guard import guarded
+from rayology.data.guard import guarded
 from rayology.errors import DataError
 
 __all__ = ["RESIDUE", "Treated", "treat"]

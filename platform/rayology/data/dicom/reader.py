@@ -14,13 +14,13 @@ from pydicom.uid import UID
 
 from rayology.data.dicom.facts import Facts, description, facts
 from rayology.data.dicom.geometry import Geometry, geometry
-from rayology.data.dicom.guard import guarded
 from rayology.data.dicom.header import read_header
 from rayology.data.dicom.layout import PIXEL_KEYWORDS, Layout, layout
 from rayology.data.dicom.memory import keep_freed_memory
 from rayology.data.dicom.pixels import in_modality_units, known_syntax, padding, stored_frames, to_rgb
 from rayology.data.dicom.selection import EVERYTHING, Selection, selected
 from rayology.data.dicom.values import has, text
+from rayology.data.guard import guarded
 from rayology.data.identity import Identity
 from rayology.errors import NotAnImage, NotSelected, UnreadableImage, UnsupportedSyntax
 

@@ -1,4 +1,4 @@
-"""Sources of images, one file each, behind the contract of ``source``."""
+"""Sources of images: one file each behind one contract, ``Source``, and what they share."""
 
 from typing import Annotated
 
@@ -12,16 +12,20 @@ from rayology.data.sources.nifti import NiftiConfig
 from rayology.data.sources.pairs import PairsConfig
 from rayology.data.sources.phantom import PhantomConfig
 from rayology.data.sources.pictures import PicturesConfig
+from rayology.data.sources.source import Example, Item, Source
 
 __all__ = [
     "DicomwebConfig",
+    "Example",
     "FolderConfig",
     "IdxConfig",
+    "Item",
     "MedMnistConfig",
     "NiftiConfig",
     "PairsConfig",
     "PhantomConfig",
     "PicturesConfig",
+    "Source",
     "SourceConfig",
 ]
 

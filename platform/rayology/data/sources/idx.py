@@ -14,8 +14,8 @@ from pydantic import PositiveInt
 from rayology.config import Config
 from rayology.data.sources.arrays import LabelledArray, blocks
 from rayology.data.sources.deflated import open_idx
-from rayology.data.sources.local import local_folder
-from rayology.data.sources.packed import ArchiveLimits
+from rayology.data.sources.files.local import local_folder
+from rayology.data.sources.files.packed import ArchiveLimits
 from rayology.data.sources.source import Example, Item
 from rayology.data.splits import SplitName
 from rayology.errors import SourceError

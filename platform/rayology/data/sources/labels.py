@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from rayology.data.dicom.guard import guarded
 from rayology.data.dicom.header import read_header
 from rayology.data.dicom.values import text
+from rayology.data.guard import guarded
 from rayology.data.sources.classes import check_are_classes, check_class_names, check_not_patients, identifies
 from rayology.data.sources.table import Membership, Table, read_table
 from rayology.data.splits import SplitName

@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 
 from rayology.config import Config
 from rayology.data.sources.arrays import LabelledArray, blocks
-from rayology.data.sources.local import on_disk
+from rayology.data.sources.files.local import on_disk
 from rayology.data.sources.npz import open_npz
 from rayology.data.sources.source import Example, Item
 from rayology.data.splits import SplitName

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from rayology.data.dicom import Instance
 from rayology.data.dicom.geometry import Geometry, placed
-from rayology.data.dicom.guard import guarded
+from rayology.data.guard import guarded
 from rayology.data.identity import Identity
 from rayology.data.sources.masks import fitting
 from rayology.data.sources.named import NamedFilesConfig, NamedFilesSource

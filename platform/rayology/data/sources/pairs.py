@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import Field
 
 from rayology.data.identity import Identity
-from rayology.data.sources.local import files_below
+from rayology.data.sources.files.local import files_below
 from rayology.data.sources.masks import fitting
 from rayology.data.sources.named import NamedFilesConfig, NamedFilesSource
 from rayology.data.sources.plain import grey_levels, plain

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from rayology.data.identity import Identity
+from rayology.data.sources.files.local import files_below
 from rayology.data.sources.labels import Naming
-from rayology.data.sources.local import files_below
 from rayology.data.sources.named import NamedFilesConfig, NamedFilesSource
 from rayology.data.sources.plain import grey_levels, plain
 from rayology.data.sources.raster import SUFFIXES, read_raster

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from rayology.data.dicom.guard import guarded
+from rayology.data.guard import guarded
 from rayology.errors import UnreadableImage
 
 __all__ = ["SUFFIXES", "read_page", "read_raster", "read_regions"]

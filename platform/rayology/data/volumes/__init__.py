@@ -2,5 +2,6 @@
 
 from rayology.data.volumes.reader import Volumes, read_volumes
 from rayology.data.volumes.series import SeriesConfig
+from rayology.data.volumes.volume import Volume
 
-__all__ = ["SeriesConfig", "Volumes", "read_volumes"]
+__all__ = ["SeriesConfig", "Volume", "Volumes", "read_volumes"]

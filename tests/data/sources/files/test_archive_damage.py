@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tests.data.archives import CONTENT, KINDS, add, left, packed, refuse
 
-from rayology.data.sources.archive import unpacked
-from rayology.data.sources.packed import ArchiveLimits
+from rayology.data.sources.files.archive import unpacked
+from rayology.data.sources.files.packed import ArchiveLimits
 from rayology.errors import SourceError
 
 

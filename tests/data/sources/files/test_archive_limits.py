@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tests.data.archives import CONTENT, KINDS, held, packed, refuse
 
-from rayology.data.sources.archive import unpacked
-from rayology.data.sources.packed import ArchiveLimits
+from rayology.data.sources.files.archive import unpacked
+from rayology.data.sources.files.packed import ArchiveLimits
 
 
 @pytest.mark.parametrize("kind", KINDS)

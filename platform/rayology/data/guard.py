@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rayology.data.dicom.quiet import quiet
+from rayology.data.quiet import quiet
 from rayology.errors import DataError, UnreadableImage
 
 __all__ = ["guarded"]

@@ -9,7 +9,7 @@ import pytest
 from pydicom import config, dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from rayology.data.sources.dicomdir import referenced_files
+from rayology.data.sources.files.dicomdir import referenced_files
 from rayology.errors import SourceError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from rayology.data.sources.objects import fetch_objects
+from rayology.data.sources.files.objects import fetch_objects
 from rayology.errors import SourceError
 from rayology.uri import Place
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rayology.data.landing import landing_folder, sole_use
-from rayology.data.sources.packed import ArchiveLimits, Member, Meter, tar_members, zip_members
+from rayology.data.sources.files.packed import ArchiveLimits, Member, Meter, tar_members, zip_members
 from rayology.errors import SourceError
 
 __all__ = ["is_archive", "safe_name", "unpacked"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from pyarrow import fs
 
 from rayology.data.landing import landing_file, sole_use
-from rayology.data.sources.archive import safe_name
+from rayology.data.sources.files.archive import safe_name
 from rayology.errors import SourceError
 from rayology.uri import Place
 

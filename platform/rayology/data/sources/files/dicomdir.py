@@ -12,7 +12,7 @@ from pydicom import Dataset, dcmread
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
-from rayology.data.sources.archive import safe_name
+from rayology.data.sources.files.archive import safe_name
 from rayology.errors import SourceError
 
 __all__ = ["referenced_files"]
