@@ -21,6 +21,7 @@ import venv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 __all__ = ["OURS", "Peer", "PeerError", "Process", "answer", "cpu_seconds", "python_of", "started"]
@@ -94,8 +95,10 @@ class Process:
 
 
 @contextlib.contextmanager
-def started(peer: Peer, script: Path, *arguments: str) -> Iterator[Process]:
-    """Run a script in a peer's environment until the block ends.
+def started(
+    peer: Peer, script: Path, *arguments: str, variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Process]:
+    """Run a script in a peer's environment, with further environment variables, until the block ends.
 
     Raises:
         PeerError: the environment cannot be made.
@@ -111,7 +114,7 @@ def started(peer: Peer, script: Path, *arguments: str) -> Iterator[Process]:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env=environment,
+            env=environment | variables,
         ) as popen,
     ):
         try:
