@@ -114,7 +114,7 @@ def started(
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env=environment | variables,
+            env={**environment, **variables},
         ) as popen,
     ):
         try:
