@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from rayology.config import Config, load, nested
 from rayology.errors import ConfigError
+from rayology.experiment import Experiment
 
 
 class Dense(Config):
@@ -127,6 +128,19 @@ def test_an_unknown_flag_is_named_in_one_line(capsys: pytest.CaptureFixture[str]
 def test_a_flag_without_its_value_is_not_taken_for_an_unknown_one() -> None:
     with pytest.raises(ConfigError, match=r"--lr: expected one argument$"):
         load(Settings, ["--lr"])
+
+
+def test_a_file_after_a_flag_is_told_where_it_belongs() -> None:
+    with pytest.raises(ConfigError, match=r"wrong\.yaml; the YAML file comes before all flags$"):
+        load(Settings, ["--lr", "1", "wrong.yaml"])
+
+
+@pytest.mark.parametrize("arguments", [["--source.limits", "{max_files: 3"], ["--source.limits={max_files: 3"]])
+def test_json_that_is_none_is_named_by_its_flag_and_its_place(arguments: list[str]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^--source\.limits: no JSON from character 2 on .*; write mappings and lists as"
+    ):
+        load(Experiment, arguments)
 
 
 def test_help_shows_the_documentation_of_each_field(capsys: pytest.CaptureFixture[str]) -> None:

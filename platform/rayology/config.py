@@ -2,9 +2,11 @@
 
 import difflib
 import io
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Self, TypeVar, get_args
 
@@ -173,7 +175,8 @@ def _read_flags(config: type[Config], arguments: Sequence[str], *, program: str)
             )
             return dict(source())
     except ValueError as error:  # a word that stands for a mapping or a list and is no JSON
-        raise ConfigError(f"a flag's value cannot be read ({error}); write mappings and lists as JSON") from None
+        complaint = _wrong_json(arguments) or f"a flag's value cannot be read ({error})"
+        raise ConfigError(f"{complaint}; write mappings and lists as JSON") from None
     except SystemExit as ended:
         if not ended.code:
             raise
@@ -181,7 +184,23 @@ def _read_flags(config: type[Config], arguments: Sequence[str], *, program: str)
         flag = next((word for word in complaint.split() if word.startswith("--")), "")
         is_unknown = complaint.startswith("unrecognized")
         near = _near(flag.rpartition(".")[2].strip("-").replace("-", "_"), config) if is_unknown else ""
+        if is_unknown and complaint.endswith((".yaml", ".yml")):
+            near = "; the YAML file comes before all flags"
         raise ConfigError(f"the command line: {complaint}{near}") from None
+
+
+def _wrong_json(arguments: Sequence[str]) -> str:
+    """Say which flag's value starts as JSON and does not go on so; an empty string where none does."""
+    words = [
+        word for argument in arguments for word in (argument.split("=", 1) if argument[:2] == "--" else [argument])
+    ]
+    for flag, value in pairwise(words):
+        if flag.startswith("--") and value.startswith(("{", "[")):
+            try:
+                json.loads(value)
+            except json.JSONDecodeError as error:
+                return f"{flag}: no JSON from character {error.pos + 1} on ({error.msg})"
+    return ""
 
 
 def _explained(config: type[Config], mistake: ErrorDetails) -> str:

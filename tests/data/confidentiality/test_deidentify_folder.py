@@ -20,7 +20,7 @@ from rayology.errors import ConfigError, SourceError
 
 WriteDicom = Callable[..., Path]
 RAMP = np.arange(16, dtype=np.uint16).reshape(4, 4)
-EVERYTHING = ProfileConfig(rules=(Rule(reason="every file of a zoo", action="pass"),))
+EVERYTHING = ProfileConfig(rules=(Rule(reason="every file of a zoo", when={}, action="pass"),))
 
 
 def run(root: Path, config: ProfileConfig | None = None, source: Path | None = None) -> Report:
@@ -52,6 +52,23 @@ def source(tmp_path: Path, write_dicom: WriteDicom) -> Path:
 def everything_below(folder: Path) -> bytes:
     names = "\n".join(str(path.relative_to(folder)) for path in folder.rglob("*")).encode()
     return names + b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def test_what_a_rule_let_pass_is_counted_by_its_reason(tmp_path: Path, source: Path) -> None:
+    del source
+    rule = Rule(reason="our screens are clean", when={"BurnedInAnnotation": "YES"}, action="pass")
+
+    report = run(tmp_path, ProfileConfig(rules=(rule,)))
+
+    assert (report.written, report.let_pass, report.held_back) == (4, {"our screens are clean": 1}, {})
+    assert "1 let pass by a rule" in (tmp_path / "output" / "report.txt").read_text()
+
+
+def test_a_run_that_wrote_no_copy_leaves_its_folder_to_the_next(tmp_path: Path, source: Path) -> None:
+    del source
+    assert run(tmp_path, ProfileConfig(rules=(Rule(reason="a mistake", when={}),))).written == 0
+
+    assert run(tmp_path).written == 3
 
 
 def test_what_may_leave_is_written_and_the_rest_is_counted(tmp_path: Path, source: Path) -> None:

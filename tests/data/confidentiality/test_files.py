@@ -24,7 +24,7 @@ from rayology.errors import NotDicom, UnreadableImage
 WriteDicom = Callable[..., Path]
 RAMP = np.arange(16, dtype=np.uint16).reshape(4, 4)
 PROFILE = ProfileConfig().build()
-PASSING = ProfileConfig(rules=(Rule(reason="any", action="pass"),)).build()
+PASSING = ProfileConfig(rules=(Rule(reason="any", when={}, action="pass"),)).build()
 
 
 def test_a_letter_is_no_dicom(tmp_path: Path) -> None:

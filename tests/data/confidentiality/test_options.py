@@ -8,6 +8,7 @@ from pydicom import dcmread
 from tests.data.confidentiality.copies import RAMP, WriteDicom, deidentified, item
 
 from rayology.data.confidentiality import ProfileConfig, SafePrivate
+from rayology.data.confidentiality.descriptors import cleaned
 
 
 def test_uids_stay_where_that_is_asked_for(tmp_path: Path, write_dicom: WriteDicom) -> None:
@@ -54,6 +55,23 @@ def test_a_date_that_is_none_is_treated_as_without_the_option(tmp_path: Path, wr
     assert copy.StudyDate == ""
     assert copy.ContentDate == "19000101"
     assert len(copy.SeriesDate) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("CT HEAD W/O CONTRAST", "CT HEAD W/O CONTRAST"),
+        ("ct w/o, Doe", "ct w/o"),
+        ("no contrast", "no contrast"),
+        ("NON-CONTRAST", "NON CONTRAST"),
+        ("T1 w/wo Jane", "T1 w wo"),
+        ("L-SPINE 0.625mm", "L-SPINE 0.625mm"),
+        ("Law/Owens w/Olsen", "w"),
+        ("AX T2 FLAIR FS", "AX T2 FLAIR FS"),
+    ],
+)
+def test_no_description_is_cut_into_its_opposite(text: str, left: str) -> None:
+    assert cleaned(text) == left
 
 
 def test_of_descriptions_only_radiologys_words_are_left(tmp_path: Path, write_dicom: WriteDicom) -> None:

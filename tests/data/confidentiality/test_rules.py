@@ -80,7 +80,7 @@ def test_a_rule_of_ones_own_comes_first(tmp_path: Path, write_dicom: WriteDicom)
 
     assert treated(file, clean).written
     assert not treated(file, other).written
-    assert treated(file, Rule(reason="nothing at all"), clean).reason == "nothing at all"
+    assert treated(file, Rule(reason="nothing at all", when={}), clean).reason == "nothing at all"
 
 
 def test_a_rectangle_is_blackened_and_the_rest_stays(tmp_path: Path, write_dicom: WriteDicom) -> None:
@@ -91,7 +91,7 @@ def test_a_rectangle_is_blackened_and_the_rest_stays(tmp_path: Path, write_dicom
 
     copy = content(result.written).dataset
     expected = RAMP.copy()
-    expected[0:2, 1:4] = 0
+    expected[0:2, 1:4] = RAMP.min()
     assert result.is_masked
     np.testing.assert_array_equal(copy.pixel_array, expected)
     assert copy.BurnedInAnnotation == "NO"
@@ -113,7 +113,7 @@ def test_compressed_pixels_are_masked_in_the_clear(tmp_path: Path, write_dicom: 
     copy = masked(dataset, [CORNER])
 
     assert copy.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
-    assert not copy.pixel_array[:, 0:2, 1:4].any()
+    assert (copy.pixel_array[:, 0:2, 1:4] == ramps.min()).all()
     np.testing.assert_array_equal(copy.pixel_array[:, 2:], ramps[:, 2:])
     assert dataset.PixelData == before
 
@@ -128,8 +128,28 @@ def test_every_colour_of_a_rectangle_is_blackened(tmp_path: Path, write_dicom: W
     copy = masked(dataset, [Rectangle(top=1, left=2, rows=9, columns=2)])
 
     expected = colours.copy()
-    expected[1:, 2:4] = 0
+    expected[1:, 2:4] = colours.min()
     np.testing.assert_array_equal(copy.pixel_array, expected)
+
+
+def test_black_is_the_darkest_there_is(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    signed = RAMP.astype(np.int16) - 1000
+
+    dark = masked(dcmread(write_dicom(tmp_path / "a.dcm", signed, PixelRepresentation=1)), [CORNER])
+    turned = masked(dcmread(write_dicom(tmp_path / "b.dcm", RAMP, PhotometricInterpretation="MONOCHROME1")), [CORNER])
+
+    assert (dark.pixel_array[0:2, 1:4] == signed.min()).all()
+    assert (turned.pixel_array[0:2, 1:4] == RAMP.max()).all()
+
+
+def test_a_rectangle_that_misses_the_image_holds_it_back(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    file = write_dicom(tmp_path / "a.dcm", RAMP)
+    beside = Rectangle(top=0, left=RAMP.shape[1], rows=2, columns=2)
+
+    result = treated(file, Rule(reason="banner", when={}, action="mask", rectangles=(beside,)))
+
+    assert not result.written
+    assert "outside 4 x 4 pixels" in result.reason
 
 
 def test_pixels_that_cannot_be_masked_are_refused(tmp_path: Path, write_dicom: WriteDicom) -> None:
@@ -144,7 +164,8 @@ def test_pixels_that_cannot_be_masked_are_refused(tmp_path: Path, write_dicom: W
     [
         ({"reason": "x", "when": {"Modalty": "US"}}, "Modalty: no DICOM keyword"),
         ({"reason": "x", "when": {"Modality": "("}}, "Modality: no regular expression"),
-        ({"reason": "x", "action": "mask"}, "at least one"),
+        ({"reason": "x", "action": "pass"}, "when: needs a value"),
+        ({"reason": "x", "when": {}, "action": "mask"}, "at least one"),
     ],
 )
 def test_a_rule_that_cannot_be_followed_says_why(values: dict[str, object], message: str) -> None:

@@ -60,7 +60,7 @@ def test_repeats_become_volumes_of_their_own(tmp_path: Path, write_dicom: WriteD
     assert [len(part) for part in parts] == [3, 3, 3]
     for value, part in zip((1, 2, 3), parts, strict=True):
         assert {dcmread(frame.file)[keyword].value for frame in part} == {value}
-    with pytest.raises(SeriesError, match=r"3 of 3 positions .* set series\.repeats to split"):
+    with pytest.raises(SeriesError, match=r"3 of 3 positions .* set preparation\.cut\.series\.repeats to split"):
         split(frames, SeriesConfig(repeats="refuse"))
 
 

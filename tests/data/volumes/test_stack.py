@@ -168,7 +168,7 @@ def test_positions_rounded_to_a_tenth_are_regular(tmp_path: Path, write_dicom: W
 def test_changing_distances_are_refused(tmp_path: Path, write_dicom: WriteDicom) -> None:
     write_series(write_dicom, tmp_path, [0, 2, 4, 6, 9, 12, 15])
 
-    with pytest.raises(SeriesError, match=r"vary from 2\.00 to 3\.00 mm; set series\.irregular to resample"):
+    with pytest.raises(SeriesError, match=r"vary from 2\.00 to 3\.00 mm; set .*series\.irregular to resample"):
         one_stack(read_frames(tmp_path))
 
 
@@ -189,7 +189,10 @@ def test_a_wide_gap_among_changing_distances_is_missing(tmp_path: Path, write_di
     write_series(write_dicom, tmp_path, [0, 2, 4, 6, 8, 10, 12, 20, 23])
     found = read_frames(tmp_path)
 
-    with pytest.raises(SeriesError, match=r"set series\.irregular to resample and series\.missing to fill"):
+    with pytest.raises(
+        SeriesError,
+        match=r"set .*series\.irregular to resample and .*series\.missing to fill",
+    ):
         one_stack(found, SeriesConfig(irregular="resample"))
     volume = assembled(found, one_stack(found, SeriesConfig(irregular="resample", missing="fill")))
 
@@ -227,7 +230,7 @@ def test_a_tilted_series_is_refused_or_shifted_upright(
     write_series(write_dicom, tmp_path, np.arange(8) * 2.0, shear=shear, shape=(20, 18))
     found = read_frames(tmp_path)
 
-    with pytest.raises(SeriesError, match=r"they shear against their normal by 1\d\.\d degrees; set series\.tilt"):
+    with pytest.raises(SeriesError, match=r"they shear against their normal by 1\d\.\d degrees; set .*series\.tilt"):
         one_stack(found)
     volume = assembled(found, one_stack(found, SeriesConfig(tilt="correct")))
 
@@ -255,7 +258,7 @@ def test_slices_that_wander_in_their_plane_are_refused_or_shifted(tmp_path: Path
         write_series(write_dicom, tmp_path, [height], shear=(aside / height, 0, 0))
     found = read_frames(tmp_path)
 
-    with pytest.raises(SeriesError, match=r"they lie up to 0\.75 mm beside each other; set series\.tilt"):
+    with pytest.raises(SeriesError, match=r"they lie up to 0\.75 mm beside each other; set .*series\.tilt"):
         one_stack(found)
     assert_shows_the_ramp(assembled(found, one_stack(found, SeriesConfig(tilt="correct"))))
 

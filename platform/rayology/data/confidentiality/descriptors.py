@@ -8,19 +8,22 @@ from pathlib import Path
 
 __all__ = ["cleaned"]
 
-MEASURE = re.compile(r"\d{1,3}(\.\d{1,2})?(mm|cm|ms|s|min|t|kv|hz|deg)", re.IGNORECASE)
+MEASURE = re.compile(r"\d{1,3}(\.\d{1,3})?(mm|cm|ms|s|min|t|kv|hz|deg)", re.IGNORECASE)
+TOKEN = re.compile(r"w/o(?![^\W_])|[ctl]-spine(?![^\W_])|[^\W_]+(?:\.\d+\w*)?", re.IGNORECASE)
+"""Words; what would turn into its opposite, or lose what it is of, if it were cut stays whole."""
 B_VALUE = re.compile(r"b\d{1,4}", re.IGNORECASE)
 
 
 def cleaned(text: str, more: Iterable[str] = ()) -> str:
     """Return the words that are radiology's, or measures, in their order; a number alone may be a name's.
 
-    >>> cleaned("T1 AX post GD, Doe^Jane 4711 3mm", more=["gd"])
-    'T1 AX post GD 3mm'
+    >>> cleaned("T1 AX post GD, Doe^Jane 4711 0.625mm", more=["bolus"])
+    'T1 AX post GD 0.625mm'
+    >>> cleaned("L-SPINE W/O contrast, Jane no Doe")
+    'L-SPINE W/O contrast no'
     """
     known = _words() | {word.lower() for word in more}
-    tokens = re.findall(r"[^\W_]+(?:\.\d+\w*)?", text)
-    return " ".join(token for token in tokens if _is_known(token, known))
+    return " ".join(token for token in TOKEN.findall(text) if _is_known(token, known))
 
 
 def _is_known(token: str, known: AbstractSet[str]) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from rayology.data.confidentiality.files import content
 from rayology.data.confidentiality.ledger import Ledger, Line
 from rayology.data.confidentiality.profile import Profile, ProfileConfig
-from rayology.data.confidentiality.report import Report, report, write_report
+from rayology.data.confidentiality.report import REPORTS, Report, report, write_report
 from rayology.data.confidentiality.residue import Search, identifiers
 from rayology.data.confidentiality.treatment import Treated, treat
 from rayology.data.identity import kept_key
@@ -64,10 +64,6 @@ def deidentify_folder(
     """
     folder = _opened(source, output, private, config)
     files = sorted(files_below(folder.source))
-    if not files:
-        raise SourceError(
-            f"source: {folder.source}: no such folder, or no file in it; name one with DICOM files below it"
-        )
     pending = folder.pending(files)
     for done, (line, treated) in enumerate(folder.treatments(pending, workers), len(files) - len(pending) + 1):
         folder.take(line, treated)
@@ -84,10 +80,12 @@ def deidentify_folder(
 def _opened(source: Path, output: Path, private: Path, config: ProfileConfig) -> "_Folder":
     source, output, private = (folder.expanduser().resolve() for folder in (source, output, private))
     _check_apart(source=source, output=output, private=private)
+    if not any(True for _ in files_below(source)):
+        raise SourceError(f"source: {source}: no such folder, or no file in it; name one with DICOM files below it")
     key = kept_key(private / "key")
     fingerprint = _fingerprint(config, source, output, key)
     ledger = Ledger(private / f"ledger-{fingerprint}.jsonl")
-    if not ledger.lines and output.exists() and any(output.iterdir()):
+    if not ledger.lines and any(file.parent != output or file.name not in REPORTS for file in files_below(output)):
         raise ConfigError(f"output: {output} holds files of other settings or another source; name an empty folder")
     return _Folder(
         source=source,
@@ -148,7 +146,7 @@ class _Folder:
             self._taken.add(treated.name)
             _write(self.output / treated.name, treated.written)
         done = {" ".join(what): count for what, count in treated.done.items()}
-        facts = (treated.name, treated.reason, treated.is_readable, treated.is_masked, done)
+        facts = (treated.name, treated.reason, treated.is_readable, treated.is_masked, done, treated.let_pass)
         self.ledger.append(Line(line.file, line.size, line.changed_ns, *facts))
 
     def search(self, file: Path, search: Search) -> None:

@@ -26,6 +26,8 @@ class Line:
     is_masked: bool = False
     done: Mapping[str, int] = field(default_factory=dict)
     """How often which action was done to which keyword, both in one word."""
+    let_pass: str = ""
+    """The reason of the rule that let it pass."""
 
 
 class Ledger:

@@ -9,7 +9,10 @@ from pathlib import Path
 from rayology.data.confidentiality.ledger import Line
 from rayology.data.confidentiality.profile import ProfileConfig
 
-__all__ = ["Report", "report", "write_report"]
+__all__ = ["REPORTS", "Report", "report", "write_report"]
+
+REPORTS = ("report.json", "report.txt")
+"""What a run writes even where it writes no copy: for scripts, and for people."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Report:
     written: int
     masked: int
     """Of those written."""
+    let_pass: Mapping[str, int]
+    """How many of those written a rule let pass, for which reason; nothing else looked at their pixels."""
     held_back: Mapping[str, int]
     """How many files stay for which reason: rules, repetitions, and values that would have stayed."""
     unreadable: Mapping[str, int]
@@ -49,6 +54,7 @@ def report(lines: Sequence[Line], config: ProfileConfig) -> Report:
         files=len(lines),
         written=sum(bool(line.output) for line in lines),
         masked=sum(line.is_masked and bool(line.output) for line in lines),
+        let_pass=dict(Counter(line.let_pass for line in lines if line.let_pass and line.output)),
         held_back=dict(Counter(line.reason for line in lines if line.reason and line.is_readable)),
         unreadable=dict(Counter(line.reason for line in lines if not line.is_readable)),
         done={action: dict(counts.most_common()) for action, counts in sorted(done.items())},
@@ -60,15 +66,18 @@ def report(lines: Sequence[Line], config: ProfileConfig) -> Report:
 def write_report(found: Report, folder: Path) -> None:
     """Write ``report.json``, and ``report.txt`` for people."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
-    (folder / "report.txt").write_text(_told(found), encoding="utf-8")
+    for name, told in zip(REPORTS, (json.dumps(asdict(found), indent=2) + "\n", _told(found)), strict=True):
+        (folder / name).write_text(told, encoding="utf-8")
 
 
 def _told(found: Report) -> str:
+    passed = [
+        f"{count} let pass by a rule, whatever their pixels show: {reason}" for reason, count in found.let_pass.items()
+    ]
     still = [f"{count} held back: {reason}" for reason, count in found.held_back.items()]
     still += [f"{count} unreadable: {reason}" for reason, count in found.unreadable.items()]
     actions = [
         f"{action} {sum(counts.values())} values of {len(counts)} attributes" for action, counts in found.done.items()
     ]
     head = f"{found.written} of {found.files} files were de-identified, {found.masked} of them masked."
-    return "\n".join((head, *still, "", *actions, "", found.searched)) + "\n"
+    return "\n".join((head, *passed, *still, "", *actions, "", found.searched)) + "\n"

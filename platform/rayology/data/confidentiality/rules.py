@@ -32,12 +32,13 @@ class Rule(Config):
 
     reason: Annotated[str, Field(min_length=1)]
     """Words for the report, such as 'ultrasound of the ward's two scanners'."""
-    when: Mapping[str, str] = Field(default_factory=dict)
-    """Regular expressions by DICOM keyword, for the whole value in any case, several values joined by backslashes."""
+    when: Mapping[str, str]
+    """Regular expressions by DICOM keyword, for the whole value in any case, several values joined by backslashes; {}
+    fits every file."""
     action: Literal["quarantine", "mask", "pass"] = "quarantine"
     """Hold the file back, blacken its rectangles, or let it pass."""
     rectangles: tuple[Rectangle, ...] = ()
-    """What is blackened; say in `when` for which Rows and Columns."""
+    """What is blackened; say in `when` for which Rows and Columns. Files that one of them misses are held back."""
 
     @model_validator(mode="after")
     def _can_be_followed(self) -> Self:
@@ -78,7 +79,7 @@ BUILT_IN = (
     Rule(reason="raw data of unknown content", when={"SOPClassUID": STORAGE + r"66"}),
 )
 """What is held back unless a rule of one's own lets it pass or masks it."""
-EMBEDDED_OVERLAY = Rule(reason="overlay within the bits of the pixels")
+EMBEDDED_OVERLAY = Rule(reason="overlay within the bits of the pixels", when={})
 """The retired form of overlays (DICOM PS3.5 8.1.2), which stay when their group is removed."""
 
 

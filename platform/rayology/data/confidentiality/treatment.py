@@ -31,6 +31,8 @@ class Treated:
     """Why it is held back; empty where it may leave."""
     is_readable: bool = True
     is_masked: bool = False
+    let_pass: str = ""
+    """The reason of the rule that let it pass."""
     done: Mapping[tuple[str, str], int] = field(default_factory=dict)
     values: frozenset[str] = field(default=frozenset(), repr=False)
     """What identifies in the original, wherever it may be found."""
@@ -55,8 +57,14 @@ def treat(path: Path, profile: Profile, key: bytes) -> Treated:
                 return Treated(reason=RESIDUE, values=held.whole)
     except DataError as error:
         return replace(_unreadable(error), values=held.whole)
-    name = _name(result.dataset, result.patient)
-    return Treated(written, name, is_masked=bool(rule and rule.rectangles), done=result.done, values=held.whole)
+    return Treated(
+        written,
+        _name(result.dataset, result.patient),
+        is_masked=bool(rule and rule.rectangles),
+        let_pass=rule.reason if rule and rule.action == "pass" else "",
+        done=result.done,
+        values=held.whole,
+    )
 
 
 def _deidentified(dataset: Dataset, rule: Rule | None, profile: Profile, key: bytes) -> Deidentified:

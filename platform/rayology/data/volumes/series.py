@@ -155,7 +155,8 @@ def _without_localizers(frames: Sequence[Frame], rules: SeriesConfig) -> list[Fr
         raise _error(f"all {len(frames)} slices are localizers; leave the series out", frames)
     if localizers and rules.localizers == "refuse":
         raise _error(
-            f"{len(localizers)} of {len(frames)} slices are localizers; set series.localizers to drop", localizers
+            f"{len(localizers)} of {len(frames)} slices are localizers; set preparation.cut.series.localizers to drop",
+            localizers,
         )
     return [frame for frame in frames if not frame.facts.is_localizer]
 
@@ -193,7 +194,7 @@ def _mixed(layouts: Sequence[Sequence[Frame]]) -> SeriesError:
     counts = ", ".join(str(len(layout)) for layout in layouts)
     return _error(
         f"slices differ in {' and '.join(names)}: {len(layouts)} kinds, of {counts} slices; leave all but one out, or "
-        "set series.mixed to split",
+        "set preparation.cut.series.mixed to split",
         [frame for layout in layouts[1:] for frame in layout],
     )
 
@@ -213,7 +214,7 @@ def _repeats(layout: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame,
         positions = _along_normal([layout[0], *copies])[1:].tolist()
         raise _error(
             f"{len(copies)} of {len(layout)} slices repeat another with all its pixels, at {listed_mm(positions)}; "
-            "remove them, or set series.duplicates to drop",
+            "remove them, or set preparation.cut.series.duplicates to drop",
             copies,
         )
 
@@ -224,7 +225,11 @@ def _repeats(layout: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame,
     if parts and rules.repeats == "split":
         return parts
     positions = _along_normal([layout[0], *(place[0] for place in repeated)])[1:].tolist()
-    mend = "set series.repeats to split" if parts else "nothing in the headers tells them apart; keep one of each"
+    mend = (
+        "set preparation.cut.series.repeats to split"
+        if parts
+        else "nothing in the headers tells them apart; keep one of each"
+    )
     raise _error(
         f"{len(repeated)} of {len(places)} positions hold several slices, at {listed_mm(positions)}; {mend}",
         [frame for place in repeated for frame in place],

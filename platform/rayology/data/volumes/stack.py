@@ -14,8 +14,8 @@ from rayology.errors import SeriesError
 
 __all__ = ["COPY", "LOCALIZER", "Arranged", "Stack", "arrange", "stack"]
 
-LOCALIZER = "is a localizer among other slices (series.localizers)"
-COPY = "repeats another slice with all its pixels (series.duplicates)"
+LOCALIZER = "is a localizer among other slices (preparation.cut.series.localizers)"
+COPY = "repeats another slice with all its pixels (preparation.cut.series.duplicates)"
 
 TILT_DEG = 0.1
 """The least tilt that counts; below, the affine takes the rounding of the cosines, and no pixel moves."""
@@ -181,7 +181,7 @@ def _lean(
     """Return what shifts slices in their plane: a tilt of all, or each its own way."""
     tilt_deg = float(np.degrees(np.arctan(np.linalg.norm(drift - normal))))
     stray_mm = float(np.linalg.norm(_strays(corners, normal, drift), axis=1).max())
-    mend, is_mended = "set series.tilt to correct", rules.tilt == "correct"
+    mend, is_mended = "set preparation.cut.series.tilt to correct", rules.tilt == "correct"
     if tilt_deg > TILT_DEG:
         return Problem(f"they shear against their normal by {tilt_deg:.1f} degrees", mend, is_mended)
     if stray_mm > rules.tolerance * float(np.linalg.norm(steps, axis=1).min()):
@@ -203,7 +203,7 @@ def _course(heights: NDArray[np.float64], rules: SeriesConfig) -> Course:
     where_mm = (first + everywhere[is_filled] * spacing).tolist()
     missing = Problem(
         f"{num_missing} more {'are' if num_missing > 1 else 'is'} missing between them, at {listed_mm(where_mm)}",
-        "add their files, or set series.missing to fill",
+        "add their files, or set preparation.cut.series.missing to fill",
         is_mended=rules.missing == "fill",
     )
     places = np.interp(everywhere, numbers, np.arange(len(heights)))
@@ -223,7 +223,9 @@ def _uneven_course(heights: NDArray[np.float64], rules: SeriesConfig) -> Course:
     places = np.interp(heights[0] + np.arange(count) * spacing, heights, np.arange(len(heights))).round(ROUNDING)
     is_wide = gaps > WIDE * spacing
     is_filled = np.append(is_wide, [False])[places.astype(np.intp)] & (places % 1 > 0)
-    mend = "set series.irregular to resample" + " and series.missing to fill" * bool(is_filled.any())
+    mend = "set preparation.cut.series.irregular to resample" + " and preparation.cut.series.missing to fill" * bool(
+        is_filled.any()
+    )
     is_mended = rules.irregular == "resample" and (rules.missing == "fill" or not is_filled.any())
     return Course(float(heights[0]), spacing, places, is_filled, Problem(text, mend, is_mended))
 
