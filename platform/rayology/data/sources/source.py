@@ -52,10 +52,10 @@ class Example:
 class Source(Protocol):
     """Where images come from.
 
-    Whose an image is stands in its identity: a patient, or, where nobody is known, a ``picture`` of its own, by which
-    images are told apart and split. Arrays and grey levels become images by ``plain``. Its config builds it with ``build(root)``, the folder where it may keep what it makes, and writes a few images for
+    Its config builds it with ``build(root)``, the folder where it may keep what it makes, and writes a few images for
     it to read with ``example(folder)``. A source travels to the processes that read its items, so it holds nothing
-    but values.
+    but values. Whose an image is stands in its identity: a patient, or, where nobody is known, a ``picture`` of its
+    own, by which images are told apart and split. ``plain`` makes images of arrays.
     """
 
     def items(self) -> Sequence[Item]:
