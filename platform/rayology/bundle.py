@@ -1,36 +1,38 @@
-"""A trained model at rest: a manifest, weights, a card for people and a sheet of samples; nothing in it is code."""
+"""A trained model at rest: a manifest, weights, a card for people and pictures; nothing in it is code."""
 
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Protocol, Self
 
+import pydantic_core
 import torch
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from PIL import Image
+from pydantic import Field, JsonValue, PositiveInt, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rayology.config import Config
 from rayology.errors import BundleError
-from rayology.experiment import Experiment
 from rayology.image import ImageSpec, num_affordable
-from rayology.models import Model, ModelConfig
+from rayology.migration import FORMAT_VERSION, migrated, migrated_weights
+from rayology.models import Generates, Model, ModelConfig, capabilities
+from rayology.noise import indexed_labels, indexed_noise
 from rayology.picture import contact_sheet, to_grey_levels
 
 __all__ = ["Bundle", "Manifest", "Provenance", "draw", "provenance_of", "write_bundle"]
 
-FORMAT_VERSION = 1
 MANIFEST: Final = "bundle.json"
 WEIGHTS: Final = "weights.safetensors"
 CARD: Final = "README.md"
-SAMPLES: Final = "samples.png"
 PACKAGES = ("numpy", "pydicom", "ray", "rayology", "torch")
+SHEET = 16  # samples on a sheet
 
 
 class Provenance(Config):
@@ -48,38 +50,67 @@ class Provenance(Config):
     """When the bundle was written, in UTC."""
     packages: dict[str, str]
     """Versions of the packages that made it."""
+    parents: tuple[str, ...] = ()
+    """SHA-256 of the manifests of the bundles whose weights it started from."""
 
 
 class Manifest(Config):
     """What a bundle says of itself."""
 
-    format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)] = FORMAT_VERSION
-    """Which reader it needs."""
+    format_version: Annotated[int, Field(ge=FORMAT_VERSION, le=FORMAT_VERSION)] = FORMAT_VERSION
+    """Version of the format; what earlier ones wrote is brought to this one as it is read."""
+    name: str
+    """Name of the model: that of its experiment."""
+    capabilities: tuple[str, ...]
+    """What the model is able to do."""
     model: ModelConfig
     """What to build before the weights are loaded."""
     image: ImageSpec
-    """What the model draws, in which values."""
-    experiment: dict[str, object]
-    """The experiment without its paths."""
+    """What the model draws or takes, in which values."""
+    experiment: dict[str, JsonValue]
+    """The experiment without its model and its paths."""
     metrics: dict[str, float]
     """Figures on the validation split."""
     provenance: Provenance
     """Where it comes from."""
-    files: dict[Literal["weights.safetensors", "README.md", "samples.png"], str]
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*\.(safetensors|md|png)$")], str]
     """SHA-256 of every other file."""
     checksum: str = ""
     """SHA-256 of everything above."""
 
     @property
-    def fingerprint(self) -> str:
-        """What the manifest hashes to, beside its checksum."""
-        return hashlib.sha256(self.model_dump_json(exclude={"checksum"}).encode()).hexdigest()
+    def seed(self) -> int:
+        """The seed of the samples that were evaluated and shown: whoever asks for it gets them."""
+        return self.provenance.seed
 
     @model_validator(mode="after")
     def _every_file_is_listed(self) -> Self:
-        if missing := {WEIGHTS, CARD, SAMPLES} - self.files.keys():
+        if missing := {WEIGHTS, CARD} - self.files.keys():
             raise ValueError(f"files: no checksum of {', '.join(sorted(missing))}")
         return self
+
+
+class Origin(Protocol):
+    """What is written of an experiment."""
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """The experiment's seed."""
+        ...
+
+    @property
+    def model(self) -> ModelConfig:
+        """The model's config."""
+        ...
+
+    def model_dump(self, *, mode: str, exclude: set[str]) -> dict[str, JsonValue]:
+        """Return the experiment's values."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -88,27 +119,53 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    written_as: int = FORMAT_VERSION
+    """The version of the format that the files have."""
 
     @classmethod
     def load(cls, path: Path) -> "Bundle":
-        """Open a bundle and check each file against the manifest.
+        """Open a bundle of this format or an earlier one, and check each file against the manifest.
 
         Raises:
             BundleError: the folder is no bundle, a file is missing or altered, or a newer version wrote it.
         """
+        file = path / MANIFEST
         try:
-            manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
+            written = pydantic_core.from_json(file.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             raise BundleError(f"{path}: holds no {MANIFEST}; name a folder that train, tune or publish wrote") from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise BundleError(f"{path / MANIFEST}: {place}: {first['msg']}; damaged, or of another version") from None
-        if manifest.checksum != manifest.fingerprint:
-            raise BundleError(f"{path / MANIFEST}: was altered since it was written; restore a copy, or train again")
+        except ValueError as error:
+            raise BundleError(f"{file}: is not JSON ({error}); restore a copy, or train again") from None
+        if not isinstance(written, dict):
+            raise BundleError(f"{file}: is not a manifest; name a folder that train, tune or publish wrote")
+        found = written.get("format_version")
+        if not isinstance(found, int) or not 1 <= found <= FORMAT_VERSION:
+            raise BundleError(f"{file}: format_version {found!r} is not known; read it with the version that wrote it")
+        if written.get("checksum") != _fingerprint(written):
+            raise BundleError(f"{file}: was altered since it was written; restore a copy, or train again")
+        try:
+            manifest = Manifest.model_validate_json(pydantic_core.to_json(migrated(written)))
+        except (ValidationError, KeyError, TypeError, AttributeError) as error:
+            raise BundleError(f"{file}: {_first_mistake(error)}; damaged, or of another version") from None
         for name, expected in manifest.files.items():
             _check(path / name, expected)
-        return cls(path, manifest)
+        return cls(path, manifest, found)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the manifest's file."""
+        return _sha256(self.path / MANIFEST)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Read the weights, by the names that today's model has for them.
+
+        Raises:
+            BundleError: they are damaged.
+        """
+        try:
+            return migrated_weights(load_file(self.path / WEIGHTS), written_as=self.written_as)
+        except SafetensorError as error:
+            raise BundleError(f"{self.path / WEIGHTS}: is not readable: {error}") from None
 
     def build(self) -> Model:
         """Build the model with its weights, on the CPU, in evaluation mode.
@@ -118,32 +175,37 @@ class Bundle:
         """
         model = self.manifest.model.build(self.manifest.image)
         try:
-            weights = load_file(self.path / WEIGHTS)
-            _load_served(model, weights)
-        except (SafetensorError, RuntimeError, KeyError) as error:
+            load_inference_weights(model, self.weights())
+        except (RuntimeError, KeyError) as error:
             raise BundleError(f"{self.path / WEIGHTS}: does not fit the manifest's model: {error}") from None
         return model.eval().requires_grad_(requires_grad=False)
 
 
 def write_bundle(
-    path: Path, *, experiment: Experiment, model: Model, metrics: Mapping[str, float], provenance: Provenance
+    path: Path, *, experiment: Origin, model: Model, metrics: Mapping[str, float], provenance: Provenance
 ) -> Bundle:
     """Write a model as a bundle; the folder appears only once it is whole."""
     partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_file({name: weight.contiguous() for name, weight in _served_weights(model).items()}, partial / WEIGHTS)
-    contact_sheet(to_grey_levels(draw(model, count=16, seed=experiment.seed))).save(partial / SAMPLES)
-    (partial / CARD).write_text(_card(experiment, model.image, metrics, provenance), encoding="utf-8")
+    able = capabilities(type(model))
+    save_file({name: weight.contiguous() for name, weight in _inference_weights(model).items()}, partial / WEIGHTS)
+    pictures = [(name, picture) for capability, (name, picture) in PICTURES.items() if capability in able]
+    for name, picture in pictures:
+        picture(model, experiment.seed).save(partial / name)
+    (partial / CARD).write_text(_card(experiment, model, metrics, provenance), encoding="utf-8")
     manifest = Manifest(
+        name=experiment.name,
+        capabilities=able,
         model=experiment.model,
         image=model.image,
-        experiment=experiment.model_dump(mode="json", exclude={"resume", "source", "storage"}),
+        experiment=experiment.model_dump(mode="json", exclude={"model", "init", "resume", "source", "storage"}),
         metrics=dict(metrics),
         provenance=provenance,
-        files={name: _sha256(partial / name) for name in (WEIGHTS, CARD, SAMPLES)},
+        files={name: _sha256(partial / name) for name in (WEIGHTS, CARD, *(name for name, _ in pictures))},
     )
-    manifest = manifest.model_copy(update={"checksum": manifest.fingerprint})
+    checksum = _fingerprint(pydantic_core.from_json(manifest.model_dump_json()))
+    manifest = manifest.model_copy(update={"checksum": checksum})
     (partial / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
 
     for name in (MANIFEST, *manifest.files):
@@ -154,39 +216,79 @@ def write_bundle(
     return Bundle(path, manifest)
 
 
-def provenance_of(*, dataset: str, note: str, seed: int, steps: int) -> Provenance:
+def provenance_of(*, dataset: str, note: str, seed: int, steps: int, parents: tuple[str, ...] = ()) -> Provenance:
     """Return where a model comes from, with the time and the packages of this process."""
-    packages = {package: version(package) for package in PACKAGES}
     return Provenance(
-        dataset=dataset, note=note, seed=seed, steps=steps, created_at=datetime.now(UTC), packages=packages
+        dataset=dataset,
+        note=note,
+        seed=seed,
+        steps=steps,
+        created_at=datetime.now(UTC),
+        packages={package: version(package) for package in PACKAGES},
+        parents=parents,
     )
 
 
 @torch.inference_mode()
 def draw(model: Model, *, count: int, seed: int) -> Tensor:
-    """Sample images, their classes in turn; the same seed draws the same on every machine of one kind.
+    """Sample images of a generative model, by their indices from 0, each of a class of its own drawing.
+
+    A server draws the same for this seed.
 
     Returns:
         (count, channel, height, width), of volumes (count, channel, slices, height, width), on the CPU.
     """
-    device = next(model.parameters()).device
-    noise = torch.randn(count, model.noise_size, generator=torch.Generator().manual_seed(seed))
-    labels = torch.arange(count) % max(model.num_classes, 1)
+    assert isinstance(model, Generates), "only what generates is drawn from"  # noqa: S101
+    weight = next(model.parameters())
+    parts = []
     at_once = num_affordable(count, model.image.shape)
-    parts = zip(noise.to(device).split(at_once), labels.to(device).split(at_once), strict=True)
-    return torch.cat([model.sample(*part).float().cpu() for part in parts])
+    for start in range(0, count, at_once):
+        indices = range(start, min(start + at_once, count))
+        noise = indexed_noise(model.sample_noise(), seed=seed, indices=indices)
+        labels = indexed_labels(model.num_classes, seed=seed, indices=indices)
+        placed = {name: drawn.to(weight) for name, drawn in noise.items()}
+        parts.append(model.sample(placed, labels.to(weight.device)).float().cpu())
+    return torch.cat(parts)
 
 
-def _served_weights(model: Model) -> dict[str, Tensor]:
-    return {name: weight for name, weight in model.state_dict().items() if name.split(".")[0] in model.served}
+def load_inference_weights(model: Model, weights: Mapping[str, Tensor]) -> None:
+    """Load all the weights that a bundle keeps of a model, and nothing else.
 
-
-def _load_served(model: Model, weights: Mapping[str, Tensor]) -> None:
-    """Load all of the served weights and nothing else."""
-    expected = _served_weights(model)
+    Raises:
+        KeyError: one is missing or unknown.
+        RuntimeError: one has another shape.
+    """
+    expected = _inference_weights(model)
     if expected.keys() != weights.keys():
         raise KeyError(f"weights {sorted(expected.keys() ^ weights.keys())[:3]} are missing or unknown")
     model.load_state_dict(dict(weights), strict=False)
+
+
+def _inference_weights(model: Model) -> dict[str, Tensor]:
+    return {
+        name: weight for name, weight in model.state_dict().items() if name.split(".")[0] in model.inference_modules
+    }
+
+
+def _sheet(model: Model, seed: int) -> Image.Image:
+    return contact_sheet(to_grey_levels(draw(model, count=SHEET, seed=seed)))
+
+
+PICTURES: Mapping[str, tuple[str, Callable[[Model, int], Image.Image]]] = {"generate": ("samples.png", _sheet)}
+"""By capability: the picture's name, and what draws it of a model and its seed. None shows a patient's image."""
+
+
+def _fingerprint(written: Mapping[str, object]) -> str:
+    """Return what a manifest hashes to, beside its checksum."""
+    content = {name: value for name, value in written.items() if name != "checksum"}
+    return hashlib.sha256(pydantic_core.to_json(content)).hexdigest()
+
+
+def _first_mistake(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return f"{type(error).__name__} {error}"
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'the whole'}: {first['msg']}"
 
 
 def _check(file: Path, expected: str) -> None:
@@ -201,18 +303,34 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _card(experiment: Experiment, image: ImageSpec, metrics: Mapping[str, float], origin: Provenance) -> str:
+SENTENCES: Mapping[str, str] = {
+    "generate": "Draws synthetic images: they show nobody.",
+    "reconstruct": "Reconstructs an image that it is given: what it answers is derived from that image, and shows whom "
+    "the image shows.",
+    "classify": "Names the class of an image that it is given: a prediction, not a finding.",
+    "segment": "Outlines regions of an image that it is given: a prediction, not a finding.",
+    "restore": "Restores an image that it is given: what it answers is derived from that image, and shows whom the image "
+    "shows.",
+    "score_anomaly": "Scores how unusual an image is: a prediction, not a finding.",
+}
+"""What a card says of each capability."""
+
+
+def _card(experiment: Origin, model: Model, metrics: Mapping[str, float], origin: Provenance) -> str:
     """Return the model card as Markdown."""
+    image, able = model.image, capabilities(type(model))
     note = f"**Every figure: {origin.note}.**\n\n" if origin.note else ""
     figures = "\n".join(f"| {name} | {figure:.4g} |" for name, figure in sorted(metrics.items()))
-    drawn = f"{'x'.join(map(str, image.size))} {'volumes' if image.is_volume else 'images'}"
-    return f"""# {experiment.name}: a {experiment.model.kind} of {drawn}
+    shape = f"{'x'.join(map(str, image.size))} {'volumes' if image.is_volume else 'images'}"
+    sheet = "![Generated samples, none of them real](samples.png)\n\n" if "generate" in able else ""
+    sentences = "\n".join(sentence for capability, sentence in SENTENCES.items() if capability in able)
+    return f"""# {experiment.name}: a {experiment.model.kind} of {shape}
 
-![Generated samples, none of them real](samples.png)
+{sheet}{sentences}
+Nothing that it answers is fit for diagnosis or treatment.
 
-Draws synthetic images with values from {image.values.low:g} to {image.values.high:g} ({image.values.unit}).
+Images have values from {image.values.low:g} to {image.values.high:g} ({image.values.unit}).
 Classes: {", ".join(image.classes) or "none"}.
-Every image it makes is synthetic and says so; none is fit for diagnosis or treatment.
 
 ## Figures on the validation split
 

@@ -39,9 +39,26 @@ class ScheduleConfig(Config):
     cooldown: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Share of the steps, at the end, over which the learning rate falls to zero."""
     evaluate_every: PositiveInt = 250
-    """Steps between two evaluations; each writes a checkpoint too."""
+    """Steps between two evaluations."""
+    checkpoint_every: PositiveInt = 250
+    """Steps between two checkpoints: the most that a lost worker costs."""
     log_every: PositiveInt = 10
     """Steps between two lines of the history."""
+
+    def is_logged(self, step: int) -> bool:
+        """Tell whether the history gets a line after so many steps."""
+        return self._is_due(step, self.log_every)
+
+    def is_evaluated(self, step: int) -> bool:
+        """Tell whether the model is evaluated after so many steps."""
+        return self._is_due(step, self.evaluate_every)
+
+    def is_checkpointed(self, step: int) -> bool:
+        """Tell whether a checkpoint is written after so many steps."""
+        return self._is_due(step, self.checkpoint_every)
+
+    def _is_due(self, step: int, every: int) -> bool:
+        return step % every == 0 or step == self.steps
 
 
 class ScalingConfig(Config):
@@ -120,10 +137,12 @@ class Experiment(Config):
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:
-        if self.schedule.batch_size % self.microbatches:
+        least = self.microbatches * self.model.pack
+        if self.schedule.batch_size % least:
+            packs = f" of packs of {self.model.pack}" if self.model.pack > 1 else ""
             raise ValueError(
-                f"schedule.batch_size {self.schedule.batch_size} must be a multiple of {self.microbatches},"
-                f" the microbatches of {self.scaling.num_workers} workers"
+                f"schedule.batch_size {self.schedule.batch_size} must be a multiple of {least},"
+                f" the microbatches{packs} of {self.scaling.num_workers} workers"
             )
         return self
 

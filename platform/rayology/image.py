@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor
@@ -16,6 +16,7 @@ from rayology.config import Config
 
 __all__ = [
     "Batch",
+    "Grid",
     "ImageSpec",
     "ValueRange",
     "clipped_share",
@@ -52,6 +53,18 @@ class ValueRange(Config):
         return (self.high - self.low) / (self.levels - 1)
 
 
+class Grid(NamedTuple):
+    """What a network takes or gives: so many channels at each place of a grid; a vector has one place."""
+
+    channels: int
+    size: tuple[int, ...]
+
+    @property
+    def num_values(self) -> int:
+        """How many numbers it holds."""
+        return self.channels * math.prod(self.size)
+
+
 Side = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -69,6 +82,9 @@ class ImageSpec(Config):
     classes: tuple[str, ...] = ()
     """The names of the classes, in the order of their labels; empty where images have no label."""
 
+    masks: tuple[str, ...] = ()
+    """Names of the regions that masks number from 1 up; empty if the source came without masks."""
+
     @model_validator(mode="after")
     def _size_can_be_halved(self) -> Self:
         if any(length < 16 or length % 8 for length in self.size):
@@ -81,6 +97,11 @@ class ImageSpec(Config):
         return (self.channels, *self.size)
 
     @property
+    def grid(self) -> Grid:
+        """Channels and size, as a network takes or gives them."""
+        return Grid(self.channels, self.size)
+
+    @property
     def is_volume(self) -> bool:
         """Whether images have slices beside rows and columns."""
         return len(self.size) == 3
@@ -88,10 +109,25 @@ class ImageSpec(Config):
 
 @dataclass(frozen=True)
 class Batch:
-    """Images of a step with their labels; the label of an unlabelled image is 0."""
+    """Images of a step with their labels and, if the model takes them, masks."""
 
     images: Float[Tensor, "batch channel *space"]
     labels: Int[Tensor, " batch"]
+    """The class of each image; 0 for an unlabelled one."""
+    masks: UInt8[Tensor, "batch *space"] | None = None
+    """0 for background, else the number of a region."""
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self.labels)
+
+    def __getitem__(self, rows: slice) -> "Batch":
+        """Return some rows of the batch."""
+        return Batch(self.images[rows], self.labels[rows], None if self.masks is None else self.masks[rows])
+
+    def split(self, count: int) -> "list[Batch]":
+        """Cut the batch into parts of ``count`` images, the last of which may have fewer."""
+        return [self[start : start + count] for start in range(0, len(self), count)]
 
 
 def num_affordable(most: int, shape: Sequence[int], *, unit: int = 64 * 64) -> int:

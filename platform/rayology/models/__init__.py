@@ -4,10 +4,43 @@ from typing import Annotated
 
 from pydantic import Field
 
-from rayology.models.base import Draws, Model, Phase, Reconstructs
+from rayology.models.base import (
+    CAPABILITIES,
+    BoundsLikelihood,
+    Classifies,
+    Encodes,
+    Generates,
+    Model,
+    Outcome,
+    Phase,
+    Reconstructs,
+    Restores,
+    ScoresAnomaly,
+    Segments,
+    capabilities,
+)
 from rayology.models.gan import Gan, GanConfig
 from rayology.models.vae import Vae, VaeConfig
 
-__all__ = ["Draws", "Gan", "GanConfig", "Model", "ModelConfig", "Phase", "Reconstructs", "Vae", "VaeConfig"]
+__all__ = [
+    "CAPABILITIES",
+    "BoundsLikelihood",
+    "Classifies",
+    "Encodes",
+    "Gan",
+    "GanConfig",
+    "Generates",
+    "Model",
+    "ModelConfig",
+    "Outcome",
+    "Phase",
+    "Reconstructs",
+    "Restores",
+    "ScoresAnomaly",
+    "Segments",
+    "Vae",
+    "VaeConfig",
+    "capabilities",
+]
 
 ModelConfig = Annotated[VaeConfig | GanConfig, Field(discriminator="kind")]

@@ -1,5 +1,6 @@
 """Adaptive augmentation: as much as keeps a critic from learning its real images by heart (Karras et al. 2020)."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import torch
@@ -8,6 +9,8 @@ from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor, nn
 
 from rayology.augment import NUM_DRAWS, Augmentation, AugmentConfig
+from rayology.models.base import Outcome, Terms
+from rayology.noise import Noise, NoiseSpec
 
 __all__ = ["AdaptiveAugmentation", "AdaptiveConfig"]
 
@@ -56,30 +59,35 @@ class AdaptiveAugmentation(nn.Module):
         self.register_buffer("told_apart", torch.zeros(()))
         self.register_buffer("num_images", torch.zeros(()))
 
-    @property
-    def num_draws(self) -> int:
-        """How many uniform numbers an image takes."""
-        return NUM_DRAWS if self.config.is_on else 0
+    def noise(self) -> Mapping[str, NoiseSpec]:
+        """Return the stream ``augment``, of a real image and of a generated one; none if nothing may happen."""
+        return {"augment": NoiseSpec((2, NUM_DRAWS), "uniform")} if self.config.is_on else {}
 
-    def forward(self, images: Tensor, uniform: Float[Tensor, "batch draws"]) -> Tensor:
-        """Transform images, in full precision, as uniform numbers on the CPU say."""
+    def drawn(self, noise: Noise) -> Sequence[Tensor]:
+        """Return what is drawn for the real images, and for the generated ones."""
+        return noise["augment"].unbind(dim=1) if self.config.is_on else (torch.empty(0), torch.empty(0))
+
+    def forward(self, images: Tensor, *uniform: Float[Tensor, "batch draws"]) -> Tensor:
+        """Transform images, in full precision, as uniform numbers on the CPU say, those of each part of the images."""
         if not self.config.is_on:
             return images
         with torch.autocast(images.device.type, enabled=False):
-            augmentation = Augmentation(self.config, uniform, float(self.strength))
+            augmentation = Augmentation(self.config, torch.cat(uniform), float(self.strength))
             return augmentation.images(images.to(self.strength.dtype))
 
-    def figures(self, real_score: Tensor, fake_score: Tensor) -> dict[str, Float[Tensor, " batch"]]:
-        """Return whether each pair was told apart, 1 or -1, and the strength at which it was."""
+    def counted(self, terms: Terms, real_score: Tensor, fake_score: Tensor) -> Outcome:
+        """Add to terms whether each pair was told apart, 1 or -1, and the strength at which it was; sum up the former."""
         if not self.config.is_on:
-            return {}
+            return Outcome(terms)
         told_apart = (real_score - fake_score).detach().sign()
-        return {"told_apart": told_apart, "strength": self.strength.expand_as(told_apart)}
+        figures = {"told_apart": told_apart, "strength": self.strength.expand_as(told_apart)}
+        sums = {"told_apart": told_apart.sum(), "pairs": torch.ones_like(told_apart).sum()}
+        return Outcome({**terms, **figures}, sums)
 
-    def adapt(self, told_apart: Float[Tensor, ""], *, num_images: int) -> None:
-        """Count the share of ``num_images`` images; after enough, move the strength, up if it is above the target."""
-        self.told_apart.add_(told_apart, alpha=num_images)
-        self.num_images.add_(num_images)
+    def adapt(self, told_apart: Float[Tensor, ""], *, num_pairs: Float[Tensor, ""]) -> None:
+        """Add up what the critic told apart; after enough pairs, move the strength, up if it is above the target."""
+        self.told_apart.add_(told_apart)
+        self.num_images.add_(num_pairs)
         counted = float(self.num_images)
         if counted < min(COUNTED_IMAGES, LARGEST_MOVE * self.config.ramp_images):
             return

@@ -1,33 +1,47 @@
-"""What every model is to the training loop, the bundle and the server."""
+"""What a model is to the training loop, the bundle and the server, and what else it may be able to do."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from rayology.image import Batch, ImageSpec
+from rayology.config import Config
+from rayology.image import Batch, Grid, ImageSpec
+from rayology.noise import Noise, NoiseSpec
 
-__all__ = ["Capability", "Draws", "Model", "Phase", "Reconstructs", "Terms"]
+__all__ = [
+    "CAPABILITIES",
+    "BaseModelConfig",
+    "BoundsLikelihood",
+    "Classifies",
+    "Encodes",
+    "Generates",
+    "Model",
+    "Outcome",
+    "Phase",
+    "Reconstructs",
+    "Restores",
+    "ScoresAnomaly",
+    "Segments",
+    "Terms",
+    "capabilities",
+]
 
-Capability = Literal["generate", "reconstruct"]
-Terms = Mapping[str, Float[Tensor, " batch"]]
+Terms = Mapping[str, Float[Tensor, " rows"]]
 
 
 @dataclass(frozen=True)
-class Draws:
-    """What chance decides of each sample in a phase."""
+class Outcome:
+    """What a phase makes of a batch."""
 
-    noise: Float[Tensor, "batch noise"]
-    """Standard normal, for the latents; on the device of the images."""
-    uniform: Float[Tensor, "batch draws"]
-    """Between 0 and 1, as many as the phase asks for; on the CPU, where it is looked at."""
-
-    def __getitem__(self, rows: slice) -> "Draws":
-        """Return what chance decides of some rows of the batch."""
-        return Draws(self.noise[rows], self.uniform[rows])
+    terms: Terms
+    """Loss terms, one value a row, whose mean over the global batch the loop takes; one without a gradient is merely
+    logged. A row's terms depend on that row alone."""
+    sums: Mapping[str, Tensor] = field(default_factory=dict)
+    """What is added up over the rows of the global batch, such as counts, and given to ``after_step``."""
 
 
 @dataclass(frozen=True)
@@ -36,59 +50,175 @@ class Phase:
 
     name: str
     parameters: tuple[nn.Parameter, ...]
-    terms: Callable[[Batch, Draws], Terms]
-    """Maps a batch and its draws to loss terms, one value a sample each; one without a gradient is merely logged."""
+    terms: Callable[[Batch, Noise], Outcome]
+    noise: Mapping[str, NoiseSpec] = field(default_factory=dict)
+    """The streams that ``terms`` takes; normal ones come on the device of the images, uniform ones on the CPU."""
     betas: tuple[float, float] = (0.9, 0.99)
     """The decay rates of Adam's two moments that suit this phase."""
-    num_draws: int = 0
-    """How many uniform numbers a sample takes."""
+    lr: float = 1.0
+    """A factor on the learning rate of the schedule (two time scales; Heusel et al. 2017)."""
+    every: int = 1
+    """The phase takes part in every so many steps, the first among them."""
 
 
 class Model(nn.Module, ABC):
-    """A generative model of images in [-1, 1]."""
+    """Networks and the phases that train them; images are in [-1, 1].
 
-    capabilities: ClassVar[tuple[Capability, ...]] = ("generate",)
-    served: ClassVar[tuple[str, ...]]
+    What else a model can do is said by the protocols below that its class fulfils.
+    """
+
+    inference_modules: ClassVar[tuple[str, ...]]
     """The submodules that a bundle keeps; their weights are averaged during training."""
 
-    def __init__(self, image: ImageSpec, *, noise_size: int, conditional: bool) -> None:
+    def __init__(self, image: ImageSpec, *, conditional: bool = False) -> None:
         super().__init__()
         self.image = image
-        self.noise_size = noise_size
         self.num_classes = len(image.classes) if conditional else 0
 
     @property
     def conditional(self) -> bool:
-        """Whether ``labels`` change what is drawn."""
+        """Whether ``labels`` change what the model does."""
         return self.num_classes > 0
 
     @abstractmethod
     def phases(self) -> tuple[Phase, ...]:
         """Return the optimizer steps that make up one training step, in order."""
 
-    def adapt(self, figures: Mapping[str, Float[Tensor, ""]], *, num_images: int) -> None:
-        """Change what no gradient does, after a step over ``num_images`` images.
+    def after_step(self, sums: Mapping[str, Tensor]) -> None:
+        """Change what no gradient does, given the sums of a step's phases by ``phase/name``.
 
-        The figures are those that are logged: each term's mean over the images, the same in every process.
+        They are the same in every process. What changes must be a buffer: a checkpoint keeps those, and a step that is
+        not finite undoes them.
         """
 
+
+class BaseModelConfig(Config, ABC):
+    """What the config of every model has."""
+
+    @classmethod
     @abstractmethod
-    def sample(
-        self, noise: Float[Tensor, "batch noise"], labels: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch channel *space"]:
-        """Turn standard normal noise into images; values may lie slightly outside [-1, 1]."""
+    def builds(cls) -> type[Model]:
+        """Return the model's class: what it can do is known before it is built."""
+
+    @abstractmethod
+    def build(self, image: ImageSpec) -> Model:
+        """Build the model, its weights drawn from torch's global generator."""
+
+    @property
+    def pack(self) -> int:
+        """How many consecutive images, all of one class, make one row of the terms (PacGAN; Lin et al. 2018)."""
+        return 1
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """A model that draws images."""
+
+    def sample_noise(self) -> Mapping[str, NoiseSpec]:
+        """Return the streams that ``sample`` takes."""
+        ...
+
+    def sample(self, noise: Noise, labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch channel *space"]:
+        """Turn noise into images; values may lie slightly outside [-1, 1]."""
+        ...
 
 
 @runtime_checkable
 class Reconstructs(Protocol):
-    """A model that can bring an image to its latents and back, and bounds its likelihood."""
-
-    noise_size: int
+    """A model that keeps of an image what it understands."""
 
     def reconstruct(self, images: Tensor, labels: Int[Tensor, " batch"]) -> Tensor:
         """Return what the model keeps of images in [-1, 1], of the same shape."""
         ...
 
-    def bound(self, batch: Batch, noise: Float[Tensor, "batch noise"]) -> Float[Tensor, " batch"]:
-        """Return the negative evidence lower bound in bits a stored value; lower is better."""
+
+@runtime_checkable
+class BoundsLikelihood(Protocol):
+    """A model that bounds the likelihood of an image."""
+
+    def bound_noise(self) -> Mapping[str, NoiseSpec]:
+        """Return the streams that ``bits_per_dim`` takes."""
         ...
+
+    def bits_per_dim(self, batch: Batch, noise: Noise) -> Float[Tensor, " batch"]:
+        """Return the negative log-likelihood in bits a stored value, at most; lower is better."""
+        ...
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """A model with latents that can be looked at and changed."""
+
+    def latent(self) -> Grid:
+        """Return the shape of the latents of one image."""
+        ...
+
+    def encode(self, images: Tensor, labels: Int[Tensor, " batch"]) -> Tensor:
+        """Return the latents of images, (batch, channels, *size) of ``latent``."""
+        ...
+
+    def decode(self, latents: Tensor, labels: Int[Tensor, " batch"]) -> Tensor:
+        """Return the images of latents."""
+        ...
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """A model that names the class of an image."""
+
+    def class_logits(self, images: Tensor) -> Float[Tensor, "batch class"]:
+        """Return a score for each class of ``image.classes``."""
+        ...
+
+
+@runtime_checkable
+class Segments(Protocol):
+    """A model that finds regions in an image."""
+
+    def mask_logits(self, images: Tensor) -> Float[Tensor, "batch region *space"]:
+        """Return a score for the background, then for each region of ``image.masks``, at each pixel."""
+        ...
+
+
+@runtime_checkable
+class Restores(Protocol):
+    """A model that mends degraded images."""
+
+    def degrade_noise(self) -> Mapping[str, NoiseSpec]:
+        """Return the streams that ``degrade`` takes."""
+        ...
+
+    def degrade(self, images: Tensor, noise: Noise) -> Tensor:
+        """Return what ``restore`` is given of images: the one definition for training, evaluation and server."""
+        ...
+
+    def restore(self, inputs: Tensor) -> Tensor:
+        """Return whole images."""
+        ...
+
+
+@runtime_checkable
+class ScoresAnomaly(Protocol):
+    """A model that finds what it has never seen."""
+
+    def anomaly(self, images: Tensor) -> tuple[Float[Tensor, "batch *space"], Float[Tensor, " batch"]]:
+        """Return a map of how unusual each pixel is, and a score an image."""
+        ...
+
+
+CAPABILITIES: Mapping[str, Any] = {  # protocols, which mypy does not take for types
+    "generate": Generates,
+    "reconstruct": Reconstructs,
+    "bound": BoundsLikelihood,
+    "encode": Encodes,
+    "classify": Classifies,
+    "segment": Segments,
+    "restore": Restores,
+    "score_anomaly": ScoresAnomaly,
+}
+"""What a model may be able to do, by the name that manifests, cards and metrics use."""
+
+
+def capabilities(model: type[Model]) -> tuple[str, ...]:
+    """Return what a model's class is able to do."""
+    return tuple(name for name, protocol in CAPABILITIES.items() if issubclass(model, protocol))

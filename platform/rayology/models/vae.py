@@ -1,6 +1,7 @@
 """A variational autoencoder (Kingma & Welling 2014) with one learned scale (Rybkin et al. 2021)."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -9,10 +10,11 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rayology.config import Choice, Config, Range
-from rayology.image import Batch, ImageSpec
-from rayology.models.backbones import BackboneConfig, Decoder, ResNetConfig
-from rayology.models.base import Capability, Model, Phase, Terms
+from rayology.config import Choice, Range
+from rayology.image import Batch, Grid, ImageSpec
+from rayology.models.backbones import Activation, BackboneConfig, ResNetConfig, VectorDecoder
+from rayology.models.base import BaseModelConfig, Model, Outcome, Phase, Terms
+from rayology.noise import Noise, NoiseSpec
 
 __all__ = ["Vae", "VaeConfig"]
 
@@ -20,19 +22,26 @@ START_SCALE = 0.1  # of the likelihood, in units of the [-1, 1] range
 SPEED = 10.0  # Adam moves a parameter by about lr a step; the mean image and the log of the scale have further to go
 
 
-class VaeConfig(Config):
+class VaeConfig(BaseModelConfig):
     """A variational autoencoder."""
 
     kind: Literal["vae"] = "vae"
     """Which model."""
     backbone: BackboneConfig = ResNetConfig()
     """The networks of encoder and decoder."""
+    activation: Annotated[Activation, Choice("leaky_relu", "silu")] = "silu"
+    """The nonlinearity of both."""
     latents: Annotated[int, Field(ge=1, le=4096), Choice(16, 32, 64, 128)] = 32
     """Dimensions of the latent space."""
     beta: Annotated[PositiveFloat, Range(0.1, 4, log=True)] = 1.0
     """Weight of the rate against the distortion (Higgins et al. 2017); 1 is the bound on the likelihood."""
     conditional: bool = True
     """Whether encoder and decoder are told the class; of no effect where images have none."""
+
+    @classmethod
+    def builds(cls) -> type[Model]:
+        """Return the model's class."""
+        return Vae
 
     def build(self, image: ImageSpec) -> "Vae":
         """Build the model, its weights drawn from torch's global generator."""
@@ -42,37 +51,52 @@ class VaeConfig(Config):
 class Vae(Model):
     """Encoder and decoder trained on the evidence lower bound."""
 
-    capabilities: ClassVar[tuple[Capability, ...]] = ("generate", "reconstruct")
-    served: ClassVar[tuple[str, ...]] = ("encoder", "posterior", "decoder", "likelihood")
+    inference_modules: ClassVar[tuple[str, ...]] = ("encoder", "posterior", "decoder", "likelihood")
 
     def __init__(self, config: VaeConfig, image: ImageSpec) -> None:
-        super().__init__(image, noise_size=config.latents, conditional=config.conditional)
+        super().__init__(image, conditional=config.conditional)
         self.beta = config.beta
-        self.encoder = config.backbone.encoder(image)
-        self.posterior = nn.Linear(self.encoder.num_features + self.num_classes, 2 * config.latents)
-        difference = config.backbone.decoder(image, inputs=config.latents + self.num_classes)
-        self.decoder = MeanAndDifference(difference, image)
+        self.latents = config.latents
+        self.encoder = config.backbone.encoder(image.grid, activation=config.activation)
+        self.posterior = nn.Linear(self.encoder.out.num_values + self.num_classes, 2 * config.latents)
+        decoder = config.backbone.decoder(image.grid, activation=config.activation)
+        self.decoder = MeanAndDifference(VectorDecoder(config.latents + self.num_classes, decoder), image)
         self.likelihood = Likelihood(floor=1.0 / (image.values.levels - 1))
 
     def phases(self) -> tuple[Phase, ...]:
         """Return the single phase ``vae``."""
-        return (Phase("vae", tuple(self.parameters()), lambda batch, draws: self._terms(batch, draws.noise)),)
+        return (Phase("vae", tuple(self.parameters()), lambda *given: Outcome(self._terms(*given)), self._noise),)
 
-    def sample(self, noise: Float[Tensor, "batch noise"], labels: Int[Tensor, " batch"]) -> Tensor:
+    def sample_noise(self) -> Mapping[str, NoiseSpec]:
+        """Return the stream ``latent``."""
+        return self._noise
+
+    def sample(self, noise: Noise, labels: Int[Tensor, " batch"]) -> Tensor:
         """Decode the noise as latents."""
-        return self.decoder(self._with_class(noise, labels))
+        return self.decode(noise["latent"], labels)
 
-    def encode(self, images: Tensor, labels: Int[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
-        """Return mean and log standard deviation of the posterior, each (batch, latents)."""
-        mean, log_std = self.posterior(self._with_class(self.encoder(images), labels)).to(images.dtype).chunk(2, dim=1)
-        return mean, log_std.clamp(-10.0, 10.0)
+    def latent(self) -> Grid:
+        """Return the latents of an image: a vector."""
+        return Grid(self.latents, ())
+
+    def encode(self, images: Tensor, labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch latents"]:
+        """Return the mean of the posterior."""
+        mean, _ = self._posterior(images, labels)
+        return mean
+
+    def decode(self, latents: Float[Tensor, "batch latents"], labels: Int[Tensor, " batch"]) -> Tensor:
+        """Return the mean of the likelihood."""
+        return self.decoder(self._with_class(latents, labels))
 
     def reconstruct(self, images: Tensor, labels: Int[Tensor, " batch"]) -> Tensor:
         """Decode the mean of the posterior."""
-        mean, _ = self.encode(images, labels)
-        return self.sample(mean, labels)
+        return self.decode(self.encode(images, labels), labels)
 
-    def bound(self, batch: Batch, noise: Float[Tensor, "batch noise"]) -> Float[Tensor, " batch"]:
+    def bound_noise(self) -> Mapping[str, NoiseSpec]:
+        """Return the stream ``latent``."""
+        return self._noise
+
+    def bits_per_dim(self, batch: Batch, noise: Noise) -> Float[Tensor, " batch"]:
         """Return the negative evidence lower bound at beta = 1, in bits a stored value.
 
         The probability of a stored value is taken as density times step, which is near while the scale of the
@@ -82,10 +106,20 @@ class Vae(Model):
         step = 2.0 / (self.image.values.levels - 1)
         return (nats["distortion"] + nats["rate"] / self.beta) / math.log(2.0) - math.log2(step)
 
-    def _terms(self, batch: Batch, noise: Float[Tensor, "batch noise"]) -> Terms:
+    @property
+    def _noise(self) -> Mapping[str, NoiseSpec]:
+        return {"latent": NoiseSpec((self.latents,))}
+
+    def _posterior(self, images: Tensor, labels: Int[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation of the posterior, each (batch, latents)."""
+        features = self._with_class(self.encoder(images).flatten(1), labels)
+        mean, log_std = self.posterior(features).to(images.dtype).chunk(2, dim=1)
+        return mean, log_std.clamp(-10.0, 10.0)
+
+    def _terms(self, batch: Batch, noise: Noise) -> Terms:
         """Return the terms in nats a pixel, so that their size does not depend on the image's."""
-        mean, log_std = self.encode(batch.images, batch.labels)
-        decoded = self.sample(mean + log_std.exp() * noise, batch.labels)
+        mean, log_std = self._posterior(batch.images, batch.labels)
+        decoded = self.decode(mean + log_std.exp() * noise["latent"], batch.labels)
         num_pixels = math.prod(self.image.shape)
         return {
             "distortion": self.likelihood(batch.images, decoded),
@@ -106,11 +140,11 @@ class MeanAndDifference(nn.Module):
     decoder has learned.
     """
 
-    def __init__(self, decoder: Decoder, image: ImageSpec) -> None:
+    def __init__(self, decoder: VectorDecoder, image: ImageSpec) -> None:
         super().__init__()
         self.mean = nn.Parameter(torch.zeros(image.shape))
         self.difference = decoder
-        nn.init.zeros_(decoder.last.weight)
+        nn.init.zeros_(decoder.network.head.weight)
 
     def forward(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch channel *space"]:
         """Return the images that the inputs stand for."""

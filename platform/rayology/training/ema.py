@@ -21,6 +21,7 @@ def decay(images_seen: int, batch_size: int, *, half_life: float) -> float:
 
 
 @torch.no_grad()
-def update_average(average: Iterable[Tensor], weights: Iterable[Tensor], *, kept: float) -> None:
-    """Move each averaged weight towards the current one, in place."""
-    torch._foreach_lerp_(list(average), list(weights), 1.0 - kept)
+def update_average(average: Iterable[Tensor], weights: Iterable[Tensor], *, kept: float, held: Tensor) -> None:
+    """Move each averaged weight towards the current one, in place; not at all if ``held`` is 1."""
+    for mean, weight in zip(average, weights, strict=True):
+        mean.lerp_(weight, (1.0 - held.to(mean.dtype)) * (1.0 - kept))

@@ -1,25 +1,24 @@
 """The recipe: a training step is the model's phases in order; there is no Ray in it."""
 
 import copy
-import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn, optim
 
-from rayology.errors import Diverged
-from rayology.experiment import Experiment, ScheduleConfig
+from rayology.experiment import Experiment
 from rayology.image import Batch, ImageSpec
-from rayology.models import Draws, Model, Phase
+from rayology.models import Model, Phase
+from rayology.noise import Noise, batch_noise, derive_seed, rows_of
 from rayology.primitives import PRIMITIVES
 from rayology.training import precision
 from rayology.training.ema import decay, update_average
+from rayology.training.finite import FiniteGuard
 from rayology.training.gradients import ALONE, Workers, only_trainable
 from rayology.training.schedule import lr_factor
 
-__all__ = ["Batches", "Training", "fit", "keyed"]
+__all__ = ["Batches", "Training", "fit"]
 
 Batches = Callable[[int, slice], Batch]
 """Maps a step and rows of its global batch to those images, which are good until the next step."""
@@ -39,7 +38,7 @@ class Training:
     def start(cls, experiment: Experiment, image: ImageSpec, device: torch.device) -> "Training":
         """Build the model on a device, its weights drawn from the experiment's seed."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(keyed(experiment.seed, "weights"))
+            torch.manual_seed(derive_seed(experiment.seed, "weights"))
             model = experiment.model.build(image)
         model.to(device, precision.dtype_of(precision.resolve(experiment.scaling, device)))
         for weight in model.parameters():
@@ -51,104 +50,105 @@ class Training:
         return cls(model, average, optimizers)
 
 
-def fit(
+def fit(  # noqa: PLR0913 - three moments to look at a training, and the processes it runs on
     experiment: Experiment,
     training: Training,
     batches: Batches,
     *,
     log: Callable[[int, Mapping[str, float]], None],
     evaluate: Callable[[Training], None],
+    checkpoint: Callable[[Training], None],
     workers: Workers = ALONE,
 ) -> None:
     """Train in place from ``training.step`` to the last step.
 
-    Every process calls ``log``, with figures of the whole batch, and ``evaluate`` at the same steps.
+    Every process calls ``log``, with figures of the whole batch, ``evaluate`` and ``checkpoint`` at the same steps.
 
     Raises:
-        Diverged: a loss is no longer finite; every process raises it at the same step.
+        Diverged: a figure is no longer finite; every process raises it at the same step, before anything is evaluated
+            or kept. The training is as it was before that figure.
     """
     schedule, model = experiment.schedule, training.model
     phases = model.phases()
     rows = workers.microbatches(schedule.batch_size, experiment.microbatches)
+    guard = FiniteGuard(next(model.parameters()).device)
 
     while training.step < schedule.steps:
-        step = training.step
+        step, lr = training.step, experiment.optimizer.lr * lr_factor(training.step, schedule)
         pieces = [batches(step, own) for own in rows]
+        buffers = [buffer.clone() for buffer in model.buffers()]
         figures: dict[str, Tensor] = {}
+        sums: dict[str, Tensor] = {}
 
         for phase, optimizer in zip(phases, training.optimizers, strict=True):
-            draws = _draws(experiment, phase, step, noise_size=model.noise_size)
-            only_trainable(model, phase.parameters)
-            figures |= _accumulate(experiment, phase, pieces, [draws[own] for own in rows], workers)
-            figures[f"{phase.name}/gradient_norm"] = nn.utils.clip_grad_norm_(
-                phase.parameters, experiment.optimizer.clip_norm
+            if step % phase.every:
+                continue
+            noise = batch_noise(
+                phase.noise, seed=experiment.seed, purpose=phase.name, step=step, count=schedule.batch_size
             )
+            only_trainable(model, phase.parameters)
+            seen, added = _accumulate(experiment, phase, pieces, [rows_of(noise, own) for own in rows], workers)
+            norm = nn.utils.clip_grad_norm_(phase.parameters, experiment.optimizer.clip_norm)
+            seen[f"{phase.name}/gradient_norm"] = norm
+            guard.watch(seen, step=step)
+            optimizer.found_inf = guard.found  # type: ignore[attr-defined] # where torch's own loss scaler puts it
             for group in optimizer.param_groups:
-                group["lr"] = experiment.optimizer.lr * lr_factor(step, schedule)
+                group["lr"] = lr * phase.lr
             optimizer.step()
             optimizer.zero_grad()
+            figures, sums = {**figures, **seen}, {**sums, **added}
 
+        model.after_step(sums)
+        guard.undo(model, buffers)
         kept = decay(step * schedule.batch_size, schedule.batch_size, half_life=experiment.optimizer.ema_images)
-        update_average(_served(training.average), _served(model), kept=kept)
-        model.adapt(figures, num_images=schedule.batch_size)
+        update_average(_averaged(training.average), _averaged(model), kept=kept, held=guard.found)
+        for old, new in zip(training.average.buffers(), model.buffers(), strict=True):
+            old.copy_(new)
         training.step += 1
 
-        is_logged = _is_due(training.step, schedule.log_every, schedule)
-        is_evaluated = _is_due(training.step, schedule.evaluate_every, schedule)
-        if is_logged or is_evaluated:
-            finite = _finite(figures, step)
-        if is_logged:
-            log(training.step, finite)
-        if is_evaluated:
+        if schedule.is_logged(training.step):
+            log(training.step, {**guard.read(figures), "lr": lr})
+        if schedule.is_evaluated(training.step):
+            guard.read({})
             evaluate(training)
-
-
-def keyed(seed: int, *purpose: str | int) -> int:
-    """Return a seed for one purpose, so that no draw depends on what was drawn before it."""
-    digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
-
-
-def _is_due(step: int, every: int, schedule: ScheduleConfig) -> bool:
-    return step % every == 0 or step == schedule.steps
-
-
-def _draws(experiment: Experiment, phase: Phase, step: int, *, noise_size: int) -> Draws:
-    """Draw for a whole global batch, whichever part of it this process needs."""
-    generator = torch.Generator().manual_seed(keyed(experiment.seed, phase.name, step))
-    count = experiment.schedule.batch_size
-    noise = torch.randn(count, noise_size, generator=generator)
-    return Draws(noise, torch.rand(count, phase.num_draws, generator=generator, dtype=torch.float64))
+        if schedule.is_checkpointed(training.step):
+            guard.read({})
+            checkpoint(training)
 
 
 def _accumulate(
-    experiment: Experiment, phase: Phase, pieces: Sequence[Batch], draws: Sequence[Draws], workers: Workers
-) -> dict[str, Tensor]:
-    """Add up the gradients of the global mean over microbatches and processes; return the mean of each term."""
+    experiment: Experiment, phase: Phase, pieces: Sequence[Batch], noise: Sequence[Noise], workers: Workers
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Add up the gradients of the global mean over microbatches and processes.
+
+    Returns:
+        The mean of each term and what is summed, by ``phase/name``; the same in every process.
+    """
     figures: dict[str, Tensor] = {}
-    for batch, drawn in zip(pieces, draws, strict=True):
+    sums: dict[str, Tensor] = {}
+    num_rows = experiment.schedule.batch_size // experiment.model.pack
+    for batch, drawn in zip(pieces, noise, strict=True):
         device = batch.images.device
         with precision.autocast(precision.resolve(experiment.scaling, device), device):
-            terms = phase.terms(batch, replace(drawn, noise=drawn.noise.to(batch.images)))
-        means = {name: term.sum() / experiment.schedule.batch_size for name, term in terms.items()}
+            outcome = phase.terms(batch, _placed(phase, drawn, batch.images))
+        means = {name: term.sum() / num_rows for name, term in outcome.terms.items()}
         torch.stack(list(means.values())).sum().backward(inputs=phase.parameters)
-        for name, mean in means.items():
-            path = f"{phase.name}/{name}"
-            figures[path] = figures[path] + mean.detach() if path in figures else mean.detach()
+        for total, parts in ((figures, means), (sums, outcome.sums)):
+            for name, part in parts.items():
+                path = f"{phase.name}/{name}"
+                total[path] = total[path] + part.detach() if path in total else part.detach().clone()
     gradients = [parameter.grad for parameter in phase.parameters if parameter.grad is not None]
-    workers.sum([*gradients, *figures.values()])
-    return figures
+    workers.sum([*gradients, *figures.values(), *sums.values()])
+    return figures, sums
 
 
-def _served(model: Model) -> list[nn.Parameter]:
-    return [weight for name, weight in model.named_parameters() if name.split(".")[0] in model.served]
+def _placed(phase: Phase, noise: Noise, images: Tensor) -> Noise:
+    """Bring normal noise to the images; uniform numbers stay where they are looked at."""
+    return {
+        name: drawn.to(images) if phase.noise[name].distribution == "normal" else drawn for name, drawn in noise.items()
+    }
 
 
-def _finite(figures: Mapping[str, Tensor], step: int) -> dict[str, float]:
-    """Return the figures as numbers, in one copy from the device, or raise; they are the same on every process."""
-    stacked = torch.stack([figure.double() for figure in figures.values()])
-    values = dict(zip(figures, stacked.tolist(), strict=True))
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise Diverged(f"{name} is {value} at step {step}; lower optimizer.lr, or raise the model's penalty")
-    return values
+def _averaged(model: Model) -> list[nn.Parameter]:
+    """Return the weights that are averaged, evaluated and kept."""
+    return [weight for name, weight in model.named_parameters() if name.split(".")[0] in model.inference_modules]

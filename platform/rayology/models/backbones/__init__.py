@@ -1,7 +1,8 @@
 """The networks inside the models: one file each, joined in ``BackboneConfig``."""
 
-from rayology.models.backbones.resnet import Decoder, Encoder, ResNetConfig
+from rayology.models.backbones.base import Activation, GridDecoder, GridEncoder, VectorDecoder
+from rayology.models.backbones.resnet import ResNetConfig
 
-__all__ = ["BackboneConfig", "Decoder", "Encoder", "ResNetConfig"]
+__all__ = ["Activation", "BackboneConfig", "GridDecoder", "GridEncoder", "ResNetConfig", "VectorDecoder"]
 
 BackboneConfig = ResNetConfig

@@ -1,25 +1,23 @@
 """A residual convolutional backbone without normalisation: an encoder, and a decoder that mirrors it."""
 
-import math
 from itertools import pairwise
 from typing import Annotated, Literal
 
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
-from rayology.config import Choice, Config
-from rayology.image import ImageSpec
+from rayology.config import Choice
+from rayology.image import Grid
+from rayology.models.backbones.base import Activation, BaseBackboneConfig, GridDecoder, GridEncoder, activate
 from rayology.primitives import PRIMITIVES
 
-__all__ = ["Decoder", "Encoder", "ResNetConfig"]
+__all__ = ["ResNetConfig"]
 
-Activation = Literal["leaky_relu", "silu"]
 COARSEST = 4  # an image is halved until a side is at most this long, or odd
 
 
-class ResNetConfig(Config):
+class ResNetConfig(BaseBackboneConfig):
     """Residual blocks of two convolutions, 3 pixels a side, at every resolution below the image's own."""
 
     kind: Literal["resnet"] = "resnet"
@@ -30,16 +28,14 @@ class ResNetConfig(Config):
     """Residual blocks at each resolution."""
     growth: Annotated[float, Field(ge=1, le=4), Choice(1.5, 2.0)] = 1.5
     """Factor on the channels each time the image is halved; 2 (of volumes 2.8) keeps every resolution's cost equal."""
-    activation: Annotated[Activation, Choice("leaky_relu", "silu")] = "silu"
-    """The nonlinearity before each convolution."""
 
-    def encoder(self, image: ImageSpec) -> "Encoder":
-        """Build the network from images to features."""
-        return Encoder(self, image)
+    def encoder(self, image: Grid, *, activation: Activation) -> GridEncoder:
+        """Build the network from images to the coarsest grid."""
+        return Encoder(self, image, activation)
 
-    def decoder(self, image: ImageSpec, *, inputs: int) -> "Decoder":
-        """Build the network from ``inputs`` features to images."""
-        return Decoder(self, image, inputs=inputs)
+    def decoder(self, image: Grid, *, activation: Activation) -> GridDecoder:
+        """Build the network from the coarsest grid to images."""
+        return Decoder(self, image, activation)
 
 
 class ResidualBlock(nn.Module):
@@ -57,65 +53,52 @@ class ResidualBlock(nn.Module):
         return x + self.last(activate(self.first(activate(x, self.activation)), self.activation))
 
 
-class Encoder(nn.Module):
-    """Images to a vector of ``num_features`` features."""
+class Encoder(GridEncoder):
+    """Images to the coarsest grid."""
 
-    def __init__(self, config: ResNetConfig, image: ImageSpec) -> None:
-        super().__init__()
-        widths, coarsest = pyramid(config, image)
-        axes = len(coarsest)
+    def __init__(self, config: ResNetConfig, image: Grid, activation: Activation) -> None:
+        grids = pyramid(config, image)
+        super().__init__(out=grids[-1])
+        axes = len(image.size)
         convolution, average_pool = PRIMITIVES[axes].convolution, PRIMITIVES[axes].average_pool
-        levels: list[nn.Module] = [convolution(image.channels, widths[0], 3, padding=1)]
-        for finer, width in pairwise(widths):
-            levels += [average_pool(2), convolution(finer, width, 1)]
-            levels += [ResidualBlock(width, config.activation, axes=axes) for _ in range(config.depth)]
+        levels: list[nn.Module] = [convolution(image.channels, grids[0].channels, 3, padding=1)]
+        for finer, coarser in pairwise(grids):
+            levels += [average_pool(2), convolution(finer.channels, coarser.channels, 1)]
+            levels += [ResidualBlock(coarser.channels, activation, axes=axes) for _ in range(config.depth)]
         self.levels = nn.Sequential(*levels)
-        self.activation = config.activation
-        self.num_features = widths[-1] * math.prod(coarsest)
+        self.activation = activation
 
-    def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch features"]:
-        """Return the features of each image."""
-        return activate(self.levels(images), self.activation).flatten(1)
+    def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch width *coarse"]:
+        """Return the features of each image, at each place of the coarsest grid."""
+        return activate(self.levels(images), self.activation)
 
 
-class Decoder(nn.Module):
-    """A vector to images, through the encoder's resolutions in reverse."""
+class Decoder(GridDecoder):
+    """The coarsest grid to images, through the encoder's resolutions in reverse."""
 
-    def __init__(self, config: ResNetConfig, image: ImageSpec, *, inputs: int) -> None:
-        super().__init__()
-        widths, self.coarsest = pyramid(config, image)
-        axes = len(self.coarsest)
+    def __init__(self, config: ResNetConfig, image: Grid, activation: Activation) -> None:
+        grids = pyramid(config, image)
+        axes = len(image.size)
         convolution, linear = PRIMITIVES[axes].convolution, PRIMITIVES[axes].linear
-        self.stem = nn.Linear(inputs, widths[-1] * math.prod(self.coarsest))
         levels: list[nn.Module] = []
-        for width, finer in pairwise(reversed(widths)):
-            levels += [ResidualBlock(width, config.activation, axes=axes) for _ in range(config.depth)]
+        for coarser, finer in pairwise(reversed(grids)):
+            levels += [ResidualBlock(coarser.channels, activation, axes=axes) for _ in range(config.depth)]
             # The convolution of single pixels commutes with the linear filter and costs a quarter before it.
-            levels += [convolution(width, finer, 1), nn.Upsample(scale_factor=2, mode=linear)]
+            levels += [convolution(coarser.channels, finer.channels, 1), nn.Upsample(scale_factor=2, mode=linear)]
+        head = convolution(grids[0].channels, image.channels, 3, padding=1)
+        super().__init__(inp=grids[-1], head=head)
         self.levels = nn.Sequential(*levels)
-        self.last = convolution(widths[0], image.channels, 3, padding=1)
-        self.activation = config.activation
+        self.activation = activation
 
-    def forward(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch channel *space"]:
-        """Return the images that the inputs stand for."""
-        coarse = self.stem(inputs).unflatten(1, (-1, *self.coarsest))
-        return self.last(activate(self.levels(coarse), self.activation))
+    def forward(self, coarse: Float[Tensor, "batch width *coarse"]) -> Float[Tensor, "batch channel *space"]:
+        """Return the images that the features stand for."""
+        return self.head(activate(self.levels(coarse), self.activation))
 
 
-def activate(x: Tensor, activation: Activation) -> Tensor:
-    """Apply the nonlinearity, element by element."""
-    match activation:
-        case "leaky_relu":
-            return functional.leaky_relu(x, 0.2)
-        case "silu":
-            return functional.silu(x)
-
-
-def pyramid(config: ResNetConfig, image: ImageSpec) -> tuple[list[int], tuple[int, ...]]:
-    """Return the channels at each resolution, finest first, and the size of the coarsest."""
-    size: tuple[int, ...] = image.size
-    widths = [config.width]
-    while min(size) > COARSEST and not any(side % 2 for side in size):
-        size = tuple(side // 2 for side in size)
-        widths.append(8 * round(config.growth * widths[-1] / 8))
-    return widths, size
+def pyramid(config: ResNetConfig, image: Grid) -> tuple[Grid, ...]:
+    """Return channels and size at each resolution, the finest first."""
+    grids = [Grid(config.width, image.size)]
+    while min(grids[-1].size) > COARSEST and not any(side % 2 for side in grids[-1].size):
+        width, size = grids[-1]
+        grids.append(Grid(8 * round(config.growth * width / 8), tuple(side // 2 for side in size)))
+    return tuple(grids)

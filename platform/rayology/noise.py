@@ -1,0 +1,77 @@
+"""Random inputs by name: of a whole global batch while training, and of one sample by its seed and index."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+__all__ = ["CLASS", "Noise", "NoiseSpec", "batch_noise", "derive_seed", "indexed_labels", "indexed_noise", "rows_of"]
+
+Noise = Mapping[str, Tensor]
+"""Each stream by its name, as (batch, *shape): normal ones in float32, uniform ones in float64, both on the CPU."""
+CLASS = "class"
+
+
+@dataclass(frozen=True)
+class NoiseSpec:
+    """A named stream of random numbers: what one sample takes of it."""
+
+    shape: tuple[int, ...] = ()
+    distribution: Literal["normal", "uniform"] = "normal"
+
+
+def batch_noise(specs: Mapping[str, NoiseSpec], *, seed: int, purpose: str, step: int, count: int) -> Noise:
+    """Draw for all samples of a global batch, whichever of them this process has."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, purpose, step))
+    return {name: _drawn(spec, count, generator) for name, spec in specs.items()}
+
+
+def indexed_noise(specs: Mapping[str, NoiseSpec], *, seed: int, indices: Sequence[int]) -> Noise:
+    """Draw for samples by their indices: a sample's noise depends on seed, stream and index, on nothing beside it.
+
+    The law of every sample that anybody sees: in evaluations, on sheets, and from servers. A new stream changes no
+    other.
+    """
+    return {name: _indexed(spec, seed, name, indices) for name, spec in specs.items()}
+
+
+def indexed_labels(num_classes: int, *, seed: int, indices: Sequence[int]) -> Int[Tensor, " batch"]:
+    """Draw the class of samples for which none is asked; 0 for a model that knows none."""
+    drawn = _indexed(NoiseSpec((), "uniform"), seed, CLASS, indices)
+    return (drawn * num_classes).long()
+
+
+def rows_of(noise: Noise, rows: slice) -> Noise:
+    """Return what is drawn for some rows of a batch."""
+    return {name: drawn[rows] for name, drawn in noise.items()}
+
+
+def derive_seed(seed: int, *purpose: str | int) -> int:
+    """Return a seed for one purpose, so that no draw depends on what was drawn before it."""
+    digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def _drawn(spec: NoiseSpec, count: int, generator: torch.Generator) -> Tensor:
+    match spec.distribution:
+        case "normal":
+            return torch.randn(count, *spec.shape, generator=generator)
+        case "uniform":
+            return torch.rand(count, *spec.shape, generator=generator, dtype=torch.float64)
+
+
+def _indexed(spec: NoiseSpec, seed: int, name: str, indices: Sequence[int]) -> Tensor:
+    key = derive_seed(seed, "sample", name) % 2**64
+    generators = (np.random.Generator(np.random.Philox(key=np.array([key, index], np.uint64))) for index in indices)
+    match spec.distribution:
+        case "normal":
+            drawn = [generator.standard_normal(spec.shape, np.float32) for generator in generators]
+        case "uniform":
+            drawn = [generator.random(spec.shape) for generator in generators]
+    dtype = np.float32 if spec.distribution == "normal" else np.float64
+    return torch.from_numpy(np.array(drawn, dtype).reshape(len(indices), *spec.shape))
