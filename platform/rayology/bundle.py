@@ -141,12 +141,12 @@ class Bundle:
         found = written.get("format_version")
         if not isinstance(found, int) or not 1 <= found <= FORMAT_VERSION:
             raise BundleError(f"{file}: format_version {found!r} is not known; read it with the version that wrote it")
-        if written.get("checksum") != _fingerprint(written):
-            raise BundleError(f"{file}: was altered since it was written; restore a copy, or train again")
         try:
             manifest = Manifest.model_validate_json(pydantic_core.to_json(migrated(written)))
         except (ValidationError, KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"{file}: {_first_mistake(error)}; damaged, or of another version") from None
+        if written.get("checksum") != _fingerprint(written):
+            raise BundleError(f"{file}: was altered since it was written; restore a copy, or train again")
         for name, expected in manifest.files.items():
             _check(path / name, expected)
         return cls(path, manifest, found)
@@ -309,8 +309,8 @@ SENTENCES: Mapping[str, str] = {
     "the image shows.",
     "classify": "Names the class of an image that it is given: a prediction, not a finding.",
     "segment": "Outlines regions of an image that it is given: a prediction, not a finding.",
-    "restore": "Restores an image that it is given: what it answers is derived from that image, and shows whom the image "
-    "shows.",
+    "restore": "Restores an image that it is given: what it answers is derived from that image, and shows whom the "
+    "image shows.",
     "score_anomaly": "Scores how unusual an image is: a prediction, not a finding.",
 }
 """What a card says of each capability."""

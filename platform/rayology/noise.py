@@ -70,8 +70,8 @@ def _indexed(spec: NoiseSpec, seed: int, name: str, indices: Sequence[int]) -> T
     generators = (np.random.Generator(np.random.Philox(key=np.array([key, index], np.uint64))) for index in indices)
     match spec.distribution:
         case "normal":
-            drawn = [generator.standard_normal(spec.shape, np.float32) for generator in generators]
+            normal = np.array([generator.standard_normal(spec.shape, np.float32) for generator in generators])
+            return torch.from_numpy(normal.astype(np.float32).reshape(len(indices), *spec.shape))
         case "uniform":
-            drawn = [generator.random(spec.shape) for generator in generators]
-    dtype = np.float32 if spec.distribution == "normal" else np.float64
-    return torch.from_numpy(np.array(drawn, dtype).reshape(len(indices), *spec.shape))
+            uniform = np.array([generator.random(spec.shape) for generator in generators])
+            return torch.from_numpy(uniform.astype(np.float64).reshape(len(indices), *spec.shape))

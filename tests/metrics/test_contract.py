@@ -16,6 +16,7 @@ from rayology.metrics import (
     compare_reconstructions,
     compare_samples,
 )
+from rayology.models import CAPABILITIES
 
 SAMPLE_METRICS = [metric for metric in METRICS.values() if isinstance(metric, SampleMetric)]
 PAIR_METRICS = [metric for metric in METRICS.values() if isinstance(metric, PairMetric)]
@@ -32,7 +33,7 @@ def test_every_metric_says_what_it_is(metric: Metric) -> None:
     assert metric.direction in {"min", "max"}
     assert metric.unit
     assert metric.meaning
-    assert metric.needs in {"samples", "pairs", "likelihood"}
+    assert metric.needs in CAPABILITIES
     assert metric.objective == (not metric.blind_to)
 
 

@@ -12,9 +12,10 @@ from rayology.config import validated
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 from rayology.image import Batch, ImageSpec
-from rayology.models import Draws, Gan, GanConfig
+from rayology.models import Gan, GanConfig
 from rayology.models.adaptive import AdaptiveAugmentation, AdaptiveConfig
 from rayology.models.backbones import ResNetConfig
+from rayology.noise import Noise, batch_noise
 
 SPEC = ImageSpec(size=(16, 16))
 SMALL = ResNetConfig(width=8)
@@ -36,14 +37,12 @@ def images(count: int = 16) -> torch.Tensor:
     return torch.rand(count, *SPEC.shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-def draws_for(model: Gan, seed: int = 2) -> Draws:
-    generator, num_draws = torch.Generator().manual_seed(seed), model.phases()[0].num_draws
-    noise = torch.randn(16, model.noise_size, generator=generator)
-    return Draws(noise, torch.rand(16, num_draws, generator=generator, dtype=torch.float64))
+def noise_for(model: Gan, seed: int = 2) -> Noise:
+    return batch_noise(model.phases()[0].noise, seed=seed, purpose="critic", step=0, count=16)
 
 
-def told_apart(share: float) -> torch.Tensor:
-    return torch.tensor(share)
+def count(adaptive: AdaptiveAugmentation, share: float, num_pairs: int) -> None:
+    adaptive.adapt(torch.tensor(share * num_pairs), num_pairs=torch.tensor(float(num_pairs)))
 
 
 def test_the_strength_follows_the_pairs_told_apart_within_0_and_1() -> None:
@@ -51,7 +50,7 @@ def test_the_strength_follows_the_pairs_told_apart_within_0_and_1() -> None:
     reached = []
 
     for share in (0.0, 0.7, 0.6, 1.0, 0.5, *[0.9] * 12, -1.0):
-        adaptive.adapt(told_apart(share), num_images=256)
+        count(adaptive, share, 256)
         reached.append(round(float(adaptive.strength), 6))
 
     assert reached[:5] == [0.0, 0.1, 0.1, 0.2, 0.1]
@@ -67,7 +66,7 @@ def test_the_share_is_held_at_the_target_whatever_the_batch(batch_size: int) -> 
     for _ in range(150 * 256 // batch_size):
         shares.append(1 - 0.8 * float(adaptive.strength))  # a critic that the transforms confuse
         pairs = torch.rand(batch_size, generator=generator) < (1 + shares[-1]) / 2
-        adaptive.adapt((2.0 * pairs - 1).mean(), num_images=batch_size)
+        adaptive.adapt((2.0 * pairs - 1).sum(), num_pairs=torch.tensor(float(batch_size)))
 
     held = shares[-len(shares) // 3 :]
     assert sum(held) / len(held) == pytest.approx(0.6, abs=0.03)
@@ -78,11 +77,11 @@ def test_a_share_that_is_the_target_moves_nothing_however_it_was_summed_up() -> 
     adaptive.strength.fill_(0.5)
 
     for parts in ([0.6], [0.1, 0.5], [0.2, 0.2, 0.2], [0.3, 0.3], [0.05] * 12):
-        share = torch.zeros(())
+        told_apart = torch.zeros(())
         for part in parts:
-            share = share + part
+            told_apart = told_apart + 32 * part
         for _ in range(8):
-            adaptive.adapt(share, num_images=32)
+            adaptive.adapt(told_apart, num_pairs=torch.tensor(32.0))
 
         assert adaptive.num_images == 0
         assert adaptive.strength == 0.5
@@ -93,8 +92,8 @@ def test_at_strength_zero_every_term_is_that_of_a_model_without_it() -> None:
     batch = Batch(images(), LABELS)
 
     for phase, other in zip(adaptive.phases(), plain.phases(), strict=True):
-        draws = draws_for(adaptive)
-        terms, expected = phase.terms(batch, draws), other.terms(batch, Draws(draws.noise, draws.uniform[:, :0]))
+        noise = noise_for(adaptive)
+        terms, expected = phase.terms(batch, noise).terms, other.terms(batch, noise).terms
         assert terms.keys() - expected.keys() <= {"told_apart", "strength"}
         for name, term in expected.items():
             assert torch.equal(terms[name], term), name
@@ -105,12 +104,12 @@ def test_at_strength_zero_every_term_is_that_of_a_model_without_it() -> None:
 def test_real_and_generated_images_are_each_transformed_for_themselves(phase: int, half: int) -> None:
     model = built(STRONG, strength=1.0)
     terms, batch = model.phases()[phase].terms, Batch(images(), LABELS)
-    draws, others = draws_for(model), draws_for(model, seed=3)
-    halves = list(draws.uniform.chunk(2, dim=1))
-    halves[half] = others.uniform.chunk(2, dim=1)[half]
+    noise = noise_for(model)
+    augment = noise["augment"].clone()
+    augment[:, half] = noise_for(model, seed=3)["augment"][:, half]
 
-    pairing = terms(batch, draws)["pairing"]
-    changed = terms(batch, Draws(draws.noise, torch.cat(halves, dim=1)))["pairing"]
+    pairing = terms(batch, noise).terms["pairing"]
+    changed = terms(batch, {**noise, "augment": augment}).terms["pairing"]
 
     assert not torch.equal(pairing, changed)
 
@@ -119,10 +118,10 @@ def test_gradients_reach_the_generator_through_every_transform() -> None:
     for name in TRANSFORMS:
         model = built(AdaptiveConfig(**{name: 0.4}), strength=1.0)
         generator = model.phases()[1]
-        draws = draws_for(model)
-        draws.uniform[:, :] = 0.3  # below every probability
+        noise = noise_for(model)
+        noise["augment"].fill_(0.3)  # below every probability
 
-        generator.terms(Batch(images(), LABELS), draws)["pairing"].sum().backward(inputs=generator.parameters)
+        generator.terms(Batch(images(), LABELS), noise).terms["pairing"].sum().backward(inputs=generator.parameters)
 
         assert all(each.grad is not None and each.grad.isfinite().all() for each in generator.parameters), name
         assert all(each.grad is not None and each.grad.any() for each in generator.parameters), name
@@ -132,14 +131,15 @@ def test_the_pairs_told_apart_are_counted_by_their_order() -> None:
     adaptive = AdaptiveAugmentation(STRONG)
     real, fake = torch.tensor([2.0, 1.0, 0.5, -3.0]), torch.tensor([1.0, 2.0, -0.5, -4.0])
 
-    figures = adaptive.figures(real.requires_grad_(), fake)
+    outcome = adaptive.counted({}, real.requires_grad_(), fake)
 
-    assert figures["told_apart"].tolist() == [1.0, -1.0, 1.0, 1.0]
-    assert not figures["told_apart"].requires_grad
+    assert outcome.terms["told_apart"].tolist() == [1.0, -1.0, 1.0, 1.0]
+    assert not outcome.terms["told_apart"].requires_grad
+    assert (outcome.sums["told_apart"], outcome.sums["pairs"]) == (2.0, 4.0)
 
 
 def test_samples_are_never_transformed() -> None:
-    noise = draws_for(built(STRONG, strength=1.0)).noise
+    noise = noise_for(built(STRONG, strength=1.0))
 
     strong, plain = (built(config, strength=1.0).sample(noise, LABELS) for config in (STRONG, AdaptiveConfig()))
 

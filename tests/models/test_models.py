@@ -1,18 +1,18 @@
 """What every model keeps to."""
 
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
 
 from rayology.image import Batch, ImageSpec
-from rayology.models import Draws, Gan, GanConfig, Model, Phase, Reconstructs, Vae, VaeConfig
+from rayology.models import Gan, GanConfig, Generates, Phase, Reconstructs, Vae, VaeConfig, capabilities
 from rayology.models.adaptive import AdaptiveConfig
 from rayology.models.backbones import ResNetConfig
 from rayology.models.backbones.resnet import pyramid
 from rayology.models.gan import gradient_penalty
 from rayology.models.vae import kl_from_standard_normal
+from rayology.noise import Noise, batch_noise, indexed_noise, rows_of
 from rayology.training.gradients import only_trainable
 
 SMALL = ResNetConfig(width=8)
@@ -52,13 +52,16 @@ def batch_of(spec: ImageSpec, count: int = 4) -> Batch:
     return Batch(torch.rand(count, *spec.shape, generator=torch.Generator().manual_seed(1)) * 2 - 1, labels)
 
 
-def noise_for(model: Model, count: int = 4) -> torch.Tensor:
-    return torch.randn(count, model.noise_size, generator=torch.Generator().manual_seed(2))
+def noise_for(model: Generates, count: int = 4) -> Noise:
+    return indexed_noise(model.sample_noise(), seed=2, indices=range(count))
 
 
-def draws_for(model: Model, phase: Phase, count: int = 4) -> Draws:
-    uniform = torch.rand(count, phase.num_draws, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    return Draws(noise_for(model, count), uniform)
+def noise_of(phase: Phase, count: int = 4) -> Noise:
+    return batch_noise(phase.noise, seed=3, purpose=phase.name, step=0, count=count)
+
+
+def doubled(noise: Noise) -> Noise:
+    return {name: drawn.double() for name, drawn in noise.items()}
 
 
 def test_samples_have_the_shape_of_the_images(config: Config, spec: ImageSpec) -> None:
@@ -71,7 +74,7 @@ def test_each_phase_gives_one_finite_value_a_sample_for_each_term(config: Config
     model = config.build(spec)
 
     for phase in model.phases():
-        for name, term in phase.terms(batch_of(spec), draws_for(model, phase)).items():
+        for name, term in phase.terms(batch_of(spec), noise_of(phase)).terms.items():
             assert term.shape == (4,), name
             assert term.isfinite().all(), name
 
@@ -92,17 +95,17 @@ def test_a_phase_reaches_each_of_its_parameters(config: Config, labelled: ImageS
 
     for phase in model.phases():
         only_trainable(model, phase.parameters)
-        terms = phase.terms(batch_of(labelled), draws_for(model, phase))
+        terms = phase.terms(batch_of(labelled), noise_of(phase)).terms
         torch.stack([term.sum() for term in terms.values()]).sum().backward()
         assert all(parameter.grad is not None and parameter.grad.any() for parameter in phase.parameters)
 
 
 def test_a_sample_depends_on_its_own_row_alone(config: Config, labelled: ImageSpec) -> None:
     model = config.build(labelled).double()
-    labels, noise = batch_of(labelled).labels, noise_for(model).double()
+    labels, noise = batch_of(labelled).labels, doubled(noise_for(model))
 
     together = model.sample(noise, labels)
-    alone = model.sample(noise[2:3], labels[2:3])
+    alone = model.sample(rows_of(noise, slice(2, 3)), labels[2:3])
 
     torch.testing.assert_close(together[2:3], alone)
 
@@ -112,10 +115,9 @@ def test_the_terms_of_a_row_depend_on_that_row_alone(config: Config, labelled: I
     batch = Batch(batch_of(labelled).images.double(), batch_of(labelled).labels)
 
     for phase in model.phases():
-        draws = draws_for(model, phase)
-        draws = replace(draws, noise=draws.noise.double())
-        whole = phase.terms(batch, draws)
-        part = phase.terms(Batch(batch.images[:2], batch.labels[:2]), draws[:2])
+        noise = doubled(noise_of(phase))
+        whole = phase.terms(batch, noise).terms
+        part = phase.terms(batch[:2], rows_of(noise, slice(2))).terms
         for name in whole:
             torch.testing.assert_close(whole[name][:2], part[name])
 
@@ -125,7 +127,7 @@ def test_the_class_changes_what_is_drawn_only_when_the_model_is_told_it(config: 
         model = config.patched({"conditional": conditional}).build(labelled)
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
-        noise = noise_for(model)[:1].expand(2, -1)
+        noise = {name: drawn[:1].expand(2, -1) for name, drawn in noise_for(model).items()}
 
         first, second = model.sample(noise, torch.tensor([0, 1]))
 
@@ -135,14 +137,14 @@ def test_the_class_changes_what_is_drawn_only_when_the_model_is_told_it(config: 
 def test_only_a_vae_reconstructs(config: Config) -> None:
     model = config.build(SPECS[0])
 
-    assert isinstance(model, Reconstructs) == ("reconstruct" in model.capabilities) == isinstance(model, Vae)
+    assert isinstance(model, Reconstructs) == ("reconstruct" in capabilities(config.builds())) == isinstance(model, Vae)
 
 
 def test_the_served_parts_are_enough_to_sample(config: Config) -> None:
     model = config.build(SPECS[0])
     stripped = copy.deepcopy(model)
     for name, module in stripped.named_children():
-        if name not in model.served:
+        if name not in model.inference_modules:
             for parameter in module.parameters():
                 parameter.data.fill_(torch.nan)
 
@@ -162,15 +164,15 @@ def test_the_served_parts_are_enough_to_sample(config: Config) -> None:
     ],
 )
 def test_every_side_is_halved_alike_until_one_is_short_or_odd(size: tuple[int, ...], coarsest: tuple[int, ...]) -> None:
-    widths, found = pyramid(SMALL, ImageSpec.model_validate({"size": size}))
+    grids = pyramid(SMALL, ImageSpec.model_validate({"size": size}).grid)
 
-    assert found == coarsest
-    assert [side * 2 ** (len(widths) - 1) for side in found] == list(size)
+    assert grids[-1].size == coarsest
+    assert [side * 2 ** (len(grids) - 1) for side in coarsest] == list(size)
 
 
 def test_a_volume_of_equal_slices_is_encoded_as_the_image_of_one() -> None:
     """With the filters of the image in the middle of those of the volume, and nothing beside them."""
-    flat, deep = (SMALL.encoder(ImageSpec(size=size)) for size in ((32, 32), (32, 32, 32)))
+    flat, deep = (SMALL.encoder(ImageSpec(size=size).grid, activation="silu") for size in ((32, 32), (32, 32, 32)))
     for parameter in flat.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     for image_weight, weight in zip(flat.parameters(), deep.parameters(), strict=True):
@@ -213,7 +215,7 @@ def test_the_bound_is_the_loss_at_beta_one_whatever_beta_is() -> None:
     models[1].load_state_dict(models[0].state_dict())
     batch, noise = batch_of(spec), noise_for(models[0])
 
-    bounds = [model.bound(batch, noise) for model in models]
+    bounds = [model.bits_per_dim(batch, noise) for model in models]
 
     torch.testing.assert_close(bounds[0], bounds[1])
 

@@ -1,6 +1,7 @@
 """Holding a model against unseen images: how many of them, and how many at once."""
 
 import math
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from rayology.experiment import Experiment
 from rayology.image import Batch, ImageSpec
 from rayology.metrics import features, images, likeness, spectrum
 from rayology.models import Model, Phase
+from rayology.noise import Noise, NoiseSpec
 from rayology.training import evaluation
 from rayology.training.evaluation import Evaluator
 
@@ -28,43 +30,49 @@ def dataset(request: pytest.FixtureRequest) -> PreparedDataset:
 class Watched(Model):
     """Draws nothing, keeps what it is given, and remembers how many images it saw at once."""
 
-    served = ()
+    inference_modules = ()
 
     def __init__(self, image: ImageSpec) -> None:
-        super().__init__(image, noise_size=4, conditional=False)
+        super().__init__(image)
         self.weight = torch.nn.Parameter(torch.zeros(()))
         self.passes: list[int] = []
 
     def phases(self) -> tuple[Phase, ...]:
         raise NotImplementedError
 
-    def sample(self, noise: Tensor, labels: Tensor) -> Tensor:
+    def sample_noise(self) -> Mapping[str, NoiseSpec]:
+        return {"latent": NoiseSpec((4,))}
+
+    def sample(self, noise: Noise, labels: Tensor) -> Tensor:
         self.passes.append(len(labels))
-        return torch.zeros(len(noise), *self.image.shape)
+        return torch.zeros(len(noise["latent"]), *self.image.shape)
 
     def reconstruct(self, images: Tensor, labels: Tensor) -> Tensor:
         self.passes.append(len(labels))
         return images.clone()
 
-    def bound(self, batch: Batch, noise: Tensor) -> Tensor:
-        self.passes.append(len(noise))
+    def bound_noise(self) -> Mapping[str, NoiseSpec]:
+        return self.sample_noise()
+
+    def bits_per_dim(self, batch: Batch, noise: Noise) -> Tensor:
+        self.passes.append(len(noise["latent"]))
         return torch.zeros(len(batch.labels))
 
 
 def test_of_larger_images_fewer_are_drawn_and_two_at_least(
     small: Experiment, dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Evaluator(small, dataset, CPU).unseen
+    whole = Evaluator(small.seed, dataset, CPU).unseen
     # Constants; images that large take gigabytes.
     monkeypatch.setattr(evaluation, "SLICE", math.prod(dataset.info.image.shape) // 4)
 
     for most, expected in ((16, 4), (4, 2)):
-        monkeypatch.setattr(evaluation, "MOST_EXAMINED", most)
-        monkeypatch.setattr(evaluation, "MOST_GLANCED", most)
-        evaluator = Evaluator(small, dataset, CPU)
-        for drawn in (evaluator.unseen, evaluator._glanced):
+        monkeypatch.setattr(evaluation, "MOST_FULL", most)
+        monkeypatch.setattr(evaluation, "MOST_QUICK", most)
+        evaluator = Evaluator(small.seed, dataset, CPU)
+        for drawn in (evaluator.unseen, evaluator.few_unseen):
             assert torch.equal(drawn.images, whole.images[:expected])
-        assert len(evaluator._glanced_reference.train) == expected
+        assert len(evaluator.few_reference.train) == expected
 
     assert len(whole.images) == len(dataset.split("validation")) > 4
 
@@ -73,11 +81,11 @@ def test_of_larger_images_fewer_are_drawn_and_two_at_least(
 def test_no_more_values_pass_a_model_at_once_than_those_of_64_images_of_64x64(
     small: Experiment, volumes: PreparedDataset
 ) -> None:
-    model, evaluator = Watched(volumes.info.image), Evaluator(small, volumes, CPU, split="train")
+    model, evaluator = Watched(volumes.info.image), Evaluator(small.seed, volumes, CPU, split="train")
 
     sampled = evaluator.sample(model, evaluator.unseen.labels)
     decoded = evaluator.reconstruct(model, evaluator.unseen)
-    evaluator.glance(model)
+    evaluator.quick(model)
 
     num_values = math.prod(volumes.info.image.shape)
     assert max(model.passes) == 64 * 64 * 64 // num_values < len(evaluator.unseen.labels)
@@ -90,16 +98,16 @@ def test_no_more_values_pass_a_model_at_once_than_those_of_64_images_of_64x64(
 def test_the_figures_do_not_depend_on_how_many_images_pass_at_once(
     small: Experiment, dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "MOST_EXAMINED", 5)  # a constant; the likeness of volumes takes long
+    monkeypatch.setattr(evaluation, "MOST_FULL", 5)  # a constant; the likeness of volumes takes long
     model = small.model.build(dataset.info.image)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    whole = Evaluator(small, dataset, CPU).examine(model)
+    whole = Evaluator(small.seed, dataset, CPU).full(model)
     for module in (features, images, likeness, spectrum):
         monkeypatch.setattr(module, "AT_ONCE", 2)  # constants; so that few images fall into parts
     monkeypatch.setattr(evaluation, "BATCH_SIZE", 2)
 
-    in_parts = Evaluator(small, dataset, CPU).examine(model)
+    in_parts = Evaluator(small.seed, dataset, CPU).full(model)
 
     assert in_parts == pytest.approx(whole, rel=1e-4, abs=1e-6)
 
@@ -108,10 +116,10 @@ def test_an_examination_of_a_part_says_of_how_many_images(
     small: Experiment, data: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = small.model.build(data.info.image)
-    whole = Evaluator(small, data, CPU).examine(model)
-    monkeypatch.setattr(evaluation, "MOST_EXAMINED", 3)
+    whole = Evaluator(small.seed, data, CPU).full(model)
+    monkeypatch.setattr(evaluation, "MOST_FULL", 3)
 
-    part = Evaluator(small, data, CPU).examine(model)
+    part = Evaluator(small.seed, data, CPU).full(model)
 
     assert part["examined"] == 3
     assert part.keys() - whole.keys() == {"examined"}

@@ -48,7 +48,7 @@ def test_a_bundle_is_held_against_unseen_images_and_shown_beside_them(
 ) -> None:
     # Constants; a thousand steps, and the likeness of many volumes, take minutes.
     monkeypatch.setattr(recognition, "STEPS", 3)
-    monkeypatch.setattr(evaluation, "MOST_EXAMINED", 5)
+    monkeypatch.setattr(evaluation, "MOST_FULL", 5)
     data: PreparedDataset = request.getfixturevalue(kind)
     bundle = bundle_of(small, data, tmp_path)
 

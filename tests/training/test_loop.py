@@ -12,9 +12,10 @@ from torch.multiprocessing.spawn import start_processes
 from rayology.errors import Diverged, TrainingError
 from rayology.experiment import Experiment, OptimizerConfig, ScalingConfig, ScheduleConfig
 from rayology.image import Batch, ImageSpec
-from rayology.models import Draws, GanConfig, VaeConfig
+from rayology.models import GanConfig, VaeConfig
 from rayology.models.adaptive import AdaptiveConfig
 from rayology.models.backbones import ResNetConfig
+from rayology.noise import batch_noise, indexed_noise
 from rayology.training import checkpoint
 from rayology.training.gradients import ALONE, Workers, only_trainable
 from rayology.training.loop import Batches, Training, fit
@@ -36,7 +37,9 @@ VOLUMES = ImageSpec(size=(16, 16, 16), classes=("a", "b"))
 def experiment(request: pytest.FixtureRequest) -> Experiment:
     return Experiment(
         model=request.param,
-        schedule=ScheduleConfig(steps=6, batch_size=8, warmup_steps=2, evaluate_every=3, log_every=2),
+        schedule=ScheduleConfig(
+            steps=6, batch_size=8, warmup_steps=2, evaluate_every=3, checkpoint_every=3, log_every=2
+        ),
         scaling=ScalingConfig(precision="float64"),
     )
 
@@ -70,7 +73,7 @@ def ignore(*_: object) -> None:
 
 def trained(experiment: Experiment, workers: Workers = ALONE, *, spec: ImageSpec = SPEC) -> Training:
     training = Training.start(experiment, spec, CPU)
-    fit(experiment, training, batches_of(spec), log=ignore, evaluate=ignore, workers=workers)
+    fit(experiment, training, batches_of(spec), log=ignore, evaluate=ignore, checkpoint=ignore, workers=workers)
     return training
 
 
@@ -97,11 +100,11 @@ def test_a_training_resumed_from_a_checkpoint_ends_with_the_same_bits(
             checkpoint.save(training, tmp_path)
 
     whole = Training.start(experiment, spec, CPU)
-    fit(experiment, whole, batches_of(spec), log=ignore, evaluate=keep_halfway)
+    fit(experiment, whole, batches_of(spec), log=ignore, evaluate=ignore, checkpoint=keep_halfway)
     resumed = Training.start(experiment.patched({"seed": 5}), spec, CPU)
 
     checkpoint.restore(resumed, tmp_path)
-    fit(experiment, resumed, batches_of(spec), log=ignore, evaluate=ignore)
+    fit(experiment, resumed, batches_of(spec), log=ignore, evaluate=ignore, checkpoint=ignore)
 
     assert resumed.step == whole.step == 6
     assert_same(resumed, whole)
@@ -129,18 +132,27 @@ def test_two_workers_train_to_what_one_does(experiment: Experiment, tmp_path: Pa
 def test_the_log_names_each_phases_terms_and_every_process_evaluates(experiment: Experiment) -> None:
     logged: dict[int, Mapping[str, float]] = {}
     evaluated: list[int] = []
+    kept: list[int] = []
     training = Training.start(experiment, SPEC, CPU)
 
-    fit(experiment, training, batches, log=logged.__setitem__, evaluate=lambda at: evaluated.append(at.step))
+    fit(
+        experiment.patched({"schedule": {"checkpoint_every": 5}}),
+        training,
+        batches,
+        log=logged.__setitem__,
+        evaluate=lambda at: evaluated.append(at.step),
+        checkpoint=lambda at: kept.append(at.step),
+    )
 
     assert list(logged) == [2, 4, 6]
     assert evaluated == [3, 6]
+    assert kept == [5, 6]
     names = {"vae": {"vae/distortion", "vae/rate", "vae/gradient_norm"}}
     names["gan"] = {f"critic/{term}" for term in ("pairing", "real_penalty", "fake_penalty", "gradient_norm")}
     names["gan"] |= {"generator/pairing", "generator/gradient_norm"}
     if experiment.model == MODELS[2]:
         names["gan"] |= {"critic/told_apart", "critic/strength"}
-    assert set(logged[6]) == names[experiment.model.kind]
+    assert set(logged[6]) == names[experiment.model.kind] | {"lr"}
 
 
 def test_the_strength_rises_where_the_critic_learns_its_real_images_by_heart() -> None:
@@ -155,9 +167,9 @@ def test_the_strength_stays_at_0_where_the_real_images_are_the_generators_own() 
     model = Training.start(still, SPEC, CPU).model
 
     def own(step: int, rows: slice) -> Batch:
-        noise = torch.randn(32, model.noise_size, generator=torch.Generator().manual_seed(step)).double()
+        noise = indexed_noise(model.sample_noise(), seed=step, indices=range(32))
         labels = torch.arange(32) % 2
-        return Batch(model.sample(noise, labels).detach()[rows], labels[rows])
+        return Batch(model.sample({"latent": noise["latent"].double()}, labels).detach(), labels)[rows]
 
     assert set(_strengths(still, own)) == {0.0}
 
@@ -176,6 +188,7 @@ def test_training_lowers_the_loss_of_a_vae(spec: ImageSpec) -> None:
         lambda step, rows: Batch(draw(step, rows).images.float(), draw(step, rows).labels),
         log=log,
         evaluate=ignore,
+        checkpoint=ignore,
     )
 
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
@@ -187,14 +200,14 @@ def test_losses_stay_in_full_precision_when_the_networks_run_in_bf16(experiment:
     training = Training.start(experiment, SPEC, CPU)
     batch = Batch(IMAGES[:8].float(), torch.arange(8) % 2)
 
-    fit(experiment, training, lambda *_: batch, log=logged.__setitem__, evaluate=ignore)
+    fit(experiment, training, lambda *_: batch, log=logged.__setitem__, evaluate=ignore, checkpoint=ignore)
 
     assert all(math.isfinite(figure) for figures in logged.values() for figure in figures.values())
     with torch.autocast("cpu", torch.bfloat16):
         for phase in training.model.phases():
             only_trainable(training.model, phase.parameters)
-            draws = Draws(torch.zeros(8, training.model.noise_size), torch.full((8, phase.num_draws), 0.5).double())
-            terms = phase.terms(batch, draws)
+            noise = batch_noise(phase.noise, seed=0, purpose=phase.name, step=0, count=8)
+            terms = phase.terms(batch, noise).terms
             assert {term.dtype for term in terms.values()} == {torch.float32}
 
 
@@ -212,6 +225,7 @@ def test_what_is_not_finite_is_found_before_it_is_evaluated(experiment: Experime
             broken,
             log=ignore,
             evaluate=lambda training: evaluated.append(training.step),
+            checkpoint=lambda training: evaluated.append(training.step),
         )
 
     assert not evaluated
@@ -225,7 +239,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_says_what_to_lower(expe
     training = Training.start(experiment, SPEC, CPU)
 
     with pytest.raises(Diverged, match=r"is nan at step 3; lower optimizer.lr"):
-        fit(experiment, training, broken, log=ignore, evaluate=ignore)
+        fit(experiment, training, broken, log=ignore, evaluate=ignore, checkpoint=ignore)
 
 
 def test_the_gradient_is_clipped_to_the_norm(experiment: Experiment) -> None:
@@ -266,6 +280,7 @@ def _strengths(experiment: Experiment, batches: Batches) -> list[float]:
         batches,
         log=lambda _, figures: strengths.append(figures["critic/strength"]),
         evaluate=ignore,
+        checkpoint=ignore,
     )
     return strengths
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt16
+from jaxtyping import Int, UInt8, UInt16
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -36,6 +36,10 @@ class Plan:
     """Images of a global batch."""
     seed: int
     sampling: Sampling = "natural"
+    pack: int = 1
+    """How many consecutive images are of one class."""
+    with_masks: bool = False
+    """Whether masks come with the images."""
 
     def __iter__(self) -> Iterator[tuple[int, slice]]:
         return ((step, rows) for step in self.steps for rows in self.rows)
@@ -52,6 +56,7 @@ class Levels:
 
     stored: UInt16[Tensor, "batch channel *space"]
     labels: Int[Tensor, " batch"]
+    masks: UInt8[Tensor, "batch *space"] | None = None
 
 
 @contextmanager
@@ -62,7 +67,8 @@ def feeding(split: Split, plan: Plan, device: torch.device) -> Iterator[Callable
     raised where its batch is asked for.
 
     Raises:
-        DatasetError: sampling is balanced and the dataset has no classes.
+        DatasetError: sampling is balanced and the dataset has no classes, a class is smaller than a pack, or masks are
+            wanted and there are none.
     """
     slots = _slots(split, plan, device, are_integers_kept=device.type != "cpu")
     with _ahead(split, plan, [slot.batch for slot in slots]) as feed:
@@ -80,10 +86,13 @@ def gathering(split: Split, plan: Plan, device: torch.device) -> Iterator[Callab
 class _Slot:
     """Memory for one part of a batch, used again and again."""
 
-    def __init__(self, split: Split, stored: UInt16[Tensor, "batch channel *space"], device: torch.device) -> None:
+    def __init__(
+        self, split: Split, stored: UInt16[Tensor, "batch channel *space"], device: torch.device, *, with_masks: bool
+    ) -> None:
         is_cuda = device.type == "cuda"
         self._split, self._device = split, device
         self._stored = stored
+        self._with_masks = with_masks
         self._labels = torch.empty(len(stored), dtype=torch.int64, pin_memory=is_cuda)
         # Kernels of both threads wait in one line, so that none reads memory before it is filled, or after.
         self._line = torch.cuda.stream(torch.cuda.current_stream(device)) if is_cuda else nullcontext()
@@ -102,16 +111,18 @@ class _Slot:
         with self._line:
             stored = self._stored.to(self._device, non_blocking=True)
             labels = self._labels.to(self._device, non_blocking=True)
+            masks = torch.from_numpy(self._split.masks(indices)).to(self._device) if self._with_masks else None
             if self._copied is not None:
                 self._copied.record()
-        return Levels(stored, labels)
+        return Levels(stored, labels, masks)
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """Scale the integers on the device, in place."""
         levels = self.levels(indices)
         with self._line:
             floats = self._floats.copy_(levels.stored)
-            return Batch(to_model_range(floats, self._split.info.image.values, out=floats), levels.labels)
+            images = to_model_range(floats, self._split.info.image.values, out=floats)
+            return Batch(images, levels.labels, levels.masks)
 
 
 def _slots(split: Split, plan: Plan, device: torch.device, *, are_integers_kept: bool) -> list[_Slot]:
@@ -122,7 +133,8 @@ def _slots(split: Split, plan: Plan, device: torch.device, *, are_integers_kept:
         torch.empty(shape, dtype=torch.uint16, pin_memory=device.type == "cuda")
         for _ in range(num_slots if are_integers_kept else 1)
     ]
-    return [_Slot(split, each, device) for each in itertools.islice(itertools.cycle(stored), num_slots)]
+    each_in_turn = itertools.islice(itertools.cycle(stored), num_slots)
+    return [_Slot(split, each, device, with_masks=plan.with_masks) for each in each_in_turn]
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,7 @@ def _ahead(
 
     One thread does all of it: a second that scaled what the first gathered would fetch it from the other's cache.
     """
-    walk = split.walk(seed=plan.seed, sampling=plan.sampling)
+    walk = split.walk(seed=plan.seed, sampling=plan.sampling, pack=plan.pack)
     idle: SimpleQueue[Callable[[NDArray[np.int64]], T] | None] = SimpleQueue()
     made: SimpleQueue[T | _Failure] = SimpleQueue()
     turns, asked = itertools.cycle(makers), iter(plan)

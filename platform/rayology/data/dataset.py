@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rayology.config import Config
 from rayology.data.splits import SplitName
-from rayology.data.walk import Sampling, Walk
+from rayology.data.walk import PackWalk, Sampling, Walk
 from rayology.errors import DatasetError
 from rayology.image import Batch, ImageSpec, to_model_range
 
@@ -141,7 +141,7 @@ class Split:
         return _taken(self._images, self._rows[indices], out)
 
     def masks(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return masks, (images, *size): 1 inside a lesion.
+        """Return masks, (images, *size): 0 for background, else the number of a region of ``info.image.masks``.
 
         Raises:
             DatasetError: the source came without masks.
@@ -158,21 +158,25 @@ class Split:
         return to_model_range(stored.to(torch.float32), self.info.image.values)
 
     def batch(self, indices: NDArray[np.int64], *, device: torch.device) -> Batch:
-        """Return images in [-1, 1] with their labels."""
+        """Return images in [-1, 1] with their labels, and their masks if there are any."""
         labels = torch.from_numpy(self.labels[indices]).to(device)
-        return Batch(images=self.images(indices, device=device), labels=labels)
+        masks = torch.from_numpy(self.masks(indices)).to(device) if self.has_masks else None
+        return Batch(self.images(indices, device=device), labels, masks)
 
-    def walk(self, *, seed: int, sampling: Sampling = "natural") -> Walk:
-        """Return which image comes when.
+    def walk(self, *, seed: int, sampling: Sampling = "natural", pack: int = 1) -> Walk:
+        """Return which image comes when; ``pack`` images of one class next to each other.
 
         Raises:
-            DatasetError: sampling is balanced and the dataset has no classes.
+            DatasetError: sampling is balanced and the dataset has no classes, or a class is smaller than a pack.
         """
+        strata = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
+        if smallest := min(map(len, strata)) if min(map(len, strata)) < pack else 0:
+            raise DatasetError(f"a class has {smallest} training images, fewer than a pack of {pack}; lower the pack")
         if sampling == "natural":
-            return Walk([np.arange(len(self))], seed=seed)
+            return Walk([np.arange(len(self))], seed=seed) if pack == 1 else PackWalk(strata, seed=seed, pack=pack)
         if not self.info.image.classes:
             raise DatasetError("this dataset has no classes to balance; write natural, or prepare a source with labels")
-        return Walk([np.flatnonzero(self.labels == label) for label in np.unique(self.labels)], seed=seed)
+        return Walk(strata, seed=seed, pack=pack)
 
 
 @dataclass(frozen=True)

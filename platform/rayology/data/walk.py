@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sampling", "Walk"]
+__all__ = ["PackWalk", "Sampling", "Walk"]
 
 Sampling = Literal["natural", "balanced"]
 """natural: every image once an epoch; balanced: every class equally often, the images of each in turn."""
@@ -19,26 +19,29 @@ ROUNDS = 1024  # whose order is drawn at once
 class Walk:
     """Take one image of every stratum a round, and every image of a stratum once before any of them again.
 
-    One stratum of all images is an epoch after another; a stratum a class is class-balanced sampling.
+    One stratum of all images is an epoch after another; a stratum a class is class-balanced sampling. With packs a
+    stratum gives so many images in its turn.
     """
 
-    def __init__(self, strata: Sequence[NDArray[np.int64]], *, seed: int) -> None:
+    def __init__(self, strata: Sequence[NDArray[np.int64]], *, seed: int, pack: int = 1) -> None:
         """Walk through the images that the strata list; none of them is empty."""
         self._strata = strata
+        self._pack = pack
         # As many as places next to each other can need, so that a step draws none anew.
-        self._permutation = functools.lru_cache(2 * len(strata))(functools.partial(_permutation, seed))
+        self._permutation = functools.lru_cache(2 * len(strata) + 2)(functools.partial(_permutation, seed))
         self._turns = functools.lru_cache(2)(functools.partial(_turns, seed, len(strata)))
 
     def at(self, places: Places) -> NDArray[np.int64]:
         """Return the images at some places of the walk, counted from 0."""
         if len(self._strata) == 1:
             return self._members(0, places)
-        rounds, turns = np.divmod(places, len(self._strata))
+        packs, members = np.divmod(places, self._pack)
+        rounds, turns = np.divmod(packs, len(self._strata))
         chosen = self._chosen(rounds, turns)
         images = np.empty_like(places)
         for stratum in range(len(self._strata)):
             here = chosen == stratum
-            images[here] = self._members(stratum, rounds[here])
+            images[here] = self._members(stratum, rounds[here] * self._pack + members[here])
         return images
 
     def _members(self, stratum: int, rounds: Places) -> NDArray[np.int64]:
@@ -59,6 +62,35 @@ class Walk:
             here = blocks == block
             chosen[here] = self._turns(int(block))[offsets[here], turns[here]]
         return chosen
+
+
+class PackWalk(Walk):
+    """Take packs of images of one stratum, every stratum as often as its size says.
+
+    An epoch shuffles each stratum, cuts it into packs and shuffles those; images that fill no pack wait for an epoch
+    that puts others last.
+    """
+
+    def __init__(self, strata: Sequence[NDArray[np.int64]], *, seed: int, pack: int) -> None:
+        """Walk through the images that the strata list; each has a pack at least."""
+        super().__init__(strata, seed=seed, pack=pack)
+        self._of_pack = np.concatenate([np.full(len(each) // pack, number) for number, each in enumerate(strata)])
+        self._in_stratum = np.concatenate([np.arange(len(each) // pack) for each in strata])
+
+    def at(self, places: Places) -> NDArray[np.int64]:
+        """Return the images at some places of the walk, counted from 0."""
+        packs, members = np.divmod(places, self._pack)
+        epochs, offsets = np.divmod(packs, len(self._of_pack))
+        images = np.empty_like(places)
+        for epoch in set(epochs.tolist()):
+            now = epochs == epoch
+            shuffled = self._permutation(epoch, len(self._strata), len(self._of_pack))[offsets[now]]
+            ranks = self._in_stratum[shuffled] * self._pack + members[now]
+            images[now] = [
+                self._strata[stratum][self._permutation(epoch, stratum, len(self._strata[stratum]))[rank]]
+                for stratum, rank in zip(self._of_pack[shuffled].tolist(), ranks.tolist(), strict=True)
+            ]
+        return images
 
 
 def _permutation(seed: int, epoch: int, stratum: int, length: int) -> NDArray[np.int64]:

@@ -51,6 +51,7 @@ def write_dataset(folder: Path, contents: Contents, scratch: Scratch, report: Ca
         classes=tuple(sorted({each.facts.label for each in contents.chosen} - {""})),
     )
     files, clipped = _write_shards(folder, contents, image, scratch, report)
+    image = image.patched({"masks": _regions(folder, files)})
     files.append(_write_index(folder / INDEX, contents.chosen, image))
     info = _info(contents, image, tuple(files), clipped)
     with (folder / INFO).open("w", encoding="utf-8") as opened:
@@ -82,6 +83,13 @@ def _write_shards(
         if has_masks:
             files.append(_write_array(folder / f"masks-{number:05d}.npy", masks[[each.row for each in shard]]))
     return files, num_clipped / max(num_body, 1)
+
+
+def _regions(folder: Path, files: Sequence[FileRecord]) -> list[str]:
+    """Return the names of the regions in the masks, which are their numbers; none if there are no masks."""
+    masks = [np.load(folder / file.name, mmap_mode="r") for file in files if file.name.startswith("masks")]
+    highest = max((int(each.max()) for each in masks), default=0)
+    return [str(number) for number in range(1, highest + 1)]
 
 
 def _scaled(pixels: NDArray[np.float32], chosen: Chosen, image: ImageSpec) -> NDArray[np.float64]:

@@ -1,27 +1,45 @@
-"""Figures of merit: samples held against real images, reconstructions against their originals."""
+"""Figures of merit: what a model makes held against real images, originals, labels or masks."""
 
+import math
 from collections.abc import Collection, Mapping
 
 import torch
+from torch import Tensor
 
 from rayology.errors import ConfigError, DataError
 from rayology.metrics.distribution import HISTOGRAM, MMD, SPECTRUM
 from rayology.metrics.images import Images, ImageSet, Reference
 from rayology.metrics.likeness import DIVERSITY, PSNR, SSIM
-from rayology.metrics.metric import Comparison, Estimate, Metric, ModelMetric, PairMetric, SampleMetric
+from rayology.metrics.metric import (
+    Comparison,
+    Estimate,
+    LabelMetric,
+    MaskMetric,
+    Metric,
+    ModelMetric,
+    PairMetric,
+    SampleMetric,
+)
 from rayology.metrics.neighbours import COPIES, PRECISION, RECALL
+from rayology.metrics.predictions import ACCURACY, DICE
 
 __all__ = [
     "METRICS",
+    "WORST",
     "Comparison",
     "Estimate",
+    "LabelMetric",
+    "MaskMetric",
     "Metric",
     "ModelMetric",
     "PairMetric",
     "Reference",
     "SampleMetric",
+    "compare_labels",
+    "compare_masks",
     "compare_reconstructions",
     "compare_samples",
+    "loss_of",
 ]
 
 BOUND = ModelMetric(
@@ -33,8 +51,20 @@ BOUND = ModelMetric(
 
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
-    for metric in (MMD, SPECTRUM, HISTOGRAM, PRECISION, RECALL, DIVERSITY, COPIES, PSNR, SSIM, BOUND)
+    for metric in (MMD, SPECTRUM, HISTOGRAM, PRECISION, RECALL, DIVERSITY, COPIES, PSNR, SSIM, BOUND, ACCURACY, DICE)
 }
+WORST = 1e30
+"""Stands for a figure that is not finite, or that nobody could compute: Optuna takes none of those."""
+
+
+def loss_of(name: str, figure: float | None) -> float:
+    """Return a metric's figure as what a search lowers: the one place where a metric's direction counts.
+
+    A figure that a model does not have, or that is not finite, is the worst there is.
+    """
+    if figure is None or not math.isfinite(figure):
+        return WORST
+    return figure if METRICS[name].direction == "min" else -figure
 
 
 @torch.no_grad()
@@ -76,7 +106,29 @@ def compare_reconstructions(reconstructions: Images, originals: Images) -> dict[
     return {metric.name: metric.measure(*pair) for metric in METRICS.values() if isinstance(metric, PairMetric)}
 
 
-def _require_finite(images: Images, name: str) -> None:
+def compare_labels(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return every figure of named classes: logits as (batch, class) and the true labels.
+
+    Raises:
+        DataError: a logit is not finite.
+    """
+    _require_finite(logits, "class scores")
+    return {
+        metric.name: metric.measure(logits, labels) for metric in METRICS.values() if isinstance(metric, LabelMetric)
+    }
+
+
+def compare_masks(logits: Tensor, masks: Tensor) -> dict[str, float]:
+    """Return every figure of found regions: logits as (batch, region, *space), background first, and the masks.
+
+    Raises:
+        DataError: a logit is not finite.
+    """
+    _require_finite(logits, "region scores")
+    return {metric.name: metric.measure(logits, masks) for metric in METRICS.values() if isinstance(metric, MaskMetric)}
+
+
+def _require_finite(images: Tensor, name: str) -> None:
     if not images.isfinite().all():
         raise DataError(f"{name} hold values that are not finite; the model has diverged, so train it anew")
 

@@ -4,9 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from jaxtyping import Int
+from torch import Tensor
+
 from rayology.metrics.images import Images, ImageSet, Reference
 
-__all__ = ["Comparison", "Estimate", "Metric", "ModelMetric", "PairMetric", "SampleMetric"]
+__all__ = [
+    "Comparison",
+    "Estimate",
+    "LabelMetric",
+    "MaskMetric",
+    "Metric",
+    "ModelMetric",
+    "PairMetric",
+    "SampleMetric",
+]
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,8 @@ class Metric:
     meaning: str
     blind_to: str = ""
     """The damage that may leave the figure as it is, or better it; empty for a metric fit to be searched for."""
-    needs: ClassVar[Literal["samples", "pairs", "likelihood"]]
+    needs: ClassVar[Literal["generate", "reconstruct", "bound", "classify", "segment"]]
+    """The capability without which a model has no such figure."""
 
     @property
     def objective(self) -> bool:
@@ -72,7 +85,7 @@ class SampleMetric(Metric):
     """A figure of samples held against real images; None where there are too few."""
 
     measure: Callable[[Comparison], Estimate | None]
-    needs = "samples"
+    needs = "generate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +93,29 @@ class PairMetric(Metric):
     """A figure of reconstructions held against their originals."""
 
     measure: Callable[[Images, Images], float]
-    needs = "pairs"
+    needs = "reconstruct"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelMetric(Metric):
     """A figure that a model with a likelihood computes of itself."""
 
-    needs = "likelihood"
+    needs = "bound"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelMetric(Metric):
+    """A figure of the classes that a model names, held against the true ones."""
+
+    measure: Callable[[Tensor, Int[Tensor, " batch"]], float]
+    """Maps logits, (batch, class), and labels to the figure."""
+    needs = "classify"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskMetric(Metric):
+    """A figure of the regions that a model finds, held against masks."""
+
+    measure: Callable[[Tensor, Tensor], float]
+    """Maps logits, (batch, region, *space), background first, and masks, (batch, *space), to the figure."""
+    needs = "segment"

@@ -65,7 +65,7 @@ class AdaptiveAugmentation(nn.Module):
 
     def drawn(self, noise: Noise) -> Sequence[Tensor]:
         """Return what is drawn for the real images, and for the generated ones."""
-        return noise["augment"].unbind(dim=1) if self.config.is_on else (torch.empty(0), torch.empty(0))
+        return noise["augment"].unbind(dim=1) if self.config.is_on else 2 * (torch.empty(0, NUM_DRAWS),)
 
     def forward(self, images: Tensor, *uniform: Float[Tensor, "batch draws"]) -> Tensor:
         """Transform images, in full precision, as uniform numbers on the CPU say, those of each part of the images."""
@@ -76,7 +76,7 @@ class AdaptiveAugmentation(nn.Module):
             return augmentation.images(images.to(self.strength.dtype))
 
     def counted(self, terms: Terms, real_score: Tensor, fake_score: Tensor) -> Outcome:
-        """Add to terms whether each pair was told apart, 1 or -1, and the strength at which it was; sum up the former."""
+        """Add to terms whether each pair was told apart, 1 or -1, and the strength; count the pairs."""
         if not self.config.is_on:
             return Outcome(terms)
         told_apart = (real_score - fake_score).detach().sign()

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from ray.tune import Callback
 
+from rayology.training.observer import LOSS
+
 __all__ = ["Narrator"]
 
 logger = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ class Narrator(Callback):  # type: ignore[misc] # Ray ships no types
         self._objective = objective
         self._num_trials = num_trials
         self._steps = steps
-        self._best = float("inf")
+        self._least, self._best = float("inf"), float("nan")
         self._ended: set[str] = set()
 
     def on_trial_result(
@@ -32,7 +34,9 @@ class Narrator(Callback):  # type: ignore[misc] # Ray ships no types
     ) -> None:
         """Say how far a trial is."""
         del iteration, trials
-        self._best = min(self._best, result[self._objective])
+        figure = result.get(self._objective, float("nan"))
+        if result[LOSS] < self._least:
+            self._least, self._best = result[LOSS], figure
         logger.info(
             "%s (%s) step %d/%d: %s %.4g, best %.4g; %d of %d trials have ended.",
             trial,
@@ -40,7 +44,7 @@ class Narrator(Callback):  # type: ignore[misc] # Ray ships no types
             result["step"],
             self._steps,
             self._objective,
-            result[self._objective],
+            figure,
             self._best,
             len(self._ended),
             self._num_trials,

@@ -15,8 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from rayology.experiment import Experiment
+from rayology.noise import derive_seed
 from rayology.search.space import starting_points, suggest
-from rayology.training.loop import keyed
+from rayology.training.observer import LOSS
 
 __all__ = ["JournalSearcher", "close_study", "open_study"]
 
@@ -41,7 +42,7 @@ class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
     """Let Optuna's TPE choose each trial; the same history leads to the same choice, before and after a restart."""
 
     def __init__(self, experiment: Experiment, folder: Path) -> None:
-        super().__init__(metric=experiment.search.objective, mode="min")
+        super().__init__(metric=LOSS, mode="min")
         self._experiment = experiment
         self._folder = folder
         self._most = experiment.search.concurrent_trials
@@ -65,7 +66,7 @@ class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
         wanted = self._experiment.search
         number = len(self._study.get_trials(deepcopy=False))
         self._study.sampler = TPESampler(
-            seed=keyed(self._experiment.seed, "trial", number) % 2**32, n_startup_trials=wanted.startup_trials
+            seed=derive_seed(self._experiment.seed, "trial", number) % 2**32, n_startup_trials=wanted.startup_trials
         )
         points = starting_points(self._experiment)
         if number < len(points):
@@ -78,7 +79,7 @@ class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
         """Tell the study how far a trial is."""
         self._going.add(trial_id)
         trial = self._running(trial_id)
-        if trial is not None:
+        if trial is not None and int(result["step"]) not in trial.intermediate_values:
             going = optuna.trial.Trial(self._study, trial._trial_id)  # noqa: SLF001 - there is no other way back to it
             going.report(result[self.metric], int(result["step"]))
 

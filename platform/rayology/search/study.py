@@ -1,7 +1,6 @@
 """Ray Tune around the recipe: a trial is a training, its report a figure on the validation split."""
 
 import logging
-import math
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -19,18 +18,18 @@ from rayology.config import nested
 from rayology.data import PreparedDataset
 from rayology.errors import Diverged
 from rayology.experiment import Experiment
+from rayology.metrics import WORST
 from rayology.search.narrator import Narrator
 from rayology.search.results import TrialResult, read_results
 from rayology.search.searcher import JournalSearcher, close_study
 from rayology.search.space import dimensions, path_of
 from rayology.training.cluster import require_comparable, require_room, train, uses_gpu
+from rayology.training.observer import LOSS
 from rayology.training.run import BUNDLE, Assignment, Run, finish, train_here
 
 __all__ = ["search"]
 
 logger = logging.getLogger(__name__)
-
-WORST = 1e30  # stands for a figure that is not finite: Optuna takes none of those
 
 
 def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
@@ -70,7 +69,7 @@ def _tune_config(sweep: Run) -> TuneConfig:
         trial_dirname_creator=_name,
         search_alg=JournalSearcher(experiment, sweep.folder),
         scheduler=ASHAScheduler(
-            metric=wanted.objective,
+            metric=LOSS,
             mode="min",
             time_attr="step",
             max_t=experiment.schedule.steps + 1,  # a trial that gets to its last step ends by itself, with a bundle
@@ -125,19 +124,18 @@ def _trial(choices: Mapping[str, object], assignment: Assignment) -> None:
             _train_alone(run, data)
     except Diverged as error:
         logger.warning("A trial diverged: %s.", error)
-        tune.report({candidate.search.objective: WORST, "step": candidate.schedule.steps})
+        tune.report({LOSS: WORST, "step": candidate.schedule.steps})
 
 
 def _train_alone(run: Run, data: PreparedDataset) -> None:
     """Train in the trial's own process, from its last checkpoint if it was interrupted."""
     if (run.folder / BUNDLE).is_dir():  # it ended, and its driver was lost before it knew
         return
-    objective = run.experiment.search.objective
 
     def report(figures: Mapping[str, float], checkpoint: Path | None) -> None:
-        finite = figures[objective] if math.isfinite(figures[objective]) else WORST
-        kept = Checkpoint.from_directory(str(checkpoint)) if checkpoint else None
-        tune.report({**figures, objective: finite}, checkpoint=kept)
+        if figures:  # before the first evaluation there is nothing to compare
+            kept = Checkpoint.from_directory(str(checkpoint)) if checkpoint else None
+            tune.report(dict(figures), checkpoint=kept)
 
     device = torch.device("cuda" if torch.cuda.is_available() and uses_gpu(run.experiment) else "cpu")
     last = tune.get_checkpoint()

@@ -120,6 +120,10 @@ def _work(assignment: Assignment) -> None:
         return
     context = ray.train.get_context()
     workers = Workers(context.get_world_rank(), context.get_world_size())
+    if workers.count > experiment.microbatches:
+        raise TrainingError(
+            f"{workers.count} workers share {experiment.microbatches} pieces of a batch; raise scaling.microbatches"
+        )
     data = PreparedDataset.open(Path(assignment["dataset"]))
 
     def report(figures: Mapping[str, float], checkpoint: Path | None) -> None:

@@ -1,6 +1,8 @@
-"""How good a model is on images that it never saw."""
+"""How good a model is on images that it never saw: for each capability, what is measured of it."""
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -9,32 +11,40 @@ from torch import Tensor
 
 from rayology.data import PreparedDataset, Split
 from rayology.data.splits import SplitName
-from rayology.experiment import Experiment
 from rayology.image import Batch, num_affordable
-from rayology.metrics import Reference, compare_reconstructions, compare_samples
-from rayology.models import Model, Reconstructs
-from rayology.training.loop import keyed
+from rayology.metrics import Reference, compare_labels, compare_masks, compare_reconstructions, compare_samples
+from rayology.models import (
+    BoundsLikelihood,
+    Classifies,
+    Generates,
+    Model,
+    Reconstructs,
+    Segments,
+    capabilities,
+)
+from rayology.noise import Noise, NoiseSpec, indexed_noise, rows_of
 
-__all__ = ["Evaluator"]
+__all__ = ["EVALUATIONS", "Evaluation", "Evaluator"]
 
-AT_A_GLANCE = ("mmd", "spectrum", "histogram")
-MOST_GLANCED = 256  # images: what a look during training may cost
-MOST_EXAMINED = 2048
+QUICK_FIGURES = ("mmd", "spectrum", "histogram")
+MOST_QUICK = 256  # images: what a look during training may cost
+MOST_FULL = 2048
 SLICE = 512 * 512  # values of the largest image that counts as one of those; a volume counts as several
 MOST_VALUES = 2**28  # of training images that samples are compared with: 1 GiB in float32
 BATCH_SIZE = 64  # images of up to 64x64 that pass a model together; a volume of 64x64x64 passes alone
 
 
 class Evaluator:
-    """Hold a model's samples and reconstructions against one split of a dataset, the validation split by default.
+    """Hold what a model makes against one split of a dataset, the validation split by default.
 
-    Models run in full precision here, as they are served.
+    Models run in full precision here, as they are served. Sample ``i`` is the one that a server draws for the
+    seed, index ``i`` and the class of unseen image ``i``.
     """
 
     def __init__(
-        self, experiment: Experiment, data: PreparedDataset, device: torch.device, *, split: SplitName = "validation"
+        self, seed: int, data: PreparedDataset, device: torch.device, *, split: SplitName = "validation"
     ) -> None:
-        self._seed = experiment.seed
+        self._seed = seed
         self._device = device
         self._train, self._unseen = data.split("train"), data.split(split)
         self._shape = data.info.image.shape
@@ -47,72 +57,148 @@ class Evaluator:
 
     @cached_property
     def unseen(self) -> Batch:
-        """As many images of the split as are examined, in such an order."""
-        return self._draw(self._unseen, num_affordable(MOST_EXAMINED, self._shape, unit=SLICE))
+        """As many images of the split as a full evaluation takes, in such an order."""
+        return self._draw(self._unseen, num_affordable(MOST_FULL, self._shape, unit=SLICE))
 
-    def glance(self, model: Model) -> dict[str, float]:
-        """Return the cheap figures: those that a search may follow, and of reconstructions if the model makes any."""
-        figures = compare_samples(
-            self.sample(model, self._glanced.labels), self._glanced_reference, only=AT_A_GLANCE, resamples=0
-        )
-        return figures | self._of_reconstructions(model, self._glanced)
+    @cached_property
+    def few_unseen(self) -> Batch:
+        """As many of them as a quick evaluation takes."""
+        return self._draw(self._unseen, self._num_quick)
 
-    def examine(self, model: Model) -> dict[str, float]:
-        """Return every figure there is, with intervals; ``examined`` says of how many images where not of all."""
-        figures = compare_samples(self.sample(model, self.unseen.labels), self._reference(self.unseen, self.train))
-        num_examined = len(self.unseen.labels)
+    @cached_property
+    def reference(self) -> Reference:
+        """What a full evaluation holds samples against."""
+        return self._reference(self.unseen, self.train)
+
+    @cached_property
+    def few_reference(self) -> Reference:
+        """What a quick evaluation holds samples against."""
+        return self._reference(self.few_unseen, self._draw(self._train, self._num_quick))
+
+    def quick(self, model: Model) -> dict[str, float]:
+        """Return the cheap figures of all that the model can do: those that a search may follow."""
+        measures = [evaluation.quick for evaluation in _evaluations_of(model)]
+        return {name: figure for measure in measures for name, figure in measure(self, model).items()}
+
+    def full(self, model: Model) -> dict[str, float]:
+        """Return every figure there is, with intervals; ``examined`` says of how many images if not of all."""
+        num_examined = len(self.unseen)
         count = {"examined": float(num_examined)} if num_examined < len(self._unseen) else {}
-        return figures | self._of_reconstructions(model, self.unseen) | count
+        measures = [evaluation.full for evaluation in _evaluations_of(model)]
+        return {name: figure for measure in measures for name, figure in measure(self, model).items()} | count
 
     @torch.inference_mode()
     def sample(self, model: Model, labels: Tensor) -> Tensor:
         """Draw an image for each label."""
-        noise = self._noise(model, len(labels))
-        parts = zip(noise.split(self._at_once), labels.split(self._at_once), strict=True)
-        return torch.cat([model.sample(*part) for part in parts])
+        assert isinstance(model, Generates)  # noqa: S101 - the table below asks only what a model can do
+        noise = self._noise(model, model.sample_noise(), len(labels))
+        return torch.cat([model.sample(*part) for part in zip(noise, labels.split(self._at_once), strict=True)])
 
     @torch.inference_mode()
-    def reconstruct(self, model: Reconstructs, unseen: Batch) -> Tensor:
+    def reconstruct(self, model: Model, unseen: Batch) -> Tensor:
         """Return what the model keeps of each image."""
-        return torch.cat([model.reconstruct(part.images, part.labels) for part in self._parts(unseen)])
+        assert isinstance(model, Reconstructs)  # noqa: S101 - as above
+        return torch.cat([model.reconstruct(part.images, part.labels) for part in self._parts(model, unseen)])
 
-    @cached_property
-    def _glanced(self) -> Batch:
-        return self._draw(self._unseen, self._num_glanced)
+    @torch.inference_mode()
+    def bits_per_dim(self, model: Model, unseen: Batch) -> float:
+        """Return the mean bound on the likelihood of the images."""
+        assert isinstance(model, BoundsLikelihood)  # noqa: S101 - as above
+        noise = self._noise(model, model.bound_noise(), len(unseen))
+        bits = [model.bits_per_dim(*part) for part in zip(self._parts(model, unseen), noise, strict=True)]
+        return float(torch.cat(bits).mean())
 
-    @cached_property
-    def _glanced_reference(self) -> Reference:
-        return self._reference(self._glanced, self._draw(self._train, self._num_glanced))
+    @torch.inference_mode()
+    def classify(self, model: Model, unseen: Batch) -> Tensor:
+        """Return the scores of the classes of each image."""
+        assert isinstance(model, Classifies)  # noqa: S101 - as above
+        return torch.cat([model.class_logits(part.images) for part in self._parts(model, unseen)])
+
+    @torch.inference_mode()
+    def segment(self, model: Model, unseen: Batch) -> Tensor:
+        """Return the scores of the regions at each pixel."""
+        assert isinstance(model, Segments)  # noqa: S101 - as above
+        return torch.cat([model.mask_logits(part.images) for part in self._parts(model, unseen)])
 
     @property
-    def _num_glanced(self) -> int:
-        return num_affordable(MOST_GLANCED, self._shape, unit=SLICE)
+    def _num_quick(self) -> int:
+        return num_affordable(MOST_QUICK, self._shape, unit=SLICE)
 
     def _reference(self, unseen: Batch, train: Batch) -> Reference:
         return Reference(unseen.images, train.images, patient_safe=self._train.info.patient_safe)
 
-    @torch.inference_mode()
-    def _of_reconstructions(self, model: Model, unseen: Batch) -> dict[str, float]:
-        if not isinstance(model, Reconstructs):
-            return {}
-        noise = self._noise(model, len(unseen.labels))
-        given = Batch(unseen.images.to(noise.dtype), unseen.labels)
-        parts = zip(self._parts(given), noise.split(self._at_once), strict=True)
-        bound = torch.cat([model.bound(*part) for part in parts])
-        figures = compare_reconstructions(self.reconstruct(model, given), unseen.images)
-        return figures | {"bound": float(bound.mean())}
-
-    def _parts(self, batch: Batch) -> list[Batch]:
+    def _parts(self, model: Model, batch: Batch) -> list[Batch]:
         """Cut a batch into what passes a model at once."""
-        pairs = zip(batch.images.split(self._at_once), batch.labels.split(self._at_once), strict=True)
-        return [Batch(*pair) for pair in pairs]
-
-    def _noise(self, model: Model, count: int) -> Tensor:
-        generator = torch.Generator().manual_seed(keyed(self._seed, "evaluation"))
         dtype = next(model.parameters()).dtype
-        return torch.randn(count, model.noise_size, generator=generator).to(self._device, dtype)
+        return [replace(part, images=part.images.to(dtype)) for part in batch.split(self._at_once)]
+
+    def _noise(self, model: Model, specs: Mapping[str, NoiseSpec], count: int) -> list[Noise]:
+        """Draw for the samples from index 0 on, in the same parts."""
+        noise, like = indexed_noise(specs, seed=self._seed, indices=range(count)), next(model.parameters())
+        placed = {name: drawn.to(like) for name, drawn in noise.items()}
+        starts = range(0, count, self._at_once)
+        return [rows_of(placed, slice(start, start + self._at_once)) for start in starts]
 
     def _draw(self, split: Split, most: int) -> Batch:
         """Draw images of a split, all of them or a fair part, the same each time; two at least make a comparison."""
         count = min(max(most, 2), len(split))
         return split.batch(split.walk(seed=0).at(np.arange(count)), device=self._device)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How one capability is measured."""
+
+    quick: Callable[[Evaluator, Model], dict[str, float]]
+    """Figures that cost little, at each evaluation of a training."""
+    full: Callable[[Evaluator, Model], dict[str, float]]
+    """All figures, of a model that is finished."""
+
+
+def _quick_samples(evaluator: Evaluator, model: Model) -> dict[str, float]:
+    samples = evaluator.sample(model, evaluator.few_unseen.labels)
+    return compare_samples(samples, evaluator.few_reference, only=QUICK_FIGURES, resamples=0)
+
+
+def _full_samples(evaluator: Evaluator, model: Model) -> dict[str, float]:
+    return compare_samples(evaluator.sample(model, evaluator.unseen.labels), evaluator.reference)
+
+
+def _reconstructions(evaluator: Evaluator, model: Model, unseen: Batch) -> dict[str, float]:
+    return compare_reconstructions(evaluator.reconstruct(model, unseen), unseen.images)
+
+
+def _bound(evaluator: Evaluator, model: Model, unseen: Batch) -> dict[str, float]:
+    return {"bound": evaluator.bits_per_dim(model, unseen)}
+
+
+def _classes(evaluator: Evaluator, model: Model, unseen: Batch) -> dict[str, float]:
+    return compare_labels(evaluator.classify(model, unseen), unseen.labels)
+
+
+def _regions(evaluator: Evaluator, model: Model, unseen: Batch) -> dict[str, float]:
+    assert unseen.masks is not None, "a model that segments is built of a dataset with masks"  # noqa: S101
+    return compare_masks(evaluator.segment(model, unseen), unseen.masks)
+
+
+def _of_given(measure: Callable[[Evaluator, Model, Batch], dict[str, float]]) -> Evaluation:
+    """Measure few or many unseen images in the same way."""
+    return Evaluation(
+        quick=lambda evaluator, model: measure(evaluator, model, evaluator.few_unseen),
+        full=lambda evaluator, model: measure(evaluator, model, evaluator.unseen),
+    )
+
+
+EVALUATIONS: Mapping[str, Evaluation] = {
+    "generate": Evaluation(_quick_samples, _full_samples),
+    "reconstruct": _of_given(_reconstructions),
+    "bound": _of_given(_bound),
+    "classify": _of_given(_classes),
+    "segment": _of_given(_regions),
+}
+"""By capability; a model is measured in all that it can do."""
+
+
+def _evaluations_of(model: Model) -> list[Evaluation]:
+    """Return how a model is measured."""
+    return [EVALUATIONS[name] for name in capabilities(type(model)) if name in EVALUATIONS]

@@ -1,7 +1,7 @@
 """A bundle on a split of its dataset: every figure, what it must beat, and pictures to look at."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,13 +16,12 @@ from rayology.data import PreparedDataset
 from rayology.data.private import append_private
 from rayology.data.splits import SplitName
 from rayology.errors import ConfigError
-from rayology.experiment import Experiment
-from rayology.image import Batch, from_model_range
+from rayology.image import Batch, ValueRange, from_model_range
 from rayology.metrics import compare_reconstructions
 from rayology.metrics.bands import band_shares
 from rayology.metrics.baselines import nearest_images, pca_reconstructions
 from rayology.metrics.recognition import Recogniser
-from rayology.models import Model, Reconstructs
+from rayology.models import Encodes, Model
 from rayology.picture import labelled_sheet, num_planes
 from rayology.training.evaluation import Evaluator
 
@@ -75,23 +74,52 @@ def examine(config: ExaminationConfig) -> Examination:
     data, model = PreparedDataset.open(folder / "datasets" / origin.dataset), bundle.build()
     if config.split == "test":
         _record(folder / "keys" / f"{origin.dataset}.test-readings.jsonl", config.bundle)
-    evaluator = Evaluator(Experiment(seed=origin.seed), data, torch.device("cpu"), split=config.split)
+    evaluator = Evaluator(origin.seed, data, torch.device("cpu"), split=config.split)
+    folder = folder / "examinations" / f"{bundle.path.absolute().parent.name}-{bundle.path.name}-{config.split}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # pictures show patients
+    shown = [PRESENTATIONS[name](evaluator, model) for name in bundle.manifest.capabilities if name in PRESENTATIONS]
+    figures = evaluator.full(model) | {name: figure for each in shown for name, figure in each.figures.items()}
+    pictures = [_draw(folder / f"{each.name}.png", each.rows) for each in shown]
+    return Examination(figures, data.info.note, pictures)
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """What one capability is shown by: a sheet, and figures beside what costs nothing."""
+
+    name: str
+    rows: Mapping[str, Tensor]
+    """Images by the label of their row."""
+    figures: dict[str, float]
+
+
+def _samples(evaluator: Evaluator, model: Model) -> Presentation:
     train, unseen = evaluator.train, evaluator.unseen
     samples = evaluator.sample(model, unseen.labels).clip(-1.0, 1.0)
-
-    figures = evaluator.examine(model)
-    if data.info.image.values.unit == "HU":
-        figures |= _tissue(data, samples, unseen.images)
+    figures: dict[str, float] = {}
+    if model.image.values.unit == "HU":
+        figures |= _tissue(model.image.values, samples, unseen.images)
     if model.conditional:
         figures |= _recognition(model, train, unseen, samples)
-    pictures = folder / "examinations" / f"{bundle.path.absolute().parent.name}-{bundle.path.name}-{config.split}"
-    pictures.mkdir(mode=0o700, parents=True, exist_ok=True)  # they show patients
-    drawn = [_draw(pictures / "samples.png", {"samples": samples, "real": unseen.images})]
-    if isinstance(model, Reconstructs):
-        rows = _reconstructions(evaluator, model)
-        figures |= _beside(rows, unseen.images)
-        drawn.append(_draw(pictures / "reconstructions.png", {"real": unseen.images, **rows}))
-    return Examination(figures, data.info.note, drawn)
+    return Presentation("samples", {"samples": samples, "real": unseen.images}, figures)
+
+
+def _reconstructions(evaluator: Evaluator, model: Model) -> Presentation:
+    """Show the model's reconstructions beside those of what needs no training."""
+    train, unseen = evaluator.train, evaluator.unseen
+    rows = {"model": evaluator.reconstruct(model, unseen)}
+    if isinstance(model, Encodes):
+        size = model.latent().num_values
+        rows[f"pca-{size}"] = pca_reconstructions(train.images, unseen.images, components=size)
+    rows["nearest"] = nearest_images(train.images, unseen.images)
+    return Presentation("reconstructions", {"real": unseen.images, **rows}, _beside(rows, unseen.images))
+
+
+PRESENTATIONS: Mapping[str, Callable[[Evaluator, Model], Presentation]] = {
+    "generate": _samples,
+    "reconstruct": _reconstructions,
+}
+"""By capability."""
 
 
 def _record(file: Path, bundle: Path) -> None:
@@ -100,9 +128,8 @@ def _record(file: Path, bundle: Path) -> None:
     append_private(file, json.dumps(reading))
 
 
-def _tissue(data: PreparedDataset, samples: Tensor, real: Tensor) -> dict[str, float]:
+def _tissue(values: ValueRange, samples: Tensor, real: Tensor) -> dict[str, float]:
     """Return the share of the pixels in each band of Hounsfield units, generated and real."""
-    values = data.info.image.values
     drawn, seen = band_shares(from_model_range(samples, values)), band_shares(from_model_range(real, values))
     return {
         path: share
@@ -118,16 +145,6 @@ def _recognition(model: Model, train: Batch, unseen: Batch, samples: Tensor) -> 
         "recognised": recogniser.accuracy(samples, unseen.labels),
         "recognised/real": recogniser.accuracy(unseen.images, unseen.labels),
         "recognised/chance": 1.0 / model.num_classes,
-    }
-
-
-def _reconstructions(evaluator: Evaluator, model: Reconstructs) -> dict[str, Tensor]:
-    """Return the model's reconstructions beside those of what needs no training."""
-    train, unseen, size = evaluator.train, evaluator.unseen, model.noise_size
-    return {
-        "model": evaluator.reconstruct(model, unseen),
-        f"pca-{size}": pca_reconstructions(train.images, unseen.images, components=size),
-        "nearest": nearest_images(train.images, unseen.images),
     }
 
 

@@ -14,8 +14,8 @@ __all__ = ["FiniteGuard"]
 class FiniteGuard:
     """Remember on the device the first figure that is not finite; from then on nothing moves.
 
-    ``found`` goes to Adam as ``found_inf``, which then leaves weights and moments as they are. No step waits for it: the
-    host reads it together with figures that it wants anyway.
+    ``found`` goes to Adam as ``found_inf``, which then leaves weights and moments as they are. No step waits for it:
+    the host reads it together with figures that it wants anyway.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -58,4 +58,3 @@ class FiniteGuard:
         if names[0] not in self._names:
             self._names += names
         return self._names.index(names[0])
-

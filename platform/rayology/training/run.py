@@ -1,30 +1,31 @@
 """A run: its folder, and what one process does in it from the first step to the bundle."""
 
-import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypedDict
 
 import torch
-from torch import Tensor
 
 from rayology.bundle import Bundle, provenance_of, write_bundle
+from rayology.config import validated
 from rayology.data import Plan, PreparedDataset, feeding
-from rayology.errors import ConfigError, DataError, Diverged
+from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 from rayology.image import Batch
+from rayology.models import Segments
+from rayology.noise import derive_seed
 from rayology.training import checkpoint, precision
 from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
-from rayology.training.history import History
-from rayology.training.loop import Training, fit, keyed
+from rayology.training.loop import Training, fit
+from rayology.training.observer import Report, observing
 
-__all__ = ["BUNDLE", "Assignment", "Report", "Run", "augmented", "finish", "open_run", "plan_of", "train_here"]
+__all__ = ["BUNDLE", "Assignment", "Run", "augmented", "finish", "open_run", "plan_of", "train_here"]
 
 EXPERIMENT, BUNDLE = "experiment.json", "bundle"
+FORMAT_VERSION = 2  # of experiment.json; one of before is refused
 
 
 class Assignment(TypedDict):
@@ -33,10 +34,6 @@ class Assignment(TypedDict):
     experiment: dict[str, object]
     dataset: str
     folder: str
-
-
-Report = Callable[[Mapping[str, float], Path | None], None]
-"""Takes the figures of an evaluation and the folder of its checkpoint; only the leading process has either."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,8 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         folder = parent / f"{experiment.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         folder.mkdir(parents=True)
         (folder / EXPERIMENT).touch(mode=0o600)  # the source's path may name a patient
-        (folder / EXPERIMENT).write_text(experiment.model_dump_json(indent=2), encoding="utf-8")
+        written = {"format_version": FORMAT_VERSION, "experiment": experiment.model_dump(mode="json")}
+        (folder / EXPERIMENT).write_text(json.dumps(written, indent=2), encoding="utf-8")
         return Run(folder, experiment)
     begun_at = {file.parent.name: file.stat().st_mtime_ns for file in parent.glob(f"*/{EXPERIMENT}")}
     known = sorted(begun_at, key=lambda name: begun_at[name])
@@ -68,11 +66,27 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         raise ConfigError(
             f"resume: {parent} holds no {name!r}; the newest there are: {', '.join(known[-3:]) or 'none yet'}"
         )
-    begun = Experiment.model_validate_json((parent / name / EXPERIMENT).read_bytes())
+    begun = _begun(parent / name)
     asked = _without_place(experiment)
     if asked not in (_without_place(Experiment()), _without_place(begun)):
         raise ConfigError(f"resume: {name} goes on with the experiment that it began with; leave out what changes it")
     return Run(parent / name, begun.patched({"storage": str(experiment.storage)}), is_resumed=True)
+
+
+def _begun(folder: Path) -> Experiment:
+    """Read the experiment that a run began with."""
+    again = "start it anew, with its YAML file and flags; its bundle, if it has one, stays readable"
+    try:
+        written = json.loads((folder / EXPERIMENT).read_text(encoding="utf-8"))
+        found = written.get("format_version", 1)
+    except (ValueError, AttributeError):
+        raise ConfigError(f"resume: {folder / EXPERIMENT} is damaged; {again}") from None
+    if found != FORMAT_VERSION:
+        raise ConfigError(f"resume: another version of Rayology began {folder.name} (format {found}); {again}")
+    try:
+        return validated(Experiment, written["experiment"], where=str(folder / EXPERIMENT))
+    except (ConfigError, KeyError) as error:
+        raise ConfigError(f"resume: {folder.name} cannot go on ({error}); {again}") from None
 
 
 def _without_place(experiment: Experiment) -> dict[str, object]:
@@ -99,34 +113,24 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
     if start is not None:
         checkpoint.restore(training, start)
     dtype = next(training.model.parameters()).dtype
-    evaluator = Evaluator(experiment, data, device) if workers.leads else None
     with (
-        History(folder, step=training.step) if workers.leads else nullcontext() as history,
+        observing(experiment, data, folder, device, report, step=training.step, leads=workers.leads) as observer,
         feeding(data.split("train"), plan_of(experiment, workers, step=training.step), device) as feed,
     ):
 
         def batches(step: int, rows: slice) -> Batch:
-            batch = feed(step, rows)
-            return Batch(augmented(experiment, step, rows, batch.images).to(dtype), batch.labels)
+            batch = augmented(experiment, step, rows, feed(step, rows))
+            return replace(batch, images=batch.images.to(dtype))
 
-        def log(step: int, figures: Mapping[str, float]) -> None:
-            if history is not None:
-                history.write(step, figures)
-
-        def evaluate(training: Training) -> None:
-            if history is None or evaluator is None:
-                report({}, None)
-                return
-            try:
-                figures = evaluator.glance(training.average)
-            except DataError as error:
-                raise Diverged(f"at step {training.step}: {error}; lower optimizer.lr") from None
-            history.write(training.step, {f"val/{name}": figure for name, figure in figures.items()})
-            with tempfile.TemporaryDirectory() as scratch:
-                checkpoint.save(training, Path(scratch))
-                report({"step": training.step, **figures}, Path(scratch))
-
-        fit(experiment, training, batches, log=log, evaluate=evaluate, workers=workers)
+        fit(
+            experiment,
+            training,
+            batches,
+            log=observer.log,
+            evaluate=observer.evaluate,
+            checkpoint=observer.checkpoint,
+            workers=workers,
+        )
     return training
 
 
@@ -139,15 +143,22 @@ def plan_of(experiment: Experiment, workers: Workers, *, step: int) -> Plan:
         batch_size=schedule.batch_size,
         seed=experiment.seed,
         sampling=schedule.sampling,
+        pack=experiment.model.pack,
+        with_masks=issubclass(experiment.model.builds(), Segments),
     )
 
 
-def augmented(experiment: Experiment, step: int, rows: slice, images: Tensor) -> Tensor:
-    """Return some rows of a step's global batch, transformed as the experiment asks, whoever has the others."""
+def augmented(experiment: Experiment, step: int, rows: slice, batch: Batch) -> Batch:
+    """Return some rows of a step's global batch, transformed as the experiment asks, whoever has the others.
+
+    Masks move with their images.
+    """
     if not experiment.augment.is_on:
-        return images
-    generator = torch.Generator().manual_seed(keyed(experiment.seed, "augment", step))
-    return experiment.augment.draw(experiment.schedule.batch_size, generator=generator)[rows].images(images)
+        return batch
+    generator = torch.Generator().manual_seed(derive_seed(experiment.seed, "augment", step))
+    change = experiment.augment.draw(experiment.schedule.batch_size, generator=generator)[rows]
+    masks = None if batch.masks is None else change.masks(batch.masks)
+    return replace(batch, images=change.images(batch.images), masks=masks)
 
 
 def finish(experiment: Experiment, data: PreparedDataset, training: Training, path: Path) -> Bundle:
@@ -158,7 +169,7 @@ def finish(experiment: Experiment, data: PreparedDataset, training: Training, pa
         path,
         experiment=experiment,
         model=model,
-        metrics=Evaluator(experiment, data, device).examine(model),
+        metrics=Evaluator(experiment.seed, data, device).full(model),
         provenance=provenance_of(
             dataset=data.info.fingerprint, note=data.info.note, seed=experiment.seed, steps=training.step
         ),

@@ -26,7 +26,7 @@ class GridEncoder(nn.Module):
 class GridDecoder(nn.Module):
     """A network from features at each place of a coarse grid to images."""
 
-    def __init__(self, *, inp: Grid, head: nn.Module) -> None:
+    def __init__(self, *, inp: Grid, head: nn.Conv2d | nn.Conv3d | nn.Linear) -> None:
         super().__init__()
         self.inp = inp
         self.head = head
