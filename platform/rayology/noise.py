@@ -26,9 +26,8 @@ class NoiseSpec:
 
 
 def batch_noise(specs: Mapping[str, NoiseSpec], *, seed: int, purpose: str, step: int, count: int) -> Noise:
-    """Draw for all samples of a global batch, whichever of them this process has."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, purpose, step))
-    return {name: _drawn(spec, count, generator) for name, spec in specs.items()}
+    """Draw for all samples of a global batch, whichever of them this process has; a new stream changes no other."""
+    return {name: _drawn(spec, count, derive_seed(seed, purpose, step, name)) for name, spec in specs.items()}
 
 
 def indexed_noise(specs: Mapping[str, NoiseSpec], *, seed: int, indices: Sequence[int]) -> Noise:
@@ -57,7 +56,8 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def _drawn(spec: NoiseSpec, count: int, generator: torch.Generator) -> Tensor:
+def _drawn(spec: NoiseSpec, count: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
     match spec.distribution:
         case "normal":
             return torch.randn(count, *spec.shape, generator=generator)
