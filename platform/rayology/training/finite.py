@@ -29,8 +29,8 @@ class FiniteGuard:
         start = self._place_of(list(figures))
         values = torch.stack([figure.double() for figure in figures.values()])
         is_bad = ~values.isfinite()
-        place = is_bad.to(torch.uint8).argmax()
-        now = torch.stack([torch.full_like(values[0], step), place + start, values[place]])
+        place = is_bad.to(torch.uint8).argmax(keepdim=True)
+        now = torch.cat([torch.full_like(values[:1], step), place + start, values.gather(0, place)])
         self._first = torch.where((self.found == 0) & is_bad.any(), now, self._first)
         self.found = torch.maximum(self.found, is_bad.any().to(self.found))
 
