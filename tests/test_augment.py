@@ -281,11 +281,11 @@ def test_probabilities_lie_between_zero_and_one() -> None:
 
 
 def test_an_experiment_augments_nothing_until_it_is_asked_to(small: Experiment, data: PreparedDataset) -> None:
-    images = data.split("train").images(torch.arange(8).numpy())
+    batch = data.split("train").batch(torch.arange(8).numpy(), device=torch.device("cpu"))
     asked = small.patched({"augment": {"rotate": 1.0, "noise": 1.0}})
 
-    assert augmented(small, 3, slice(0, 8), images) is images
-    whole = augmented(asked, 3, slice(0, 8), images)
-    assert not torch.equal(whole, images)
-    torch.testing.assert_close(augmented(asked, 3, slice(4, 8), images[4:]), whole[4:])
-    assert not torch.equal(augmented(asked, 4, slice(0, 8), images), whole)
+    assert augmented(small, 3, slice(0, 8), batch) is batch
+    whole = augmented(asked, 3, slice(0, 8), batch).images
+    assert not torch.equal(whole, batch.images)
+    torch.testing.assert_close(augmented(asked, 3, slice(4, 8), batch[4:]).images, whole[4:])
+    assert not torch.equal(augmented(asked, 4, slice(0, 8), batch).images, whole)

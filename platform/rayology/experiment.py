@@ -1,17 +1,27 @@
 """An experiment: the whole tree of values that decides what is prepared, trained, searched and kept."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from rayology.augment import AugmentConfig
-from rayology.config import Config, Range
+from rayology.config import Config, Range, alternatives
 from rayology.data import PhantomConfig, PreparationConfig, Sampling, SourceConfig
-from rayology.metrics import METRICS, SampleMetric
-from rayology.models import ModelConfig, VaeConfig
+from rayology.metrics import METRICS
+from rayology.models import ModelConfig, VaeConfig, capabilities
+from rayology.models.base import BaseModelConfig
 
 __all__ = ["Experiment", "OptimizerConfig", "ScalingConfig", "ScheduleConfig", "SearchConfig"]
+
+
+KINDS: Mapping[str, type[BaseModelConfig]] = {
+    str(config.model_fields["kind"].default): config
+    for config in alternatives(ModelConfig)
+    if issubclass(config, BaseModelConfig)
+}
+"""Every kind of model, by its name."""
 
 
 class OptimizerConfig(Config):
@@ -84,7 +94,7 @@ class SearchConfig(Config):
     num_trials: PositiveInt = 8
     """Trials in all."""
     objective: str = "mmd"
-    """The validation metric that decides; lower is better, and every damage to samples raises it."""
+    """The validation metric that decides: one that every damage makes worse. Kinds of model without it are left out."""
     narrow: dict[str, tuple[float | str, ...]] = Field(default_factory=dict)
     """Dotted paths of marked fields with what to search instead: two bounds of a range, or some of the choices."""
     startup_trials: PositiveInt = 4
@@ -101,9 +111,9 @@ class SearchConfig(Config):
     @field_validator("objective")
     @classmethod
     def _sees_every_damage(cls, name: str) -> str:
-        fit = [metric.name for metric in METRICS.values() if metric.objective and isinstance(metric, SampleMetric)]
+        fit = [metric.name for metric in METRICS.values() if metric.objective]
         if name not in fit:
-            raise ValueError(f"{name!r} is no objective for every model; write one of: {', '.join(fit)}")
+            raise ValueError(f"{name!r} is not an objective; write one of: {', '.join(fit)}")
         return name
 
 
@@ -126,6 +136,9 @@ class Experiment(Config):
     """What happens to training images at random; nothing by default, because a generative model would draw it too."""
     model: ModelConfig = VaeConfig()
     """What is trained."""
+    init: dict[str, str] = Field(default_factory=dict)
+    """Bundles to start from, by role: 'model' gives the weights of the whole model, as far as a bundle keeps them. Each
+    is a folder, or a model of the store as NAME or NAME/VERSION."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """How its weights move."""
     schedule: ScheduleConfig = ScheduleConfig()
@@ -134,6 +147,37 @@ class Experiment(Config):
     """On what."""
     search: SearchConfig = SearchConfig()
     """Where to look for something better."""
+
+    @model_validator(mode="after")
+    def _objective_can_be_measured(self) -> Self:
+        """Refuse kinds that a sweep names and that have no such figure."""
+        wanted = self.search.narrow.get("model.kind", ())
+        if blind := [str(kind) for kind in wanted if kind in KINDS and kind not in self.measurable_kinds]:
+            raise ValueError(
+                f"search.narrow: {' and '.join(blind)} has no {self.search.objective}, the objective; write some of: "
+                f"{', '.join(self.measurable_kinds)}"
+            )
+        return self
+
+    @property
+    def measurable_kinds(self) -> tuple[str, ...]:
+        """The kinds of model that have the objective, so that a sweep can compare them."""
+        needs = METRICS[self.search.objective].needs
+        return tuple(kind for kind, config in KINDS.items() if needs in capabilities(config.builds()))
+
+    @model_validator(mode="after")
+    def _roles_are_known(self) -> Self:
+        """A part of the model that is a model itself has a role of its field's name."""
+        fields = type(self.model).model_fields
+        parts = {
+            name: alternatives(field.annotation) for name, field in fields.items() if alternatives(field.annotation)
+        }
+        roles = ["model"] + [name for name, kinds in parts.items() if issubclass(kinds[0], BaseModelConfig)]
+        if unknown := self.init.keys() - set(roles):
+            raise ValueError(
+                f"init: a {self.model.kind} has no role {', '.join(sorted(unknown))}; write one of: {', '.join(roles)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:

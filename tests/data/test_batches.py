@@ -146,7 +146,7 @@ def test_an_error_of_the_walk_leaves_the_batches_before_it(train: Split) -> None
     class Strayed(Split):
         """A split with such a walk."""
 
-        def walk(self, *, seed: int, sampling: Sampling = "natural") -> Walk:
+        def walk(self, *, seed: int, sampling: Sampling = "natural", pack: int = 1) -> Walk:
             del sampling
             return Lost([np.arange(len(self))], seed=seed)
 

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from rayology.data.walk import Walk
+from rayology.data.walk import PackWalk, Walk
 
 COMMON, RARE, SINGLE = np.arange(0, 90), np.arange(90, 99), np.arange(99, 100)
 CLASSES = [COMMON, RARE, SINGLE]
@@ -54,3 +54,27 @@ def test_balanced_takes_every_image_of_a_class_before_any_of_them_again() -> Non
     for members in CLASSES:
         own = walked[np.isin(walked, members)].reshape(-1, len(members))
         np.testing.assert_array_equal(np.sort(own, axis=1), np.tile(members, (len(own), 1)))
+
+
+@pytest.mark.parametrize("pack", [2, 3])
+def test_a_pack_is_of_one_class_and_the_classes_come_as_often_as_before(pack: int) -> None:
+    strata = [COMMON, RARE]
+    natural = PackWalk(strata, seed=5, pack=pack).at(np.arange(99 // pack * pack * 40))
+    balanced = Walk(strata, seed=5, pack=pack).at(np.arange(12 * pack))
+
+    for walk in (natural, balanced):
+        of_pack = (walk >= 90).reshape(-1, pack)
+        assert (of_pack.all(axis=1) | ~of_pack.any(axis=1)).all()
+        assert all(len(set(row)) == pack for row in walk.reshape(-1, pack).tolist())
+    assert np.mean(natural >= 90) == pytest.approx(9 / 99, abs=0.015)
+    assert np.mean(balanced >= 90) == 0.5
+    assert set(natural.tolist()) == set(range(99))
+
+
+def test_packs_are_the_same_in_whatever_pieces_they_are_taken() -> None:
+    walk = PackWalk([COMMON, RARE], seed=5, pack=2)
+
+    whole = walk.at(np.arange(600))
+
+    pieces = [walk.at(np.arange(start, start + 40)) for start in reversed(range(0, 600, 40))]
+    np.testing.assert_array_equal(np.concatenate(pieces[::-1]), whole)

@@ -7,6 +7,7 @@ from pathlib import Path
 import ray
 import ray.train
 import ray.train.torch
+import torch
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 
@@ -15,7 +16,8 @@ from rayology.data import PreparedDataset
 from rayology.errors import DatasetError, Diverged, TrainingError
 from rayology.experiment import Experiment
 from rayology.training.gradients import Workers
-from rayology.training.run import BUNDLE, Assignment, Run, finish, train_here
+from rayology.training.loop import Training
+from rayology.training.run import BUNDLE, INIT, Assignment, Run, finish, start_from, train_here
 
 __all__ = ["require_comparable", "require_room", "train", "uses_gpu"]
 
@@ -36,6 +38,7 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
     scaling, gpu = run.experiment.scaling, uses_gpu(run.experiment)
     require_room(run.experiment)
     require_comparable(data)
+    require_start(run, data)
     trainer = TorchTrainer(
         _work,
         train_loop_config=dict(
@@ -97,6 +100,16 @@ def require_room(experiment: Experiment) -> None:
             f"{scaling.num_workers} workers of {scaling.cpus_per_worker} CPUs do not fit the cluster's {cpus:g}, of"
             f" which {largest:g} on its largest node; lower scaling.num_workers or scaling.cpus_per_worker"
         )
+
+
+def require_start(run: Run, data: PreparedDataset) -> None:
+    """Refuse weights to start from that do not fit, before any worker is started.
+
+    Raises:
+        ConfigError: they are of another architecture, or of other images.
+    """
+    if (bundle := run.folder / INIT / "model").is_dir():
+        start_from(Training.start(run.experiment, data.info.image, torch.device("cpu")), Bundle.load(bundle))
 
 
 def require_comparable(data: PreparedDataset) -> None:

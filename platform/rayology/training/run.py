@@ -1,6 +1,7 @@
 """A run: its folder, and what one process does in it from the first step to the bundle."""
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,23 +9,35 @@ from typing import Literal, TypedDict
 
 import torch
 
-from rayology.bundle import Bundle, provenance_of, write_bundle
+from rayology.bundle import Bundle, load_inference_weights, provenance_of, write_bundle
 from rayology.config import validated
 from rayology.data import Plan, PreparedDataset, feeding
-from rayology.errors import ConfigError
+from rayology.errors import ConfigError, StoreError
 from rayology.experiment import Experiment
 from rayology.image import Batch
 from rayology.models import Segments
 from rayology.noise import derive_seed
+from rayology.store import Store
 from rayology.training import checkpoint, precision
 from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Training, fit
 from rayology.training.observer import Report, observing
 
-__all__ = ["BUNDLE", "Assignment", "Run", "augmented", "finish", "open_run", "plan_of", "train_here"]
+__all__ = [
+    "BUNDLE",
+    "INIT",
+    "Assignment",
+    "Run",
+    "augmented",
+    "finish",
+    "open_run",
+    "plan_of",
+    "start_from",
+    "train_here",
+]
 
-EXPERIMENT, BUNDLE = "experiment.json", "bundle"
+EXPERIMENT, BUNDLE, INIT = "experiment.json", "bundle", "init"
 FORMAT_VERSION = 2  # of experiment.json; one of before is refused
 
 
@@ -53,11 +66,16 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
     """
     parent = experiment.storage.expanduser().absolute() / kind
     if not experiment.resume:
+        if experiment.init and kind == "sweeps":
+            raise ConfigError("init: a sweep searches architectures, which no one bundle's weights fit; leave init out")
+        sources = {role: _source_of(role, place, experiment) for role, place in experiment.init.items()}
         folder = parent / f"{experiment.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         folder.mkdir(parents=True)
         (folder / EXPERIMENT).touch(mode=0o600)  # the source's path may name a patient
         written = {"format_version": FORMAT_VERSION, "experiment": experiment.model_dump(mode="json")}
         (folder / EXPERIMENT).write_text(json.dumps(written, indent=2), encoding="utf-8")
+        for role, bundle in sources.items():
+            shutil.copytree(bundle.path, folder / INIT / role)  # the run is on its own from here
         return Run(folder, experiment)
     begun_at = {file.parent.name: file.stat().st_mtime_ns for file in parent.glob(f"*/{EXPERIMENT}")}
     known = sorted(begun_at, key=lambda name: begun_at[name])
@@ -71,6 +89,40 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
     if asked not in (_without_place(Experiment()), _without_place(begun)):
         raise ConfigError(f"resume: {name} goes on with the experiment that it began with; leave out what changes it")
     return Run(parent / name, begun.patched({"storage": str(experiment.storage)}), is_resumed=True)
+
+
+def _source_of(role: str, place: str, experiment: Experiment) -> Bundle:
+    """Find the bundle that a role starts from, in a folder or in the store."""
+    if Path(place).expanduser().is_dir():
+        return Bundle.load(Path(place).expanduser())
+    name, _, version = place.partition("/")
+    store = Store(str(experiment.storage.expanduser() / "store"))
+    try:
+        return Bundle.load(store.fetch(name, version or store.champion(name)))
+    except StoreError as error:
+        raise ConfigError(f"init.{role}: {place} is neither a folder nor a model of the store ({error})") from None
+
+
+def start_from(training: Training, bundle: Bundle) -> None:
+    """Give a training, before its first step, the weights of a bundle.
+
+    Raises:
+        ConfigError: the bundle is of another architecture, or of images of another shape or other classes.
+    """
+    found, wanted = bundle.manifest.image, training.model.image
+    if (found.shape, found.classes) != (wanted.shape, wanted.classes):
+        raise ConfigError(
+            f"init.model: the bundle is of images of {found.shape} and classes {list(found.classes)}, the dataset of "
+            f"{wanted.shape} and {list(wanted.classes)}; choose a bundle of the same, or prepare alike"
+        )
+    try:
+        for model in (training.model, training.average):
+            load_inference_weights(model, bundle.weights())
+    except (RuntimeError, KeyError) as error:
+        raise ConfigError(
+            f"init.model: the bundle's weights do not fit the experiment's model; give the model the bundle's fields "
+            f"({bundle.path / 'bundle.json'}): {' '.join(str(error).split())[:200]}"
+        ) from None
 
 
 def _begun(folder: Path) -> Experiment:
@@ -112,6 +164,8 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
     training = Training.start(experiment, data.info.image, device)
     if start is not None:
         checkpoint.restore(training, start)
+    elif (folder / INIT / "model").is_dir():
+        start_from(training, Bundle.load(folder / INIT / "model"))
     dtype = next(training.model.parameters()).dtype
     with (
         observing(experiment, data, folder, device, report, step=training.step, leads=workers.leads) as observer,
@@ -171,6 +225,10 @@ def finish(experiment: Experiment, data: PreparedDataset, training: Training, pa
         model=model,
         metrics=Evaluator(experiment.seed, data, device).full(model),
         provenance=provenance_of(
-            dataset=data.info.fingerprint, note=data.info.note, seed=experiment.seed, steps=training.step
+            dataset=data.info.fingerprint,
+            note=data.info.note,
+            seed=experiment.seed,
+            steps=training.step,
+            parents=tuple(Bundle.load(folder).fingerprint for folder in sorted((path.parent / INIT).glob("*"))),
         ),
     )
