@@ -169,14 +169,14 @@ class Split:
         Raises:
             DatasetError: sampling is balanced and the dataset has no classes, or a class is smaller than a pack.
         """
-        strata = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
-        if smallest := min(map(len, strata)) if min(map(len, strata)) < pack else 0:
-            raise DatasetError(f"a class has {smallest} training images, fewer than a pack of {pack}; lower the pack")
-        if sampling == "natural":
-            return Walk([np.arange(len(self))], seed=seed) if pack == 1 else PackWalk(strata, seed=seed, pack=pack)
-        if not self.info.image.classes:
+        if sampling == "natural" and pack == 1:
+            return Walk([np.arange(len(self))], seed=seed)
+        if sampling == "balanced" and not self.info.image.classes:
             raise DatasetError("this dataset has no classes to balance; write natural, or prepare a source with labels")
-        return Walk(strata, seed=seed, pack=pack)
+        strata = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
+        if (fewest := min(map(len, strata))) < pack:
+            raise DatasetError(f"a class has {fewest} training images, fewer than a pack of {pack}; lower the pack")
+        return (Walk if sampling == "balanced" else PackWalk)(strata, seed=seed, pack=pack)
 
 
 @dataclass(frozen=True)
