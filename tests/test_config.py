@@ -42,6 +42,103 @@ class Settings(Config):
     """Where."""
 
 
+class Straight(Config):
+    """A line."""
+
+    kind: Literal["straight"] = "straight"
+    """Which."""
+    slope: PositiveFloat = 1.0
+    """How steep."""
+
+
+class Bent(Config):
+    """Two lines."""
+
+    kind: Literal["bent"] = "bent"
+    """Which."""
+    slope: PositiveFloat = 0.1
+    """How steep on the left."""
+    knot: float = 0.0
+    """Where they meet."""
+
+
+Nonlinearity = Annotated[Straight | Bent, Field(discriminator="kind")]
+
+
+class Shallow(Config):
+    """A shallow network."""
+
+    kind: Literal["shallow"] = "shallow"
+    """Which."""
+    width: PositiveInt = 8
+    """Units of a layer."""
+    nonlinearity: Nonlinearity = Bent(slope=0.3)
+    """What follows a layer."""
+
+
+class Deep(Config):
+    """A deep network."""
+
+    kind: Literal["deep"] = "deep"
+    """Which."""
+    width: PositiveInt = 4
+    """Units of a layer."""
+    layers: PositiveInt = 3
+    """How many."""
+    nonlinearity: Nonlinearity = Straight(slope=0.7)
+    """What follows a layer."""
+
+
+Network = Annotated[Shallow | Deep, Field(discriminator="kind")]
+
+
+class Judge(Config):
+    """A model whose network is not the default one of its kind."""
+
+    kind: Literal["judge"] = "judge"
+    """Which."""
+    network: Network = Deep(layers=5, nonlinearity=Bent(knot=0.5))
+    """The network."""
+    name: str
+    """A value that must be given."""
+
+
+class Maker(Config):
+    """A model whose network is another default still."""
+
+    kind: Literal["maker"] = "maker"
+    """Which."""
+    network: Network = Shallow(width=16)
+    """The network."""
+    latents: PositiveInt = 64
+    """Numbers to start from."""
+
+
+class Limits(Config):
+    """What is allowed."""
+
+    network: Network = Shallow(width=2)
+    """The largest network."""
+
+
+class Tree(Config):
+    """Unions in unions, whose defaults are not those of the kinds."""
+
+    model: Annotated[Judge | Maker, Field(discriminator="kind")] = Maker(latents=7, network=Shallow(width=32))
+    """The model."""
+    limits: Limits = Limits()
+    """The limits."""
+    labels: dict[str, int] = Field(default_factory=lambda: {"a": 1})
+    """Numbers by name."""
+
+
+class Optional(Config):
+    """A group that need not be there."""
+
+    limits: Limits | None = None
+    """The limits, if there are any."""
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "settings.yaml"
@@ -83,6 +180,42 @@ def test_an_empty_patch_changes_nothing() -> None:
 
 def test_a_patch_that_names_the_same_kind_keeps_its_fields() -> None:
     assert Settings(net=Conv(kernel=5)).patched({"net": {"kind": "conv", "width": 1}}).net == Conv(kernel=5, width=1)
+
+
+def test_a_new_kind_starts_from_the_default_of_the_field_that_holds_it() -> None:
+    tree = Tree().patched({"model": {"kind": "judge", "name": "x", "network": {"layers": 9}}})
+
+    assert tree.model == Judge(name="x", network=Deep(layers=9, nonlinearity=Bent(knot=0.5)))
+
+
+def test_a_kind_that_comes_back_starts_from_the_default_again() -> None:
+    deep = Tree().patched({"model": {"network": {"kind": "deep", "layers": 2}}})
+
+    assert deep.model == Maker(latents=7, network=Deep(layers=2))
+    assert deep.patched({"model": {"network": {"kind": "shallow"}}}).model == Maker(latents=7)
+
+
+def test_a_group_that_was_not_there_starts_from_its_defaults() -> None:
+    limited = Optional().patched({"limits": {"network": {"nonlinearity": {"slope": 2.0}}}})
+
+    assert limited.limits == Limits(network=Shallow(width=2, nonlinearity=Bent(slope=2.0)))
+    assert limited.patched({"limits": None}) == Optional()
+
+
+def test_a_mapping_is_added_to() -> None:
+    assert Tree().patched({"labels": {"kind": 2}}).labels == {"a": 1, "kind": 2}
+    assert load(Tree, ["--labels", '{"b": 2}']).labels == {"a": 1, "b": 2}
+
+
+def test_naming_a_default_keeps_the_models_own_default_of_another_field() -> None:
+    assert load(Experiment, ["--model.kind", "gan", "--model.backbone.width", "16"]) == load(
+        Experiment, ["--model.kind", "gan"]
+    )
+
+
+def test_a_value_that_a_new_kind_needs_is_asked_for() -> None:
+    with pytest.raises(ConfigError, match=r"^the command line: model\.name: needs a value$"):
+        load(Tree, ["--model.kind", "judge"])
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Self, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Self, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, to_jsonable_python
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
 
 from rayology.errors import ConfigError
@@ -51,12 +52,13 @@ class Config(BaseModel):
     def patched(self, patch: Patch) -> Self:
         """Return a copy with a nested patch applied, validated as a whole.
 
-        A patch that changes the ``kind`` of a subtree replaces that subtree: the old kind's fields are dropped.
+        A patch that changes a ``kind`` drops the old kind's values: the new kind starts from the default of the field
+        that holds it if that default has this kind, else from the kind's own defaults.
 
         Raises:
             ConfigError: a key is unknown or a value is out of range.
         """
-        return validated(type(self), _merged(self.model_dump(mode="json"), patch), where="patch")
+        return validated(type(self), _merged(type(self), self.model_dump(mode="json"), patch), where="patch")
 
 
 def load(config: type[C], arguments: Sequence[str], *, program: str = "rayology") -> C:
@@ -68,17 +70,18 @@ def load(config: type[C], arguments: Sequence[str], *, program: str = "rayology"
     """
     file = Path(arguments[0]) if arguments and not arguments[0].startswith("-") else None
     flags = _read_flags(config, arguments[1:] if file else arguments, program=program)
-    values = config().model_dump(mode="json")
+    values = _merged(config, {}, _read_yaml(file)) if file else {}
     if file:
-        values = _merged(values, _read_yaml(file))
         validated(config, values, where=str(file))
-    return validated(config, _merged(values, flags), where="the command line")
+    return validated(config, _merged(config, values, flags), where="the command line")
 
 
 def alternatives(annotation: object) -> tuple[type[Config], ...]:
     """Return the config classes that a field's annotation allows: one, or those of a union."""
     if isinstance(annotation, type):
         return (annotation,) if issubclass(annotation, Config) else ()
+    if get_origin(annotation) not in {Annotated, Union, UnionType}:
+        return ()
     return tuple(config for part in get_args(annotation) for config in alternatives(part))
 
 
@@ -114,18 +117,29 @@ def validated(config: type[C], values: Patch, *, where: str) -> C:
         raise ConfigError(f"{where}: {mistakes}") from None
 
 
-def _merged(old: Patch, patch: Patch) -> dict[str, object]:
-    """Lay a patch over a tree; a new ``kind`` starts its subtree anew."""
-    if "kind" in patch and patch["kind"] != old.get("kind"):
-        return dict(patch)
+def _merged(config: type[Config] | None, old: Patch, patch: Patch) -> dict[str, object]:
+    """Lay a patch over the values of a config; what they do not name has its default."""
     merged = dict(old)
     for key, value in patch.items():
-        below = merged.get(key)
-        if isinstance(value, Mapping):
-            merged[key] = _merged(below if isinstance(below, Mapping) else {}, value)
-        else:
-            merged[key] = value
+        info = config.model_fields.get(key) if config else None
+        merged[key] = _overlaid(info, merged.get(key), value) if isinstance(value, Mapping) else value
     return merged
+
+
+def _overlaid(info: FieldInfo | None, old: object, patch: Patch) -> dict[str, object]:
+    """Lay a patch over the value of a field; another kind starts from the field's default if it has this kind."""
+    groups = alternatives(info.annotation) if info else ()
+    default = to_jsonable_python(info.get_default(call_default_factory=True)) if info and not info.is_required() else {}
+    starts = [start for start in (old, default) if isinstance(start, Mapping)] or [{}]
+    if not groups:
+        return _merged(None, starts[0], patch)
+    kind = patch.get("kind", starts[0].get("kind"))
+    start = next((start for start in starts if start.get("kind") == kind), {"kind": kind})
+    return _merged(next((group for group in groups if _kind_of(group) == kind), None), start, patch)
+
+
+def _kind_of(config: type[Config]) -> object:
+    return config.model_fields["kind"].default if "kind" in config.model_fields else None
 
 
 def _read_yaml(file: Path) -> dict[str, object]:
@@ -246,6 +260,8 @@ def _near(name: str, config: type[Config]) -> str:
     return f"; did you mean {near[0]}?" if near and near[0] != name else "; --help lists what there is"
 
 
-def _field_names(config: type[Config]) -> set[str]:
-    below = (_field_names(child) for field in config.model_fields.values() for child in alternatives(field.annotation))
-    return set(config.model_fields).union(*below)
+def _field_names(annotation: object) -> set[str]:
+    if not (isinstance(annotation, type) and issubclass(annotation, Config)):
+        return {name for part in get_args(annotation) for name in _field_names(part)}
+    fields = annotation.model_fields
+    return set(fields).union(*(_field_names(each.annotation) for each in fields.values()))
