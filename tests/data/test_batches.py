@@ -147,7 +147,7 @@ def test_an_error_of_the_walk_leaves_the_batches_before_it(train: Split) -> None
         """A split with such a walk."""
 
         def walk(self, *, seed: int, sampling: Sampling = "natural", pack: int = 1) -> Walk:
-            del sampling
+            del sampling, pack
             return Lost([np.arange(len(self))], seed=seed)
 
     with feeding(Strayed(**vars(train)), planned(WHOLE), CPU) as feed:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.training.toys import TOYS, Codes, CodesConfig, ToyConfig
 from torch import distributed
 from torch.multiprocessing.spawn import start_processes
 
@@ -19,7 +20,6 @@ from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Training
 from rayology.training.run import augmented, finish, train_here
-from tests.training.toys import TOYS, Codes, CodesConfig, ToyConfig
 
 CPU = torch.device("cpu")
 CAPABLE_OF = {"toy_classifier": ("classify",), "toy_segmenter": ("segment",), "toy_codes": ("reconstruct",)}

@@ -77,11 +77,11 @@ def test_a_bundle_of_another_architecture_or_other_images_is_no_start(
     small: Experiment, data: PreparedDataset, parent: Bundle
 ) -> None:
     other = Training.start(small.patched({"model": {"latents": 64}}), data.info.image, CPU)
-    with pytest.raises(ConfigError, match="init.model: the bundle's weights do not fit the experiment's model"):
+    with pytest.raises(ConfigError, match=r"init.model: the bundle's weights do not fit the experiment's model"):
         start_from(other, parent)
 
     renamed = data.info.image.patched({"classes": ["a", "b", "c"]})
-    with pytest.raises(ConfigError, match="init.model: the bundle is of images of"):
+    with pytest.raises(ConfigError, match=r"init.model: the bundle is of images of"):
         start_from(Training.start(small, renamed, CPU), parent)
 
 
