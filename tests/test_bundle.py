@@ -15,7 +15,7 @@ from rayology.bundle import Bundle, draw, provenance_of, write_bundle
 from rayology.errors import BundleError
 from rayology.experiment import Experiment
 from rayology.image import ImageSpec
-from rayology.models import GanConfig, Model, VaeConfig, capabilities
+from rayology.models import GanConfig, Generates, Model, VaeConfig, capabilities
 from rayology.models.backbones import ResNetConfig
 from rayology.noise import Noise, indexed_labels, indexed_noise
 from rayology.picture import GAP
@@ -206,6 +206,7 @@ def test_a_bundle_of_format_1_draws_what_it_drew(name: str) -> None:
 
     bundle = Bundle.load(folder / name)
     model = bundle.build()
+    assert isinstance(model, Generates)
     with torch.inference_mode():
         drawn = model.sample({"latent": torch.from_numpy(written["noise"])}, torch.from_numpy(written["labels"]))
 

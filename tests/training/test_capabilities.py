@@ -97,7 +97,7 @@ def test_two_workers_train_a_toy_to_what_one_does(
     toy: BaseModelConfig, small: Experiment, data: PreparedDataset, tmp_path: Path
 ) -> None:
     alone, _ = trained(experiment_of(small, toy), data, tmp_path / "alone")
-    arguments = (small.model_dump_json(), TOYS.index(toy), str(data.path), str(tmp_path))  # type: ignore[arg-type]
+    arguments = (small.model_dump_json(), TOYS.index(toy), str(data.path), str(tmp_path))
 
     start_processes(_train_as_one_of_two, arguments, nprocs=2)
 

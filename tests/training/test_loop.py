@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rayology.errors import ConfigError, Diverged, TrainingError
 from rayology.experiment import Experiment, OptimizerConfig, ScalingConfig, ScheduleConfig
 from rayology.image import Batch, ImageSpec
-from rayology.models import GanConfig, Model, Outcome, Phase, VaeConfig
+from rayology.models import GanConfig, Generates, Model, Outcome, Phase, VaeConfig
 from rayology.models.adaptive import AdaptiveConfig
 from rayology.models.backbones import ResNetConfig
 from rayology.noise import Noise, batch_noise, indexed_noise
@@ -168,6 +168,7 @@ def test_the_strength_rises_where_the_critic_learns_its_real_images_by_heart() -
 def test_the_strength_stays_at_0_where_the_real_images_are_the_generators_own() -> None:
     still = EIGHT.patched({"optimizer": {"lr": 1e-12}, "schedule": {"batch_size": 32}})
     model = Training.start(still, SPEC, CPU).model
+    assert isinstance(model, Generates)
 
     def own(step: int, rows: slice) -> Batch:
         noise = indexed_noise(model.sample_noise(), seed=step, indices=range(32))
@@ -285,15 +286,17 @@ def state_of(training: Training) -> dict[str, Tensor]:
 class Reads(TorchDispatchMode):
     """Counts how often the host waits for a number of the device."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
+    count = 0
 
     def __torch_dispatch__(
-        self, operation: object, types: object, args: tuple = (), kwargs: dict | None = None
-    ) -> object:  # type: ignore[type-arg] # torch's own signature
+        self,
+        operation: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         self.count += str(operation) == "aten._local_scalar_dense.default"
-        return operation(*args, **(kwargs or {}))  # type: ignore[operator] # as above
+        return operation(*args, **(kwargs or {}))
 
 
 def test_no_step_makes_the_host_wait(experiment: Experiment) -> None:
@@ -307,7 +310,7 @@ def test_no_step_makes_the_host_wait(experiment: Experiment) -> None:
 
     for steps in (2, 9):
         training = Training.start(experiment.patched({"schedule": {"steps": steps}}), SPEC, CPU)
-        with Reads() as reads:
+        with Reads() as reads:  # type: ignore[no-untyped-call] # torch's own
             fit(
                 experiment.patched({"schedule": {"steps": steps}}),
                 training,
