@@ -1,14 +1,42 @@
 """Laws of the configuration tree."""
 
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
+import yaml
 from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from rayology.config import Config, load, nested
+from rayology.config import Config, Leaf, is_open, kinds_of, leaves, load, nested, path_of
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
+from rayology.usage import value_text
+
+REQUIRED = "https://archive.example"  # what every field without a default takes
+
+
+def told(leaf: Leaf) -> dict[str, object]:
+    """Return what chooses the kinds that a leaf belongs to."""
+    return {path_of(union): kind for union, kind in kinds_of(leaf.name).items()}
+
+
+def with_required(tree: type[Config], choice: dict[str, object]) -> dict[str, object]:
+    """Return a choice of kinds with something in each field of them that has no default."""
+    given = {path_of(leaf.name): REQUIRED for leaf in opened(tree, choice) if leaf.default is PydanticUndefined}
+    return {**choice, **given}
+
+
+def opened(tree: type[Config], choice: dict[str, object]) -> list[Leaf]:
+    """Return the leaves that a choice of kinds opens."""
+    chosen: dict[str, object] = {}
+    found = []
+    for leaf in leaves(tree):
+        if is_open(leaf.name, chosen):
+            found.append(leaf)
+            chosen |= {leaf.name: choice.get(path_of(leaf.name), leaf.default)} if leaf.kinds else {}
+    return found
 
 
 class Dense(Config):
@@ -139,6 +167,16 @@ class Optional(Config):
     """The limits, if there are any."""
 
 
+TREES: tuple[type[Config], ...] = (Tree, Experiment)
+ALL_LEAVES = [pytest.param(tree, leaf, id=f"{tree.__name__}.{leaf.name}") for tree in TREES for leaf in leaves(tree)]
+ALL_KINDS = [
+    pytest.param(tree, {**told(leaf), path_of(leaf.name): kind}, id=f"{tree.__name__}.{leaf.name}={kind}")
+    for tree in TREES
+    for leaf in leaves(tree)
+    for kind in leaf.kinds
+]
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "settings.yaml"
@@ -182,6 +220,57 @@ def test_a_patch_that_names_the_same_kind_keeps_its_fields() -> None:
     assert Settings(net=Conv(kernel=5)).patched({"net": {"kind": "conv", "width": 1}}).net == Conv(kernel=5, width=1)
 
 
+@pytest.mark.parametrize(("tree", "leaf"), ALL_LEAVES)
+def test_naming_a_value_that_is_the_default_changes_nothing(tree: type[Config], leaf: Leaf) -> None:
+    base = tree().patched(nested(with_required(tree, told(leaf))))
+
+    if leaf.default is not PydanticUndefined:
+        assert attrgetter(path_of(leaf.name))(base) == leaf.default
+        named = {**with_required(tree, told(leaf)), path_of(leaf.name): to_jsonable_python(leaf.default)}
+        assert tree().patched(nested(named)) == base
+
+
+@pytest.mark.parametrize(("tree", "choice"), ALL_KINDS)
+def test_defaults_as_flags_and_in_a_file_change_nothing(
+    tree: type[Config], choice: dict[str, object], tmp_path: Path
+) -> None:
+    required = with_required(tree, choice)
+    base = tree().patched(nested(required))
+    values = {path_of(leaf.name): leaf.default for leaf in opened(tree, choice)} | required
+    path = tmp_path / "tree.yaml"
+    path.write_text(yaml.safe_dump(to_jsonable_python(nested(values))))
+
+    assert load(tree, [f"--{path}={value}" for path, value in required.items()]) == base
+    assert load(tree, [word for path, value in values.items() for word in as_flag(path, value)]) == base
+    assert load(tree, [str(path)]) == base
+
+
+def as_flag(path: str, value: object) -> list[str]:
+    name = path.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", value_text(value) if value != "" else ""]
+
+
+@pytest.mark.parametrize(("tree", "leaf"), [leaf for leaf in ALL_LEAVES if ":" in str(leaf.id)])
+def test_a_value_of_a_kind_that_was_not_chosen_is_an_error_that_names_the_kind(tree: type[Config], leaf: Leaf) -> None:
+    *_, (union, kind) = kinds_of(leaf.name).items()
+    found, group = {each.name: each for each in leaves(tree)}, union.removesuffix(".kind")
+    without = [
+        other for other in found[union].kinds if leaf.name.replace(f"{group}:{kind}", f"{group}:{other}") not in found
+    ]
+
+    for other in without:
+        choice = {**told(leaf), path_of(union): other, path_of(leaf.name): REQUIRED}
+        with pytest.raises(ConfigError, match=rf"belongs to kind .*\b{kind}\b.*; set {path_of(union)}"):
+            tree().patched(nested(choice))
+
+
+def test_a_flag_of_a_kind_that_was_not_chosen_is_an_error_that_names_the_kind() -> None:
+    with pytest.raises(ConfigError, match=r"model\.penalty: belongs to kind gan; set model\.kind$"):
+        load(Experiment, ["--model.penalty", "1"])
+
+
 def test_a_new_kind_starts_from_the_default_of_the_field_that_holds_it() -> None:
     tree = Tree().patched({"model": {"kind": "judge", "name": "x", "network": {"layers": 9}}})
 
@@ -205,12 +294,6 @@ def test_a_group_that_was_not_there_starts_from_its_defaults() -> None:
 def test_a_mapping_is_added_to() -> None:
     assert Tree().patched({"labels": {"kind": 2}}).labels == {"a": 1, "kind": 2}
     assert load(Tree, ["--labels", '{"b": 2}']).labels == {"a": 1, "b": 2}
-
-
-def test_naming_a_default_keeps_the_models_own_default_of_another_field() -> None:
-    assert load(Experiment, ["--model.kind", "gan", "--model.backbone.width", "16"]) == load(
-        Experiment, ["--model.kind", "gan"]
-    )
 
 
 def test_a_value_that_a_new_kind_needs_is_asked_for() -> None:
@@ -274,21 +357,6 @@ def test_json_that_is_none_is_named_by_its_flag_and_its_place(arguments: list[st
         ConfigError, match=r"^--source\.limits: no JSON from character 2 on .*; write mappings and lists as"
     ):
         load(Experiment, arguments)
-
-
-def test_help_shows_the_documentation_of_each_field(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as raised:
-        load(Settings, ["--help"], program="settings.py")
-
-    assert raised.value.code == 0
-    assert "Side of the kernel." in capsys.readouterr().out
-
-
-def test_help_names_no_default_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        load(Settings, ["--help"], program="settings.py")
-
-    assert "(default: conv)" not in capsys.readouterr().out
 
 
 def test_a_config_is_frozen_all_the_way_down() -> None:

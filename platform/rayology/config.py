@@ -3,9 +3,12 @@
 import difflib
 import io
 import json
-from collections.abc import Mapping, Sequence
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from types import UnionType
@@ -14,12 +17,28 @@ from typing import Annotated, Self, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, to_jsonable_python
+from pydantic_core import ErrorDetails, PydanticUndefined, to_jsonable_python
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
 
 from rayology.errors import ConfigError
+from rayology.usage import Flag, Section, lay_out, type_text, value_text
 
-__all__ = ["Choice", "Config", "Range", "alternatives", "load", "nested", "validated"]
+__all__ = [
+    "Choice",
+    "Config",
+    "Leaf",
+    "Range",
+    "alternatives",
+    "is_open",
+    "kinds_of",
+    "leaves",
+    "load",
+    "nested",
+    "path_of",
+    "validated",
+]
+
+HELP = {"-h", "--help"}
 
 Patch = Mapping[str, object]
 C = TypeVar("C", bound="Config")
@@ -33,6 +52,9 @@ class Range:
     high: float
     log: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
 
 @dataclass(frozen=True, init=False)
 class Choice:
@@ -42,6 +64,9 @@ class Choice:
 
     def __init__(self, *values: str | float | bool) -> None:
         object.__setattr__(self, "values", values)
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.values))
 
 
 class Config(BaseModel):
@@ -61,19 +86,45 @@ class Config(BaseModel):
         return validated(type(self), _merged(type(self), self.model_dump(mode="json"), patch), where="patch")
 
 
+@dataclass(frozen=True)
+class Leaf:
+    """A value in a tree of configs, under one kind of each union above it."""
+
+    name: str
+    """Its path; behind each colon a kind that it belongs to: ``model:gan.backbone.width`` is open to a GAN alone."""
+    info: FieldInfo
+    default: object
+    """What it is if only its kinds are chosen."""
+    section: str
+    """What the docstrings say of the group that holds it."""
+    kinds: Mapping[str, type[Config]] = field(default_factory=dict)
+    """The alternatives if it is the kind of a union."""
+
+    @property
+    def type_text(self) -> str:
+        """The values that it takes, in words."""
+        return " | ".join(self.kinds) or type_text(self.info.annotation, self.info.metadata)
+
+
 def load(config: type[C], arguments: Sequence[str], *, program: str = "rayology") -> C:
     """Read ``[FILE.yaml] [--path.to.field VALUE ...]`` as a config; a flag beats the file, the file beats a default.
 
     Raises:
-        ConfigError: the file is not there or no YAML mapping, a key or flag is unknown, or a value is out of range.
+        ConfigError: the file is missing or is not a YAML mapping, a key or flag is unknown, or a value is out of range.
         SystemExit: ``--help`` was asked for.
     """
-    file = Path(arguments[0]) if arguments and not arguments[0].startswith("-") else None
-    flags = _read_flags(config, arguments[1:] if file else arguments, program=program)
+    words = [word for word in arguments if word not in HELP]
+    asks_help = len(words) < len(arguments)
+    file = Path(words[0]) if words and not words[0].startswith("-") else None
+    flags = _read_flags(config, words[1:] if file else words)
     values = _merged(config, {}, _read_yaml(file)) if file else {}
-    if file:
+    if file and not asks_help:
         validated(config, values, where=str(file))
-    return validated(config, _merged(config, values, flags), where="the command line")
+    values = _merged(config, values, flags)
+    if asks_help:
+        sys.stdout.write(_usage(config, values, program=program))
+        raise SystemExit(0)
+    return validated(config, values, where="the command line")
 
 
 def alternatives(annotation: object) -> tuple[type[Config], ...]:
@@ -83,6 +134,55 @@ def alternatives(annotation: object) -> tuple[type[Config], ...]:
     if get_origin(annotation) not in {Annotated, Union, UnionType}:
         return ()
     return tuple(config for part in get_args(annotation) for config in alternatives(part))
+
+
+def leaves(
+    config: type[Config], *, prefix: str = "", default: Config | None = None, section: str = ""
+) -> Iterator[Leaf]:
+    """Yield every value of a config, in all kinds; a union's kind before the values of info kind."""
+    for key, info in config.model_fields.items():
+        name, own = f"{prefix}{key}", info.get_default(call_default_factory=True)
+        value = own if default is None else getattr(default, key)
+        match alternatives(info.annotation):
+            case () if key == "kind" and re.search(r":\w+\.$", prefix):
+                continue  # the union has said it
+            case ():
+                yield Leaf(name, info, value, section)
+            case (group,):
+                start = value if isinstance(value, group) else None
+                yield from leaves(group, prefix=f"{name}.", default=start, section=_paragraph(info.description))
+            case groups:
+                kinds = {str(_kind_of(group)): group for group in groups}
+                kind = getattr(value, "kind", value)
+                tag = kinds.get(str(kind), groups[0]).model_fields["kind"]
+                yield Leaf(f"{name}.kind", tag, kind, _paragraph(info.description), kinds)
+                for kind, group in kinds.items():
+                    start = next((start for start in (value, own) if type(start) is group), None)
+                    about = _paragraph(group.__doc__)
+                    yield from leaves(group, prefix=f"{name}:{kind}.", default=start, section=about)
+
+
+def path_of(name: str) -> str:
+    """Return the path of a leaf, which names no kind.
+
+    >>> path_of("model:vae.backbone.width")
+    'model.backbone.width'
+    """
+    return re.sub(r":\w+", "", name)
+
+
+def kinds_of(name: str) -> dict[str, str]:
+    """Return the kinds that a leaf's name tells, by the names of the leaves that choose them.
+
+    >>> kinds_of("model:vae.backbone:resnet.width")
+    {'model.kind': 'vae', 'model:vae.backbone.kind': 'resnet'}
+    """
+    return {f"{name[: colon.start()]}.kind": colon[1] for colon in re.finditer(r":(\w+)", name)}
+
+
+def is_open(name: str, chosen: Mapping[str, object]) -> bool:
+    """Tell whether every kind that a leaf's name tells was chosen."""
+    return all(chosen.get(union) == kind for union, kind in kinds_of(name).items())
 
 
 def nested(flat: Mapping[str, object]) -> dict[str, object]:
@@ -154,23 +254,62 @@ def _read_yaml(file: Path) -> dict[str, object]:
     return tree or {}
 
 
-class _Flags(CliSettingsSource[object]):
-    """Flags whose help names no default for ``kind``: pydantic-settings would name that of the last in a union."""
+def _usage(config: type[Config], values: Patch, *, program: str) -> str:
+    """Return the help: the flags of the kinds that the values choose, and which flag shows those of another kind."""
+    chosen: dict[str, object] = {}
+    groups: dict[str, list[Leaf]] = {"": []}
+    for leaf in leaves(config):
+        if not is_open(leaf.name, chosen):
+            continue
+        if leaf.kinds:
+            chosen[leaf.name] = _chosen_kind(leaf, values)
+        name = leaf.name.rpartition(".")[0]
+        for end in re.finditer(r"[.:]|$", name):  # so that a group comes before those in it
+            groups.setdefault(name[: end.start()], [])
+        groups[name].append(leaf)
+    opening = [
+        f"usage: {program} [FILE.yaml] [--path.to.field VALUE ...]",
+        _paragraph(config.__doc__),
+        "A flag beats the file, the file beats the default. Mappings, lists and whole groups are written as JSON.",
+    ]
+    sections = [_section(name, group, chosen) for name, group in groups.items() if group]
+    return lay_out(opening, sections, width=min(max(shutil.get_terminal_size().columns, 60), 120))
 
-    def _help_format(
-        self,
-        field_name: str,
-        field_info: FieldInfo,
-        model_default: object,
-        is_model_suppressed: bool,  # noqa: FBT001 - pydantic-settings' own signature
-        env_var_names: tuple[str, ...] = (),
-    ) -> str:
-        if field_name == "kind":
-            return field_info.description or ""
-        return super()._help_format(field_name, field_info, model_default, is_model_suppressed, env_var_names)
+
+def _section(name: str, group: Sequence[Leaf], chosen: Mapping[str, object]) -> Section:
+    """Return the part of the help that shows one group."""
+    union, _, kind = name.rpartition(":")
+    title = f"With {path_of(union)}.kind = {kind}" if union and "." not in kind else path_of(name)
+    section = Section(f"{title}: {group[0].section}" if title else "")
+    for leaf in group:
+        flag, type_text = f"--{path_of(leaf.name).replace('_', '-')}", leaf.type_text
+        if leaf.kinds:
+            kinds = {kind: config for kind, config in leaf.kinds.items() if kind != chosen[leaf.name]}
+            section.others.update({f"{flag} {kind}": _paragraph(config.__doc__) for kind, config in kinds.items()})
+        if leaf.info.annotation is bool:
+            flag, type_text = f"{flag}, --no-{flag[2:]}", ""
+        tried = [f"; a sweep tries {mark}" for mark in leaf.info.metadata if isinstance(mark, Range | Choice)]
+        default = "required" if leaf.default is PydanticUndefined else f"default: {value_text(leaf.default)}"
+        section.flags.append(
+            Flag(flag, type_text, "".join([default, *tried]), " ".join((leaf.info.description or "").split()))
+        )
+    return section
 
 
-def _read_flags(config: type[Config], arguments: Sequence[str], *, program: str) -> dict[str, object]:
+def _chosen_kind(leaf: Leaf, values: Patch) -> object:
+    value: object = values
+    for key in path_of(leaf.name).split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if value is not None and value not in leaf.kinds:
+        raise ConfigError(f"{path_of(leaf.name)}: {value!r} is not known; write one of: {', '.join(leaf.kinds)}")
+    return value or leaf.default
+
+
+def _paragraph(text: str | None) -> str:
+    return " ".join((text or "").partition("\n\n")[0].split())
+
+
+def _read_flags(config: type[Config], arguments: Sequence[str]) -> dict[str, object]:
     """Return only what the command line sets, so that it can be laid over a file."""
     settings = type(
         config.__name__,
@@ -180,20 +319,14 @@ def _read_flags(config: type[Config], arguments: Sequence[str], *, program: str)
     said = io.StringIO()
     try:
         with redirect_stderr(said):  # where argparse prints the whole usage before the one line that counts
-            source = _Flags(
-                settings,
-                cli_parse_args=list(arguments),
-                cli_kebab_case=True,
-                cli_implicit_flags=True,
-                cli_prog_name=program,
+            source: CliSettingsSource[object] = CliSettingsSource(
+                settings, cli_parse_args=list(arguments), cli_kebab_case=True, cli_implicit_flags=True
             )
             return dict(source())
     except ValueError as error:  # a word that stands for a mapping or a list and is no JSON
         complaint = _wrong_json(arguments) or f"a flag's value cannot be read ({error})"
         raise ConfigError(f"{complaint}; write mappings and lists as JSON") from None
-    except SystemExit as ended:
-        if not ended.code:
-            raise
+    except SystemExit:
         _, _, complaint = said.getvalue().strip().rpartition("error: ")
         flag = next((word for word in complaint.split() if word.startswith("--")), "")
         is_unknown = complaint.startswith("unrecognized")
