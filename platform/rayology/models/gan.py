@@ -29,7 +29,7 @@ class GanConfig(BaseModelConfig):
     backbone: BackboneConfig = ResNetConfig()
     """The networks of generator and critic."""
     activation: Annotated[Activation, Choice("leaky_relu", "silu")] = "leaky_relu"
-    """The nonlinearity of both."""
+    """Nonlinearity of both networks."""
     latents: Annotated[int, Field(ge=1, le=4096), Choice(32, 64, 128)] = 64
     """Dimensions of the noise that the generator starts from."""
     penalty: Annotated[PositiveFloat, Range(0.05, 20, log=True)] = 0.5

@@ -30,7 +30,7 @@ class VaeConfig(BaseModelConfig):
     backbone: BackboneConfig = ResNetConfig()
     """The networks of encoder and decoder."""
     activation: Annotated[Activation, Choice("leaky_relu", "silu")] = "silu"
-    """The nonlinearity of both."""
+    """Nonlinearity of both networks."""
     latents: Annotated[int, Field(ge=1, le=4096), Choice(16, 32, 64, 128)] = 32
     """Dimensions of the latent space."""
     beta: Annotated[PositiveFloat, Range(0.1, 4, log=True)] = 1.0
