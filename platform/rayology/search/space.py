@@ -1,18 +1,16 @@
 """The search space: what the marks on an experiment's fields say, conditional on the kind of each union."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from optuna import Trial
-from pydantic.fields import FieldInfo
 
-from rayology.config import Choice, Config, Range, alternatives
+from rayology.config import Choice, Range, is_open, kinds_of, leaves, nested, path_of
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 
-__all__ = ["Dimension", "dimensions", "path_of", "starting_points", "suggest"]
+__all__ = ["Dimension", "dimensions", "out_of_range", "path_of", "starting_points", "suggest"]
 
 SEARCHED = ("model", "optimizer")  # a sweep compares models on one dataset and one schedule
 
@@ -30,16 +28,31 @@ class Dimension:
     mark: Range | Choice
     is_integer: bool = False
 
+    @property
+    def path(self) -> str:
+        """The field that it sets."""
+        return path_of(self.name)
+
+    @property
+    def is_kind(self) -> bool:
+        """Whether it chooses among the kinds of a union."""
+        return self.name.endswith(".kind")
+
     def is_open(self, chosen: Mapping[str, object]) -> bool:
-        """Tell whether every kind that the name asks for was chosen."""
-        return all(
-            chosen.get(f"{self.name[: colon.start()]}.kind") == colon[1] for colon in re.finditer(r":(\w+)", self.name)
+        """Tell whether every kind that the name tells was chosen."""
+        return is_open(self.name, chosen)
+
+    def is_named_by(self, key: str) -> bool:
+        """Tell whether a key of ``search.narrow`` is its name, with all, some or none of its kinds."""
+        wanted, own = key.split("."), self.name.split(".")
+        return len(wanted) == len(own) and all(
+            part in {whole, path_of(whole)} for part, whole in zip(wanted, own, strict=True)
         )
 
-    def belongs_to(self, kinds: Sequence[Value]) -> bool:
-        """Tell whether one of these kinds of model has this dimension."""
-        kind = re.match(r"model:(\w+)", self.name)
-        return kind is None or kind[1] in kinds
+    @property
+    def choices(self) -> tuple[Value, ...]:
+        """The values to choose among; none if it is a range."""
+        return self.mark.values if isinstance(self.mark, Choice) else ()
 
     def admits(self, value: object) -> bool:
         """Tell whether a value may be chosen."""
@@ -48,6 +61,13 @@ class Dimension:
                 return value in values
             case Range(low, high):
                 return isinstance(value, int | float) and low <= value <= high
+
+    def nearest(self, value: Value) -> Value | None:
+        """Return the value if it is admitted, else the nearest bound; None if there is none, among choices."""
+        if isinstance(self.mark, Range) and not isinstance(value, str):
+            bounded = min(max(value, self.mark.low), self.mark.high)
+            return int(bounded) if self.is_integer else bounded
+        return value if self.admits(value) else None
 
     def suggest(self, trial: Trial) -> Value:
         """Let a trial choose."""
@@ -64,18 +84,22 @@ class Dimension:
 def dimensions(experiment: Experiment) -> tuple[Dimension, ...]:
     """Return all that a sweep searches, a union's kind before that kind's own fields.
 
+    The experiment's own value is one of the choices of its field, marked or not; a range is never widened. A field that
+    several kinds have keeps, in each kind, those of the wanted values that this kind has. A kind that
+    ``search.narrow`` leaves out has no dimensions.
+
     Raises:
-        ConfigError: ``search.narrow`` names no such field, or widens what is marked.
+        ConfigError: ``search.narrow`` names no such field, widens what is marked, or leaves a kind nothing to choose.
     """
-    found = [dimension for root in SEARCHED for dimension in _below(type(experiment).model_fields[root], root)]
+    found = _marked(experiment)
     narrow = experiment.search.narrow
-    if kinds := narrow.get("model.kind"):
-        found = [dimension for dimension in found if dimension.belongs_to(kinds)]
-    unknown = narrow.keys() - {name for dimension in found for name in (dimension.name, path_of(dimension.name))}
-    if unknown:
-        known = ", ".join(sorted({path_of(dimension.name) for dimension in found}))
-        raise ConfigError(f"search.narrow: {', '.join(sorted(unknown))} is not searched; these are: {known}")
-    return tuple(_narrowed(dimension, narrow) for dimension in found)
+    for key, wanted in narrow.items():
+        _check(key, wanted, found)
+    kept: dict[str, Dimension] = {}
+    for dimension in found:
+        if all(union in kept and kind in kept[union].choices for union, kind in kinds_of(dimension.name).items()):
+            kept[dimension.name] = _narrowed(dimension, narrow)
+    return tuple(kept.values())
 
 
 def suggest(trial: Trial, experiment: Experiment) -> dict[str, Value]:
@@ -87,63 +111,108 @@ def suggest(trial: Trial, experiment: Experiment) -> dict[str, Value]:
     return chosen
 
 
-def starting_points(experiment: Experiment) -> tuple[dict[str, object], ...]:
-    """Return what to try first, by name: the experiment as it stands, then the defaults of each other kind of model."""
+def starting_points(experiment: Experiment) -> tuple[dict[str, Value], ...]:
+    """Return what to try first, by name: the experiment as it stands, then each kind of each union once.
+
+    Another kind starts from its defaults and leaves the rest as it stands. A value outside its range is tried at the
+    nearest bound, see ``out_of_range``; a choice that ``search.narrow`` excludes is left to the sampler.
+    """
     searched = dimensions(experiment)
-    kinds = next(dimension.mark for dimension in searched if dimension.name == "model.kind")
-    others = [kind for kind in getattr(kinds, "values", ()) if kind != experiment.model.kind]
-    bases = [experiment, *(experiment.patched({"model": {"kind": kind}}) for kind in others)]
-    points = []
-    for base in bases:
-        point: dict[str, object] = {}
-        for dimension in searched:
-            if dimension.is_open(point) and dimension.admits(value := attrgetter(path_of(dimension.name))(base)):
-                point[dimension.name] = value
-        if "model.kind" in point:
-            points.append(point)
+    points = [_point(searched, experiment)]
+    unions = [dimension for dimension in searched if dimension.is_kind]
+    for union in sorted(unions, key=lambda union: not union.is_open(points[0])):  # those of the experiment first
+        for kind in union.choices:
+            if (union.path, kind) not in {(path_of(name), value) for point in points for name, value in point.items()}:
+                kinds = {path_of(outer): outer_kind for outer, outer_kind in kinds_of(union.name).items()}
+                points.append(_point(searched, experiment.patched(nested({**kinds, union.path: kind}))))
     return tuple(points)
 
 
-def path_of(name: str) -> str:
-    """Return the field that a dimension sets.
-
-    >>> path_of("model:vae.backbone.width")
-    'model.backbone.width'
-    """
-    return re.sub(r":\w+", "", name)
-
-
-def _below(field: FieldInfo, name: str) -> list[Dimension]:
-    """List the dimensions of one field: its own mark, or those of the configs that it may hold."""
-    for mark in field.metadata:
-        if isinstance(mark, Range | Choice):
-            return [Dimension(name, mark, is_integer=field.annotation is int)]
-    match alternatives(field.annotation):
-        case (config,):
-            return _inside(config, name)
-        case configs:
-            kinds = {str(config.model_fields["kind"].default): config for config in configs}
-            union = [Dimension(f"{name}.kind", Choice(*kinds))] if kinds else []
-            return union + [found for kind, config in kinds.items() for found in _inside(config, f"{name}:{kind}")]
+def out_of_range(experiment: Experiment) -> tuple[str, ...]:
+    """Return a sentence for each value of the experiment that lies outside the range that is searched."""
+    sentences = []
+    own: dict[str, Value] = {}
+    for dimension in dimensions(experiment):
+        if dimension.is_open(own):
+            value = own[dimension.name] = attrgetter(dimension.path)(experiment)
+            if isinstance(dimension.mark, Range) and not dimension.admits(value):
+                nearest = dimension.nearest(value)
+                sentences.append(
+                    f"{dimension.path}: {value:g} is not within {dimension.mark}; {nearest:g} is tried first"
+                )
+    return tuple(sentences)
 
 
-def _inside(config: type[Config], name: str) -> list[Dimension]:
-    return [found for key, field in config.model_fields.items() for found in _below(field, f"{name}.{key}")]
+def _marked(experiment: Experiment) -> list[Dimension]:
+    """List the dimensions that the marks make, with the experiment's own value among the choices."""
+    found = []
+    own: dict[str, Value] = {}
+    for leaf in leaves(type(experiment)):
+        marks = [Choice(*leaf.kinds)] if leaf.kinds else leaf.info.metadata
+        mark = next((mark for mark in marks if isinstance(mark, Range | Choice)), None)
+        if mark is None or path_of(leaf.name).partition(".")[0] not in SEARCHED:
+            continue
+        if is_open(leaf.name, own):
+            value = own[leaf.name] = attrgetter(path_of(leaf.name))(experiment)
+            if isinstance(mark, Choice) and value not in mark.values:
+                mark = Choice(*mark.values, value)
+        found.append(Dimension(leaf.name, mark, is_integer=leaf.info.annotation is int))
+    return found
+
+
+def _check(key: str, wanted: Sequence[Value], found: Sequence[Dimension]) -> None:
+    """Refuse a narrowing of what is not searched, or to what no kind has."""
+    named = [dimension for dimension in found if dimension.is_named_by(key)]
+    if not named:
+        known = ", ".join(sorted({dimension.path for dimension in found}))
+        raise ConfigError(f"search.narrow: {key} is not searched; these are: {known}")
+    ranges = sorted({str(dimension.mark) for dimension in named if not dimension.choices})
+    choices = dict.fromkeys(str(value) for dimension in named for value in dimension.choices)
+    is_known = all(any(dimension.admits(value) for dimension in named) for value in wanted)
+    if not wanted or not is_known or (ranges and not _interval(wanted)):
+        some = [f"some of {', '.join(choices)}"] if choices else []
+        ways = [*some, *(f"two numbers from {interval}" for interval in ranges)]
+        raise ConfigError(f"search.narrow.{key}: write {' or '.join(ways)}")
+
+
+def _interval(wanted: Sequence[Value]) -> tuple[float, float] | None:
+    match wanted:
+        case (int() | float() as low, int() | float() as high) if low <= high:
+            return low, high
+        case _:
+            return None
 
 
 def _narrowed(dimension: Dimension, narrow: Mapping[str, Sequence[Value]]) -> Dimension:
-    """Apply what a sweep says of a dimension, by its name or else by its field."""
-    wanted = narrow.get(dimension.name, narrow.get(path_of(dimension.name)))
-    if wanted is None:
+    """Keep what a dimension has of the values that a sweep wants; the key that names most kinds counts."""
+    keys = [key for key in narrow if dimension.is_named_by(key)]
+    if not keys:
         return dimension
+    key = max(keys, key=lambda key: key.count(":"))
     match dimension.mark:
-        case Range(low, high, log):
-            numbers = [bound for bound in wanted if isinstance(bound, int | float)]
-            if len(numbers) != 2 or len(wanted) != 2 or not low <= numbers[0] <= numbers[1] <= high:
-                raise ConfigError(f"search.narrow.{dimension.name}: write two numbers from {low:g} to {high:g}")
-            return replace(dimension, mark=Range(numbers[0], numbers[1], log=log))
         case Choice(values):
-            kept = [value for value in values if value in wanted]
-            if len(kept) != len(set(wanted)):
-                raise ConfigError(f"search.narrow.{dimension.name}: write some of {', '.join(map(str, values))}")
-            return replace(dimension, mark=Choice(*kept))
+            if kept := [value for value in values if value in narrow[key]]:
+                return replace(dimension, mark=Choice(*kept))
+        case Range(low, high, log):
+            least, most = _interval(narrow[key]) or (low, high)
+            if max(low, least) <= min(high, most):
+                return replace(dimension, mark=Range(max(low, least), min(high, most), log=log))
+    *_, (union, kind) = kinds_of(dimension.name).items()
+    raise ConfigError(
+        f"search.narrow.{key}: has nothing for {path_of(union)} {kind}; add some of {dimension.mark}, or narrow"
+        f" {path_of(union)} to other kinds"
+    )
+
+
+def _point(searched: Sequence[Dimension], base: Experiment) -> dict[str, Value]:
+    """Return an experiment's values by name; a kind that is not searched gives way to the first that is."""
+    point: dict[str, Value] = {}
+    for dimension in searched:
+        if dimension.is_open(point):
+            value = dimension.nearest(attrgetter(dimension.path)(base))
+            if value is None and dimension.is_kind:
+                value = dimension.choices[0]
+                base = base.patched(nested({dimension.path: value}))
+            if value is not None:
+                point[dimension.name] = value
+    return point

@@ -22,7 +22,7 @@ from rayology.metrics import WORST
 from rayology.search.narrator import Narrator
 from rayology.search.results import TrialResult, read_results
 from rayology.search.searcher import JournalSearcher, close_study
-from rayology.search.space import dimensions, path_of
+from rayology.search.space import out_of_range, path_of
 from rayology.training.cluster import require_comparable, require_room, train, uses_gpu
 from rayology.training.observer import LOSS
 from rayology.training.run import BUNDLE, Assignment, Run, finish, train_here
@@ -42,7 +42,8 @@ def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # what a killed driver knew of its trials, at most this old
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")  # which is wanted so
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupted sweep has not ended, and promotes nobody
-    dimensions(sweep.experiment)  # what is wrong with search.narrow is said before anything starts
+    for sentence in out_of_range(sweep.experiment):  # raises if search.narrow is wrong
+        logger.warning("%s", sentence)
     require_room(sweep.experiment)
     require_comparable(data)
     place = str(sweep.folder / "ray")
