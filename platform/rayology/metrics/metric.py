@@ -10,6 +10,7 @@ from torch import Tensor
 from rayology.metrics.images import Images, ImageSet, Reference
 
 __all__ = [
+    "AtMost",
     "Comparison",
     "Estimate",
     "LabelMetric",
@@ -61,6 +62,17 @@ class Comparison:
         return min(self.count, len(self.reference.train))
 
 
+@dataclass(frozen=True)
+class AtMost:
+    """What a figure may be, at most, of a model that is promoted."""
+
+    limit: float
+
+    def admits(self, figure: float) -> bool:
+        """Tell whether a model with this figure may be promoted; one that is not a number never is."""
+        return figure <= self.limit
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metric:
     """A figure of merit."""
@@ -71,6 +83,10 @@ class Metric:
     meaning: str
     blind_to: str = ""
     """The damage that may leave the figure as it is, or better it; empty for a metric fit to be searched for."""
+    gate: AtMost | None = None
+    """What the figure must be of a model that is promoted; None for a metric that forbids nothing."""
+    advice: str = ""
+    """What a figure beyond the gate means, and what to do about it."""
     needs: ClassVar[Literal["generate", "reconstruct", "bound", "classify", "segment"]]
     """The capability without which a model has no such figure."""
 

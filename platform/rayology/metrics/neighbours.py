@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rayology.metrics.metric import Comparison, Estimate, SampleMetric
+from rayology.metrics.metric import AtMost, Comparison, Estimate, SampleMetric
 
 __all__ = ["COPIES", "PRECISION", "RECALL"]
 
@@ -75,5 +75,8 @@ COPIES = SampleMetric(
     unit="share",
     meaning="the share of samples nearer to a training image than 95 % of unseen real images are",
     blind_to="blur, noise and a lost class: they bring samples hardly any nearer to a training image",
+    gate=AtMost(0.2),
+    advice="so many of its samples are copies of training images; train on more patients, or for fewer steps, or for "
+    "more if all samples look alike",
     measure=_copies,
 )
