@@ -39,7 +39,8 @@ bench: setup
 
 # Serves what `make demo` promoted, until Ctrl-C; the demo's token, unless RAYOLOGY_TOKEN names another.
 serve: setup
-	@test -e .rayology/demo/store/champion || { echo "there is no champion to serve yet; run 'make demo' first"; exit 2; }
+	@test -e .rayology/demo/store/demo/champion -o -e .rayology/demo/store/champion || \
+		{ echo "there is no champion to serve yet; run 'make demo' first"; exit 2; }
 	export RAYOLOGY_TOKEN="$${RAYOLOGY_TOKEN:-$$(cat .rayology/demo/token)}"; \
 	eval "$$($(BIN)/python -m rayology.serving.haproxy "$$(mktemp -d)")"; \
 	exec $(BIN)/serve run serve_configs/demo.yaml

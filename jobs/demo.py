@@ -5,6 +5,7 @@ python jobs/demo.py jobs/experiments/demo.yaml
 
 import os
 import secrets
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from rayology.job import on_cluster, run
 from rayology.progress import console
 from rayology.serving.app import TOKEN, ServeArgs
 from rayology.serving.app import run as served
+from rayology.store import Store
 from rayology.training.examination import ExaminationConfig
 
 PORT = 8000
@@ -39,13 +41,13 @@ def main(experiment: Experiment) -> Mapping[str, object]:
         with stage("tune", seconds):
             tuned = tune.main(experiment)
         with stage("evaluate", seconds):
-            bundle = Path(str(tuned["bundle"]))
-            examined = evaluate.main(ExaminationConfig(bundle=bundle, storage=storage, split="test"))
+            champion = Store(str(tuned["store"])).fetch(experiment.name, str(tuned["champion"]))
+            examined = evaluate.main(ExaminationConfig(bundle=champion, storage=storage, split="test"))
         with stage("serve", seconds):
-            sheet = generate(storage)
+            sheet = generate(storage, experiment.name)
     places = {
         "a VAE": trained["bundle"],
-        "the champion": bundle,
+        "the champion": champion,
         "the sweep's table": f"{tuned['sweep']}/sweep.txt",
         "the sweep's plot": f"{tuned['sweep']}/sweep.png",
         "samples beside real images": examined["samples"],
@@ -54,7 +56,11 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     console.rule("What you have now")
     for name, place in places.items():
         console.print(f"{name}: {place}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"\nServe it again:  make serve\nand call it:     {curl(storage)}", markup=False, soft_wrap=True)
+    console.print(
+        f"\nServe it again:  make serve\nand call it:     {curl(storage, experiment.name)}",
+        markup=False,
+        soft_wrap=True,
+    )
     return {**{name.replace(" ", "_"): place for name, place in places.items()}, "stages": seconds}
 
 
@@ -67,7 +73,7 @@ def stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
     seconds[name] = round(time.monotonic() - started_at, 1)
 
 
-def generate(storage: Path) -> Path:
+def generate(storage: Path, name: str) -> Path:
     """Serve the champion for as long as it takes to ask for a sheet of samples."""
     token = storage / "token"
     if not token.exists():
@@ -76,7 +82,7 @@ def generate(storage: Path) -> Path:
     os.environ[TOKEN] = token.read_text(encoding="utf-8")
     sheet = storage / "served.png"
     with (
-        served(ServeArgs(store=str(storage / "store")), name="phantom", port=PORT) as url,
+        served(ServeArgs(store=str(storage / "store"), model=name), name=name, port=PORT) as url,
         Client(url, token=os.environ[TOKEN]) as client,
     ):
         console.print(f"{url} answers: a {client.card().kind}.", highlight=False)
@@ -84,11 +90,12 @@ def generate(storage: Path) -> Path:
     return sheet
 
 
-def curl(storage: Path) -> str:
+def curl(storage: Path, name: str) -> str:
     """Return the line that asks for the sheet again."""
+    token = shlex.quote(str(storage / "token"))
     return (
-        f'curl -H "Authorization: Bearer $(cat {storage}/token)" -H "Content-Type: application/json"'
-        f""" -d '{{"count": 16, "seed": 7}}' -o sheet.png http://127.0.0.1:{PORT}/models/phantom/generate"""
+        f'curl -H "Authorization: Bearer $(cat {token})" -H "Content-Type: application/json"'
+        f""" -d '{{"count": 16, "seed": 7}}' -o sheet.png http://127.0.0.1:{PORT}/models/{name}/generate"""
     )
 
 

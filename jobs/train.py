@@ -7,6 +7,7 @@ ray job submit --working-dir . --runtime-env-json '{"env_vars": {"PYTHONPATH": "
     python jobs/train.py jobs/experiments/phantom.yaml --storage /shared/rayology
 """
 
+import shlex
 from collections.abc import Mapping
 
 from rayology.experiment import Experiment
@@ -23,8 +24,10 @@ def main(experiment: Experiment) -> Mapping[str, object]:
         data = prepared(started.experiment)
         with watching_run(started):
             bundle = train(started, data)
-    following = f"python jobs/publish.py --bundle {bundle.path} --store {started.experiment.storage}/store"
-    console.print(f"Next: {following}", highlight=False, soft_wrap=True)
+    storage = started.experiment.storage
+    flags = ["--bundle", str(bundle.path), "--store", f"{storage}/store", "--storage", str(storage)]
+    following = shlex.join(["python", "jobs/publish.py", *flags])
+    console.print(f"Next: {following}", markup=False, highlight=False, soft_wrap=True)
     return {"run": started.folder.name, "bundle": bundle.path, "metrics": bundle.manifest.metrics}
 
 

@@ -1,4 +1,4 @@
-"""Search architectures and learning rates, and promote the best model to champion.
+"""Search architectures and learning rates, and make the best model the champion if it is better than that.
 
 python jobs/tune.py jobs/experiments/phantom.yaml --search.num-trials 16
 python jobs/tune.py --resume last
@@ -18,7 +18,7 @@ from rayology.training.run import open_run
 
 
 def main(experiment: Experiment) -> Mapping[str, object]:
-    """Return the sweep, the champion's version and its figures."""
+    """Return the sweep, its best model with its figures, and whether that is the champion now."""
     with on_cluster():
         sweep = open_run(experiment, "sweeps")
         trials = search(sweep, prepared(sweep.experiment))
@@ -27,8 +27,10 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     write_table(trials, sweep.folder / "sweep.txt", objective=objective)
     plot(trials, sweep.folder / "sweep.png", objective=objective)
     best = promote_best(trials, sweep.experiment)
+    if not best.promotion.is_champion:
+        console.print(best.promotion.refusal, style="yellow", markup=False, highlight=False, soft_wrap=True)
     metrics = best.bundle.manifest.metrics
-    return {"sweep": sweep.folder, "champion": best.version, "bundle": best.bundle.path, "metrics": metrics}
+    return {"sweep": sweep.folder, "bundle": best.bundle.path, "metrics": metrics, **best.promotion.answer()}
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def test_a_wrong_key_exits_with_2_and_one_line_that_names_the_right_one(wrong_ke
             ["--bundle", "/nonexistent"],
             "holds no bundle.json; name a folder that train, tune or publish wrote",
         ),
+        ("models", ["--action", "rollback", "--store", "/nonexistent"], "/nonexistent: holds no model"),
         ("evaluate", ["--bundle", "/nonexistent"], "holds no bundle.json"),
         ("train", ["nosuch.yaml"], "nosuch.yaml: no such file"),
     ],
@@ -73,7 +74,7 @@ def test_a_run_that_is_not_there_cannot_go_on() -> None:
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("name", ["prepare", "train", "tune", "evaluate", "publish"])
+@pytest.mark.parametrize("name", ["prepare", "train", "tune", "evaluate", "publish", "models"])
 def test_help_documents_the_fields_and_how_to_submit(name: str, run_job: RunJob) -> None:
     ended = run_job(f"{name}.py", "--help")
 

@@ -1,35 +1,45 @@
-"""Where bundles live: versions that never change, and one pointer to the champion."""
+"""Where bundles live: models by name, each with versions that never change and one pointer to its champion."""
 
 import hashlib
+import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC
+from pathlib import Path, PurePosixPath
+from typing import Final
 from uuid import uuid4
 
+import pydantic_core
 from pyarrow import fs
+from pydantic import ValidationError
 
-from rayology.bundle import MANIFEST, Bundle
-from rayology.errors import StoreError
+from rayology.bundle import MANIFEST, Bundle, Manifest
+from rayology.errors import BundleError, ConfigError, StoreError
+from rayology.migration import migrated
 from rayology.uri import located
 
-__all__ = ["Store"]
+__all__ = ["CHAMPION", "NAME", "Store"]
 
 logger = logging.getLogger(__name__)
 
-CHAMPION = "champion"
-COPIES = "copies"
-MAX_COPIES = 0.2  # a model more of whose samples are copies of training images is not promoted
+CHAMPION: Final = "champion"
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")  # as an experiment's
+VERSION = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
+MOST_REMEMBERED = 20  # champions of before
 CACHE = Path("~/.cache/rayology/bundles")
 
 
 class Store:
-    """A folder, or an object store's URI such as ``s3://bucket/prefix``, that holds bundles.
+    """A folder, or an object store's URI such as ``s3://bucket/prefix``, that holds models by name.
 
-    A version is there once its manifest is: it is written last. Every method raises StoreError where the place cannot
-    be reached.
+    ``NAME/VERSION/`` is a bundle, which is there once its manifest is: that is written last. ``NAME/champion`` is one
+    small object: the champion's version, then those that were champion before it, the newest first. Older stores
+    have ``VERSION/`` and ``champion`` at their root: these belong to the model that their manifests name, and stay
+    where they are.
+
+    Every method raises StoreError if the place cannot be reached, or if a name is not one that a model can have.
     """
 
     def __init__(self, uri: str) -> None:
@@ -38,98 +48,217 @@ class Store:
         except ValueError as error:
             raise StoreError(f"no store; write a folder or an object store's URI ({error})") from None
         self._fs, self._root, self._is_remote = place.files, place.path, place.is_remote
+        self._names_at_root: dict[str, str] = {}  # they never change
         self.uri = uri
 
-    def publish(self, bundle: Bundle) -> str:
-        """Copy a bundle in and return its version: the time, then a hash of its content."""
+    def models(self) -> list[str]:
+        """List the names of the models."""
+        return sorted(self._folders())
+
+    def resolve(self, name: str = "") -> str:
+        """Return the name, or that of the only model if it is empty.
+
+        Raises:
+            StoreError: the store has no such model, or none at all.
+            ConfigError: the name is empty, and the store holds several models.
+        """
+        models = self.models()
+        if name in models:
+            return name
+        if not models:
+            raise StoreError(f"{self.uri}: holds no model; run jobs/tune.py, or jobs/publish.py with a bundle")
+        if name:
+            raise StoreError(f"{self.uri}: holds no model {_checked(name)!r}; name one of: {', '.join(models)}")
+        if len(models) > 1:
+            raise ConfigError(f"{self.uri}: holds several models; name one of: {', '.join(models)}")
+        return models[0]
+
+    def versions(self, name: str) -> list[str]:
+        """List the versions of a model, the oldest first."""
+        return sorted(self._folders().get(_checked(name), {}))
+
+    def publish(self, bundle: Bundle, name: str = "") -> str:
+        """Copy a bundle in, under its own name unless another is given, and return its version.
+
+        A version is the time when the bundle was written, then a hash of its content: the same content is the same
+        version, whoever publishes it and however often.
+        """
+        name = _checked(name or bundle.manifest.name)
         manifest = (bundle.path / MANIFEST).read_bytes()
-        version = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{hashlib.sha256(manifest).hexdigest()[:8]}"
+        digest = hashlib.sha256(manifest).hexdigest()[:8]
+        for version, folder in self._folders().get(name, {}).items():
+            if version.endswith(digest) and self._read(f"{folder}/{MANIFEST}") == manifest:
+                return version
+        version = f"{bundle.manifest.provenance.created_at.astimezone(UTC):%Y%m%d-%H%M%S}-{digest}"
         with self._reachable():
-            self._fs.create_dir(self._place(version), recursive=True)
-            for name in bundle.manifest.files:
-                self._put(f"{version}/{name}", (bundle.path / name).read_bytes())
-            self._put(f"{version}/{MANIFEST}", manifest)
+            self._fs.create_dir(self._place(name, version), recursive=True)
+            for file in bundle.manifest.files:
+                self._put(self._place(name, version, file), (bundle.path / file).read_bytes())
+            self._put(self._place(name, version, MANIFEST), manifest)
         return version
 
-    def promote(self, version: str) -> None:
-        """Make a version the champion, in one step; the last writer wins.
+    def champion(self, name: str) -> str:
+        """Return the version of a model that is its champion.
 
         Raises:
-            StoreError: there is no such version, or too many of its samples are copies of training images, or nobody
-                counted them.
+            StoreError: none is.
         """
-        copies = Bundle.load(self.fetch(version)).manifest.metrics.get(COPIES)
-        if copies is None:
-            raise StoreError(f"{version}: has no figure {COPIES!r}, so it is not promoted; train it again")
-        if copies > MAX_COPIES:
+        champions = self._champions(name)
+        if not champions:
             raise StoreError(
-                f"{version}: {copies:.0%} of its samples are copies of training images, more than {MAX_COPIES:.0%}:"
-                " not promoted; train on more patients, or for fewer steps, or for more where all samples look alike"
+                f"{self.uri}: {name} has no champion; run jobs/tune.py, or jobs/publish.py with a bundle"
+                f"{self._models_listed()}"
             )
-        before = self._champion_or_none()
-        with self._reachable():
-            self._put(CHAMPION, version.encode())
-        replaced = f", in place of {before}" if before not in {None, version} else ""
-        logger.info("Version %s is the champion of %s%s.", version, self.uri, replaced)
+        return champions[0]
 
-    def champion(self) -> str:
-        """Return the version that was promoted last.
+    def champion_or_none(self, name: str) -> str | None:
+        """Return the version of a model that is its champion, if one is."""
+        return next(iter(self._champions(name)), None)
+
+    def pin(self, name: str, version: str) -> str:
+        """Return the version, or that of the champion if it says ``champion``.
 
         Raises:
-            StoreError: none was.
+            StoreError: it does, and the model has no champion.
         """
-        try:
-            with self._reachable(), self._fs.open_input_stream(self._place(CHAMPION)) as stream:
-                return stream.read(100).decode()
-        except FileNotFoundError:
-            raise StoreError(
-                f"{self.uri}: has no champion; run jobs/tune.py, or jobs/publish.py with a bundle"
-            ) from None
+        return self.champion(name) if version == CHAMPION else version
 
-    def _champion_or_none(self) -> str | None:
-        try:
-            return self.champion()
-        except StoreError:
-            return None
+    def set_champion(self, name: str, version: str) -> None:
+        """Make a version the champion in one step, whatever it is worth; the last writer wins.
 
-    def versions(self) -> list[str]:
-        """List the versions, the oldest first."""
-        with self._reachable():
-            selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
-            found = [entry.path for entry in self._fs.get_file_info(selector) if entry.base_name == MANIFEST]
-        return sorted(Path(path).parent.name for path in found)
+        ``rayology.training.promotion`` asks first whether it should be.
 
-    def fetch(self, version: str) -> Path:
+        Raises:
+            StoreError: there is no such version.
+        """
+        self._folder(name, version)
+        before = self._champions(name)
+        if before[:1] == [version]:
+            return
+        self._point(name, [version, *before])
+        replaced = f", in place of {before[0]}" if before else ""
+        logger.info("%s: %s is the champion of %s%s.", self.uri, version, name, replaced)
+
+    def rollback(self, name: str) -> str:
+        """Make the champion of before the champion again, in one step, and return it.
+
+        Raises:
+            StoreError: no version that was champion before is there.
+        """
+        current, *earlier = self._champions(name) or [self.champion(name)]
+        known = self._folders().get(name, {})
+        there = [version for version in earlier if version in known]
+        if not there:
+            raise StoreError(f"{self.uri}: {name} had no champion before {current}; promote another version instead")
+        self._point(name, there)
+        logger.info("%s: %s is the champion of %s again, in place of %s.", self.uri, there[0], name, current)
+        return there[0]
+
+    def fetch(self, name: str, version: str) -> Path:
         """Return the folder of a version; one from elsewhere is copied to this machine once.
 
         Raises:
             StoreError: there is no such version.
         """
-        if not re.fullmatch(r"[0-9a-f-]{1,40}", version) or version not in self.versions():
-            known = ", ".join(self.versions()[-3:]) or "none"
-            raise StoreError(f"{self.uri}: has no version {version[:40]!r}; the newest are: {known}")
+        source = self._folder(name, version)
         if not self._is_remote:
-            return Path(self._place(version))
-        folder = CACHE.expanduser() / hashlib.sha256(self.uri.encode()).hexdigest()[:16] / version
+            return Path(source)
+        folder = CACHE.expanduser() / hashlib.sha256(self.uri.encode()).hexdigest()[:16] / name / version
         if not folder.exists():
             partial = folder.with_name(f".{version}-{uuid4().hex}")
             partial.mkdir(parents=True)
             with self._reachable():
-                fs.copy_files(self._place(version), str(partial), source_filesystem=self._fs)
+                fs.copy_files(source, str(partial), source_filesystem=self._fs)
             with suppress(OSError):  # another process was first
                 partial.rename(folder)
         return folder
 
-    def _place(self, name: str) -> str:
-        return f"{self._root}/{name}"
+    def manifest(self, name: str, version: str) -> Manifest:
+        """Read what a version says of itself, without its weights; only loading it checks its files.
 
-    def _put(self, name: str, content: bytes) -> None:
+        Raises:
+            StoreError: there is no such version.
+            BundleError: the manifest is not readable.
+        """
+        file = f"{self._folder(name, version)}/{MANIFEST}"
+        try:
+            return Manifest.model_validate_json(pydantic_core.to_json(migrated(json.loads(self._read(file)))))
+        except (ValidationError, ValueError, KeyError, TypeError, AttributeError):
+            raise BundleError(f"{file}: damaged, or of another version; restore a copy, or train again") from None
+
+    def _folder(self, name: str, version: str) -> str:
+        """Return where a version lies."""
+        if _checked(name) and VERSION.fullmatch(version):
+            if self._is_file(self._place(name, version, MANIFEST)):
+                return self._place(name, version)
+            if self._is_file(self._place(version, MANIFEST)) and self._name_at_root(version) == name:
+                return self._place(version)
+        known = ", ".join(self.versions(name)[-3:]) or "none"
+        raise StoreError(
+            f"{self.uri}: {name} has no version {version[:40]!r}; the newest are: {known}{self._models_listed()}"
+        )
+
+    def _folders(self) -> dict[str, dict[str, str]]:
+        """Return where each version of each model lies."""
+        with self._reachable():
+            selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
+            files = [entry.path for entry in self._fs.get_file_info(selector) if entry.base_name == MANIFEST]
+        found: dict[str, dict[str, str]] = {}
+        for folder in (PurePosixPath(file).parent for file in files):
+            *parents, version = folder.relative_to(self._root).parts or ("",)
+            if len(parents) > 1 or not VERSION.fullmatch(version):
+                continue
+            name = parents[0] if parents else self._name_at_root(version)
+            if NAME.fullmatch(name):
+                found.setdefault(name, {})[version] = str(folder)
+        return found
+
+    def _name_at_root(self, version: str) -> str:
+        """Return the model of a version below the root, where older stores have theirs; empty if it cannot be read."""
+        if version not in self._names_at_root:
+            try:
+                written = json.loads(self._read(self._place(version, MANIFEST)))
+                self._names_at_root[version] = str(migrated(written)["name"])
+            except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+                return ""
+        return self._names_at_root[version]
+
+    def _champions(self, name: str) -> list[str]:
+        """Return the champion, then those before it, the newest first."""
+        with suppress(FileNotFoundError):
+            return self._read(self._place(_checked(name), CHAMPION)).decode().split()
+        with suppress(FileNotFoundError):
+            at_root = self._read(self._place(CHAMPION)).decode().split()
+            return [each for each in at_root if VERSION.fullmatch(each) and self._name_at_root(each) == name]
+        return []
+
+    def _point(self, name: str, champions: Sequence[str]) -> None:
+        with self._reachable():
+            self._fs.create_dir(self._place(name), recursive=True)
+            self._put(self._place(name, CHAMPION), "\n".join(champions[: 1 + MOST_REMEMBERED]).encode())
+
+    def _models_listed(self) -> str:
+        models = ", ".join(self.models())
+        return f"; its models: {models}" if models else ""
+
+    def _place(self, *parts: str) -> str:
+        return "/".join((self._root, *parts))
+
+    def _is_file(self, path: str) -> bool:
+        with self._reachable():
+            return bool(self._fs.get_file_info(path).type == fs.FileType.File)
+
+    def _read(self, path: str) -> bytes:
+        with self._reachable(), self._fs.open_input_stream(path) as stream:
+            return bytes(stream.read())
+
+    def _put(self, path: str, content: bytes) -> None:
         """Write an object in one step: object stores do, a disk does by renaming."""
-        written = self._place(name) if self._is_remote else f"{self._place(name)}.{uuid4().hex}"
+        written = path if self._is_remote else f"{path}.{uuid4().hex}"
         with self._fs.open_output_stream(written) as stream:
             stream.write(content)
         if not self._is_remote:
-            self._fs.move(written, self._place(name))
+            self._fs.move(written, path)
 
     @contextmanager
     def _reachable(self) -> Iterator[None]:
@@ -141,3 +270,13 @@ class Store:
             raise StoreError(
                 f"{self.uri}: cannot be reached or written ({error}); see the address and rights"
             ) from error
+
+
+def _checked(name: str) -> str:
+    """Return a name that a model can have; the store itself needs one of them for its pointer."""
+    if not NAME.fullmatch(name) or name == CHAMPION:
+        raise StoreError(
+            f"name: {name[:40]!r} is not a name for a model; write up to 40 lower-case letters, digits and hyphens"
+            f" that are not {CHAMPION!r}"
+        )
+    return name

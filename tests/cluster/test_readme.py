@@ -49,7 +49,9 @@ def smaller(line: str, storage: Path) -> list[str]:
     )
     if "deidentify" in line:
         return [*words, "--output", str(storage / "shared"), "--private", str(storage / "private")]
-    words += ["--storage" if "publish" not in line else "--store", str(storage)]
+    words += ["--storage", str(storage)]
+    if "publish" in line or "models.py" in line:
+        words += ["--store", str(storage / "store")]
     if "jobs/experiments/" in line:
         words += [word for pair in SMALLER.items() for word in pair]
     if "phantom.yaml" in line:
@@ -84,7 +86,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         provenance=provenance_of(dataset="none", note="", seed=0, steps=1),
     )
     demo = Store(str(folder / ".rayology" / "demo" / "store"))
-    demo.promote(demo.publish(bundle))
+    demo.set_champion("demo", demo.publish(bundle, "demo"))
     return folder
 
 
@@ -98,7 +100,7 @@ def served(store: Path, ray_cluster: str) -> Iterator[dict[str, str]]:  # noqa: 
     with (store / "serve.log").open("w") as log:
         server = subprocess.Popen(["bash", "-c", script], cwd=store, env=environment, stdout=log, stderr=log)
     try:
-        _wait_for("http://127.0.0.1:8000/models/phantom/healthz", server, store / "serve.log")
+        _wait_for("http://127.0.0.1:8000/models/demo/healthz", server, store / "serve.log")
         yield environment
     finally:
         server.send_signal(signal.SIGINT)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
 from rayology.errors import SearchError, TrainingError
 from rayology.experiment import Experiment
-from rayology.metrics import WORST
+from rayology.metrics import METRICS, WORST
 from rayology.search.results import plot, promote_best, table
 from rayology.search.searcher import open_study
 from rayology.search.study import _name, _trial, search
@@ -32,17 +33,20 @@ def test_a_sweep_tries_what_is_marked_and_its_best_becomes_the_champion(
     small: Experiment, data: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # After 40 steps samples are the average image, which lies near training images: the gate is tested elsewhere.
-    monkeypatch.setattr("rayology.store.MAX_COPIES", 1.0)
+    monkeypatch.setitem(METRICS, "copies", replace(METRICS["copies"], gate=None))
     sweep = open_run(small.patched({"storage": str(tmp_path)}), "sweeps")
 
     trials = search(sweep, data)
     best = promote_best(trials, sweep.experiment)
+    again = promote_best(trials, sweep.experiment)
     plot(trials, tmp_path / "sweep.png", objective="mmd")
 
     finished = [trial.objective for trial in trials if trial.status == "finished"]
     assert len(trials) == 3
     assert finished == sorted(finished)
-    assert Store(str(tmp_path / "store")).champion() == best.version
+    store = Store(str(tmp_path / "store"))
+    assert store.versions("small") == [store.champion("small")] == [best.promotion.version]
+    assert (best.promotion.comparison.verdict, again.promotion.comparison.verdict) == ("first", "same")
     assert best.bundle.manifest.model.kind in {"vae", "gan"}
     assert table(trials, objective="mmd").row_count == 3
     assert (tmp_path / "sweep.png").stat().st_size > 5_000
@@ -102,7 +106,7 @@ def test_a_sweep_that_was_ended_promotes_nobody_and_goes_on_where_it_was(
     )
     try:
         _wait_for_a_bundle(small.storage / "sweeps", name=how.name.lower())
-        promoted = set((small.storage / "store").glob("*"))
+        promoted = set((small.storage / "store").rglob("*"))
     finally:
         driver.send_signal(how)
         driver.wait(60)
@@ -111,7 +115,7 @@ def test_a_sweep_that_was_ended_promotes_nobody_and_goes_on_where_it_was(
         for bundle in small.storage.glob(f"sweeps/killed-{how.name.lower()}-*/trials/*/{BUNDLE}")
     }
     assert driver.returncode in {-signal.SIGKILL, 128 + signal.SIGINT}
-    assert set((small.storage / "store").glob("*")) == promoted
+    assert set((small.storage / "store").rglob("*")) == promoted
 
     resumed = open_run(Experiment(storage=small.storage, resume="last"), "sweeps")
     trials = search(resumed, data)

@@ -34,7 +34,7 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> Store:
         folder / "tiny", experiment=Experiment(), model=model, metrics={"copies": 0.0}, provenance=origin
     )
     store = Store(str(folder / "store"))
-    store.promote(store.publish(bundle))
+    store.set_champion("tiny", store.publish(bundle, "tiny"))
     return store
 
 
@@ -78,7 +78,7 @@ def test_the_champion_answers_over_http(url: str, champion: Store) -> None:
         card = client.card()
         images = client.generate(count=5, seed=1, class_name="nodule")
 
-        assert card.version == champion.champion()
+        assert card.version == champion.champion("tiny")
         assert images.shape == (5, 1, 32, 32)
         assert client.reconstruct(images, class_name="nodule").shape == images.shape
         assert client.generate_png(count=5, seed=1).startswith(b"\x89PNG")

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def store(tmp_path: Path, vae_bundle: Bundle) -> Store:
     filled = Store(str(tmp_path / "store"))
-    filled.promote(filled.publish(vae_bundle))
+    filled.set_champion("tiny", filled.publish(vae_bundle))
     return filled
 
 
@@ -27,7 +27,8 @@ def test_every_serve_config_is_valid() -> None:
         for application in config["applications"]:
             assert application["route_prefix"].startswith("/models/")
             assert application["import_path"] == "rayology.serving.app:build"
-            ServeArgs.model_validate(application["args"])
+            args = ServeArgs.model_validate(application["args"])
+            assert application["route_prefix"] == f"/models/{args.model}"
 
 
 def test_without_a_token_nothing_is_built(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +47,7 @@ def test_the_champion_is_pinned_and_the_token_is_kept_only_as_its_digest(
     application = build(ServeArgs(store="store"))
 
     args, admission = application._bound_deployment.init_args
-    assert (args.store, args.version) == (store.uri, store.champion())
+    assert (args.store, args.model, args.version) == (store.uri, "tiny", store.champion("tiny"))
     assert admission == Admission(Admission.digest("secret"), max_body_bytes=16_000_000, body_timeout_s=20)
 
 
@@ -54,6 +55,31 @@ def test_the_champion_is_pinned_and_the_token_is_kept_only_as_its_digest(
 def test_a_store_without_the_version_is_an_error_where_it_is_deployed(tmp_path: Path, version: str) -> None:
     with pytest.raises(StoreError, match=str(tmp_path)):
         build(ServeArgs(store=str(tmp_path), version=version, access="open"))
+
+
+def test_of_several_models_one_must_be_named(store: Store, gan_bundle: Bundle) -> None:
+    version = store.publish(gan_bundle, "other")
+
+    with pytest.raises(ConfigError, match="holds several models; name one of: other, tiny"):
+        build(ServeArgs(store=store.uri, access="open"))
+    with pytest.raises(StoreError, match="other has no champion"):
+        build(ServeArgs(store=store.uri, model="other", access="open"))
+    application = build(ServeArgs(store=store.uri, model="other", version=version, access="open"))
+
+    args, _ = application._bound_deployment.init_args
+    assert (args.model, args.version) == ("other", version)
+
+
+def test_a_store_of_before_is_served(store: Store) -> None:
+    version = store.champion("tiny")
+    root = Path(store.uri)
+    (root / "tiny" / version).rename(root / version)
+    (root / "tiny" / "champion").rename(root / "champion")
+
+    application = build(ServeArgs(store=store.uri, access="open"))
+
+    args, _ = application._bound_deployment.init_args
+    assert (args.model, args.version) == ("tiny", version)
 
 
 def test_a_store_that_is_not_there_asks_for_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +100,7 @@ def test_a_limit_under_which_no_volume_can_be_sent_is_refused_with_one_that_hold
 
 
 def test_a_damaged_bundle_is_an_error_where_it_is_deployed(store: Store) -> None:
-    weights = store.fetch(store.champion()) / "weights.safetensors"
+    weights = store.fetch("tiny", store.champion("tiny")) / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
 
     with pytest.raises(BundleError, match="altered"):

@@ -11,14 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from rayology.bundle import Bundle
-from rayology.errors import SearchError, StoreError
+from rayology.errors import SearchError
 from rayology.experiment import Experiment
 from rayology.search.space import path_of
 from rayology.store import Store
 from rayology.training.history import read
+from rayology.training.promotion import Promotion, promote_if_better, refusals
 from rayology.training.run import BUNDLE, Run
 
-__all__ = ["Promotion", "TrialResult", "plot", "promote_best", "read_results", "table", "write_table"]
+__all__ = ["Best", "TrialResult", "plot", "promote_best", "read_results", "table", "write_table"]
 
 Status = Literal["finished", "stopped", "failed"]
 
@@ -43,11 +44,11 @@ class TrialResult:
 
 
 @dataclass(frozen=True)
-class Promotion:
-    """A version that became the champion."""
+class Best:
+    """The best trial that may be promoted, and what became of it."""
 
-    version: str
     bundle: Bundle
+    promotion: Promotion
 
 
 def read_results(sweep: Run, grid: ResultGrid) -> list[TrialResult]:
@@ -110,22 +111,22 @@ def _shortened(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def promote_best(trials: Sequence[TrialResult], experiment: Experiment) -> Promotion:
-    """Publish the finished trials, the best first, until one may be the champion.
+def promote_best(trials: Sequence[TrialResult], experiment: Experiment) -> Best:
+    """Publish the best finished trial that passes the gates, and make it the champion if it is better than that.
 
     Raises:
-        SearchError: no trial finished, or each of them copies too much of its training images.
+        SearchError: no trial finished, or each of them is refused by a gate.
     """
-    store, refusals = Store(str(experiment.storage.expanduser() / "store")), []
+    refused = []
     for trial in trials:
         if trial.status != "finished":
             break
         bundle = Bundle.load(trial.bundle)
-        version = store.publish(bundle)
-        try:
-            store.promote(version)
-        except StoreError as error:
-            refusals.append(str(error))
-        else:
-            return Promotion(version, bundle)
-    raise SearchError("; ".join(refusals) or f"none of {len(trials)} trials finished; see the sweep's folder for why")
+        if found := refusals(bundle.manifest):
+            refused.append(f"{trial.folder.name}: {'; '.join(found)}")
+            continue
+        store = Store(str(experiment.storage.expanduser().absolute() / "store"))
+        version = store.publish(bundle, experiment.name)
+        promotion = promote_if_better(store, experiment.name, version, storage=experiment.storage)
+        return Best(bundle, promotion)
+    raise SearchError("; ".join(refused) or f"none of {len(trials)} trials finished; see the sweep's folder for why")

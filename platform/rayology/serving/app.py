@@ -37,8 +37,10 @@ class ServeArgs(Config):
 
     store: str = ".rayology/store"
     """The store: a folder, relative to where Ray was started, or an object store's URI."""
+    model: str = ""
+    """Name of the model in the store; empty if the store holds a single one."""
     version: str = "champion"
-    """A version of the store; ``champion`` is looked up once, when the application is deployed."""
+    """A version of the model; ``champion`` is looked up once, when the application is deployed."""
     access: Literal["token", "open"] = "token"
     """Who may call: who sends the bearer token that stands in RAYOLOGY_TOKEN, or everyone."""
     max_count: PositiveInt = 64
@@ -64,17 +66,19 @@ def build(args: ServeArgs) -> serve.Application:
     """Return the application for ``serve run``, pinned to the version that the store names now.
 
     Raises:
-        ConfigError: access needs a token and RAYOLOGY_TOKEN is not set, or no request can hold a volume to reconstruct.
-        StoreError: the store has no such version, or no champion.
+        ConfigError: access needs a token and RAYOLOGY_TOKEN is not set, the store holds several models and none is
+            named, or no request can hold a volume to reconstruct.
+        StoreError: the store has no such model or version, or the model no champion.
         BundleError: the bundle is damaged or foreign.
     """
     store = Store(_anchored(args.store))
-    version = store.champion() if args.version == "champion" else args.version
-    model = Bundle.load(store.fetch(version)).build()  # so that what cannot be served fails here, once
+    name = store.resolve(args.model)
+    version = store.pin(name, args.version)
+    model = Bundle.load(store.fetch(name, version)).build()  # so that what cannot be served fails here, once
     if isinstance(model, Reconstructs):
         _check_body_holds(args, model.image)
     admission = Admission(_token_digest(args), args.limits.max_body_bytes, args.body_timeout_s)
-    pinned = args.patched({"store": store.uri, "version": version})
+    pinned = args.patched({"store": store.uri, "model": name, "version": version})
 
     deployment = serve.deployment(
         serve.ingress()(ModelServer),
@@ -90,7 +94,7 @@ class ModelServer:
     """A replica: one bundle, loaded once."""
 
     def __init__(self, args: ServeArgs, admission: Admission) -> None:
-        bundle = Bundle.load(Store(args.store).fetch(args.version))
+        bundle = Bundle.load(Store(args.store).fetch(args.model, args.version))
         model = bundle.build()
         card = card_of(bundle, model, version=args.version, limits=args.limits)
         self._generator = Generator(model, card, batch_size=args.batch_size, num_threads=args.num_threads)

@@ -1,0 +1,266 @@
+"""Which version of a model is its champion: gates first, then the newcomer and the champion on the same images."""
+
+import logging
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from rayology.bundle import Bundle, Manifest
+from rayology.data import PreparedDataset
+from rayology.errors import BundleError, DataError, StoreError
+from rayology.image import ImageSpec
+from rayology.metrics import METRICS, Metric, loss_of
+from rayology.models import Model
+from rayology.store import Store
+from rayology.training.evaluation import EVALUATIONS, Evaluator
+
+__all__ = [
+    "Comparison",
+    "Promotion",
+    "compare",
+    "objective_of",
+    "promote",
+    "promote_if_better",
+    "refusals",
+    "require_gates",
+]
+
+logger = logging.getLogger(__name__)
+
+Verdict = Literal["first", "same", "better", "equal", "worse", "incomparable"]
+"""What a version is beside the champion; the first has none beside it, and the same is the champion."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A version held against another one."""
+
+    verdict: Verdict
+    sentence: str
+    """Both figures, on what, and who is better by how much; or why there are none."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """The objective's figures of the version, with the interval if it has one."""
+    others_figures: Mapping[str, float] = field(default_factory=dict)
+    """The same figures of the other one."""
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What became of a version that was to be the champion."""
+
+    store: str
+    """URI of the store."""
+    model: str
+    version: str
+    champion: str
+    """The champion now."""
+    before: str
+    """The champion before; empty if there was none."""
+    comparison: Comparison
+
+    @property
+    def is_champion(self) -> bool:
+        """Whether the version is the champion now."""
+        return self.version == self.champion
+
+    @property
+    def refusal(self) -> str:
+        """Why the version is not the champion, and the command that makes it so all the same."""
+        flags = ["--action", "promote", "--store", self.store, "--name", self.model, "--version", self.version]
+        command = shlex.join(["python", "jobs/models.py", *flags, "--force"])
+        return (
+            f"{self.version}: is not promoted: {self.comparison.sentence}. {self.champion} stays the champion of "
+            f"{self.model}. To promote the other all the same: {command}"
+        )
+
+    def answer(self) -> dict[str, object]:
+        """Return what a job says of it."""
+        found = self.comparison
+        return {
+            "store": self.store,
+            "name": self.model,
+            "version": self.version,
+            "promoted": self.is_champion,
+            "champion": self.champion,
+            "before": self.before,
+            "verdict": found.verdict,
+            "why": found.sentence,
+            "figures": found.figures,
+            "figures_before": found.others_figures,
+        }
+
+
+def refusals(manifest: Manifest) -> list[str]:
+    """Say which gates a model does not pass: those of metrics that need a capability that it has."""
+    gates = [(metric, metric.gate) for metric in METRICS.values() if metric.needs in manifest.capabilities]
+    found = []
+    for metric, gate in gates:
+        figure = manifest.metrics.get(metric.name)
+        if gate is None:
+            continue
+        if figure is None:
+            found.append(f"has no figure {metric.name!r}, so it is not promoted; train it again")
+        elif not gate.admits(figure):
+            shown, limit = _shown(metric, figure), _shown(metric, gate.limit)
+            found.append(f"{metric.name} is {shown}, more than {limit}, so it is not promoted: {metric.advice}")
+    return found
+
+
+def require_gates(bundle: Bundle) -> None:
+    """Refuse a model that no command may promote, before it is published anywhere.
+
+    Raises:
+        StoreError: names each figure that is missing or beyond its gate, and what to do.
+    """
+    if refused := refusals(bundle.manifest):
+        raise StoreError(f"{bundle.path}: {'; '.join(refused)}")
+
+
+def promote(store: Store, name: str, version: str, *, storage: Path, force: bool = False) -> Promotion:
+    """Make a version the champion if it is better on the same images, or in any case if ``force`` is set.
+
+    Raises:
+        StoreError: there is no such version, a gate refuses it, which no force overrules, or it is no better than the
+            champion, or cannot be compared with it.
+        BundleError: the version is damaged.
+    """
+    promotion = promote_if_better(store, name, version, storage=storage, force=force)
+    if not promotion.is_champion:
+        raise StoreError(promotion.refusal)
+    return promotion
+
+
+def promote_if_better(store: Store, name: str, version: str, *, storage: Path, force: bool = False) -> Promotion:
+    """Do as ``promote``, but leave the champion as it is without an error if the version is no better.
+
+    ``storage`` holds the prepared dataset on whose validation split the two are compared.
+    """
+    bundle = Bundle.load(store.fetch(name, version))
+    require_gates(bundle)
+    before = store.champion_or_none(name) or ""
+    comparison = _beside_champion(store, name, version, before, bundle=bundle, storage=storage)
+    match comparison.verdict:
+        case "first" | "better":
+            logger.info("%s: %s.", version, comparison.sentence)
+        case "same":
+            logger.info("%s: %s.", version, comparison.sentence)
+            return Promotion(store.uri, name, version, before, before, comparison)
+        case _ if force:
+            logger.warning("%s: %s; promoted all the same, as was asked.", version, comparison.sentence)
+        case _:
+            return Promotion(store.uri, name, version, before, before, comparison)
+    store.set_champion(name, version)
+    return Promotion(store.uri, name, version, version, before, comparison)
+
+
+def compare(bundle: Bundle, other: Bundle, *, called: str, storage: Path) -> Comparison:
+    """Hold two bundles against the same images, by the metric that the first one's experiment chose.
+
+    The images are those of the validation split of the dataset that both were trained on; samples of both are drawn
+    for their labels from one seed. ``called`` names the other one in the sentence.
+
+    Raises:
+        BundleError: the weights of the first one do not fit its model.
+    """
+    mine, others = bundle.manifest, other.manifest
+    if obstacle := _obstacle(mine, others, storage):
+        return _incomparable(called, obstacle)
+    metric, model = METRICS[objective_of(mine)], bundle.build()
+    try:
+        data = PreparedDataset.open(_dataset(mine, storage))
+        evaluator = Evaluator(mine.provenance.seed, data, torch.device("cpu"))
+        figures, others_figures = (_measured(evaluator, each, metric) for each in (model, other.build()))
+    except (BundleError, DataError) as error:
+        return _incomparable(called, str(error))
+    return _weighed(metric, figures, others_figures, called=called, num_images=len(evaluator.unseen))
+
+
+def objective_of(manifest: Manifest) -> str:
+    """Return the metric by which the experiment of a model chose; empty if it does not say."""
+    search = manifest.experiment.get("search")
+    return str(search.get("objective", "")) if isinstance(search, dict) else ""
+
+
+def _beside_champion(
+    store: Store, name: str, version: str, champion: str, *, bundle: Bundle, storage: Path
+) -> Comparison:
+    if not champion:
+        return Comparison("first", f"it is the first champion of {name}")
+    if version == champion:
+        return Comparison("same", f"it is the champion of {name} already")
+    called = f"the champion {champion}"
+    try:
+        other = Bundle.load(store.fetch(name, champion))
+    except (BundleError, StoreError) as error:
+        return _incomparable(called, str(error))
+    return compare(bundle, other, called=called, storage=storage)
+
+
+def _incomparable(called: str, reason: str) -> Comparison:
+    return Comparison("incomparable", f"it cannot be compared with {called}: {reason}")
+
+
+def _dataset(manifest: Manifest, storage: Path) -> Path:
+    return storage.expanduser().absolute() / "datasets" / manifest.provenance.dataset
+
+
+def _obstacle(mine: Manifest, others: Manifest, storage: Path) -> str:
+    """Say why two models cannot be compared; empty if they can."""
+    metric = METRICS.get(objective_of(mine))
+    if metric is None:
+        return f"its objective {objective_of(mine)!r} is not the name of a metric"
+    for who, manifest in {"it": mine, "the other": others}.items():
+        if metric.needs not in manifest.capabilities:
+            return f"its objective is {metric.name}, and {who} cannot {metric.needs}"
+    if mine.provenance.dataset != others.provenance.dataset:
+        return f"it was trained on dataset {mine.provenance.dataset}, the other on {others.provenance.dataset}"
+    if _compared(mine.image) != _compared(others.image):
+        return f"its images are {_compared(mine.image)}, the other's {_compared(others.image)}"
+    if not _dataset(mine, storage).is_dir():
+        return f"there is no {_dataset(mine, storage)}, on which both were trained; name its storage with --storage"
+    return ""
+
+
+def _compared(image: ImageSpec) -> str:
+    """Return what images must have in common; masks are not among it."""
+    return image.model_dump_json(exclude={"masks"})
+
+
+def _measured(evaluator: Evaluator, model: Model, metric: Metric) -> dict[str, float]:
+    figures = EVALUATIONS[metric.needs].full(evaluator, model)
+    names = (metric.name, f"{metric.name}/low", f"{metric.name}/high")
+    return {name: figures[name] for name in names if name in figures}
+
+
+def _weighed(
+    metric: Metric, figures: Mapping[str, float], others: Mapping[str, float], *, called: str, num_images: int
+) -> Comparison:
+    """Say who is better by how much."""
+    name = metric.name
+    losses = loss_of(name, figures.get(name)), loss_of(name, others.get(name))
+    verdict: Verdict = "better" if losses[0] < losses[1] else "worse" if losses[0] > losses[1] else "equal"
+    mine, theirs = (each.get(name, float("nan")) for each in (figures, others))
+    found = "no better" if verdict == "equal" else f"{verdict} by {abs(mine - theirs):.3g}"
+    overlap = ", though the 95 % intervals overlap" if verdict != "equal" and _overlap(name, figures, others) else ""
+    sentence = (
+        f"{name} {mine:.4g} against {theirs:.4g} of {called} on {num_images} unseen images "
+        f"({'lower' if metric.direction == 'min' else 'higher'} is better): {found}{overlap}"
+    )
+    return Comparison(verdict, sentence, figures, others)
+
+
+def _overlap(name: str, figures: Mapping[str, float], others: Mapping[str, float]) -> bool:
+    """Tell whether the two 95 % intervals overlap; False if one of them is not known."""
+    low, high = f"{name}/low", f"{name}/high"
+    if not all(bound in each for bound in (low, high) for each in (figures, others)):
+        return False
+    return figures[low] <= others[high] and others[low] <= figures[high]
+
+
+def _shown(metric: Metric, figure: float) -> str:
+    """Write a figure for people: a share in percent."""
+    return f"{100 * figure:.3g} %" if metric.unit == "share" else f"{figure:.4g}"

@@ -1,0 +1,230 @@
+"""The jobs that publish, promote and look at models: what they say, and what they leave in the store."""
+
+import json
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+from tests.training.untrained import ranked, untrained
+
+from rayology.bundle import Bundle
+from rayology.data import PreparedDataset
+from rayology.errors import SearchError
+from rayology.experiment import Experiment
+from rayology.search.results import TrialResult, promote_best
+from rayology.store import Store
+from rayology.training import evaluation
+
+RunJob = Callable[..., "CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True)
+def few_images(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Compare few images on one thread: several wait for each other many times as long as they work."""
+    monkeypatch.setattr(evaluation, "MOST_FULL", 6)  # a constant; the likeness of many images takes seconds
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def pair(small: Experiment, data: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
+    """Two bundles, the better one first."""
+    return ranked(tmp_path_factory.mktemp("ranked"), small, data)
+
+
+@pytest.fixture
+def places(tmp_path: Path, small: Experiment) -> list[str]:
+    """The flags that say where everything lies, in a folder whose name a shell would cut."""
+    return ["--store", str(tmp_path / "my store"), "--storage", str(small.storage)]
+
+
+def answer(ended: "CompletedProcess[str]") -> dict[str, object]:
+    assert ended.returncode == 0, ended.stderr
+    found: dict[str, object] = json.loads(ended.stdout.splitlines()[-1])
+    return found
+
+
+def test_a_better_bundle_that_is_published_becomes_the_champion(
+    run_job: RunJob, pair: list[Bundle], places: list[str]
+) -> None:
+    better, worse = (["--bundle", str(bundle.path)] for bundle in pair)
+
+    first = answer(run_job("publish.py", *worse, *places))
+    second = answer(run_job("publish.py", *better, *places))
+    again = answer(run_job("publish.py", *better, *places))
+
+    assert (first["verdict"], second["verdict"], again["verdict"]) == ("first", "better", "same")
+    assert second["champion"] == second["version"] == again["version"]
+    assert (second["name"], second["before"], second["promoted"]) == ("small", first["version"], True)
+    assert Store(places[1]).versions("small") == sorted([str(first["version"]), str(second["version"])])
+
+
+def test_a_worse_bundle_is_published_and_the_command_that_promotes_it_is_said(
+    run_job: RunJob, pair: list[Bundle], places: list[str]
+) -> None:
+    better, worse = (["--bundle", str(bundle.path)] for bundle in pair)
+    champion = answer(run_job("publish.py", *better, *places))["version"]
+
+    ended = run_job("publish.py", *worse, *places)
+    _, _, command = ended.stderr.strip().rpartition("all the same: ")
+    _, script, *flags = shlex.split(command)
+
+    assert ended.returncode == 2
+    assert "worse by" in ended.stderr
+    assert Store(places[1]).champion("small") == champion
+    promoted = answer(run_job(script.removeprefix("jobs/"), *flags))
+    assert (promoted["before"], promoted["promoted"]) == (champion, True)
+
+
+def test_a_bundle_that_copies_is_not_even_published(
+    run_job: RunJob, small: Experiment, data: PreparedDataset, places: list[str], tmp_path: Path
+) -> None:
+    bundle = untrained(tmp_path / "bundle", small, data, metrics={"copies": 0.5})
+
+    ended = run_job("publish.py", "--bundle", bundle.path, *places, "--force")
+
+    assert ended.returncode == 2
+    assert "copies is 50 %, more than 20 %" in ended.stderr
+    assert Store(places[1]).models() == []
+
+
+def test_a_bundle_is_published_under_another_name_and_for_later(
+    run_job: RunJob, pair: list[Bundle], places: list[str]
+) -> None:
+    flags = ["--bundle", str(pair[0].path), "--name", "other", "--no-promote"]
+
+    said = answer(run_job("publish.py", *flags, *places))
+
+    assert (said["promoted"], said["champion"], said["name"]) == (False, "", "other")
+    assert Store(places[1]).versions("other") == [said["version"]]
+
+
+def test_models_are_listed_shown_compared_and_rolled_back(
+    run_job: RunJob, pair: list[Bundle], places: list[str]
+) -> None:
+    store = Store(places[1])
+    better, worse = (store.publish(bundle) for bundle in pair)
+    store.publish(pair[0], "other")
+    for version in (worse, better):
+        store.set_champion("small", version)
+
+    def models(action: str, *flags: str) -> "CompletedProcess[str]":
+        return run_job("models.py", "--action", action, *flags, *places)
+
+    all_listed, one_listed = models("list"), models("list", "--name", "small")
+    shown = models("show", "--name", "small")
+    compared = models("compare", "--name", "small", "--version", worse)
+    unnamed = models("rollback")
+    rolled_back = models("rollback", "--name", "small")
+
+    assert answer(all_listed)["models"] == {
+        "other": {"champion": None, "versions": [better]},
+        "small": {"champion": better, "versions": sorted([better, worse])},
+    }
+    assert list(answer(one_listed)["models"]) == ["small"]  # type: ignore[call-overload] # JSON
+    assert better in one_listed.stderr
+    assert answer(shown)["version"] == better
+    assert "mmd" in shown.stderr
+    assert answer(compared)["verdict"] == "worse"
+    assert f"of {better} on 6 unseen images" in " ".join(compared.stderr.split())
+    assert (unnamed.returncode, "name one of: other, small" in unnamed.stderr) == (2, True)
+    assert answer(rolled_back)["champion"] == worse == store.champion("small")
+
+
+def test_what_cannot_be_compared_is_not(run_job: RunJob, pair: list[Bundle], places: list[str], tmp_path: Path) -> None:
+    store = Store(places[1])
+    better, worse = (store.publish(bundle) for bundle in pair)
+    versions = ["--version", better, "--other", worse]
+
+    ended = run_job("models.py", "--action", "compare", *places[:2], "--storage", tmp_path, *versions)
+
+    assert ended.returncode == 2
+    assert "name its storage with --storage" in ended.stderr
+
+
+def test_a_damaged_version_hides_no_other(run_job: RunJob, pair: list[Bundle], places: list[str]) -> None:
+    store = Store(places[1])
+    whole, damaged = (store.publish(bundle) for bundle in pair)
+    (store.fetch("small", damaged) / "bundle.json").write_text("{")
+
+    listed = run_job("models.py", *places)
+
+    assert answer(listed)
+    assert whole in listed.stderr
+    assert "damaged" in listed.stderr
+
+
+def finished(*bundles: Bundle) -> list[TrialResult]:
+    return [TrialResult(bundle.path.parent, {}, "finished", 1, 1.0) for bundle in bundles]
+
+
+@pytest.fixture
+def sweep(small: Experiment, data: PreparedDataset, tmp_path: Path) -> Experiment:
+    """An experiment with a store of its own beside the small dataset."""
+    (tmp_path / "datasets").symlink_to(data.path.parent)
+    return small.model_copy(update={"storage": tmp_path})
+
+
+@pytest.fixture
+def trials(sweep: Experiment, data: PreparedDataset, tmp_path: Path) -> list[TrialResult]:
+    """Trials that finished, each of which copies its training images."""
+    copies = [
+        untrained(tmp_path / str(seed) / "bundle", sweep, data, seed=seed, metrics={"copies": 0.9}) for seed in (1, 2)
+    ]
+    return finished(*copies)
+
+
+def test_a_trial_that_copies_is_passed_over_and_not_published(
+    sweep: Experiment, data: PreparedDataset, trials: list[TrialResult], tmp_path: Path
+) -> None:
+    fair = untrained(tmp_path / "fair" / "bundle", sweep, data, seed=3)
+
+    best = [promote_best([*trials, *finished(fair)], sweep) for _ in range(3)][-1]
+
+    assert best.bundle.manifest == fair.manifest
+    assert Store(str(tmp_path / "store")).versions("small") == [best.promotion.version]
+
+
+def test_a_sweep_all_of_whose_trials_copy_ends_with_an_error_and_publishes_none(
+    sweep: Experiment, trials: list[TrialResult], tmp_path: Path
+) -> None:
+    with pytest.raises(SearchError, match=r"1: copies is 90 %, more than 20 %.*; 2: copies is 90 %"):
+        promote_best(trials, sweep)
+
+    assert Store(str(tmp_path / "store")).models() == []
+
+
+def test_a_sweep_that_found_nothing_better_ends_well_and_says_so(
+    sweep: Experiment,
+    data: PreparedDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    better, worse = ranked(tmp_path / "runs", sweep, data)
+    store = Store(str(tmp_path / "store"))
+    champion = store.publish(better)
+    store.set_champion("small", champion)
+    (tmp_path / "trial").mkdir()
+    (worse.path).rename(tmp_path / "trial" / "bundle")
+    trial = TrialResult(tmp_path / "trial", {}, "finished", 1, 1.0)
+    # The sweep itself takes a Ray and minutes; what follows it is under test.
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "jobs"))
+    job = __import__("tune")
+    monkeypatch.setattr(job, "on_cluster", nullcontext)
+    monkeypatch.setattr(job, "prepared", lambda _: data)
+    monkeypatch.setattr(job, "search", lambda *_: [trial])
+
+    said = job.main(sweep)
+
+    assert (said["promoted"], said["champion"], said["verdict"]) == (False, champion, "worse")
+    assert said["version"] in store.versions("small")
+    stderr = " ".join(capsys.readouterr().err.split())
+    assert f"{champion} stays the champion of small" in stderr
+    assert f"--version {said['version']} --force" in stderr
