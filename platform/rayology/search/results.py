@@ -13,13 +13,14 @@ from rich.table import Table
 from rayology.bundle import Bundle
 from rayology.errors import SearchError
 from rayology.experiment import Experiment
+from rayology.metrics import METRICS, loss_of
 from rayology.search.space import path_of
 from rayology.store import Store
 from rayology.training.history import read
 from rayology.training.promotion import Promotion, promote_if_better, refusals
 from rayology.training.run import BUNDLE, Run
 
-__all__ = ["Best", "TrialResult", "plot", "promote_best", "read_results", "table", "write_table"]
+__all__ = ["Best", "TrialResult", "best_first", "plot", "promote_best", "read_results", "table", "write_table"]
 
 Status = Literal["finished", "stopped", "failed"]
 
@@ -35,7 +36,7 @@ class TrialResult:
     """Finished its steps, was stopped early by the scheduler, or failed."""
     step: int
     objective: float
-    """The last figure that it reported; infinite if it reported none."""
+    """The last figure that it reported; not a number if it reported none."""
 
     @property
     def bundle(self) -> Path:
@@ -54,8 +55,12 @@ class Best:
 def read_results(sweep: Run, grid: ResultGrid) -> list[TrialResult]:
     """Return the trials of a sweep: those that finished, the best first, then the others."""
     objective = sweep.experiment.search.objective
-    found = [_read(sweep, result, objective) for result in grid]
-    return sorted(found, key=lambda trial: (trial.status != "finished", trial.objective))
+    return best_first([_read(sweep, result, objective) for result in grid], objective=objective)
+
+
+def best_first(trials: Sequence[TrialResult], *, objective: str) -> list[TrialResult]:
+    """Order trials: those that finished, the best first, then the others."""
+    return sorted(trials, key=lambda trial: (trial.status != "finished", loss_of(objective, trial.objective)))
 
 
 def table(trials: Sequence[TrialResult], *, objective: str) -> Table:
@@ -89,7 +94,8 @@ def plot(trials: Sequence[TrialResult], path: Path, *, objective: str) -> None:
             linewidth=3 if rank == 0 else 1,
             label=f"{trial.folder.name} {kind}, {trial.status}",
         )
-    axes.set(xlabel="step", ylabel=f"{objective} on the validation split, lower is better", yscale="log")
+    better = "lower" if METRICS[objective].direction == "min" else "higher"
+    axes.set(xlabel="step", ylabel=f"{objective} on the validation split, {better} is better", yscale="log")
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=120)
 
@@ -103,7 +109,7 @@ def _read(sweep: Run, result: Result, objective: str) -> TrialResult:
         choices={path_of(name): value for name, value in (result.config or {}).items()},
         status="failed" if result.error else "finished" if finished else "stopped",
         step=int(metrics.get("step", 0)),
-        objective=float(metrics.get(objective, float("inf"))),
+        objective=float(metrics.get(objective, float("nan"))),
     )
 
 

@@ -1,0 +1,19 @@
+"""The order of what a sweep found."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from rayology.search.results import TrialResult, best_first
+
+
+def trial(name: str, objective: float, status: Literal["finished", "stopped", "failed"] = "finished") -> TrialResult:
+    return TrialResult(Path(name), {}, status, 1, objective)
+
+
+@pytest.mark.parametrize(("objective", "order"), [("mmd", "abcd"), ("dice", "bacd")])
+def test_the_best_finished_trial_comes_first_in_the_direction_of_its_metric(objective: str, order: str) -> None:
+    trials = [trial("d", 0.5, "stopped"), trial("c", float("nan")), trial("b", 0.9), trial("a", 0.1)]
+
+    assert "".join(each.folder.name for each in best_first(trials, objective=objective)) == order
