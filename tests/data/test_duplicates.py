@@ -13,7 +13,7 @@ from PIL import Image
 
 from rayology.data import duplicates as duplicates_module
 from rayology.data.duplicates import duplicates, joined
-from rayology.data.imaging import conform
+from rayology.imaging import conform
 
 Images = NDArray[np.float32]
 

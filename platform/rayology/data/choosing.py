@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from rayology.data.census import Census, Found, keep
 from rayology.data.cutting import OUTSIDE
 from rayology.data.duplicates import THUMBNAIL, duplicates, joined
-from rayology.data.imaging import contrast, foreground
 from rayology.data.pet import MODALITY as PET
 from rayology.data.pet import shared_range
 from rayology.data.preparation import ImageFacts, PatchesConfig, PreparationConfig
 from rayology.data.scratch import Scratch, Shape
 from rayology.data.splits import MIN_PATIENTS, Place, SplitName, leaking, split_images
 from rayology.errors import SeriesError, SourceError
+from rayology.imaging import contrast, foreground
 
 __all__ = ["Chosen", "check_classes", "choose", "require_one_kind"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rayology.data.imaging import conform
+from rayology.imaging import conform
 
 __all__ = ["THUMBNAIL", "duplicates", "joined"]
 

@@ -10,13 +10,13 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, mod
 from rayology.config import Config
 from rayology.data.dicom import Facts, Geometry
 from rayology.data.identity import Pseudonyms, pseudonyms
-from rayology.data.imaging import conform, conform_mask, conformed_spacing
 from rayology.data.pet import MODALITY as PET
 from rayology.data.sources import Example, Item, Source
 from rayology.data.splits import Shares, SplitName
 from rayology.data.volumes.series import NO_SERIES, SeriesConfig
 from rayology.errors import DataError, NotAnImage, SeriesError, SourceError, SourceLost
 from rayology.image import ValueRange
+from rayology.imaging import conform, conform_mask, conformed_spacing
 
 __all__ = ["ImageFacts", "PatchesConfig", "PreparationConfig", "ReadImage", "Reading", "SlicesConfig", "read_item"]
 

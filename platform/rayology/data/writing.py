@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from rayology.data.census import Census
 from rayology.data.choosing import Chosen
 from rayology.data.dataset import INDEX, INFO, Counts, DatasetInfo, FileRecord, SplitCounts
-from rayology.data.imaging import foreground
 from rayology.data.preparation import ImageFacts, PatchesConfig, PreparationConfig
 from rayology.data.scratch import Scratch
 from rayology.data.splits import SPLITS
 from rayology.image import ImageSpec, clipped_share, to_stored
+from rayology.imaging import foreground
 
 __all__ = ["Contents", "write_dataset"]
 

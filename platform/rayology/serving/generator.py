@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rayology.bundle import Bundle
-from rayology.data.imaging import conform
 from rayology.errors import RequestError
 from rayology.image import ImageSpec, from_model_range, to_model_range, to_stored
+from rayology.imaging import conform
 from rayology.models import Model, Reconstructs
 from rayology.serving.batching import Batcher
 from rayology.serving.schemas import Card, ImageCard, Limits

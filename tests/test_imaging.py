@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rayology.data.imaging import conform, conform_mask, conformed_spacing, contrast, foreground
+from rayology.imaging import conform, conform_mask, conformed_spacing, contrast, foreground
 
 SHAPES = [((384, 274), (64, 64)), ((10, 10), (64, 64)), ((97, 31), (16, 48)), ((64, 64), (64, 64)), ((1, 7), (16, 16))]
 
