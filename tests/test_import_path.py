@@ -1,0 +1,53 @@
+"""What is imported costs what it needs: a fresh interpreter has none of the rest."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+DATA_PLANE = {
+    "dicomweb_client",
+    "imagecodecs",
+    "matplotlib",
+    "nibabel",
+    "optuna",
+    "pydicom",
+    "rayology.data",
+    "rayology.metrics",
+    "rayology.search",
+    "rayology.training",
+    "requests",
+    "torchmetrics",
+}
+EDGE = DATA_PLANE | {"ray"}
+TABLES = {"pandas", "pyarrow"}
+WEB = {"fastapi", "starlette", "httpx"}
+CLIENT = EDGE | TABLES | {"fastapi", "starlette", "PIL", "pydantic_settings", "rayology.bundle", "torch", "yaml"}
+
+
+def _imported(module: str) -> set[str]:
+    """Return what a fresh interpreter has imported after a module."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "platform")}
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    return set(done.stdout.split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("rayology.client", CLIENT),
+        ("rayology.serving", CLIENT | {"numpy"}),
+        ("rayology.bundle", EDGE | TABLES | WEB),
+        ("rayology.store", EDGE | WEB | {"pandas"}),
+        ("rayology.serving.routes", EDGE | TABLES),
+        ("rayology.serving.app", DATA_PLANE - {"requests"}),  # which Ray imports
+    ],
+)
+def test_what_is_not_needed_is_not_imported(module: str, forbidden: set[str]) -> None:
+    assert not _imported(module) & forbidden
