@@ -8,7 +8,7 @@ __all__ = ["conform", "conform_mask", "conformed_spacing", "contrast", "foregrou
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
 FOREGROUND_ABOVE = 0.05
-"""What counts as foreground: this share of the way from the darkest to the brightest value, so fluid but no air."""
+"""What counts as foreground: this share of the way from the darkest to the brightest value, so fluid, but not air."""
 
 
 def conform(pixels: Floats, size: tuple[int, int], *, fill: float) -> NDArray[np.float32]:
@@ -26,7 +26,7 @@ def conform(pixels: Floats, size: tuple[int, int], *, fill: float) -> NDArray[np
 def conform_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Bring (rows, columns) of numbered regions to a size.
 
-    A pixel lies inside where the regions cover at least half of it, and then in the one that covers most; of equals,
+    A pixel lies inside if the regions cover at least half of it, and then in the one that covers most; of equals,
     in the first.
     """
     numbers = [int(number) for number in np.unique(mask) if number]

@@ -146,8 +146,8 @@ def test_an_npy_may_hold_any_real_numbers_in_any_order(kind: str) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "no NPY"),
-        (b"no array at all", "no NPY"),
+        (b"", "not an NPY"),
+        (b"no array at all", "not an NPY"),
         (_npy(np.array([{"a": 1}], object)), "real numbers"),
         (_npy(np.zeros((8, 8), complex)), "real numbers"),
         (_npy(np.zeros((8, 8)))[:-1], "whole file"),
@@ -164,10 +164,10 @@ def test_an_npy_may_hold_any_real_numbers_in_any_order(kind: str) -> None:
         (_npy(np.zeros((2049, 2048), np.uint8)), "2048x2048 pixels"),
         (_npy(np.full((8, 8), np.nan)), "finite"),
         (_npy(np.full((8, 8), 1e300)), "finite"),
-        (_npy(np.zeros((8, 8))).replace(b"(8, 8)", b"(9**9)"), "no NPY"),
+        (_npy(np.zeros((8, 8))).replace(b"(8, 8)", b"(9**9)"), "not an NPY"),
         (_npy(np.zeros((8, 8))).replace(b"(8, 8), }", b"(-8,-8),}"), "axis below 1"),
-        (_npy(np.zeros((8, 8))).replace(b"(8, 8), }", b"(1e3, 2),"), "no NPY"),
-        (b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65535, "no NPY"),
+        (_npy(np.zeros((8, 8))).replace(b"(8, 8), }", b"(1e3, 2),"), "not an NPY"),
+        (b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65535, "not an NPY"),
     ],
 )
 def test_what_is_no_array_of_images_is_refused_with_what_to_send(body: bytes, said: str) -> None:
@@ -178,15 +178,15 @@ def test_what_is_no_array_of_images_is_refused_with_what_to_send(body: bytes, sa
 def test_the_shape_of_an_npy_is_not_believed() -> None:
     body = _npy(np.zeros((8, 8))).replace(b"(8, 8), }        ", b"(99999999, 99999)")
 
-    with pytest.raises(RequestError, match=r"whole file|no NPY"):
+    with pytest.raises(RequestError, match=r"whole file|not an NPY"):
         decode_npy(body, channels=1)
 
 
 @pytest.mark.parametrize(
     ("body", "channels", "said"),
     [
-        (b"", 1, "no PNG"),
-        (b"hello", 1, "no PNG"),
+        (b"", 1, "not a PNG"),
+        (b"hello", 1, "not a PNG"),
         (_png(Image.new("L", (64, 64)))[:60], 1, "damaged"),
         (_png(Image.new("L", (8, 8)), note="0" * 2**21), 1, "damaged"),
         (_png(Image.new("RGB", (8, 8))), 1, "grey"),

@@ -1,3 +1,3 @@
-"""A bundle behind HTTP; import ``app`` for the Serve application, the other modules know no Ray."""
+"""A bundle behind HTTP; import ``app`` for the Serve application, the other modules do not import Ray."""
 
 __all__: list[str] = []

@@ -50,7 +50,7 @@ def decode_png(body: bytes, values: ValueRange, *, channels: int) -> Array:
     """Return the image of a PNG as (1, channel, height, width) in modality units.
 
     Raises:
-        RequestError: the body is no PNG, is damaged or too large, or has another number of channels.
+        RequestError: the body is not a PNG, is damaged or too large, or has another number of channels.
     """
     picture = _open_png(body)
     _check_size(len(picture.getbands()), picture.height, picture.width)
@@ -80,7 +80,7 @@ def decode_npy(body: bytes, *, channels: int, num_axes: int = 2, max_values: int
     The file holds that shape; of one image also without count, or without count and channel. All numbers are finite.
 
     Raises:
-        RequestError: the body is no NPY, is damaged, or holds something else.
+        RequestError: the body is not an NPY, is damaged, or holds something else.
     """
     images = _read_npy(body, channels=channels, num_axes=num_axes, max_values=max_values)
     with np.errstate(over="ignore"):
@@ -95,7 +95,7 @@ def _open_png(body: bytes) -> Image.Image:
     try:
         return Image.open(BytesIO(body), formats=("PNG",))
     except UnidentifiedImageError:
-        raise RequestError("the body is no PNG: send a PNG file, or an NPY file as application/x-npy") from None
+        raise RequestError("the body is not a PNG: send a PNG file, or an NPY file as application/x-npy") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise RequestError(f"the PNG is far too large: send at most {MAX_SIDE} rows and columns") from None
     except (OSError, SyntaxError, ValueError):
@@ -117,7 +117,7 @@ def _read_npy(body: bytes, *, channels: int, num_axes: int, max_values: int) -> 
         read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
         shape, is_fortran, dtype = read_header(file, max_header_size=MAX_HEADER_BYTES)
     except (ValueError, KeyError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError):
-        raise RequestError("the body is no NPY of version 1 or 2: write it with numpy.save") from None
+        raise RequestError("the body is not an NPY of version 1 or 2: write it with numpy.save") from None
 
     if dtype.kind not in "fiub":
         raise RequestError(f"the NPY holds {dtype}: send real numbers, best float32")

@@ -34,7 +34,7 @@ def _ranked(accept: str) -> list[str]:
 
 
 def _weight(parameters: list[str]) -> float:
-    """Return what ``q=`` says; 1 without it, 0 where it is no number."""
+    """Return what ``q=`` says; 1 without it, 0 if it is not a number."""
     given = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
     try:
         return float(given)
