@@ -1,5 +1,6 @@
 """Call a served model, from plain or from asynchronous code; imports neither torch nor Ray."""
 
+import json
 from dataclasses import dataclass
 from io import BytesIO
 from tokenize import TokenError
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from rayology.errors import RequestError
-from rayology.serving.schemas import Card, GenerateRequest, Problem
+from rayology.serving.answer import Answer
+from rayology.serving.schemas import Card, Problem
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = ["Answer", "AsyncClient", "Client"]
 
 Array = NDArray[np.float32]
 
@@ -48,37 +50,59 @@ CARD = Call(("GET", "/"), JSON)
 class Client:
     """One session with one model; use it in a ``with`` block, and for many calls.
 
-    Every method raises RequestError with what the server said, or with where no server, or another one, answered.
+    Every method raises RequestError, with what the server said or, if no server of ours answered, with the address.
+
+    Args:
+        url: the address of the model, such as ``http://127.0.0.1:8000/models/phantom``.
+        token: the bearer token that the server asks for; empty for a server that asks for none.
+        timeout_s: seconds to wait for a connection, and for each part of an answer.
+        transport: what carries the requests; by default the network.
     """
 
-    def __init__(self, url: str, *, token: str = "", transport: httpx.BaseTransport | None = None) -> None:
-        self._session = httpx.Client(base_url=url, headers=_bearer(token), timeout=TIMEOUT_S, transport=transport)
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str = "",
+        timeout_s: float = TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._session = httpx.Client(base_url=url, headers=_bearer(token), timeout=timeout_s, transport=transport)
 
     def card(self) -> Card:
         """Return what the model is and can do."""
         return _card(self._send(CARD))
 
-    def generate(self, *, count: int = 1, seed: int | None = None, class_name: str | None = None) -> Array:
-        """Return new images as (count, channel, height, width) in modality units, volumes with slices before height."""
-        return _array(self._send(_generate(NPY, count, seed, class_name)))
+    def generate(
+        self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: str | None = None
+    ) -> Answer:
+        """Return new images, in modality units, with what it takes to ask for each of them again.
 
-    def generate_png(self, *, count: int = 1, seed: int | None = None, class_name: str | None = None) -> bytes:
+        Image ``i`` of the answer has the index ``first_index + i``, and is the same however many are asked for. Without
+        a seed the server draws one, without a class the class of each image.
+        """
+        return _answer(self._send(_generate(NPY, count, seed, first_index, class_name)))
+
+    def generate_png(
+        self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: str | None = None
+    ) -> bytes:
         """Return new images as one PNG, several as a sheet; a volume is shown as its three middle planes."""
-        return self._send(_generate(PNG, count, seed, class_name)).content
+        return self._send(_generate(PNG, count, seed, first_index, class_name)).content
 
-    def reconstruct(self, images: Array, *, class_name: str | None = None) -> Array:
+    def reconstruct(self, images: Array, *, class_name: str | None = None) -> Answer:
         """Return what the model keeps of images given as (height, width) or (count, channel, height, width).
 
-        Volumes have slices before height, and must have exactly the size that the card names.
+        What it answers is derived from the images: it shows whom they show. Volumes have slices before height, and must
+        have exactly the size that the card names.
         """
-        return _array(self._send(_reconstruct(images, class_name)))
+        return _answer(self._send(_reconstruct(images, class_name)))
 
     def _send(self, call: Call) -> httpx.Response:
         try:
-            answer = self._session.request(*call.line, headers=call.headers, content=call.body)
+            response = self._session.request(*call.line, headers=call.headers, content=call.body)
         except httpx.RequestError as error:
             raise _unanswered(self._session.base_url, error) from None
-        return _checked(answer, call.accept)
+        return _checked(response, call.accept)
 
     def __enter__(self) -> Self:
         return self
@@ -90,34 +114,50 @@ class Client:
 class AsyncClient:
     """As ``Client``, to be awaited; use it in an ``async with`` block."""
 
-    def __init__(self, url: str, *, token: str = "", transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._session = httpx.AsyncClient(base_url=url, headers=_bearer(token), timeout=TIMEOUT_S, transport=transport)
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str = "",
+        timeout_s: float = TIMEOUT_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._session = httpx.AsyncClient(base_url=url, headers=_bearer(token), timeout=timeout_s, transport=transport)
 
     async def card(self) -> Card:
         """Return what the model is and can do."""
         return _card(await self._send(CARD))
 
-    async def generate(self, *, count: int = 1, seed: int | None = None, class_name: str | None = None) -> Array:
-        """Return new images as (count, channel, height, width) in modality units, volumes with slices before height."""
-        return _array(await self._send(_generate(NPY, count, seed, class_name)))
+    async def generate(
+        self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: str | None = None
+    ) -> Answer:
+        """Return new images, in modality units, with what it takes to ask for each of them again.
 
-    async def generate_png(self, *, count: int = 1, seed: int | None = None, class_name: str | None = None) -> bytes:
+        Image ``i`` of the answer has the index ``first_index + i``, and is the same however many are asked for. Without
+        a seed the server draws one, without a class the class of each image.
+        """
+        return _answer(await self._send(_generate(NPY, count, seed, first_index, class_name)))
+
+    async def generate_png(
+        self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: str | None = None
+    ) -> bytes:
         """Return new images as one PNG, several as a sheet; a volume is shown as its three middle planes."""
-        return (await self._send(_generate(PNG, count, seed, class_name))).content
+        return (await self._send(_generate(PNG, count, seed, first_index, class_name))).content
 
-    async def reconstruct(self, images: Array, *, class_name: str | None = None) -> Array:
+    async def reconstruct(self, images: Array, *, class_name: str | None = None) -> Answer:
         """Return what the model keeps of images given as (height, width) or (count, channel, height, width).
 
-        Volumes have slices before height, and must have exactly the size that the card names.
+        What it answers is derived from the images: it shows whom they show. Volumes have slices before height, and must
+        have exactly the size that the card names.
         """
-        return _array(await self._send(_reconstruct(images, class_name)))
+        return _answer(await self._send(_reconstruct(images, class_name)))
 
     async def _send(self, call: Call) -> httpx.Response:
         try:
-            answer = await self._session.request(*call.line, headers=call.headers, content=call.body)
+            response = await self._session.request(*call.line, headers=call.headers, content=call.body)
         except httpx.RequestError as error:
             raise _unanswered(self._session.base_url, error) from None
-        return _checked(answer, call.accept)
+        return _checked(response, call.accept)
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,50 +172,53 @@ def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _generate(media_type: str, count: int, seed: int | None, class_name: str | None) -> Call:
-    asked = GenerateRequest.model_construct(count=count, seed=seed, class_name=class_name)  # the server checks
-    body = asked.model_dump_json(by_alias=True, exclude_none=True).encode()
+def _generate(media_type: str, count: int, seed: int | None, first_index: int, class_name: str | None) -> Call:
+    given = {"count": count, "seed": seed, "first_index": first_index, "class": class_name}  # the server checks them
+    body = json.dumps({name: value for name, value in given.items() if value is not None}).encode()
     return Call(("POST", "/generate"), media_type, JSON, body)
 
 
 def _reconstruct(images: Array, class_name: str | None) -> Call:
-    query = "?" + urlencode({"class": class_name}) if class_name else ""
+    query = "?" + urlencode({"class": class_name}) if class_name is not None else ""
     file = BytesIO()
     np.save(file, images, allow_pickle=False)
     return Call(("POST", f"/reconstruct{query}"), NPY, NPY, file.getvalue())
 
 
-def _card(answer: httpx.Response) -> Card:
+def _card(response: httpx.Response) -> Card:
     try:
-        return Card.model_validate_json(answer.content)
+        return Card.model_validate_json(response.content)
     except ValidationError:
-        raise _foreign(answer, "the answer is no card") from None
+        raise _foreign(response, "the answer is not a card") from None
 
 
-def _array(answer: httpx.Response) -> Array:
+def _answer(response: httpx.Response) -> Answer:
     try:
-        images = npy.read_array(BytesIO(answer.content), allow_pickle=False)
+        images = npy.read_array(BytesIO(response.content), allow_pickle=False)
     except (ValueError, TypeError, KeyError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError):
-        raise _foreign(answer, "the answer is no whole NPY") from None
+        raise _foreign(response, "the answer is not a whole NPY") from None
     if images.dtype != np.float32 or images.ndim not in (4, 5):
-        raise _foreign(answer, f"the answer is an NPY of {images.ndim} axes of {images.dtype}")
-    return images
+        raise _foreign(response, f"the answer is an NPY of {images.ndim} axes of {images.dtype}")
+    try:
+        return Answer.received(images, response.headers)
+    except ValueError as error:
+        raise _foreign(response, str(error)) from None
 
 
-def _checked(answer: httpx.Response, expected: str) -> httpx.Response:
-    if not answer.is_success:
+def _checked(response: httpx.Response, expected: str) -> httpx.Response:
+    if not response.is_success:
         try:
-            said = Problem.model_validate_json(answer.content).detail
+            said = Problem.model_validate_json(response.content).detail
         except ValidationError:
-            raise _foreign(answer, "the answer is no problem document") from None
-        raise RequestError(f"{answer.request.url.path}: {answer.status_code}: {said}")
-    if answer.headers.get("content-type", "").partition(";")[0].strip().lower() != expected:
-        raise _foreign(answer, f"the answer is no {expected}")
-    return answer
+            raise _foreign(response, "the answer is not a problem document") from None
+        raise RequestError(f"{response.request.url.path}: {response.status_code}: {said}")
+    if response.headers.get("content-type", "").partition(";")[0].strip().lower() != expected:
+        raise _foreign(response, f"the answer is not {expected}")
+    return response
 
 
-def _foreign(answer: httpx.Response, found: str) -> RequestError:
-    return RequestError(f"{answer.request.url.path}: {answer.status_code}: {found}: {FOREIGN}")
+def _foreign(response: httpx.Response, found: str) -> RequestError:
+    return RequestError(f"{response.request.url.path}: {response.status_code}: {found}: {FOREIGN}")
 
 
 def _unanswered(url: httpx.URL, error: httpx.RequestError) -> RequestError:

@@ -14,8 +14,8 @@ from rayology.bundle import Bundle, Provenance, write_bundle
 from rayology.experiment import Experiment
 from rayology.image import ImageSpec
 from rayology.models import GanConfig, ModelConfig, VaeConfig
-from rayology.serving.generator import Generator, card_of
-from rayology.serving.guard import Admission
+from rayology.serving.middleware import Admission
+from rayology.serving.predictor import Predictor, card_of
 from rayology.serving.routes import create_app
 from rayology.serving.schemas import Limits
 
@@ -79,7 +79,7 @@ def make_app() -> Callable[[Bundle, Admission], FastAPI]:
     def make(bundle: Bundle, admission: Admission) -> FastAPI:
         model = bundle.build()
         card = card_of(bundle, model, version="20260101-000000-0123abcd", limits=LIMITS)
-        return create_app(Generator(model, card, batch_size=4, num_threads=1), admission)
+        return create_app(Predictor(model, card, batch_size=4, num_threads=1), admission)
 
     return make
 

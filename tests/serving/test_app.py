@@ -7,7 +7,7 @@ from rayology.bundle import Bundle
 from rayology.errors import BundleError, ConfigError, StoreError
 from rayology.image import ImageSpec
 from rayology.serving.app import ServeArgs, _check_body_holds, build
-from rayology.serving.guard import Admission
+from rayology.serving.middleware import Admission
 from rayology.store import Store
 
 ROOT = Path(__file__).parents[2]

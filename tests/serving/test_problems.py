@@ -8,16 +8,16 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 from tests.serving.exchanges import refused, talk
 
-from rayology.serving.problems import Failsafe
+from rayology.serving.middleware import ServerErrors
 
 
 def test_a_failure_of_the_server_tells_the_client_and_the_log_nothing_of_the_request(
     gan_app: FastAPI, gan: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(**asked: object) -> None:
+    async def fail(*asked: object) -> None:
         raise ValueError(f"cannot draw {asked}")
 
-    monkeypatch.setattr(gan_app.state.generator, "generate", fail)  # nothing real fails on purpose
+    monkeypatch.setattr(gan_app.state.predictor, "answer", fail)  # nothing real fails on purpose
 
     with caplog.at_level(logging.DEBUG, "rayology"):
         answer = gan.post("/generate", json={"seed": 4711})
@@ -42,7 +42,7 @@ def test_a_failure_in_the_midst_of_an_answer_does_not_begin_another() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise ValueError
 
-    assert talk(Failsafe(app), {"type": "http"}) == ["http.response.start"]
+    assert talk(ServerErrors(app), {"type": "http"}) == ["http.response.start"]
 
 
 def test_the_server_can_start_and_stop_the_application(gan_app: FastAPI) -> None:

@@ -1,10 +1,12 @@
 """Images sent to be reconstructed: which are taken, and what is said of others."""
 
+from io import BytesIO
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from tests.serving.exchanges import NPY, PNG, array_of, npy_of, refused
 
 
@@ -17,14 +19,28 @@ def test_a_png_and_an_npy_are_reconstructed(vae: httpx.Client, image_file: Path)
         answer = vae.post("/reconstruct", params={"class": "mass"}, content=body, headers=headers)
 
         assert array_of(answer).shape == (1, 1, 16, 24)
+        assert answer.headers["x-rayology-classes"] == "mass"
         assert "x-rayology-seed" not in answer.headers
+        assert "x-rayology-first-index" not in answer.headers
+
+
+def test_what_is_made_of_an_image_is_derived_and_never_called_synthetic(vae: httpx.Client, image_file: Path) -> None:
+    headers = {"Content-Type": PNG, "Accept": PNG}
+
+    answer = vae.post("/reconstruct?class=mass", content=image_file.read_bytes(), headers=headers)
+
+    assert answer.headers["x-rayology-nature"] == "derived"
+    with Image.open(BytesIO(answer.content)) as picture:
+        said = {name: value for name, value in picture.info.items() if name != "Disclaimer"}
+        assert said == {"Nature": "derived", "Version": "20260101-000000-0123abcd", "Classes": "mass"}
+        assert "it shows whom that shows. Not for diagnosis" in picture.info["Disclaimer"]
 
 
 @pytest.mark.parametrize(
     ("content_type", "body", "status", "said"),
     [
-        (PNG, b"hello", 422, "no PNG"),
-        (NPY, b"hello", 422, "no NPY"),
+        (PNG, b"hello", 422, "not a PNG"),
+        (NPY, b"hello", 422, "not an NPY"),
         (
             NPY,
             npy_of(np.zeros((4, 0))).replace(b"(4, 0), }" + b" " * 21, b"(4611686018427387904, 4, 0), }"),

@@ -1,12 +1,24 @@
 """What a model's endpoints draw, in which form, and what they refuse to draw."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 
 import httpx
 import numpy as np
 import pytest
+import torch
+from fastapi import FastAPI
 from PIL import Image
+from tests.serving.conftest import LIMITS, OPEN
 from tests.serving.exchanges import JSON, NPY, PNG, array_of, refused
+from torch import Tensor
+
+from rayology.bundle import Bundle
+from rayology.models import Model, Phase
+from rayology.serving import routes
+from rayology.serving.predictor import Predictor, card_of
+from rayology.serving.routes import create_app
 
 
 def test_images_come_in_modality_units_as_npy(vae: httpx.Client) -> None:
@@ -25,8 +37,15 @@ def test_a_png_says_that_it_is_synthetic_and_what_made_it(vae: httpx.Client) -> 
 
     with Image.open(BytesIO(answer.content)) as picture:
         assert picture.size == (24, 16)
-        expected = {"Synthetic": "YES", "Model": "20260101-000000-0123abcd", "Seed": "5", "Class": "mass"}
-        assert picture.info == expected
+        assert "Not for diagnosis" in picture.info.pop("Disclaimer")
+        assert picture.info == {
+            "Nature": "synthetic",
+            "Synthetic": "YES",
+            "Version": "20260101-000000-0123abcd",
+            "Seed": "5",
+            "First-Index": "0",
+            "Classes": "mass",
+        }
 
 
 def test_a_png_and_an_npy_of_a_seed_show_the_same(vae: httpx.Client) -> None:
@@ -86,13 +105,21 @@ def test_a_form_that_there_is_not_is_refused(gan: httpx.Client) -> None:
         (b'{"count": 1.5}', 422, "count"),
         (b'{"seed": -1}', 422, "seed"),
         (b'{"seed": 9223372036854775808}', 422, "seed"),
+        (b'{"seed": null}', 422, "seed"),
+        (b'{"first_index": -1}', 422, "first_index"),
+        (
+            b'{"first_index": 9223372036854775807, "count": 2}',
+            422,
+            "first_index: Value error, the indices must end below",
+        ),
+        (b'{"count": 0, "first_index": 9223372036854775809}', 422, "first_index: Value error"),
         (b'{"class": "cat"}', 422, "none, nodule, mass"),
         (b'{"number": 3}', 422, "number: Extra inputs"),
-        (b'{"count": 1', 400, "no JSON"),
-        (b"\xff\xfe", 400, "no JSON"),
-        (b"[" * 100_000, 400, "no JSON"),
-        (b"[1]", 422, "no JSON object"),
-        (b"", 422, "no JSON object"),
+        (b'{"count": 1', 400, "not JSON"),
+        (b"\xff\xfe", 400, "not JSON"),
+        (b"[" * 100_000, 400, "not JSON"),
+        (b"[1]", 422, "not a JSON object"),
+        (b"", 422, "not a JSON object"),
         (b" " * 200_000, 413, "at most 100000 bytes"),
     ],
 )
@@ -124,3 +151,80 @@ def test_another_method_is_refused(gan: httpx.Client) -> None:
 def test_the_docs_show_only_what_the_model_can_do(vae: httpx.Client, gan: httpx.Client) -> None:
     assert set(vae.get("/openapi.json").json()["paths"]) == {"/", "/healthz", "/generate", "/reconstruct"}
     assert set(gan.get("/openapi.json").json()["paths"]) == {"/", "/healthz", "/generate"}
+
+
+def test_an_array_says_what_a_picture_does(vae: httpx.Client) -> None:
+    asked = {"count": 4, "seed": 3, "first_index": 2}
+
+    npy = vae.post("/generate", json=asked, headers={"Accept": NPY})
+    png = vae.post("/generate", json=asked, headers={"Accept": PNG})
+
+    said = {name: value for name, value in npy.headers.items() if name.startswith("x-rayology-")}
+    assert (said["x-rayology-seed"], said["x-rayology-first-index"]) == ("3", "2")
+    assert said["x-rayology-nature"] == "synthetic"
+    assert len(said["x-rayology-classes"].split(",")) == 4
+    assert {name: value for name, value in png.headers.items() if name.startswith("x-rayology-")} == said
+    with Image.open(BytesIO(png.content)) as picture:
+        assert {
+            f"x-rayology-{str(name).lower()}": value for name, value in picture.info.items()
+        }.items() >= said.items()
+
+
+def test_a_model_without_classes_names_none(gan: httpx.Client) -> None:
+    assert "x-rayology-classes" not in gan.post("/generate", json={}).headers
+
+
+def test_the_docs_tell_the_nature_of_each_answer(vae: httpx.Client) -> None:
+    paths = vae.get("/openapi.json").json()["paths"]
+    said = {name: paths[f"/{name}"]["post"]["description"] for name in ("generate", "reconstruct")}
+
+    assert "Synthetic: a model drew it, and it shows nobody. Not for diagnosis." in said["generate"]
+    assert "Derived from what was sent: it shows whom that shows. Not for diagnosis." in said["reconstruct"]
+
+
+def test_classes_that_do_not_fit_into_a_header_are_refused_before_a_proxy_does(
+    vae: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "MAX_CLASSES_BYTES", 20)  # names as long as a folder's would take a bundle of their own
+
+    assert vae.post("/generate", json={"count": 4, "class": "mass"}).status_code == 200
+    refusal = vae.post("/generate", json={"count": 5, "class": "mass"})
+    assert "the classes of 5 images do not fit into a header" in refused(refusal, 422)
+
+
+@pytest.fixture
+def classifier(vae_bundle: Bundle, open_session: Callable[[FastAPI], httpx.Client]) -> httpx.Client:
+    """A session with a model that can do nothing that a server offers."""
+    manifest = vae_bundle.manifest.model_copy(update={"capabilities": ("classify",)})
+    model = Classifier(vae_bundle.manifest.image)
+    card = card_of(replace(vae_bundle, manifest=manifest), model, version="v", limits=LIMITS)
+    return open_session(create_app(Predictor(model, card, batch_size=4, num_threads=1), OPEN))
+
+
+class Classifier(Model):
+    """Answers that every image is of the first class."""
+
+    def phases(self) -> tuple[Phase, ...]:
+        return ()
+
+    def class_logits(self, images: Tensor) -> Tensor:
+        return torch.zeros(len(images), len(self.image.classes))
+
+
+def test_a_model_that_can_be_asked_nothing_has_its_card_and_its_health(classifier: httpx.Client) -> None:
+    card = classifier.get("/").json()
+
+    assert (card["capabilities"], card["verbs"]) == (["classify"], {})
+    assert classifier.get("/healthz").json() == {"status": "ok"}
+    assert set(classifier.get("/openapi.json").json()["paths"]) == {"/", "/healthz"}
+
+
+@pytest.mark.parametrize("path", ["/generate", "/reconstruct", "/classify"])
+def test_what_a_model_cannot_be_asked_is_refused_with_what_it_can_do(classifier: httpx.Client, path: str) -> None:
+    detail = refused(classifier.post(path, json={}), 404)
+
+    assert "this model can classify, of which this server offers nothing" in detail
+
+
+def test_what_is_not_offered_is_refused_with_what_is(gan: httpx.Client) -> None:
+    assert "this model can generate, of which this server offers generate" in refused(gan.post("/reconstruct"), 404)

@@ -17,12 +17,12 @@ from rayology.bundle import Bundle
 from rayology.config import Config
 from rayology.errors import ConfigError, StoreError
 from rayology.image import ImageSpec
-from rayology.models import Reconstructs
 from rayology.serving import haproxy
-from rayology.serving.generator import Generator, card_of
-from rayology.serving.guard import Admission
+from rayology.serving.middleware import Admission
+from rayology.serving.predictor import Predictor, card_of
 from rayology.serving.routes import create_app
 from rayology.serving.schemas import Limits
+from rayology.serving.verbs import ImagesRequest, verbs_of
 from rayology.store import Store
 
 __all__ = ["ServeArgs", "build", "run"]
@@ -74,9 +74,10 @@ def build(args: ServeArgs) -> serve.Application:
     store = Store(_anchored(args.store))
     name = store.resolve(args.model)
     version = store.pin(name, args.version)
-    model = Bundle.load(store.fetch(name, version)).build()  # so that what cannot be served fails here, once
-    if isinstance(model, Reconstructs):
-        _check_body_holds(args, model.image)
+    bundle = Bundle.load(store.fetch(name, version))
+    bundle.build()  # so that what cannot be served fails here, once
+    if any(verb.request is ImagesRequest for verb in verbs_of(bundle.manifest.capabilities)):
+        _check_body_holds(args, bundle.manifest.image)
     admission = Admission(_token_digest(args), args.limits.max_body_bytes, args.body_timeout_s)
     pinned = args.patched({"store": store.uri, "model": name, "version": version})
 
@@ -97,12 +98,12 @@ class ModelServer:
         bundle = Bundle.load(Store(args.store).fetch(args.model, args.version))
         model = bundle.build()
         card = card_of(bundle, model, version=args.version, limits=args.limits)
-        self._generator = Generator(model, card, batch_size=args.batch_size, num_threads=args.num_threads)
+        self._predictor = Predictor(model, card, batch_size=args.batch_size, num_threads=args.num_threads)
         self._admission = admission
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the application that answers; Serve asks for it once the bundle is loaded."""
-        return create_app(self._generator, self._admission)
+        return create_app(self._predictor, self._admission)
 
 
 @contextmanager

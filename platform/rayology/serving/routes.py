@@ -1,72 +1,94 @@
-"""The endpoints of one model, one function each."""
+"""The endpoints of one model: its card, its health, and one endpoint for each verb that it is capable of."""
 
 import asyncio
+import inspect
 import math
-import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response, Security
 from fastapi.security import HTTPBearer
 from numpy.typing import NDArray
 
+from rayology.errors import RequestError
 from rayology.image import ImageSpec
+from rayology.serving.answer import CLASSES, FIRST_INDEX, NATURE, SEED, Answer
 from rayology.serving.codecs import MAX_VALUES, decode_npy, decode_png, encode_npy, encode_png
-from rayology.serving.generator import Drawn, Generator
-from rayology.serving.guard import Admission, Guard, Signed
+from rayology.serving.middleware import Admission, AuthAndLimits, ServerErrors, VersionHeader
 from rayology.serving.negotiation import MEDIA_TYPES, MediaType, wanted
-from rayology.serving.problems import Failsafe, add_problem_handlers
-from rayology.serving.schemas import Card, GenerateRequest, Health, Problem
+from rayology.serving.predictor import Predictor
+from rayology.serving.problems import add_problem_handlers
+from rayology.serving.schemas import NATURES, Card, GenerateRequest, Health, Problem
+from rayology.serving.verbs import ImagesRequest, Verb, verbs_of
 
 __all__ = ["create_app"]
 
-DESCRIPTION = "Every image is synthetic: made by a model, of no patient, and not for diagnosis."
-Responses = dict[int | str, dict[str, object]]
-BINARY: dict[str, object] = {
-    media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES
+Document = dict[str, object]
+Endpoint = Callable[..., Awaitable[Response]]
+
+DESCRIPTION = (
+    "Every answer tells its nature in the header X-Rayology-Nature: synthetic (shows nobody), derived (shows whom the "
+    "image that was sent shows) or prediction (not a finding). Nothing here is for diagnosis."
+)
+BINARY: Document = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES}
+HEADERS: Mapping[str, str] = {
+    NATURE: "What the images are.",
+    CLASSES: "The class of each image, percent-encoded, separated by commas; only of models that know classes.",
+    SEED: "The seed that the images were drawn with; only of synthetic ones.",
+    FIRST_INDEX: "The index of the first image, which the others follow; only of synthetic ones.",
 }
+IMAGES: dict[int | str, Document] = {
+    200: {
+        "content": BINARY,
+        "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()},
+    }
+}
+PROBLEMS: dict[int | str, Document] = {"4XX": {"model": Problem}, "5XX": {"model": Problem}}
+TOKEN = [Security(HTTPBearer(auto_error=False))]  # the middleware checks it; here it gives /docs its button
 
-IMAGES: Responses = {200: {"content": BINARY}}
-PROBLEMS: Responses = {"4XX": {"model": Problem}, "5XX": {"model": Problem}}
-TOKEN = [Security(HTTPBearer(auto_error=False))]  # the guard checks it; here it gives /docs its button
+MAX_CLASSES_BYTES = 3000  # proxies refuse an answer whose headers outgrow a buffer, of 4 kB in the smallest default
 
 
-def create_app(generator: Generator, admission: Admission) -> FastAPI:
-    """Return the application of one model, with the endpoints that the model is capable of."""
+def create_app(predictor: Predictor, admission: Admission) -> FastAPI:
+    """Return the application of one model; one that can be asked nothing still has its card and its health."""
     app = FastAPI(title="Rayology", description=DESCRIPTION, redoc_url=None, responses=PROBLEMS)
-    app.state.generator = generator
+    app.state.predictor = predictor
     app.get("/healthz")(healthz)
     app.get("/", dependencies=TOKEN)(card)
-    app.post("/generate", dependencies=TOKEN, response_class=Response, responses=IMAGES)(generate)
-    if "reconstruct" in generator.card.capabilities:
-        content = {media_type: BINARY[media_type] for media_type in _taken(generator.image)}
-        body = {"requestBody": {"content": content, "required": True}}
-        image_in = app.post(
-            "/reconstruct", dependencies=TOKEN, response_class=Response, responses=IMAGES, openapi_extra=body
-        )
-        image_in(reconstruct)
+    for verb in verbs_of(predictor.card.capabilities):
+        endpoint, request_body = ENDPOINTS[verb.request](verb, predictor.image)
+        app.post(
+            f"/{verb.name}",
+            name=verb.name,
+            description=f"{verb.summary} {NATURES[verb.nature]}\n\n{inspect.getdoc(endpoint)}",
+            dependencies=TOKEN,
+            response_class=Response,
+            responses=IMAGES,
+            openapi_extra=request_body,
+        )(endpoint)
 
-    add_problem_handlers(app)
-    app.add_middleware(Guard, admission=admission)
-    app.add_middleware(Failsafe)
-    app.add_middleware(Signed, admission=admission, headers={"X-Rayology-Version": generator.card.version})
+    add_problem_handlers(app, no_such_endpoint=_no_such_endpoint(predictor.card))
+    app.add_middleware(AuthAndLimits, admission=admission)
+    app.add_middleware(ServerErrors)
+    app.add_middleware(VersionHeader, admission=admission, version=predictor.card.version)
     return app
 
 
-def _served(request: Request) -> Generator:
-    generator: Generator = request.app.state.generator
-    return generator
+def _served(request: Request) -> Predictor:
+    predictor: Predictor = request.app.state.predictor
+    return predictor
 
 
-Served = Annotated[Generator, Depends(_served)]
+Served = Annotated[Predictor, Depends(_served)]
 Wanted = Annotated[MediaType, Depends(wanted)]
+ClassName = Annotated[str | None, Query(alias="class")]
 
 
-async def card(generator: Served) -> Card:
+async def card(predictor: Served) -> Card:
     """Say what the model is and can do."""
-    return generator.card
+    return predictor.card
 
 
 async def healthz() -> Health:
@@ -74,34 +96,51 @@ async def healthz() -> Health:
     return Health()
 
 
-async def generate(asked: GenerateRequest, generator: Served, media_type: Wanted) -> Response:
-    """Draw images: as PNG one image or a sheet of several, as NPY the array in modality units.
+def _asked_for_new(verb: Verb[GenerateRequest], _: ImageSpec) -> tuple[Endpoint, Document]:
+    async def endpoint(asked: GenerateRequest, predictor: Served, media_type: Wanted) -> Response:
+        """Get a PNG, of one image or a sheet of several, or an NPY, of the array in modality units.
 
-    A PNG shows a volume as its middle axial, coronal and sagittal plane, side by side.
-    """
-    seed = secrets.randbelow(2**53) if asked.seed is None else asked.seed  # JavaScript keeps integers up to 2^53
-    drawn = await generator.generate(count=asked.count, seed=seed, class_name=asked.class_name)
-    return await _answer(drawn, media_type, generator, seed=str(seed))
+        A PNG shows a volume as its middle axial, coronal and sagittal plane, side by side.
+        """
+        return await _response(await predictor.answer(verb, asked), media_type, predictor.image)
+
+    return endpoint, {}
 
 
-async def reconstruct(
-    request: Request,
-    generator: Served,
-    media_type: Wanted,
-    class_name: Annotated[str | None, Query(alias="class")] = None,
-) -> Response:
-    """Encode and decode a PNG, whose grey levels span the model's range, or an NPY in modality units.
+def _asked_with_images(verb: Verb[ImagesRequest], image: ImageSpec) -> tuple[Endpoint, Document]:
+    async def endpoint(
+        request: Request, predictor: Served, media_type: Wanted, class_name: ClassName = None
+    ) -> Response:
+        """Send a PNG, whose grey levels span the model's range, or an NPY in modality units.
 
-    Images may have any size. Volumes come as NPY of (slices, height, width), in exactly the size that the card names.
-    """
-    content_type = request.headers.get("content-type", "")
-    read = partial(_decode, await request.body(), content_type, generator.image)
-    drawn = await generator.reconstruct(read, class_name=class_name)
-    return await _answer(drawn, media_type, generator)
+        Images may have any size. Volumes come as NPY of (slices, height, width), in exactly the size that the card
+        names.
+        """
+        content_type = request.headers.get("content-type", "")
+        read = partial(_decode, await request.body(), content_type, predictor.image)
+        answer = await predictor.answer(verb, ImagesRequest(read, class_name))
+        return await _response(answer, media_type, predictor.image)
+
+    content = {media_type: BINARY[media_type] for media_type in _taken(image)}
+    return endpoint, {"requestBody": {"content": content, "required": True}}
+
+
+ENDPOINTS: Mapping[type[object], Callable[[Verb[Any], ImageSpec], tuple[Endpoint, Document]]] = {
+    GenerateRequest: _asked_for_new,
+    ImagesRequest: _asked_with_images,
+}
+"""By what a verb takes: its endpoint, and what the docs must say of the body."""
+
+
+def _no_such_endpoint(card: Card) -> str:
+    able, asked = (", ".join(names) or "nothing" for names in (card.capabilities, card.verbs))
+    return (
+        f"no such endpoint: this model can {able}, of which this server offers {asked}; see its card, GET /, and /docs"
+    )
 
 
 def _taken(image: ImageSpec) -> tuple[MediaType, ...]:
-    """Return the forms in which the model takes images; a PNG holds no volume."""
+    """Return the forms in which the model takes images; a PNG cannot hold a volume."""
     return ("application/x-npy",) if image.is_volume else MEDIA_TYPES
 
 
@@ -116,18 +155,20 @@ def _decode(body: bytes, content_type: str, image: ImageSpec) -> NDArray[np.floa
     return decode_npy(body, channels=image.channels, num_axes=len(image.size), max_values=max_values)
 
 
-async def _answer(drawn: Drawn, media_type: MediaType, generator: Generator, *, seed: str = "") -> Response:
-    headers = {"X-Rayology-Synthetic": "YES"} | ({"X-Rayology-Seed": seed} if seed else {})
+async def _response(answer: Answer, media_type: MediaType, image: ImageSpec) -> Response:
+    if len(answer.headers.get(CLASSES, "")) > MAX_CLASSES_BYTES:
+        raise RequestError(
+            f"the classes of {len(answer.images)} images do not fit into a header: ask for fewer images at once"
+        )
     if media_type == "image/png":
-        text = _marks(drawn, version=generator.card.version, seed=seed)
-        content = await asyncio.to_thread(encode_png, drawn.images, generator.image.values, text=text)
+        content = await asyncio.to_thread(encode_png, answer.images, image.values, text=_png_text(answer))
     else:
-        content = encode_npy(drawn.images)
-    return Response(content, headers=headers, media_type=media_type)
+        content = encode_npy(answer.images)
+    return Response(content, headers=answer.headers, media_type=media_type)
 
 
-def _marks(drawn: Drawn, *, version: str, seed: str) -> Mapping[str, str]:
-    """Return what a PNG says of itself; of several classes, that of each image in order."""
-    classes = ", ".join(drawn.classes if len(set(drawn.classes)) > 1 else drawn.classes[:1])
-    marks = {"Synthetic": "YES", "Model": version, "Seed": seed, "Class": classes}
-    return {key: value for key, value in marks.items() if value}
+def _png_text(answer: Answer) -> Mapping[str, str]:
+    """Return what a PNG says of itself: the values of the headers, by keywords without their prefix."""
+    text = {name.removeprefix("X-Rayology-"): value for name, value in answer.headers.items()}
+    synthetic = {"Synthetic": "YES"} if answer.nature == "synthetic" else {}
+    return {**text, **synthetic, "Disclaimer": NATURES[answer.nature]}

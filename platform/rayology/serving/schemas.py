@@ -1,12 +1,23 @@
 """What goes in and comes out over HTTP, as types; imports neither torch nor Ray, so that clients may share it."""
 
-from typing import Annotated
+import secrets
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-__all__ = ["Card", "GenerateRequest", "Health", "ImageCard", "Limits", "Problem", "Seed"]
+__all__ = ["NATURES", "Card", "GenerateRequest", "Health", "ImageCard", "Limits", "Nature", "Problem", "Seed"]
 
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+END = 2**63
+Seed = Annotated[int, Field(ge=0, lt=END)]
+
+Nature = Literal["synthetic", "derived", "prediction"]
+NATURES: Mapping[Nature, str] = {
+    "synthetic": "Synthetic: a model drew it, and it shows nobody. Not for diagnosis.",
+    "derived": "Derived from what was sent: it shows whom that shows. Not for diagnosis.",
+    "prediction": "A prediction about what was sent, not a finding. Not for diagnosis.",
+}
+"""What an answer is, and what its reader must know of it."""
 
 
 class Message(BaseModel):
@@ -20,10 +31,19 @@ class GenerateRequest(Message):
 
     count: Annotated[int, Field(ge=1)] = 1
     """How many images; the card names the most."""
-    seed: Seed | None = None
+    seed: Seed = Field(default_factory=lambda: secrets.randbelow(2**53))  # JavaScript keeps integers up to 2^53
     """The same seed gives the same images of a version; without one, a seed is drawn and told in the answer."""
+    first_index: Annotated[int, Field(ge=0)] = 0
+    """Index of the first image; the others follow it. Image 5 of a seed is the same whether asked for alone or not."""
     class_name: Annotated[str | None, Field(alias="class")] = None
     """A class of the card; without one, each image draws its own. Only for models that know classes."""
+
+    @field_validator("first_index")
+    @classmethod
+    def _has_room_for_the_others(cls, first_index: int, info: ValidationInfo) -> int:
+        if first_index + info.data.get("count", 1) > END:
+            raise ValueError(f"the indices must end below {END}")
+        return first_index
 
 
 class ImageCard(Message):
@@ -34,7 +54,7 @@ class ImageCard(Message):
     size: tuple[int, int] | tuple[int, int, int]
     """Rows and columns; of volumes slices, rows and columns, and they take volumes of this size alone."""
     spacing_mm: float | None = None
-    """The distance between voxels of volumes, whose axes lead to head, back and left; null of slices."""
+    """The distance between voxels of volumes, whose axes lead to head, back and left; null for slices."""
     low: float
     """The lowest value: black in a PNG."""
     high: float
@@ -60,7 +80,10 @@ class Card(Message):
     kind: str
     """Which kind of model."""
     capabilities: tuple[str, ...]
-    """The endpoints that this model has."""
+    """What the model is able to do, asked for here or not."""
+    verbs: dict[str, Nature]
+    """The endpoints, and the nature of what each answers: ``synthetic`` (shows nobody), ``derived`` (shows whom the
+    image that was sent shows) or ``prediction`` (not a finding); never for diagnosis."""
     classes: tuple[str, ...]
     """The classes that can be asked for; empty for a model that knows none."""
     image: ImageCard
@@ -68,18 +91,18 @@ class Card(Message):
     metrics: dict[str, float]
     """Its figures on the validation split."""
     note: str
-    """What every figure must be read with, such as 'one patient'; empty where there is nothing to say."""
+    """What every figure must be read with, such as 'one patient'; empty if there is nothing to say."""
+    seed: int
+    """The seed of the samples that were evaluated and that the bundle's sheet shows, from index 0 on."""
     limits: Limits
     """The most that one request may ask for."""
-    synthetic: bool = True
-    """Every image from this server is made by a model and shows no patient; not for diagnosis."""
 
 
 class Health(Message):
     """That a replica answers."""
 
     status: str = "ok"
-    """Always ``ok``: what is not well does not answer. The card tells the version, to those who may know it."""
+    """Always ``ok``: a replica that is not well does not answer. The card tells the version, if one may know it."""
 
 
 class Problem(Message):

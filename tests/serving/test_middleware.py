@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from tests.serving.exchanges import NPY, refused, talk
 
 from rayology.bundle import Bundle
-from rayology.serving.guard import Admission, Guard
+from rayology.serving.middleware import Admission, AuthAndLimits
 
 TOKEN = Admission(Admission.digest("secret"), max_body_bytes=1000, body_timeout_s=5)
 
@@ -61,7 +61,7 @@ def test_only_who_has_the_token_learns_which_version_answers(
         assert told.headers["x-rayology-version"] == version
 
 
-def test_the_guard_keeps_no_token() -> None:
+def test_an_admission_keeps_no_token() -> None:
     assert "secret" not in repr(TOKEN)
 
 
@@ -98,13 +98,15 @@ def test_a_body_that_trickles_is_cut_off(vae_bundle: Bundle, make_app: Callable[
     assert "too slowly" in refused(_stream(impatient, trickle()), 408)
 
 
-def test_the_guard_passes_on_what_comes_after_the_body() -> None:
+def test_the_middleware_passes_on_what_comes_after_the_body() -> None:
     seen: list[str] = []
 
     async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
         seen.extend([(await receive())["type"] for _ in range(2)])
 
-    guard = Guard(app, Admission(None, max_body_bytes=10, body_timeout_s=1))
-    talk(guard, {"type": "http", "path": "/", "headers": []}, {"type": "http.request"}, {"type": "http.disconnect"})
+    middleware = AuthAndLimits(app, Admission(None, max_body_bytes=10, body_timeout_s=1))
+    talk(
+        middleware, {"type": "http", "path": "/", "headers": []}, {"type": "http.request"}, {"type": "http.disconnect"}
+    )
 
     assert seen == ["http.request", "http.disconnect"]

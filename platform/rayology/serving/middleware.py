@@ -1,19 +1,24 @@
-"""What a request must pass before anything reads it: its token, the size of its body, and the time that takes."""
+"""What lies between the network and the endpoints: who may ask and how much, which version answers, what has failed."""
 
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Mapping
+import logging
+import traceback
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rayology.serving.answer import VERSION
 from rayology.serving.problems import problem
 
-__all__ = ["Admission", "Guard", "Signed"]
+__all__ = ["Admission", "AuthAndLimits", "ServerErrors", "VersionHeader"]
+
+logger = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/healthz", "/docs", "/openapi.json"})  # of the model they tell its endpoints alone
 CLOSE = {"Connection": "close"}  # what is left of the body is not worth reading
@@ -43,7 +48,7 @@ class Admission:
         return hmac.compare_digest(self.digest(token.strip()), self.token_digest) and scheme.lower() == "bearer"
 
 
-class Guard:
+class AuthAndLimits:
     """Refuse what may not come in, before the application reads it."""
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
@@ -77,7 +82,7 @@ class Guard:
         return f"the body is too large: send at most {self.admission.max_body_bytes} bytes"
 
     def _metered(self, receive: Receive) -> Receive:
-        """Stop a body that turns out too large or too slow where it is read."""
+        """Stop reading a body that turns out too large or too slow."""
         deadline = asyncio.get_running_loop().time() + self.admission.body_timeout_s
         num_bytes, has_more = 0, True
 
@@ -95,25 +100,52 @@ class Guard:
         return metered
 
 
-class Signed:
-    """Add headers to every answer to those who are admitted: an open path tells others nothing in them."""
+class VersionHeader:
+    """Name the version in every answer to those who are admitted; on an open path others do not learn it."""
 
-    def __init__(self, app: ASGIApp, admission: Admission, headers: Mapping[str, str]) -> None:
+    def __init__(self, app: ASGIApp, admission: Admission, version: str) -> None:
         self.app = app
         self.admission = admission
-        self.headers = headers
+        self.version = version
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and its answer back with the headers."""
+        """Pass the request on, and its answer back with the header."""
 
-        async def signed(message: Message) -> None:
+        async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(self.headers)
+                MutableHeaders(scope=message)[VERSION] = self.version
             await send(message)
 
         is_http = scope["type"] == "http"
         is_admitted = is_http and self.admission.admits(Headers(scope=scope).get("authorization", ""))
-        await self.app(scope, receive, signed if is_admitted else send)
+        await self.app(scope, receive, named if is_admitted else send)
+
+
+class ServerErrors:
+    """Answer 500 to what nothing else caught; log where it happened, not its message, which may quote the client."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; answer only if no answer has begun."""
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except ClientDisconnect:
+            return
+        except Exception as error:  # noqa: BLE001 - one request that fails must not stop the rest
+            where = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("A request failed with %s\n%s", type(error).__name__, where)  # noqa: TRY400 - see the class
+            if not has_begun:
+                detail = "the server failed at this request: try again, and tell its operator if it stays so"
+                await problem(500, detail)(scope, receive, send)
 
 
 async def _before(deadline: float, receive: Receive) -> Message:

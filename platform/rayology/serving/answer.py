@@ -1,0 +1,65 @@
+"""What a model answers, and how its headers say so; imports neither torch nor Ray, so that clients may share it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self, get_args
+from urllib.parse import quote, unquote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayology.serving.schemas import Nature
+
+__all__ = ["CLASSES", "FIRST_INDEX", "NATURE", "SEED", "VERSION", "Answer"]
+
+VERSION = "X-Rayology-Version"
+NATURE = "X-Rayology-Nature"
+CLASSES = "X-Rayology-Classes"
+SEED = "X-Rayology-Seed"
+FIRST_INDEX = "X-Rayology-First-Index"
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Images that a model made, with all it takes to ask for them again."""
+
+    images: NDArray[np.float32]
+    """(count, channel, height, width) in modality units; of volumes (count, channel, slices, height, width)."""
+    classes: tuple[str, ...]
+    """The class of each image; empty for a model without classes."""
+    seed: int | None
+    """The seed that the images were drawn with; None if nothing was drawn."""
+    first_index: int | None
+    """The index of the first image, which the others follow; None if nothing was drawn."""
+    version: str
+    """The version that answered."""
+    nature: Nature
+    """What the images are: synthetic, or derived from those that were sent."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return all but the images as HTTP headers.
+
+        The names of classes may be any text: each is percent-encoded (RFC 3986, section 2.1, of its UTF-8), and commas
+        separate them.
+        """
+        drawn = {SEED: self.seed, FIRST_INDEX: self.first_index}
+        classes = {CLASSES: ",".join(quote(name, safe="") for name in self.classes)} if self.classes else {}
+        numbers = {name: str(number) for name, number in drawn.items() if number is not None}
+        return {VERSION: self.version, NATURE: self.nature, **classes, **numbers}
+
+    @classmethod
+    def received(cls, images: NDArray[np.float32], headers: Mapping[str, str]) -> Self:
+        """Return the answer that came with these headers.
+
+        Raises:
+            ValueError: one is missing, or is not what ``headers`` writes.
+        """
+        nature = next((known for known in get_args(Nature) if known == headers.get(NATURE)), None)
+        if nature is None or VERSION not in headers:
+            raise ValueError(f"{NATURE} or {VERSION} is missing or unknown")
+        classes = tuple(unquote(name) for name in headers[CLASSES].split(",")) if CLASSES in headers else ()
+        if len(classes) not in (0, len(images)):
+            raise ValueError(f"{CLASSES} names {len(classes)} classes of {len(images)} images")
+        seed, first_index = (int(headers[name]) if name in headers else None for name in (SEED, FIRST_INDEX))
+        return cls(images, classes, seed, first_index, headers[VERSION], nature)

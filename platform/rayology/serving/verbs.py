@@ -1,0 +1,174 @@
+"""What a model can be asked, free of HTTP: each verb turns a request into items, and a batch of items into images."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rayology.errors import RequestError
+from rayology.image import ImageSpec, from_model_range, to_model_range, to_stored
+from rayology.imaging import conform
+from rayology.models import Generates, Model, Reconstructs
+from rayology.noise import indexed_labels, indexed_noise
+from rayology.serving.schemas import GenerateRequest, Nature
+
+__all__ = ["GENERATE", "RECONSTRUCT", "VERBS", "BatchItem", "ImagesRequest", "Verb", "classes_of", "verbs_of"]
+
+Array = NDArray[np.float32]
+Request = TypeVar("Request")
+
+IMAGES = "images"
+
+
+@dataclass(frozen=True)
+class ImagesRequest:
+    """Ask for something about images."""
+
+    read: Callable[[], Array]
+    """Returns them as (count, channel, *space) in modality units; called off the event loop, one request at a time."""
+    class_name: str | None = None
+    """The class of them all; None for a model without classes."""
+
+
+@dataclass(frozen=True)
+class BatchItem:
+    """What one image of a batch is computed from, and the seed and the index that it is drawn by, if it is."""
+
+    inputs: Mapping[str, Tensor]
+    label: int
+    seed: int | None = None
+    index: int | None = None
+
+
+@dataclass(frozen=True)
+class Verb(Generic[Request]):
+    """One thing that a model can be asked."""
+
+    name: str
+    """What it is called at every door."""
+    needs: str
+    """The capability that a model must have."""
+    nature: Nature
+    """What the answers are."""
+    summary: str
+    """What it does, in one sentence."""
+    request: type[Request]
+    """What a door must make of what is sent."""
+    items: Callable[[Model, Request, int], Sequence[BatchItem]]
+    """Returns one item for each image that is asked for, of which there may be so many; raises RequestError."""
+    compute: Callable[[Model, Mapping[str, Tensor], Tensor], Tensor]
+    """Returns the images of a batch of inputs and labels, in modality units."""
+
+
+def classes_of(model: Model) -> tuple[str, ...]:
+    """Return the classes that can be asked for."""
+    return model.image.classes if model.conditional else ()
+
+
+def verbs_of(capabilities: Iterable[str]) -> "tuple[Verb[Any], ...]":
+    """Return what a model with these capabilities can be asked."""
+    return tuple(verb for verb in VERBS if verb.needs in capabilities)
+
+
+def _label(model: Model, class_name: str | None) -> int | None:
+    """Return the label of a class; None if none is named."""
+    known = classes_of(model)
+    if class_name is None:
+        return None
+    if not known:
+        raise RequestError("this model does not know classes: leave the class out")
+    if class_name not in known:
+        raise RequestError(f"no such class: ask for one of {', '.join(known)}, or leave the class out")
+    return known.index(class_name)
+
+
+def _drawn(model: Model, request: GenerateRequest, max_count: int) -> Sequence[BatchItem]:
+    """Draw the noise of each image by seed and index, whatever its class; if none is asked for, draw the class too."""
+    assert isinstance(model, Generates), "a door offers only what the model can do"  # noqa: S101
+    if request.count > max_count:
+        raise RequestError(
+            f"count {request.count} is too many: ask for 1 to {max_count} images, and for others with a first_index"
+        )
+    asked = _label(model, request.class_name)
+
+    indices = range(request.first_index, request.first_index + request.count)
+    noise = indexed_noise(model.sample_noise(), seed=request.seed, indices=indices)
+    labels = indexed_labels(model.num_classes, seed=request.seed, indices=indices).tolist()
+    return [
+        BatchItem(
+            {name: stream[row] for name, stream in noise.items()},
+            labels[row] if asked is None else asked,
+            request.seed,
+            index,
+        )
+        for row, index in enumerate(indices)
+    ]
+
+
+def _sampled(model: Model, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+    assert isinstance(model, Generates), "a door offers only what the model can do"  # noqa: S101
+    return from_model_range(model.sample(inputs, labels).float(), model.image.values)
+
+
+def _sent(model: Model, request: ImagesRequest, max_count: int) -> Sequence[BatchItem]:
+    """Prepare images of any size as training did, padded and averaged; volumes have the model's size."""
+    label = _label(model, request.class_name)
+    if label is None and (known := classes_of(model)):
+        raise RequestError(f"the model needs the class of an image: add ?class= with one of {', '.join(known)}")
+    images = request.read()
+    if len(images) > max_count:
+        raise RequestError(f"{len(images)} images are too many: send at most {max_count} a request")
+    return [BatchItem({IMAGES: image}, label or 0) for image in _prepared(images, model.image)]
+
+
+def _prepared(images: Array, spec: ImageSpec) -> Tensor:
+    """Do what preparation does to an image: bring it to the size, and round it to the stored levels.
+
+    A volume keeps its size: its voxels have one in millimetres, which an array does not tell.
+    """
+    size, values = spec.size, spec.values
+    for image in images:
+        if image.max() < values.low or image.min() > values.high:
+            raise RequestError(
+                f"an image holds {image.min():g} to {image.max():g}, the model takes {values.low:g} to "
+                f"{values.high:g} ({values.unit}): bring it to these values, as the preparation did"
+            )
+    if len(size) == 2:
+        images = np.stack([conform(image, size, fill=values.low) for image in images])
+    elif images.shape[2:] != size:
+        found, wanted = ("x".join(map(str, sides)) for sides in (images.shape[2:], size))
+        raise RequestError(
+            f"the volumes have {found} voxels, the model takes {wanted} (slices, height, width): resample them to "
+            f"the spacing that it was trained on, and send parts of exactly {wanted}"
+        )
+    return to_model_range(torch.from_numpy(to_stored(images, values).astype(np.float32)), values)
+
+
+def _reconstructed(model: Model, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+    assert isinstance(model, Reconstructs), "a door offers only what the model can do"  # noqa: S101
+    return from_model_range(model.reconstruct(inputs[IMAGES], labels).float(), model.image.values)
+
+
+GENERATE = Verb(
+    name="generate",
+    needs="generate",
+    nature="synthetic",
+    summary="Draw new images.",
+    request=GenerateRequest,
+    items=_drawn,
+    compute=_sampled,
+)
+RECONSTRUCT = Verb(
+    name="reconstruct",
+    needs="reconstruct",
+    nature="derived",
+    summary="Encode and decode images: return what the model keeps of them.",
+    request=ImagesRequest,
+    items=_sent,
+    compute=_reconstructed,
+)
+VERBS: tuple[Verb[Any], ...] = (GENERATE, RECONSTRUCT)  # each takes a request of a type of its own
