@@ -76,11 +76,12 @@ def _is_haproxy(command: Path) -> bool:
 def test_the_champion_answers_over_http(url: str, champion: Store) -> None:
     with Client(url, token="secret") as client:
         card = client.card()
-        images = client.generate(count=5, seed=1, class_name="nodule")
+        drawn = client.generate(count=5, seed=1, class_name="nodule")
+        kept = client.reconstruct(drawn.images, class_name="nodule")
 
         assert card.version == champion.champion("tiny")
-        assert images.shape == (5, 1, 32, 32)
-        assert client.reconstruct(images, class_name="nodule").shape == images.shape
+        assert drawn.images.shape == kept.images.shape == (5, 1, 32, 32)
+        assert (drawn.nature, kept.nature) == ("synthetic", "derived")
         assert client.generate_png(count=5, seed=1).startswith(b"\x89PNG")
 
 

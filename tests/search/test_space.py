@@ -69,6 +69,10 @@ class Tree(Config):
     optimizer: OptimizerConfig = OptimizerConfig()
     search: SearchConfig = SearchConfig()
 
+    @property
+    def measurable_kinds(self) -> tuple[str, ...]:
+        return tuple(str(kind.model_fields["kind"].default) for kind in (Coder, Critic))
+
 
 def tree(
     model: Coder | Critic | None = None, narrow: Mapping[str, tuple[float | str, ...]] | None = None
@@ -315,3 +319,14 @@ def test_a_value_outside_its_range_starts_at_the_nearest_bound_and_says_so() -> 
         "model.steps: 7 is not within 1 to 5; 5 is tried first",
     )
     assert out_of_range(tree()) == ()
+
+
+def test_kinds_that_lack_the_objective_are_left_out_and_never_asked_for() -> None:
+    experiment = Experiment(model=GanConfig(), search=SearchConfig(objective="bound"))
+
+    assert {trial["model.kind"] for trial in trials(experiment, 10)} == {"vae"}
+    assert [point["model.kind"] for point in starting_points(experiment)] == ["vae"]
+    with pytest.raises(ConfigError, match="gan has no bound, the objective; write some of: vae"):
+        experiment.patched({"search": {"narrow": {"model.kind": ["gan"]}}})
+    with pytest.raises(ConfigError, match="no kind of model has dice"):
+        dimensions(Experiment(search=SearchConfig(objective="dice")))

@@ -86,11 +86,14 @@ def dimensions(experiment: Experiment) -> tuple[Dimension, ...]:
 
     The experiment's own value is one of the choices of its field, marked or not; a range is never widened. A field that
     several kinds have keeps, in each kind, those of the wanted values that this kind has. A kind that
-    ``search.narrow`` leaves out has no dimensions.
+    ``search.narrow`` leaves out, or whose models lack the objective, has no dimensions.
 
     Raises:
-        ConfigError: ``search.narrow`` names no such field, widens what is marked, or leaves a kind nothing to choose.
+        ConfigError: ``search.narrow`` names no such field, widens what is marked, or leaves a kind nothing to choose;
+            or no kind of model has the objective.
     """
+    if not experiment.measurable_kinds:
+        raise ConfigError(f"search.objective: no kind of model has {experiment.search.objective}; choose another")
     found = _marked(experiment)
     narrow = experiment.search.narrow
     for key, wanted in narrow.items():
@@ -148,13 +151,14 @@ def _marked(experiment: Experiment) -> list[Dimension]:
     found = []
     own: dict[str, Value] = {}
     for leaf in leaves(type(experiment)):
-        marks = [Choice(*leaf.kinds)] if leaf.kinds else leaf.info.metadata
+        kinds = [kind for kind in leaf.kinds if leaf.name != "model.kind" or kind in experiment.measurable_kinds]
+        marks = [Choice(*kinds)] if leaf.kinds else leaf.info.metadata
         mark = next((mark for mark in marks if isinstance(mark, Range | Choice)), None)
         if mark is None or path_of(leaf.name).partition(".")[0] not in SEARCHED:
             continue
         if is_open(leaf.name, own):
             value = own[leaf.name] = attrgetter(path_of(leaf.name))(experiment)
-            if isinstance(mark, Choice) and value not in mark.values:
+            if isinstance(mark, Choice) and value not in mark.values and not leaf.kinds:
                 mark = Choice(*mark.values, value)
         found.append(Dimension(leaf.name, mark, is_integer=leaf.info.annotation is int))
     return found
