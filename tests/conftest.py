@@ -9,6 +9,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+import torch
 
 from rayology.data import PhantomConfig, PreparationConfig, PreparedDataset
 from rayology.data.prepare import prepare
@@ -17,6 +18,12 @@ from rayology.models import VaeConfig
 from rayology.models.backbones import ResNetConfig
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Let several threads for such small images not wait for each other: two runs of tests share the cores."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -201,8 +201,7 @@ class Store:
     def _folders(self) -> dict[str, dict[str, str]]:
         """Return where each version of each model lies."""
         with self._reachable():
-            selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
-            files = [entry.path for entry in self._fs.get_file_info(selector) if entry.base_name == MANIFEST]
+            files = [entry.path for entry in self._entries() if entry.base_name == MANIFEST]
         found: dict[str, dict[str, str]] = {}
         for folder in (PurePosixPath(file).parent for file in files):
             *parents, version = folder.relative_to(self._root).parts or ("",)
@@ -212,6 +211,13 @@ class Store:
             if NAME.fullmatch(name):
                 found.setdefault(name, {})[version] = str(folder)
         return found
+
+    def _entries(self) -> list[fs.FileInfo]:
+        selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
+        try:
+            return self._fs.get_file_info(selector)
+        except FileNotFoundError:  # Arrow found no folder to list, then one that another process had just made
+            return self._fs.get_file_info(selector)
 
     def _name_at_root(self, version: str) -> str:
         """Return the model of a version below the root, where older stores have theirs; empty if it cannot be read."""
