@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: bench demo lint serve setup test test-ray test-rest
+.PHONY: bench check demo lint serve setup test test-ray test-rest
 
 setup: .venv/installed
 
@@ -18,6 +18,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# For daily work: what takes seconds.
+check: lint
+	$(BIN)/pytest --no-cov -m "not slow and not cluster"
 
 # Side by side: a test with a Ray mostly waits for processes to start.
 test: lint

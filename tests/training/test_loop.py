@@ -47,7 +47,7 @@ def experiment(request: pytest.FixtureRequest) -> Experiment:
     )
 
 
-@pytest.fixture(params=[SPEC, VOLUMES], ids=["images", "volumes"])
+@pytest.fixture(params=[SPEC, pytest.param(VOLUMES, marks=pytest.mark.slow)], ids=["images", "volumes"])
 def spec(request: pytest.FixtureRequest) -> ImageSpec:
     spec: ImageSpec = request.param
     return spec
@@ -113,6 +113,7 @@ def test_a_training_resumed_from_a_checkpoint_ends_with_the_same_bits(
     assert_same(resumed, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces", [2, 4])
 def test_microbatches_change_nothing_but_rounding(experiment: Experiment, spec: ImageSpec, pieces: int) -> None:
     cut = experiment.patched({"scaling": {"microbatches": pieces}})
