@@ -200,7 +200,7 @@ def test_writing_again_over_a_bundle_replaces_it(bundle: Bundle, experiment: Exp
 
 @pytest.mark.parametrize("name", ["vae", "gan", "volumes"])
 def test_a_bundle_of_format_1_draws_what_it_drew(name: str) -> None:
-    """Equal to the bit on the machine that wrote the fixtures; another processor may round otherwise."""
+    """Equal to the bit with as many threads, on the machine that wrote the fixtures; others round otherwise."""
     folder = Path(__file__).parent / "fixtures" / "format_1"
     written = np.load(folder / f"{name}.npz")
 
@@ -210,7 +210,7 @@ def test_a_bundle_of_format_1_draws_what_it_drew(name: str) -> None:
     with torch.inference_mode():
         drawn = model.sample({"latent": torch.from_numpy(written["noise"])}, torch.from_numpy(written["labels"]))
 
-    torch.testing.assert_close(drawn, torch.from_numpy(written["samples"]), rtol=0.0, atol=1e-6)
+    torch.testing.assert_close(drawn, torch.from_numpy(written["samples"]), rtol=0.0, atol=1e-5)
     assert bundle.manifest.name == f"old-{name}"
     assert bundle.manifest.capabilities == capabilities(type(model))
     assert bundle.manifest.metrics == {"copies": 0.05, "mmd": 1e-05, "mmd/low": -2.5}
