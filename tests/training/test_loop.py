@@ -446,6 +446,7 @@ def _strengths(experiment: Experiment, batches: Batches) -> list[float]:
 
 
 def _train_as_one_of_two(rank: int, experiment: str, folder: str) -> None:
+    torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     two = Experiment.model_validate_json(experiment).patched({"scaling": {"num_workers": 2}})
     checkpoint.save(trained(two, Workers(rank, 2)), Path(folder) / str(rank))
