@@ -57,7 +57,9 @@ def main(config: ModelsConfig) -> Mapping[str, object]:
         case "compare":
             return compared(store, name, config)
         case "promote":
-            return promote(store, name, config.version, storage=config.storage, force=config.force).answer()
+            return promote(
+                store, name, store.pin(name, config.version), storage=config.storage, force=config.force
+            ).answer()
         case "rollback":
             return {"name": name, "before": store.champion(name), "champion": store.rollback(name)}
 

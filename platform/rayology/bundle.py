@@ -80,7 +80,7 @@ class Manifest(Config):
 
     @property
     def seed(self) -> int:
-        """The seed of the samples that were evaluated and shown: whoever asks for it gets them."""
+        """Seed of the samples that were shown and, each with the class of an unseen image, evaluated."""
         return self.provenance.seed
 
     @model_validator(mode="after")

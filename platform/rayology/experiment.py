@@ -51,7 +51,7 @@ class ScheduleConfig(Config):
     evaluate_every: PositiveInt = 250
     """Steps between two evaluations."""
     checkpoint_every: PositiveInt = 250
-    """Steps between two checkpoints: the most that a lost worker costs."""
+    """Steps between two checkpoints: the most that a lost worker costs. A sweep keeps one at each evaluation."""
     log_every: PositiveInt = 10
     """Steps between two lines of the history."""
 
@@ -147,6 +147,13 @@ class Experiment(Config):
     """On what."""
     search: SearchConfig = SearchConfig()
     """Where to look for something better."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_pointer(cls, name: str) -> str:
+        if name == "champion":
+            raise ValueError("'champion' is what a store calls its pointer; write another name")
+        return name
 
     @model_validator(mode="after")
     def _objective_can_be_measured(self) -> Self:

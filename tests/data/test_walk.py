@@ -78,3 +78,9 @@ def test_packs_are_the_same_in_whatever_pieces_they_are_taken() -> None:
 
     pieces = [walk.at(np.arange(start, start + 40)) for start in reversed(range(0, 600, 40))]
     np.testing.assert_array_equal(np.concatenate(pieces[::-1]), whole)
+
+
+def test_no_balanced_pack_holds_an_image_twice() -> None:
+    walk = Walk([np.arange(3), np.arange(3, 8)], seed=0, pack=2).at(np.arange(400)).reshape(-1, 2)
+
+    assert (walk[:, 0] != walk[:, 1]).all()

@@ -47,7 +47,7 @@ class Walk:
     def _members(self, stratum: int, rounds: Places) -> NDArray[np.int64]:
         """Return the images of a stratum that come in some rounds."""
         members = self._strata[stratum]
-        epochs, offsets = np.divmod(rounds, len(members))
+        epochs, offsets = np.divmod(rounds, len(members) // self._pack * self._pack)  # no pack lies in two epochs
         images = np.empty_like(rounds)
         for epoch in set(epochs.tolist()):
             now = epochs == epoch

@@ -116,6 +116,8 @@ def _trial(choices: Mapping[str, object], assignment: Assignment) -> None:
     """Train one candidate; a loss that diverges ends this trial alone, with the worst figure there is."""
     experiment = Experiment.model_validate(assignment["experiment"])
     candidate = experiment.patched(nested({path_of(name): value for name, value in choices.items()}))
+    # Tune takes no report without the objective, so a trial's checkpoints come with its evaluations.
+    candidate = candidate.patched({"schedule": {"checkpoint_every": candidate.schedule.evaluate_every}})
     data = PreparedDataset.open(Path(assignment["dataset"]))
     run = Run(Path(assignment["folder"]) / "trials" / tune.get_context().get_trial_name(), candidate)
     try:

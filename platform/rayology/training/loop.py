@@ -66,7 +66,7 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
 
     Raises:
         Diverged: a figure is no longer finite; every process raises it at the same step, before anything is evaluated
-            or kept. The training is as it was before that figure.
+            or kept. From that figure on nothing has moved; what an earlier phase of the same step moved stays moved.
     """
     schedule, model = experiment.schedule, training.model
     phases = model.phases()
@@ -90,7 +90,7 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
             seen, added = _accumulate(experiment, phase, pieces, [rows_of(noise, own) for own in rows], workers)
             norm = nn.utils.clip_grad_norm_(phase.parameters, experiment.optimizer.clip_norm)
             seen[f"{phase.name}/gradient_norm"] = norm
-            guard.watch(seen, step=step)
+            guard.watch({**seen, **{f"{path} in sum": each.double().sum() for path, each in added.items()}}, step=step)
             optimizer.found_inf = guard.found  # type: ignore[attr-defined] # where torch's own loss scaler puts it
             for group in optimizer.param_groups:
                 group["lr"] = lr * phase.lr

@@ -56,10 +56,11 @@ class Leader(Observer):
         self._history = history
         self._figures: dict[str, float] = {}
         self._logged_at: tuple[int, float] | None = None
+        self._paused_s = 0.0  # spent on evaluations and checkpoints: no time of training's
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Write the figures of a step into the history, and how many images a second it took since the last."""
-        now = time.monotonic()
+        now = time.monotonic() - self._paused_s
         rate = {}
         if self._logged_at is not None:
             before, at = self._logged_at
@@ -73,21 +74,24 @@ class Leader(Observer):
         Raises:
             Diverged: what it makes is not finite.
         """
+        started_at = time.monotonic()
         try:
             figures = self._evaluator.quick(training.average)
         except DataError as error:
             raise Diverged(f"at step {training.step}: {error}; lower optimizer.lr") from None
         self._history.write(training.step, {f"val/{name}": figure for name, figure in figures.items()})
         self._figures = {"step": training.step, **figures, LOSS: loss_of(self._objective, figures.get(self._objective))}
-        self._logged_at = None  # an evaluation's time is none of training's
         if not self.schedule.is_checkpointed(training.step):
             self.report(self._figures, None)
+        self._paused_s += time.monotonic() - started_at
 
     def checkpoint(self, training: Training) -> None:
         """Report the newest figures with a checkpoint."""
+        started_at = time.monotonic()
         with tempfile.TemporaryDirectory() as scratch:
             checkpoint.save(training, Path(scratch))
             self.report(self._figures, Path(scratch))
+        self._paused_s += time.monotonic() - started_at
 
 
 @contextmanager

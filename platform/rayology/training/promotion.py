@@ -153,6 +153,8 @@ def promote_if_better(store: Store, name: str, version: str, *, storage: Path, f
             logger.warning("%s: %s; promoted all the same, as was asked.", version, comparison.sentence)
         case _:
             return Promotion(store.uri, name, version, before, before, comparison)
+    if (store.champion_or_none(name) or "") != before:  # another promotion came first: compare with that one
+        return promote_if_better(store, name, version, storage=storage, force=force)
     store.set_champion(name, version)
     return Promotion(store.uri, name, version, version, before, comparison)
 

@@ -107,13 +107,14 @@ def start_from(training: Training, bundle: Bundle) -> None:
     """Give a training, before its first step, the weights of a bundle.
 
     Raises:
-        ConfigError: the bundle is of another architecture, or of images of another shape or other classes.
+        ConfigError: the bundle is of another architecture, or of images of another shape, range or other classes.
     """
     found, wanted = bundle.manifest.image, training.model.image
-    if (found.shape, found.classes) != (wanted.shape, wanted.classes):
+    if (found.shape, found.classes, found.values) != (wanted.shape, wanted.classes, wanted.values):
         raise ConfigError(
-            f"init.model: the bundle is of images of {found.shape} and classes {list(found.classes)}, the dataset of "
-            f"{wanted.shape} and {list(wanted.classes)}; choose a bundle of the same, or prepare alike"
+            f"init.model: the bundle is of images of {found.shape}, {found.values!r} and classes "
+            f"{list(found.classes)}, the dataset of {wanted.shape}, {wanted.values!r} and {list(wanted.classes)}; "
+            "choose a bundle of the same, or prepare alike"
         )
     try:
         for model in (training.model, training.average):
