@@ -23,10 +23,10 @@ from rayology.errors import BundleError
 from rayology.image import ImageSpec, num_affordable
 from rayology.migration import FORMAT_VERSION, migrated, migrated_weights
 from rayology.models import Generates, Model, ModelConfig, capabilities
-from rayology.noise import indexed_labels, indexed_noise
+from rayology.noise import indexed_labels, indexed_noise, placed
 from rayology.picture import contact_sheet, to_grey_levels
 
-__all__ = ["Bundle", "Manifest", "Provenance", "draw", "provenance_of", "write_bundle"]
+__all__ = ["Bundle", "Manifest", "Provenance", "draw", "provenance_of", "read_manifest", "write_bundle"]
 
 MANIFEST: Final = "bundle.json"
 WEIGHTS: Final = "weights.safetensors"
@@ -127,29 +127,16 @@ class Bundle:
         """Open a bundle of this format or an earlier one, and check each file against the manifest.
 
         Raises:
-            BundleError: the folder is no bundle, a file is missing or altered, or a newer version wrote it.
+            BundleError: the folder is not a bundle, a file is missing or altered, or a newer version wrote it.
         """
         file = path / MANIFEST
         try:
-            written = pydantic_core.from_json(file.read_bytes())
+            manifest, written_as = read_manifest(file.read_bytes(), file=str(file))
         except (FileNotFoundError, NotADirectoryError):
             raise BundleError(f"{path}: holds no {MANIFEST}; name a folder that train, tune or publish wrote") from None
-        except ValueError as error:
-            raise BundleError(f"{file}: is not JSON ({error}); restore a copy, or train again") from None
-        if not isinstance(written, dict):
-            raise BundleError(f"{file}: is not a manifest; name a folder that train, tune or publish wrote")
-        found = written.get("format_version")
-        if not isinstance(found, int) or not 1 <= found <= FORMAT_VERSION:
-            raise BundleError(f"{file}: format_version {found!r} is not known; read it with the version that wrote it")
-        try:
-            manifest = Manifest.model_validate_json(pydantic_core.to_json(migrated(written)))
-        except (ValidationError, KeyError, TypeError, AttributeError) as error:
-            raise BundleError(f"{file}: {_first_mistake(error)}; damaged, or of another version") from None
-        if written.get("checksum") != _fingerprint(written):
-            raise BundleError(f"{file}: was altered since it was written; restore a copy, or train again")
         for name, expected in manifest.files.items():
             _check(path / name, expected)
-        return cls(path, manifest, found)
+        return cls(path, manifest, written_as)
 
     @property
     def fingerprint(self) -> str:
@@ -179,6 +166,30 @@ class Bundle:
         except (RuntimeError, KeyError) as error:
             raise BundleError(f"{self.path / WEIGHTS}: does not fit the manifest's model: {error}") from None
         return model.eval().requires_grad_(requires_grad=False)
+
+
+def read_manifest(content: bytes, *, file: str) -> tuple[Manifest, int]:
+    """Return a manifest of this format or an earlier one in this one, and the version that it was written as.
+
+    Raises:
+        BundleError: it is damaged or altered, or a newer version wrote it; ``file`` names it.
+    """
+    try:
+        written = pydantic_core.from_json(content)
+    except ValueError as error:
+        raise BundleError(f"{file}: is not JSON ({error}); restore a copy, or train again") from None
+    if not isinstance(written, dict):
+        raise BundleError(f"{file}: is not a manifest; name a folder that train, tune or publish wrote")
+    found = written.get("format_version")
+    if not isinstance(found, int) or not 1 <= found <= FORMAT_VERSION:
+        raise BundleError(f"{file}: format_version {found!r} is not known; read it with the version that wrote it")
+    try:
+        manifest = Manifest.model_validate_json(pydantic_core.to_json(migrated(written)))
+    except (ValidationError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{file}: {_first_mistake(error)}; damaged, or of another version") from None
+    if written.get("checksum") != _fingerprint(written):
+        raise BundleError(f"{file}: was altered since it was written; restore a copy, or train again")
+    return manifest, found
 
 
 def write_bundle(
@@ -244,10 +255,9 @@ def draw(model: Model, *, count: int, seed: int) -> Tensor:
     at_once = num_affordable(count, model.image.shape)
     for start in range(0, count, at_once):
         indices = range(start, min(start + at_once, count))
-        noise = indexed_noise(model.sample_noise(), seed=seed, indices=indices)
+        noise = placed(indexed_noise(model.sample_noise(), seed=seed, indices=indices), weight)
         labels = indexed_labels(model.num_classes, seed=seed, indices=indices)
-        placed = {name: drawn.to(weight) for name, drawn in noise.items()}
-        parts.append(model.sample(placed, labels.to(weight.device)).float().cpu())
+        parts.append(model.sample(noise, labels.to(weight.device)).float().cpu())
     return torch.cat(parts)
 
 
@@ -279,7 +289,7 @@ PICTURES: Mapping[str, tuple[str, Callable[[Model, int], Image.Image]]] = {"gene
 
 
 def _fingerprint(written: Mapping[str, object]) -> str:
-    """Return what a manifest hashes to, beside its checksum."""
+    """Return the hash of all of a manifest but its checksum."""
     content = {name: value for name, value in written.items() if name != "checksum"}
     return hashlib.sha256(pydantic_core.to_json(content)).hexdigest()
 

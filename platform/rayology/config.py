@@ -139,7 +139,7 @@ def alternatives(annotation: object) -> tuple[type[Config], ...]:
 def leaves(
     config: type[Config], *, prefix: str = "", default: Config | None = None, section: str = ""
 ) -> Iterator[Leaf]:
-    """Yield every value of a config, in all kinds; a union's kind before the values of info kind."""
+    """Yield every value of a config, in all kinds; a union's kind before the values of each kind."""
     for key, info in config.model_fields.items():
         name, own = f"{prefix}{key}", info.get_default(call_default_factory=True)
         value = own if default is None else getattr(default, key)

@@ -50,8 +50,9 @@ class ScheduleConfig(Config):
     """Share of the steps, at the end, over which the learning rate falls to zero."""
     evaluate_every: PositiveInt = 250
     """Steps between two evaluations."""
-    checkpoint_every: PositiveInt = 250
-    """Steps between two checkpoints: the most that a lost worker costs. A sweep keeps one at each evaluation."""
+    checkpoint_every: PositiveInt | None = None
+    """Steps between two checkpoints: the most that a lost worker costs; null, and always in a sweep, for one at each
+    evaluation."""
     log_every: PositiveInt = 10
     """Steps between two lines of the history."""
 
@@ -65,7 +66,7 @@ class ScheduleConfig(Config):
 
     def is_checkpointed(self, step: int) -> bool:
         """Tell whether a checkpoint is written after so many steps."""
-        return self._is_due(step, self.checkpoint_every)
+        return self._is_due(step, self.checkpoint_every or self.evaluate_every)
 
     def _is_due(self, step: int, every: int) -> bool:
         return step % every == 0 or step == self.steps

@@ -10,7 +10,17 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["CLASS", "Noise", "NoiseSpec", "batch_noise", "derive_seed", "indexed_labels", "indexed_noise", "rows_of"]
+__all__ = [
+    "CLASS",
+    "Noise",
+    "NoiseSpec",
+    "batch_noise",
+    "derive_seed",
+    "indexed_labels",
+    "indexed_noise",
+    "placed",
+    "rows_of",
+]
 
 Noise = Mapping[str, Tensor]
 """Each stream by its name, as (batch, *shape): normal ones in float32, uniform ones in float64, both on the CPU."""
@@ -31,7 +41,7 @@ def batch_noise(specs: Mapping[str, NoiseSpec], *, seed: int, purpose: str, step
 
 
 def indexed_noise(specs: Mapping[str, NoiseSpec], *, seed: int, indices: Sequence[int]) -> Noise:
-    """Draw for samples by their indices: a sample's noise depends on seed, stream and index, on nothing beside it.
+    """Draw for samples by their indices: a sample's noise depends on seed, stream and index alone.
 
     The law of every sample that anybody sees: in evaluations, on sheets, and from servers. A new stream changes no
     other.
@@ -48,6 +58,11 @@ def indexed_labels(num_classes: int, *, seed: int, indices: Sequence[int]) -> In
 def rows_of(noise: Noise, rows: slice) -> Noise:
     """Return what is drawn for some rows of a batch."""
     return {name: drawn[rows] for name, drawn in noise.items()}
+
+
+def placed(noise: Noise, like: Tensor) -> Noise:
+    """Bring normal noise to a tensor's device and type; uniform numbers stay on the CPU, where they are looked at."""
+    return {name: drawn.to(like) if drawn.dtype == torch.float32 else drawn for name, drawn in noise.items()}
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:

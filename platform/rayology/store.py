@@ -1,7 +1,6 @@
 """Where bundles live: models by name, each with versions that never change and one pointer to its champion."""
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -11,13 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from uuid import uuid4
 
-import pydantic_core
 from pyarrow import fs
-from pydantic import ValidationError
 
-from rayology.bundle import MANIFEST, Bundle, Manifest
+from rayology.bundle import MANIFEST, Bundle, Manifest, read_manifest
 from rayology.errors import BundleError, ConfigError, StoreError
-from rayology.migration import migrated
 from rayology.uri import located
 
 __all__ = ["CHAMPION", "NAME", "Store"]
@@ -180,11 +176,7 @@ class Store:
             StoreError: there is no such version.
             BundleError: the manifest is not readable.
         """
-        file = f"{self._folder(name, version)}/{MANIFEST}"
-        try:
-            return Manifest.model_validate_json(pydantic_core.to_json(migrated(json.loads(self._read(file)))))
-        except (ValidationError, ValueError, KeyError, TypeError, AttributeError):
-            raise BundleError(f"{file}: damaged, or of another version; restore a copy, or train again") from None
+        return self._manifest(f"{self._folder(name, version)}/{MANIFEST}")
 
     def _folder(self, name: str, version: str) -> str:
         """Return where a version lies."""
@@ -223,11 +215,13 @@ class Store:
         """Return the model of a version below the root, where older stores have theirs; empty if it cannot be read."""
         if version not in self._names_at_root:
             try:
-                written = json.loads(self._read(self._place(version, MANIFEST)))
-                self._names_at_root[version] = str(migrated(written)["name"])
-            except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+                self._names_at_root[version] = self._manifest(self._place(version, MANIFEST)).name
+            except (FileNotFoundError, BundleError):
                 return ""
         return self._names_at_root[version]
+
+    def _manifest(self, file: str) -> Manifest:
+        return read_manifest(self._read(file), file=file)[0]
 
     def _champions(self, name: str) -> list[str]:
         """Return the champion, then those before it, the newest first."""

@@ -5,6 +5,8 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -14,9 +16,9 @@ from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
 from rayology.errors import DatasetError, Diverged, TrainingError
 from rayology.experiment import Experiment
-from rayology.training.cluster import train
+from rayology.training.cluster import _work, train
 from rayology.training.history import read
-from rayology.training.run import BUNDLE, Run, open_run
+from rayology.training.run import BUNDLE, Assignment, Run, open_run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -134,3 +136,19 @@ def test_a_single_image_that_validates_is_refused_at_once(small: Experiment, dat
 
     with pytest.raises(DatasetError, match=r"raise preparation\.validation"):
         train(open_run(small, "runs"), replace(data, info=info))
+
+
+def test_more_workers_than_pieces_of_a_batch_are_refused(
+    small: Experiment, data: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray starts as many workers as are asked for; the context stands for a cluster that starts more."""
+    context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 3)
+    monkeypatch.setattr(ray.train, "get_context", lambda: context)
+    assignment = Assignment(
+        experiment=small.patched({"scaling": {"microbatches": 2}}).model_dump(mode="json"),
+        dataset=str(data.path),
+        folder=str(tmp_path),
+    )
+
+    with pytest.raises(TrainingError, match=r"3 workers share 2 pieces of a batch; raise scaling\.microbatches"):
+        _work(assignment)

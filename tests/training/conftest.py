@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from tests.training.recipes import MODELS, SPEC, VOLUMES
 
 from rayology.data import PhantomConfig, PreparationConfig, PreparedDataset
 from rayology.data.preparation import PatchesConfig
 from rayology.data.prepare import prepare
-from rayology.experiment import Experiment
+from rayology.experiment import Experiment, ScalingConfig, ScheduleConfig
+from rayology.image import ImageSpec
 
 
 @pytest.fixture
@@ -18,6 +20,21 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=MODELS, ids=["vae", "gan", "gan-adaptive"])
+def experiment(request: pytest.FixtureRequest) -> Experiment:
+    return Experiment(
+        model=request.param,
+        schedule=ScheduleConfig(steps=6, batch_size=8, warmup_steps=2, evaluate_every=3, log_every=2),
+        scaling=ScalingConfig(precision="float64"),
+    )
+
+
+@pytest.fixture(params=[SPEC, pytest.param(VOLUMES, marks=pytest.mark.slow)], ids=["images", "volumes"])
+def spec(request: pytest.FixtureRequest) -> ImageSpec:
+    spec: ImageSpec = request.param
+    return spec
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """A model is one class: the loop, the evaluation, the bundle and the server take it by what it can do."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,16 @@ from torch.multiprocessing.spawn import start_processes
 
 from rayology.bundle import Bundle, Manifest, write_bundle
 from rayology.data import PreparedDataset
+from rayology.errors import DatasetError
 from rayology.experiment import Experiment
 from rayology.image import Batch
 from rayology.models import capabilities
 from rayology.models.base import BaseModelConfig
 from rayology.training import checkpoint
+from rayology.training.cluster import require_suitable
 from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
+from rayology.training.history import read
 from rayology.training.loop import Training
 from rayology.training.run import augmented, finish, train_here
 
@@ -45,7 +49,7 @@ def wider_manifest() -> Iterator[None]:
 
 
 def experiment_of(small: Experiment, toy: BaseModelConfig) -> Experiment:
-    quick = small.patched({"schedule": {"steps": 6, "evaluate_every": 3, "checkpoint_every": 3, "log_every": 2}})
+    quick = small.patched({"schedule": {"steps": 6, "evaluate_every": 3, "log_every": 2}})
     quick = quick.patched({"scaling": {"precision": "float64", "microbatches": 2}, "augment": {"flip": 0.5}})
     return quick.model_copy(update={"model": toy})  # unchecked: a toy is no member of the union
 
@@ -83,6 +87,9 @@ def test_a_toy_trains_is_measured_and_kept_by_what_it_can_do(
     finish(experiment, data, training, tmp_path / "bundle")
 
     assert [set(report) for report in reports] == [{"step", "loss", *FIGURES[kind]}] * 2
+    logged = [line for line in read(tmp_path) if "lr" in line]
+    assert [line["step"] for line in logged] == [2, 4, 6]
+    assert all(line["images_per_s"] > 0 for line in logged[1:])
     bundle = Bundle.load(tmp_path / "bundle")
     assert bundle.manifest.capabilities == CAPABLE_OF[kind]
     assert FIGURES[kind] <= set(bundle.manifest.metrics)
@@ -139,6 +146,20 @@ def test_masks_move_with_their_images(small: Experiment) -> None:
     moved = [half.masks for half in halves if half.masks is not None]
     assert torch.equal(torch.cat([half.images[:, 0] > 0 for half in halves]), torch.cat(moved) > 0)
     assert not torch.equal(torch.cat(moved), masks)
+
+
+def test_a_dataset_that_lacks_what_a_model_learns_is_refused(
+    toy: BaseModelConfig, small: Experiment, data: PreparedDataset
+) -> None:
+    experiment = experiment_of(small, toy)
+    bare = data.info.model_copy(update={"image": data.info.image.model_copy(update={"classes": (), "masks": ()})})
+
+    require_suitable(experiment, data)
+    if isinstance(toy, CodesConfig):
+        require_suitable(experiment, replace(data, info=bare))
+        return
+    with pytest.raises(DatasetError, match=r"have no (classes|masks), which a toy_\w+ learns; choose a source with"):
+        require_suitable(experiment, replace(data, info=bare))
 
 
 def test_a_dataset_names_the_regions_of_its_masks(data: PreparedDataset) -> None:

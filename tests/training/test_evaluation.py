@@ -1,18 +1,26 @@
 """Holding a model against unseen images: how many of them, and how many at once."""
 
+import asyncio
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from rayology.bundle import provenance_of, write_bundle
 from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
-from rayology.image import Batch, ImageSpec
+from rayology.image import Batch, ImageSpec, from_model_range
 from rayology.metrics import features, images, likeness, spectrum
-from rayology.models import Model, Phase
+from rayology.models import GanConfig, Model, Phase, VaeConfig
+from rayology.models.backbones import ResNetConfig
 from rayology.noise import Noise, NoiseSpec
+from rayology.serving.predictor import Predictor, card_of
+from rayology.serving.schemas import GenerateRequest, Limits
+from rayology.serving.verbs import GENERATE
 from rayology.training import evaluation
 from rayology.training.evaluation import Evaluator
 
@@ -110,6 +118,33 @@ def test_the_figures_do_not_depend_on_how_many_images_pass_at_once(
     in_parts = Evaluator(small.seed, dataset, CPU).full(model)
 
     assert in_parts == pytest.approx(whole, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "config", [VaeConfig(backbone=ResNetConfig(width=8)), GanConfig(backbone=ResNetConfig(width=8))]
+)
+def test_an_evaluated_sample_is_what_a_server_draws_for_its_seed_index_and_class(
+    config: VaeConfig | GanConfig, small: Experiment, data: PreparedDataset, tmp_path: Path
+) -> None:
+    experiment = small.patched({"seed": 7}).model_copy(update={"model": config})
+    model, classes = config.build(data.info.image).eval(), data.info.image.classes
+    for weight in model.parameters():  # an untrained network draws a flat image
+        torch.nn.init.normal_(weight, std=0.15)
+    origin = provenance_of(dataset=data.info.fingerprint, note="", seed=experiment.seed, steps=1)
+    bundle = write_bundle(tmp_path / "bundle", experiment=experiment, model=model, metrics={}, provenance=origin)
+    evaluator = Evaluator(experiment.seed, data, CPU)
+    labels = evaluator.unseen.labels
+    card = card_of(bundle, model, version="v", limits=Limits(max_count=1, max_body_bytes=1))
+    predictor = Predictor(bundle.build(), card, batch_size=len(labels), num_threads=1)
+
+    evaluated = from_model_range(evaluator.sample(model, labels), model.image.values).numpy()
+
+    for index, label in enumerate(labels.tolist()):
+        asked = GenerateRequest(count=1, seed=card.seed, first_index=index, class_name=classes[label])
+        served = asyncio.run(predictor.answer(GENERATE, asked))
+        assert np.array_equal(served.images[0], evaluated[index])
+        assert (served.seed, served.first_index, served.classes) == (7, index, (classes[label],))
+    assert len({image.tobytes() for image in evaluated}) == len(labels)
 
 
 def test_an_examination_of_a_part_says_of_how_many_images(

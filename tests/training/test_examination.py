@@ -17,6 +17,7 @@ from rayology.metrics import recognition
 from rayology.picture import GAP, MARGIN
 from rayology.training import evaluation
 from rayology.training import examination as examination_module
+from rayology.training.evaluation import Evaluator
 from rayology.training.examination import ExaminationConfig, examine
 
 
@@ -63,6 +64,10 @@ def test_a_bundle_is_held_against_unseen_images_and_shown_beside_them(
     assert found.note == data.info.note
     assert [picture.name for picture in found.pictures] == ["samples.png", "reconstructions.png"]
     assert all(picture.is_file() for picture in found.pictures)
+    asked = json.loads((found.pictures[0].parent / "samples.json").read_text())
+    unseen = Evaluator(0, data, torch.device("cpu")).unseen.labels.tolist()
+    classes = [data.info.image.classes[label] for label in unseen]
+    assert asked == {"seed": 0, "first_index": 0, "count": 5, "classes": classes}
 
 
 class Stopped(Exception):

@@ -32,7 +32,7 @@ def open_study(folder: Path) -> optuna.Study:
 
 
 def close_study(folder: Path) -> None:
-    """Give up trials that were asked for and lost with a driver: they would count as running for ever."""
+    """Give up trials that were asked for and lost with a driver: they would count as running forever."""
     study = open_study(folder)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
@@ -54,7 +54,7 @@ class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
         return {**self.__dict__, "_opened": None, "_going": set()}
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
-        """Take the limit on oneself: Tune's own limiter waits for ever for a trial that was lost with its driver."""
+        """Take the limit on oneself: Tune's own limiter waits forever for a trial that was lost with its driver."""
         self._most = max_concurrent
         return True
 

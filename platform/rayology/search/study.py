@@ -23,7 +23,7 @@ from rayology.search.narrator import Narrator
 from rayology.search.results import TrialResult, read_results
 from rayology.search.searcher import JournalSearcher, close_study
 from rayology.search.space import out_of_range, path_of
-from rayology.training.cluster import require_comparable, require_room, train, uses_gpu
+from rayology.training.cluster import require_room, require_suitable, train, uses_gpu
 from rayology.training.observer import LOSS
 from rayology.training.run import BUNDLE, Assignment, Run, finish, train_here
 
@@ -45,7 +45,7 @@ def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
     for sentence in out_of_range(sweep.experiment):  # raises if search.narrow is wrong
         logger.warning("%s", sentence)
     require_room(sweep.experiment)
-    require_comparable(data)
+    require_suitable(sweep.experiment, data)
     place = str(sweep.folder / "ray")
     assignment = Assignment(
         experiment=sweep.experiment.model_dump(mode="json"), dataset=str(data.path), folder=str(sweep.folder)
@@ -117,7 +117,7 @@ def _trial(choices: Mapping[str, object], assignment: Assignment) -> None:
     experiment = Experiment.model_validate(assignment["experiment"])
     candidate = experiment.patched(nested({path_of(name): value for name, value in choices.items()}))
     # Tune takes no report without the objective, so a trial's checkpoints come with its evaluations.
-    candidate = candidate.patched({"schedule": {"checkpoint_every": candidate.schedule.evaluate_every}})
+    candidate = candidate.patched({"schedule": {"checkpoint_every": None}})
     data = PreparedDataset.open(Path(assignment["dataset"]))
     run = Run(Path(assignment["folder"]) / "trials" / tune.get_context().get_trial_name(), candidate)
     try:

@@ -14,6 +14,7 @@ from torch import Tensor
 from rayology.bundle import Bundle
 from rayology.image import ImageSpec
 from rayology.models import Model
+from rayology.noise import placed
 from rayology.serving.answer import Answer
 from rayology.serving.batching import Batcher
 from rayology.serving.schemas import Card, ImageCard, Limits
@@ -96,7 +97,7 @@ class Predictor:
 
     def _computed(self, verb: Verb[Any], items: Sequence[BatchItem]) -> Sequence[Array]:
         weight = next(self._model.parameters())
-        inputs = {name: self._padded(stream).to(weight) for name, stream in _streams(items).items()}
+        inputs = placed({name: self._padded(stream) for name, stream in _streams(items).items()}, weight)
         labels = self._padded(torch.tensor([item.label for item in items])).to(weight.device)
         with torch.inference_mode():
             return list(verb.compute(self._model, inputs, labels)[: len(items)].cpu().numpy())

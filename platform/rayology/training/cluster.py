@@ -15,11 +15,12 @@ from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
 from rayology.errors import DatasetError, Diverged, TrainingError
 from rayology.experiment import Experiment
+from rayology.models import Classifies, Segments
 from rayology.training.gradients import Workers
 from rayology.training.loop import Training
 from rayology.training.run import BUNDLE, INIT, Assignment, Run, finish, start_from, train_here
 
-__all__ = ["require_comparable", "require_room", "train", "uses_gpu"]
+__all__ = ["require_room", "require_suitable", "train", "uses_gpu"]
 
 
 DIVERGED = "diverged.txt"  # what a run leaves that would only diverge again
@@ -37,7 +38,7 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
     """
     scaling, gpu = run.experiment.scaling, uses_gpu(run.experiment)
     require_room(run.experiment)
-    require_comparable(data)
+    require_suitable(run.experiment, data)
     require_start(run, data)
     trainer = TorchTrainer(
         _work,
@@ -88,7 +89,7 @@ def uses_gpu(experiment: Experiment) -> bool:
 
 
 def require_room(experiment: Experiment) -> None:
-    """Refuse what would wait for ever.
+    """Refuse what would wait forever.
 
     Raises:
         TrainingError: the cluster has too few CPU cores in all, or on its largest node.
@@ -112,12 +113,19 @@ def require_start(run: Run, data: PreparedDataset) -> None:
         start_from(Training.start(run.experiment, data.info.image, torch.device("cpu")), Bundle.load(bundle))
 
 
-def require_comparable(data: PreparedDataset) -> None:
-    """Refuse what no figure could be computed of.
+def require_suitable(experiment: Experiment, data: PreparedDataset) -> None:
+    """Refuse a dataset of which no figure could be computed, or that lacks what the model is to learn.
 
     Raises:
-        DatasetError: a single image was held out.
+        DatasetError: a single image was held out, or the images have no classes or masks and the model needs them.
     """
+    taught = {"classes": (Classifies, data.info.image.classes), "masks": (Segments, data.info.image.masks)}
+    for what, (capability, names) in taught.items():
+        if issubclass(experiment.model.builds(), capability) and not names:
+            raise DatasetError(
+                f"{data.path}: its images have no {what}, which a {experiment.model.kind} learns; choose a source with"
+                f" {what}, or remove this dataset if its source has them, and prepare it again"
+            )
     count = data.info.splits["validation"].images
     if count < 2:
         raise DatasetError(
@@ -156,7 +164,7 @@ def _work(assignment: Assignment) -> None:
                 workers=workers,
             )
     except Diverged as error:
-        # Raised and not returned: a worker that waits for this one would wait for ever.
+        # Raised and not returned: a worker that waits for this one would wait forever.
         if workers.leads:
             (folder / DIVERGED).write_text(str(error), encoding="utf-8")
         raise

@@ -22,7 +22,7 @@ from rayology.models import (
     Segments,
     capabilities,
 )
-from rayology.noise import Noise, NoiseSpec, indexed_noise, rows_of
+from rayology.noise import Noise, NoiseSpec, indexed_noise, placed, rows_of
 
 __all__ = ["EVALUATIONS", "Evaluation", "Evaluator"]
 
@@ -44,7 +44,7 @@ class Evaluator:
     def __init__(
         self, seed: int, data: PreparedDataset, device: torch.device, *, split: SplitName = "validation"
     ) -> None:
-        self._seed = seed
+        self.seed = seed
         self._device = device
         self._train, self._unseen = data.split("train"), data.split(split)
         self._shape = data.info.image.shape
@@ -134,10 +134,9 @@ class Evaluator:
 
     def _noise(self, model: Model, specs: Mapping[str, NoiseSpec], count: int) -> list[Noise]:
         """Draw for the samples from index 0 on, in the same parts."""
-        noise, like = indexed_noise(specs, seed=self._seed, indices=range(count)), next(model.parameters())
-        placed = {name: drawn.to(like) for name, drawn in noise.items()}
+        noise = placed(indexed_noise(specs, seed=self.seed, indices=range(count)), next(model.parameters()))
         starts = range(0, count, self._at_once)
-        return [rows_of(placed, slice(start, start + self._at_once)) for start in starts]
+        return [rows_of(noise, slice(start, start + self._at_once)) for start in starts]
 
     def _draw(self, split: Split, most: int) -> Batch:
         """Draw images of a split, all of them or a fair part, the same each time; two at least make a comparison."""

@@ -80,6 +80,9 @@ def examine(config: ExaminationConfig) -> Examination:
     shown = [PRESENTATIONS[name](evaluator, model) for name in bundle.manifest.capabilities if name in PRESENTATIONS]
     figures = evaluator.full(model) | {name: figure for each in shown for name, figure in each.figures.items()}
     pictures = [_draw(folder / f"{each.name}.png", each.rows) for each in shown]
+    for each in shown:
+        if each.origin:
+            (folder / f"{each.name}.json").write_text(json.dumps(each.origin), encoding="utf-8")
     return Examination(figures, data.info.note, pictures)
 
 
@@ -91,6 +94,8 @@ class Presentation:
     rows: Mapping[str, Tensor]
     """Images by the label of their row."""
     figures: dict[str, float]
+    origin: Mapping[str, object] = field(default_factory=dict)
+    """How to ask a server for what is shown, and for all else that the figures are of."""
 
 
 def _samples(evaluator: Evaluator, model: Model) -> Presentation:
@@ -101,7 +106,9 @@ def _samples(evaluator: Evaluator, model: Model) -> Presentation:
         figures |= _tissue(model.image.values, samples, unseen.images)
     if model.conditional:
         figures |= _recognition(model, train, unseen, samples)
-    return Presentation("samples", {"samples": samples, "real": unseen.images}, figures)
+    classes = [model.image.classes[label] for label in unseen.labels.tolist()] if model.conditional else []
+    origin = {"seed": evaluator.seed, "first_index": 0, "count": len(samples), "classes": classes}
+    return Presentation("samples", {"samples": samples, "real": unseen.images}, figures, origin)
 
 
 def _reconstructions(evaluator: Evaluator, model: Model) -> Presentation:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rayology.errors import Diverged
 
@@ -35,10 +35,10 @@ class FiniteGuard:
         self.found = torch.maximum(self.found, is_bad.any().to(self.found))
 
     @torch.no_grad()
-    def undo(self, module: nn.Module, before: Sequence[Tensor]) -> None:
-        """Give a module the buffers back that it had before a step, if the step, or one before it, was not finite."""
-        for buffer, old in zip(module.buffers(), before, strict=True):
-            buffer.copy_(torch.where(self.found > 0, old, buffer))
+    def undo(self, tensors: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+        """Give tensors the values back that they had before a step, if the step, or one before it, was not finite."""
+        for tensor, old in zip(tensors, before, strict=True):
+            tensor.copy_(torch.where(self.found > 0, old, tensor))
 
     def read(self, figures: Mapping[str, Tensor]) -> dict[str, float]:
         """Return figures as numbers, in one copy from the device.

@@ -10,7 +10,7 @@ from torch import Tensor, nn, optim
 from rayology.experiment import Experiment
 from rayology.image import Batch, ImageSpec
 from rayology.models import Model, Phase
-from rayology.noise import Noise, batch_noise, derive_seed, rows_of
+from rayology.noise import Noise, batch_noise, derive_seed, placed, rows_of
 from rayology.primitives import PRIMITIVES
 from rayology.training import precision
 from rayology.training.ema import decay, update_average
@@ -66,7 +66,7 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
 
     Raises:
         Diverged: a figure is no longer finite; every process raises it at the same step, before anything is evaluated
-            or kept. From that figure on nothing has moved; what an earlier phase of the same step moved stays moved.
+            or kept. Weights, moments and buffers are then as they were before the step of that figure.
     """
     schedule, model = experiment.schedule, training.model
     phases = model.phases()
@@ -76,7 +76,8 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
     while training.step < schedule.steps:
         step, lr = training.step, experiment.optimizer.lr * lr_factor(training.step, schedule)
         pieces = [batches(step, own) for own in rows]
-        buffers = [buffer.clone() for buffer in model.buffers()]
+        moving = _moving_early(training)
+        before = [tensor.clone() for tensor in moving]
         figures: dict[str, Tensor] = {}
         sums: dict[str, Tensor] = {}
 
@@ -99,7 +100,7 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
             figures, sums = {**figures, **seen}, {**sums, **added}
 
         model.after_step(sums)
-        guard.undo(model, buffers)
+        guard.undo(moving, before)
         kept = decay(step * schedule.batch_size, schedule.batch_size, half_life=experiment.optimizer.ema_images)
         update_average(_averaged(training.average), _averaged(model), kept=kept, held=guard.found)
         for old, new in zip(training.average.buffers(), model.buffers(), strict=True):
@@ -130,7 +131,7 @@ def _accumulate(
     for batch, drawn in zip(pieces, noise, strict=True):
         device = batch.images.device
         with precision.autocast(precision.resolve(experiment.scaling, device), device):
-            outcome = phase.terms(batch, _placed(phase, drawn, batch.images))
+            outcome = phase.terms(batch, placed(drawn, batch.images))
         means = {name: term.sum() / num_rows for name, term in outcome.terms.items()}
         torch.stack(list(means.values())).sum().backward(inputs=phase.parameters)
         for total, parts in ((figures, means), (sums, outcome.sums)):
@@ -142,11 +143,12 @@ def _accumulate(
     return figures, sums
 
 
-def _placed(phase: Phase, noise: Noise, images: Tensor) -> Noise:
-    """Bring normal noise to the images; uniform numbers stay where they are looked at."""
-    return {
-        name: drawn.to(images) if phase.noise[name].distribution == "normal" else drawn for name, drawn in noise.items()
-    }
+def _moving_early(training: Training) -> list[Tensor]:
+    """Return what moves before the last phase tells whether a step is finite; Adam holds back the rest."""
+    earlier = training.optimizers[:-1]
+    weights = [weight for optimizer in earlier for group in optimizer.param_groups for weight in group["params"]]
+    moments = [moment for optimizer in earlier for each in optimizer.state.values() for moment in each.values()]
+    return [*training.model.buffers(), *weights, *moments]
 
 
 def _averaged(model: Model) -> list[nn.Parameter]:

@@ -1,0 +1,52 @@
+"""Small trainings on random images, and what is the same of two of them."""
+
+import torch
+from torch import Tensor
+
+from rayology.experiment import Experiment
+from rayology.image import Batch, ImageSpec
+from rayology.models import GanConfig, VaeConfig
+from rayology.models.adaptive import AdaptiveConfig
+from rayology.models.backbones import ResNetConfig
+from rayology.training.gradients import ALONE, Workers
+from rayology.training.loop import Batches, Training, fit
+
+SPEC = ImageSpec(size=(16, 16), classes=("a", "b"))
+SMALL = ResNetConfig(width=8)
+EAGER = AdaptiveConfig(rotate=0.8, intensity=0.8, noise=0.8, target=-0.1, ramp_images=64)
+MODELS = [VaeConfig(backbone=SMALL), GanConfig(backbone=SMALL), GanConfig(backbone=SMALL, adaptive=EAGER)]
+CPU = torch.device("cpu")
+VOLUMES = ImageSpec(size=(16, 16, 16), classes=("a", "b"))
+
+
+def images_of(spec: ImageSpec) -> Tensor:
+    return torch.rand(40, *spec.shape, generator=torch.Generator().manual_seed(0)).double() * 2 - 1
+
+
+def batches_of(spec: ImageSpec) -> Batches:
+    images = images_of(spec)
+
+    def draw(step: int, rows: slice) -> Batch:
+        chosen = (torch.arange(8) + 8 * step)[rows] % len(images)
+        return Batch(images[chosen], chosen % 2)
+
+    return draw
+
+
+IMAGES, batches = images_of(SPEC), batches_of(SPEC)
+
+
+def ignore(*_: object) -> None:
+    """Take what is reported and drop it."""
+
+
+def trained(experiment: Experiment, workers: Workers = ALONE, *, spec: ImageSpec = SPEC) -> Training:
+    training = Training.start(experiment, spec, CPU)
+    fit(experiment, training, batches_of(spec), log=ignore, evaluate=ignore, checkpoint=ignore, workers=workers)
+    return training
+
+
+def assert_same(training: Training, other: Training, *, tolerance: float = 0.0) -> None:
+    for mine, others in ((training.model, other.model), (training.average, other.average)):
+        for name, weight in mine.state_dict().items():
+            torch.testing.assert_close(weight, others.state_dict()[name], rtol=tolerance, atol=tolerance, msg=name)
