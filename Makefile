@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: bench check demo lint serve setup test test-ray test-rest
+.PHONY: bench check demo lint quick-data quick-rest serve setup test test-ray test-rest
 
 setup: .venv/installed
 
@@ -19,9 +19,15 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# For daily work: what takes seconds.
-check: lint
-	$(BIN)/pytest --no-cov -m "not slow and not cluster"
+# For daily work, side by side: what takes under a second.
+check: setup
+	$(MAKE) --jobs 2 --output-sync lint quick-data quick-rest
+
+quick-data: setup
+	$(BIN)/pytest --no-cov -m "not slow and not cluster" tests/data
+
+quick-rest: setup
+	$(BIN)/pytest --no-cov -m "not slow and not cluster" --ignore tests/data
 
 # Side by side: a test with a Ray mostly waits for processes to start.
 test: lint

@@ -48,6 +48,7 @@ class Bar:
                 f"{self._title}: {done}/{total}, {rate:.3g}/s, {left:.0f} s left  {words}",
                 highlight=False,
                 markup=False,
+                soft_wrap=True,
             )
             self._said_at, self._done = now, done
 

@@ -52,6 +52,7 @@ def first_series(folder: Path) -> Path:
     return min((file.parent for file in folder.rglob("*.dcm")), key=lambda path: path.name)
 
 
+@pytest.mark.slow
 def test_small_patches_join_no_patients_though_they_look_alike(tmp_path: Path) -> None:
     data = cut(PhantomConfig(patients=12, slices=4, size=32), tmp_path, spacing_mm=5.0)
 
@@ -60,6 +61,7 @@ def test_small_patches_join_no_patients_though_they_look_alike(tmp_path: Path) -
     assert [held.patients for held in data.info.splits.values()] == [6, 3, 3]
 
 
+@pytest.mark.slow
 def test_a_declared_split_stands_though_small_patches_look_alike(tmp_path: Path) -> None:
     source = by_split(phantoms(tmp_path, 12))
 

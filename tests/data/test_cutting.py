@@ -146,6 +146,7 @@ def test_patches_show_what_lies_where_the_index_says(
     assert set(shows) == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_no_patch_of_one_patient_reaches_within_the_gap_of_another_split(
     tmp_path: Path, write_dicom: WriteDicom
 ) -> None:
@@ -185,6 +186,7 @@ def test_patches_are_scaled_for_a_model_as_slices_are(tmp_path: Path, write_dico
     assert -1.0 <= float(batch.images.min()) <= float(batch.images.max()) <= 1.0
 
 
+@pytest.mark.slow
 def test_hippocampi_come_with_masks_on_the_voxels_of_their_images(shared_data: Path, tmp_path: Path) -> None:
     folder = shared_data / "seg_hippocampus_nifti"
     source = NiftiConfig(path=str(folder), image="images/{name}.nii.gz", mask="labels/{name}.nii.gz", modality="MR")

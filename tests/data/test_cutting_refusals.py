@@ -104,6 +104,7 @@ def test_slices_outside_the_centre_are_counted(
     assert OUTSIDE in report_file(data).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_slices_that_filling_interpolates_from_are_shown(tmp_path: Path, write_dicom: WriteDicom) -> None:
     patients(write_dicom, tmp_path / "files", heights=tuple(2.0 * number for number in range(20) if number != 10))
 

@@ -21,6 +21,7 @@ def _crosses_and_plain(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return images.clip(-1.0, 1.0), labels
 
 
+@pytest.mark.slow
 def test_obvious_classes_are_recognised() -> None:
     recogniser = Recogniser(*_crosses_and_plain(64, seed=0), num_classes=2)
     unseen, labels = _crosses_and_plain(64, seed=1)
@@ -29,6 +30,7 @@ def test_obvious_classes_are_recognised() -> None:
     assert recogniser.accuracy(unseen, 1 - labels) < 0.05
 
 
+@pytest.mark.slow
 def test_obvious_classes_of_volumes_are_recognised() -> None:
     (images, labels), (unseen, unseen_labels) = _crosses_and_plain(64, seed=0), _crosses_and_plain(64, seed=1)
     volumes, unseen = (each[:, :, None].expand(-1, -1, 16, -1, -1) for each in (images, unseen))
@@ -38,6 +40,7 @@ def test_obvious_classes_of_volumes_are_recognised() -> None:
     assert recogniser.accuracy(unseen, unseen_labels) > 0.95
 
 
+@pytest.mark.slow
 def test_labels_that_say_nothing_are_recognised_by_chance() -> None:
     (images, _), (unseen, _) = _crosses_and_plain(64, seed=0), _crosses_and_plain(400, seed=1)
     drawn = torch.Generator().manual_seed(2)
@@ -48,6 +51,7 @@ def test_labels_that_say_nothing_are_recognised_by_chance() -> None:
     assert recogniser.accuracy(unseen, unseen_labels) == pytest.approx(0.5, abs=0.1)  # 4 standard deviations
 
 
+@pytest.mark.slow
 def test_the_same_images_give_the_same_classifier_whatever_was_drawn_before() -> None:
     images, _ = _crosses_and_plain(64, seed=0)
     labels = torch.randint(3, (64,), generator=torch.Generator().manual_seed(2))
@@ -61,6 +65,7 @@ def test_the_same_images_give_the_same_classifier_whatever_was_drawn_before() ->
     assert first.accuracy(images, labels) == second.accuracy(images, labels)
 
 
+@pytest.mark.slow
 def test_fitting_leaves_the_random_numbers_of_others_alone() -> None:
     before = torch.random.get_rng_state()
 
@@ -69,6 +74,7 @@ def test_fitting_leaves_the_random_numbers_of_others_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_many_images_are_judged_in_parts_that_count_alike() -> None:
     recogniser = Recogniser(*_crosses_and_plain(64, seed=0), num_classes=2)
     images, labels = _crosses_and_plain(300, seed=1)

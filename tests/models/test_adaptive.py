@@ -57,6 +57,7 @@ def test_the_strength_follows_the_pairs_told_apart_within_0_and_1() -> None:
     assert reached[-2:] == [1.0, 0.9]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [2, 8, 64])
 def test_the_share_is_held_at_the_target_whatever_the_batch(batch_size: int) -> None:
     adaptive = AdaptiveAugmentation(AdaptiveConfig(rotate=0.5, target=0.6, ramp_images=25_600))

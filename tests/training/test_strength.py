@@ -1,5 +1,6 @@
 """The strength of adaptive augmentation while a GAN trains."""
 
+import pytest
 import torch
 from tests.training.recipes import CPU, SMALL, SPEC, batches, ignore
 
@@ -24,6 +25,7 @@ def test_the_strength_rises_where_the_critic_learns_its_real_images_by_heart() -
     assert max(strengths) >= 0.5
 
 
+@pytest.mark.slow
 def test_the_strength_stays_at_0_where_the_real_images_are_the_generators_own() -> None:
     still = EIGHT.patched({"optimizer": {"lr": 1e-12}, "schedule": {"batch_size": 32}})
     model = Training.start(still, SPEC, CPU).model

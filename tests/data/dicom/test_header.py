@@ -48,6 +48,7 @@ def test_what_does_not_start_as_dicom_does_is_none_even_without_a_preamble(conte
         list(decode(BytesIO(content), require_preamble=False))
 
 
+@pytest.mark.slow
 def test_a_deflated_bomb_is_refused_before_it_has_inflated() -> None:
     whole = written(GREY, "deflated")
     start = 132 + 12 + struct.unpack_from("<L", whole, 140)[0]  # behind file meta information

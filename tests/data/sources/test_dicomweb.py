@@ -75,6 +75,7 @@ def test_an_instance_that_does_not_come_is_counted_and_the_rest_goes_on(
     assert len(asked.items()) == len(archive.instances)
 
 
+@pytest.mark.slow
 def test_what_did_not_come_is_asked_for_again_by_the_next_call(archive: Archive, tmp_path: Path) -> None:
     archive.always["1.2.3.4"] = Answer(status=404)
     asked = source(archive, tmp_path)

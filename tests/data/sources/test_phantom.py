@@ -148,6 +148,7 @@ def test_every_tissue_has_its_share_of_the_image(source: PhantomSource) -> None:
     assert share["bone"] > 0.01
 
 
+@pytest.mark.slow
 def test_a_healthy_chest_has_lungs_on_both_sides_of_a_soft_middle_and_a_spine_behind() -> None:
     for patient in range(6):
         drawing = draw_patient((1, patient), lesion=HEALTHY, size=128, slices=3)
@@ -178,6 +179,7 @@ def test_a_lesion_changes_the_image_inside_its_mask_and_next_to_it_only(lesion: 
     assert np.mean(change[~reach] > 1) < 0.001
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lesion", LESIONS)
 def test_every_slice_shows_a_lesion_worth_seeing(lesion: str) -> None:
     square_mm = (360 / 128) ** 2
