@@ -50,7 +50,7 @@ def main(experiment: Experiment) -> Mapping[str, object]:
         "the champion": champion,
         "the sweep's table": f"{tuned['sweep']}/sweep.txt",
         "the sweep's plot": f"{tuned['sweep']}/sweep.png",
-        "samples beside real images": examined["samples"],
+        "samples beside real images": examined["pictures"]["samples"],
         "the sheet that was served": sheet,
     }
     console.rule("What you have now")

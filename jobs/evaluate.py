@@ -7,18 +7,19 @@ ray job submit --working-dir . --runtime-env-json '{"env_vars": {"PYTHONPATH": "
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from rayology.job import run
 from rayology.progress import console
 from rayology.training.examination import ExaminationConfig, examine
 
 
-def main(config: ExaminationConfig) -> Mapping[str, object]:
+def main(config: ExaminationConfig) -> Mapping[str, Any]:
     """Return the figures and where the pictures lie."""
     examination = examine(config)
     console.print(examination.table())
-    samples, *others = examination.pictures
-    return {"figures": examination.figures, "note": examination.note, "samples": samples, "reconstructions": others}
+    pictures = {picture.stem: picture for picture in examination.pictures}
+    return {"figures": examination.figures, "note": examination.note, "pictures": pictures}
 
 
 if __name__ == "__main__":

@@ -233,6 +233,7 @@ def test_what_format_1_wrote_draws_the_same_bits_once_it_is_written_again(name: 
     new = Bundle.load(tmp_path / "new")
 
     assert (old.written_as, new.written_as) == (1, 2)
+    assert (old.seed, new.seed) == (None, old.manifest.provenance.seed)
     before, after = old.build(), new.build()
     assert isinstance(before, Generates)
     assert isinstance(after, Generates)

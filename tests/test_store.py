@@ -7,6 +7,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pydantic_core
 import pytest
 
 from rayology.bundle import Bundle, provenance_of, write_bundle
@@ -16,6 +17,7 @@ from rayology.image import ImageSpec
 from rayology.models import VaeConfig
 from rayology.models.backbones import ResNetConfig
 from rayology.store import MOST_REMEMBERED, NAME, Store
+from rayology.training.promotion import promote
 
 MODEL = VaeConfig(backbone=ResNetConfig(width=8))
 FIXTURES = Path(__file__).parent / "fixtures" / "format_1"
@@ -307,8 +309,26 @@ def test_a_store_of_before_goes_on_and_stays_as_it_is(old_store: Store, tmp_path
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_a_damaged_version_of_before_belongs_to_nobody(old_store: Store) -> None:
+def test_a_damaged_champion_of_before_may_be_any_models(old_store: Store, tmp_path: Path) -> None:
+    """So that no newcomer takes its place without being told to."""
     (Path(old_store.uri) / OLD["vae"] / "bundle.json").write_text("damage")
+    store = Store(old_store.uri)
 
-    assert Store(old_store.uri).models() == ["old-gan"]
-    assert Store(old_store.uri).champion_or_none("old-vae") is None
+    assert store.models() == ["old-gan"]
+    assert store.champion_or_none("old-vae") == OLD["vae"]
+    new = store.publish(bundle_in(tmp_path / "bundle", name="old-vae"))
+    with pytest.raises(StoreError, match=rf"cannot be compared with the champion {OLD['vae']}"):
+        promote(store, "old-vae", new, storage=tmp_path)
+    assert promote(store, "old-vae", new, storage=tmp_path, force=True).before == OLD["vae"]
+    assert store.champion("old-vae") == new
+
+
+def test_a_model_of_before_that_was_called_as_the_pointer_does_not_hide_the_others(old_store: Store) -> None:
+    file = Path(old_store.uri) / OLD["gan"] / "bundle.json"
+    written = json.loads(file.read_text())
+    written["experiment"]["name"] = "champion"
+    content = pydantic_core.to_json({name: value for name, value in written.items() if name != "checksum"})
+    written["checksum"] = hashlib.sha256(content).hexdigest()
+    file.write_text(json.dumps(written))
+
+    assert Store(old_store.uri).models() == ["old-vae"]

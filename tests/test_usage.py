@@ -74,8 +74,8 @@ usage: settings.py [FILE.yaml] [--path.to.field VALUE ...]
 
 Some settings.
 
-A flag beats the file, the file beats the default. Mappings, lists and whole
-groups are written as JSON.
+A flag beats the file, the file beats the default. Lists, mappings and groups
+are JSON; mappings add up.
 
   --max-rate  float  (default: 1.0; a sweep tries 0.1 to 10)
       The highest rate.
@@ -112,6 +112,14 @@ def test_help_shows_the_kind_that_the_file_chooses(shown: Help, tmp_path: Path) 
     assert "With net.kind = large" in shown("--help", str(file))
     assert "With net.kind = large" in shown(str(file), "-h")
     assert "With net.kind = small" in shown(str(file), "--net.kind", "small", "--help")
+
+
+def test_help_of_what_is_not_a_kind_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("net: {kind: [large]}")
+
+    with pytest.raises(ConfigError, match=r"^net\.kind: \['large'\] is not known; write one of: small, large$"):
+        load(Settings, ["--help", str(file)])
 
 
 def test_help_of_an_unknown_kind_says_which_there_are() -> None:

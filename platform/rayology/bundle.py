@@ -78,11 +78,6 @@ class Manifest(Config):
     checksum: str = ""
     """SHA-256 of everything above."""
 
-    @property
-    def seed(self) -> int:
-        """Seed of the samples that were shown and, each with the class of an unseen image, evaluated."""
-        return self.provenance.seed
-
     @model_validator(mode="after")
     def _every_file_is_listed(self) -> Self:
         if missing := {WEIGHTS, CARD} - self.files.keys():
@@ -137,6 +132,14 @@ class Bundle:
         for name, expected in manifest.files.items():
             _check(path / name, expected)
         return cls(path, manifest, written_as)
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the samples on its sheet, and of those that were evaluated, each with the class of an unseen image.
+
+        None for format 1, which drew them otherwise.
+        """
+        return self.manifest.provenance.seed if self.written_as > 1 else None
 
     @property
     def fingerprint(self) -> str:

@@ -53,7 +53,7 @@ class Client:
     Every method raises RequestError, with what the server said or, if no server of ours answered, with the address.
 
     Args:
-        url: the address of the model, such as ``http://127.0.0.1:8000/models/phantom``.
+        url: the address of the model, such as ``http://127.0.0.1:8000/models/demo``.
         token: the bearer token that the server asks for; empty for a server that asks for none.
         timeout_s: seconds to wait for a connection, and for each part of an answer.
         transport: what carries the requests; by default the network.

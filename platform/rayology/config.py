@@ -270,7 +270,7 @@ def _usage(config: type[Config], values: Patch, *, program: str) -> str:
     opening = [
         f"usage: {program} [FILE.yaml] [--path.to.field VALUE ...]",
         _paragraph(config.__doc__),
-        "A flag beats the file, the file beats the default. Mappings, lists and whole groups are written as JSON.",
+        "A flag beats the file, the file beats the default. Lists, mappings and groups are JSON; mappings add up.",
     ]
     sections = [_section(name, group, chosen) for name, group in groups.items() if group]
     return lay_out(opening, sections, width=min(max(shutil.get_terminal_size().columns, 60), 120))
@@ -300,7 +300,7 @@ def _chosen_kind(leaf: Leaf, values: Patch) -> object:
     value: object = values
     for key in path_of(leaf.name).split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
-    if value is not None and value not in leaf.kinds:
+    if value is not None and not (isinstance(value, str) and value in leaf.kinds):
         raise ConfigError(f"{path_of(leaf.name)}: {value!r} is not known; write one of: {', '.join(leaf.kinds)}")
     return value or leaf.default
 

@@ -127,8 +127,8 @@ class Experiment(Config):
     """Folder of datasets, runs, sweeps and the store; on a cluster one that every node shares."""
     resume: str = ""
     """The run or sweep to go on with, by its name, or 'last'; empty starts a new one."""
-    seed: NonNegativeInt = 0
-    """Of weights, batches, noise and search; the same seed gives the same result, on a GPU up to its rounding."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of weights, batches, noise and search; the same one gives the same result, on a GPU up to its rounding."""
     source: SourceConfig = PhantomConfig()
     """Where the images come from."""
     preparation: PreparationConfig = PreparationConfig()

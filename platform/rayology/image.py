@@ -81,7 +81,6 @@ class ImageSpec(Config):
     """The values that the images keep."""
     classes: tuple[str, ...] = ()
     """The names of the classes, in the order of their labels; empty where images have no label."""
-
     masks: tuple[str, ...] = ()
     """Names of the regions that masks number from 1 up; empty if the source came without masks."""
 

@@ -11,7 +11,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 __all__ = [
-    "CLASS",
     "Noise",
     "NoiseSpec",
     "batch_noise",
@@ -24,7 +23,6 @@ __all__ = [
 
 Noise = Mapping[str, Tensor]
 """Each stream by its name, as (batch, *shape): normal ones in float32, uniform ones in float64, both on the CPU."""
-CLASS = "class"
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def indexed_noise(specs: Mapping[str, NoiseSpec], *, seed: int, indices: Sequenc
 
 def indexed_labels(num_classes: int, *, seed: int, indices: Sequence[int]) -> Int[Tensor, " batch"]:
     """Draw the class of samples for which none is asked; 0 for a model that knows none."""
-    drawn = _indexed(NoiseSpec((), "uniform"), seed, CLASS, indices)
+    drawn = _indexed(NoiseSpec((), "uniform"), seed, "class", indices)
     return (drawn * num_classes).long()
 
 

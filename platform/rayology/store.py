@@ -200,7 +200,7 @@ class Store:
             if len(parents) > 1 or not VERSION.fullmatch(version):
                 continue
             name = parents[0] if parents else self._name_at_root(version)
-            if NAME.fullmatch(name):
+            if NAME.fullmatch(name) and name != CHAMPION:  # which an experiment of format 1 may be called
                 found.setdefault(name, {})[version] = str(folder)
         return found
 
@@ -229,7 +229,8 @@ class Store:
             return self._read(self._place(_checked(name), CHAMPION)).decode().split()
         with suppress(FileNotFoundError):
             at_root = self._read(self._place(CHAMPION)).decode().split()
-            return [each for each in at_root if VERSION.fullmatch(each) and self._name_at_root(each) == name]
+            # One that cannot be read may be this model's: nothing takes its place unasked.
+            return [each for each in at_root if VERSION.fullmatch(each) and self._name_at_root(each) in {name, ""}]
         return []
 
     def _point(self, name: str, champions: Sequence[str]) -> None:

@@ -8,11 +8,11 @@ import optuna
 import pytest
 from pydantic import Field
 
-from rayology.config import Choice, Config, Range, leaves, nested
+from rayology.config import Choice, Config, Range, leaves, nested, path_of
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment, OptimizerConfig, SearchConfig
 from rayology.models import GanConfig, VaeConfig
-from rayology.search.space import dimensions, out_of_range, path_of, starting_points, suggest
+from rayology.search.space import dimensions, out_of_range, starting_points, suggest
 
 
 class Plain(Config):

@@ -2,6 +2,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from rayology.bundle import Bundle, draw
 from rayology.errors import RequestError
 from rayology.image import from_model_range, to_model_range, to_stored
+from rayology.serving import answer as answer_module
 from rayology.serving.answer import Answer
 from rayology.serving.predictor import Predictor, card_of
 from rayology.serving.schemas import GenerateRequest, Limits
@@ -82,15 +84,33 @@ def test_an_image_asked_for_by_its_index_is_the_one_among_others_bit_for_bit(pre
 @pytest.mark.usefixtures("_one_thread")
 def test_the_images_of_the_cards_seed_are_those_on_the_bundles_sheet(bundle: Bundle, predictor: Predictor) -> None:
     model, seed = bundle.build(), predictor.card.seed
+    assert seed is not None
     served = _draw(predictor, [seed], count=8)[0]
 
     as_many = from_model_range(draw(model, count=8, seed=seed), model.image.values).numpy()
     count = 6 if model.image.is_volume else 4  # of which 4 are drawn at once
     batch = from_model_range(draw(model, count=count, seed=seed)[:4], model.image.values).numpy()
 
-    assert seed == bundle.manifest.seed
+    assert seed == bundle.seed
     assert np.allclose(served, as_many, atol=0.5)  # HU of 2,000; the size of a batch changes the last bits
     assert np.array_equal(served[:4], batch)
+
+
+def test_the_card_of_format_1_names_no_seed_because_its_sheet_was_drawn_otherwise() -> None:
+    bundle = Bundle.load(Path(__file__).parents[1] / "fixtures" / "format_1" / "gan")
+
+    assert _load(bundle).card.seed is None
+
+
+def test_classes_that_no_header_holds_are_refused_before_anything_is_computed(
+    vae_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_module, "MAX_CLASSES_BYTES", 20)  # names as long as a folder's would take a bundle
+    predictor = _load(vae_bundle)
+    monkeypatch.setattr(predictor, "_batchers", {})  # so that what is computed fails
+
+    with pytest.raises(RequestError, match="the classes of 5 images do not fit into a header: ask for fewer images"):
+        asyncio.run(predictor.answer(GENERATE, GenerateRequest(count=5, seed=1, class_name="mass")))
 
 
 def test_other_seeds_and_other_places_are_other_images(predictor: Predictor) -> None:
@@ -190,7 +210,7 @@ def test_the_card_says_what_the_bundle_says(vae_bundle: Bundle, gan_bundle: Bund
     assert vae.verbs == {"generate": "synthetic", "reconstruct": "derived"}
     assert vae.classes == ("none", "nodule", "mass")
     assert (gan.kind, gan.capabilities, gan.verbs, gan.classes) == ("gan", ("generate",), {"generate": "synthetic"}, ())
-    assert (vae.seed, gan.seed) == (vae_bundle.manifest.seed, gan_bundle.manifest.seed)
+    assert (vae.seed, gan.seed) == (vae_bundle.seed, gan_bundle.seed)
     assert (vae.image.size, vae.image.unit, vae.metrics, vae.note) == (
         (16, 24),
         "HU",

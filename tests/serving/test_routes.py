@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rayology.bundle import Bundle
 from rayology.models import Model, Phase
-from rayology.serving import routes
+from rayology.serving import answer
 from rayology.serving.predictor import Predictor, card_of
 from rayology.serving.routes import create_app
 
@@ -185,7 +185,7 @@ def test_the_docs_tell_the_nature_of_each_answer(vae: httpx.Client) -> None:
 def test_classes_that_do_not_fit_into_a_header_are_refused_before_a_proxy_does(
     vae: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "MAX_CLASSES_BYTES", 20)  # names as long as a folder's would take a bundle of their own
+    monkeypatch.setattr(answer, "MAX_CLASSES_BYTES", 20)  # names as long as a folder's would take a bundle of their own
 
     assert vae.post("/generate", json={"count": 4, "class": "mass"}).status_code == 200
     refusal = vae.post("/generate", json={"count": 5, "class": "mass"})

@@ -23,6 +23,7 @@ from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.history import read
 from rayology.training.loop import Training
+from rayology.training.promotion import compare
 from rayology.training.run import augmented, finish, train_here
 
 CPU = torch.device("cpu")
@@ -96,6 +97,9 @@ def test_a_toy_trains_is_measured_and_kept_by_what_it_can_do(
     assert not (bundle.path / "samples.png").exists()
     assert "show nobody" not in (bundle.path / "README.md").read_text()
     loaded, quick = bundle.build(), Evaluator(experiment.seed, data, CPU).quick
+    found = compare(bundle, bundle, called="itself", storage=small.storage)
+    assert found.verdict == "equal"
+    assert set() < set(found.figures) <= FIGURES[kind]
     assert quick(loaded) == pytest.approx(quick(training.average.float()), rel=1e-6)
 
 

@@ -134,13 +134,14 @@ def test_an_evaluated_sample_is_what_a_server_draws_for_its_seed_index_and_class
     bundle = write_bundle(tmp_path / "bundle", experiment=experiment, model=model, metrics={}, provenance=origin)
     evaluator = Evaluator(experiment.seed, data, CPU)
     labels = evaluator.unseen.labels
+    assert bundle.seed == 7
     card = card_of(bundle, model, version="v", limits=Limits(max_count=1, max_body_bytes=1))
     predictor = Predictor(bundle.build(), card, batch_size=len(labels), num_threads=1)
 
     evaluated = from_model_range(evaluator.sample(model, labels), model.image.values).numpy()
 
     for index, label in enumerate(labels.tolist()):
-        asked = GenerateRequest(count=1, seed=card.seed, first_index=index, class_name=classes[label])
+        asked = GenerateRequest(count=1, seed=bundle.seed, first_index=index, class_name=classes[label])
         served = asyncio.run(predictor.answer(GENERATE, asked))
         assert np.array_equal(served.images[0], evaluated[index])
         assert (served.seed, served.first_index, served.classes) == (7, index, (classes[label],))

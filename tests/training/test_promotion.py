@@ -147,7 +147,7 @@ def changed(bundle: Bundle, **fields: object) -> Bundle:
     ("fields", "reason"),
     [
         ({"image": ImageSpec(size=(24, 24))}, r'its images are .*"size":\[16,16\].*, the other.s .*"size":\[24,24\]'),
-        ({"capabilities": ("classify",)}, "its objective is mmd, and the other cannot generate"),
+        ({"capabilities": ("classify",)}, "it is judged by mmd, and the other cannot generate"),
     ],
 )
 def test_other_images_and_other_capabilities_cannot_be_compared(

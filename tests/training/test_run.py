@@ -8,7 +8,7 @@ import torch
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
-from rayology.errors import ConfigError
+from rayology.errors import BundleError, ConfigError
 from rayology.experiment import Experiment
 from rayology.training.loop import Training
 from rayology.training.run import finish, open_run, start_from, train_here
@@ -71,6 +71,9 @@ def test_a_training_starts_from_a_bundles_weights_and_names_its_parent(
         torch.testing.assert_close(bundle.weights()[name], weight)
     assert bundle.manifest.provenance.parents == (parent.fingerprint,)
     assert "init" not in bundle.manifest.experiment
+    shutil.rmtree(run.folder / "init")
+    with pytest.raises(BundleError, match=r"holds no bundle\.json"):
+        train_here(experiment, data, run.folder, start=None, report=lambda *_: None, device=CPU)
 
 
 def test_a_bundle_of_another_architecture_or_other_images_is_no_start(

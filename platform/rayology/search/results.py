@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from rayology.bundle import Bundle
+from rayology.config import path_of
 from rayology.errors import SearchError
 from rayology.experiment import Experiment
 from rayology.metrics import METRICS, loss_of
-from rayology.search.space import path_of
 from rayology.store import Store
 from rayology.training.history import read
 from rayology.training.promotion import Promotion, promote_if_better, refusals

@@ -10,7 +10,7 @@ from rayology.config import Choice, Range, is_open, kinds_of, leaves, nested, pa
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 
-__all__ = ["Dimension", "dimensions", "out_of_range", "path_of", "starting_points", "suggest"]
+__all__ = ["Dimension", "dimensions", "out_of_range", "starting_points", "suggest"]
 
 SEARCHED = ("model", "optimizer")  # a sweep compares models on one dataset and one schedule
 

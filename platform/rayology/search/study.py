@@ -14,7 +14,7 @@ from ray.tune import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, Tun
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
-from rayology.config import nested
+from rayology.config import nested, path_of
 from rayology.data import PreparedDataset
 from rayology.errors import Diverged
 from rayology.experiment import Experiment
@@ -22,7 +22,7 @@ from rayology.metrics import WORST
 from rayology.search.narrator import Narrator
 from rayology.search.results import TrialResult, read_results
 from rayology.search.searcher import JournalSearcher, close_study
-from rayology.search.space import out_of_range, path_of
+from rayology.search.space import out_of_range
 from rayology.training.cluster import require_room, require_suitable, train, uses_gpu
 from rayology.training.observer import LOSS
 from rayology.training.run import BUNDLE, Assignment, Run, finish, train_here

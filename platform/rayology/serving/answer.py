@@ -1,6 +1,6 @@
 """What a model answers, and how its headers say so; imports neither torch nor Ray, so that clients may share it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self, get_args
 from urllib.parse import quote, unquote
@@ -8,15 +8,29 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import NDArray
 
+from rayology.errors import RequestError
 from rayology.serving.schemas import Nature
 
-__all__ = ["CLASSES", "FIRST_INDEX", "NATURE", "SEED", "VERSION", "Answer"]
+__all__ = ["CLASSES", "FIRST_INDEX", "NATURE", "SEED", "VERSION", "Answer", "encoded"]
 
 VERSION = "X-Rayology-Version"
 NATURE = "X-Rayology-Nature"
 CLASSES = "X-Rayology-Classes"
 SEED = "X-Rayology-Seed"
 FIRST_INDEX = "X-Rayology-First-Index"
+MAX_CLASSES_BYTES = 3000  # proxies refuse an answer whose headers outgrow a buffer, of 4 kB in the smallest default
+
+
+def encoded(classes: Sequence[str]) -> str:
+    """Return names of classes, which may be any text, percent-encoded (RFC 3986, section 2.1) and parted by commas.
+
+    Raises:
+        RequestError: they are more than a header holds.
+    """
+    value = ",".join(quote(name, safe="") for name in classes)
+    if len(value) > MAX_CLASSES_BYTES:
+        raise RequestError(f"the classes of {len(classes)} images do not fit into a header: ask for fewer images")
+    return value
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +54,11 @@ class Answer:
     def headers(self) -> dict[str, str]:
         """Return all but the images as HTTP headers.
 
-        The names of classes may be any text: each is percent-encoded (RFC 3986, section 2.1, of its UTF-8), and commas
-        separate them.
+        Raises:
+            RequestError: there are more names of classes than a header holds.
         """
         drawn = {SEED: self.seed, FIRST_INDEX: self.first_index}
-        classes = {CLASSES: ",".join(quote(name, safe="") for name in self.classes)} if self.classes else {}
+        classes = {CLASSES: encoded(self.classes)} if self.classes else {}
         numbers = {name: str(number) for name, number in drawn.items() if number is not None}
         return {VERSION: self.version, NATURE: self.nature, **classes, **numbers}
 

@@ -15,7 +15,7 @@ from rayology.bundle import Bundle
 from rayology.image import ImageSpec
 from rayology.models import Model
 from rayology.noise import placed
-from rayology.serving.answer import Answer
+from rayology.serving.answer import Answer, encoded
 from rayology.serving.batching import Batcher
 from rayology.serving.schemas import Card, ImageCard, Limits
 from rayology.serving.verbs import BatchItem, Verb, classes_of, verbs_of
@@ -46,7 +46,7 @@ def card_of(bundle: Bundle, model: Model, *, version: str, limits: Limits) -> Ca
         ),
         metrics=manifest.metrics,
         note=manifest.provenance.note,
-        seed=manifest.seed,
+        seed=bundle.seed,
         limits=limits,
     )
 
@@ -85,10 +85,12 @@ class Predictor:
         """
         loop, max_count = asyncio.get_running_loop(), self.card.limits.max_count
         items = await loop.run_in_executor(self._readers[verb.name], verb.items, self._model, request, max_count)
+        classes = tuple(self.card.classes[item.label] for item in items) if self.card.classes else ()
+        encoded(classes)  # refuses what an answer could not say, before it is computed
         images = await self._batchers[verb.name].submit(items)
         return Answer(
             images=np.stack(images),
-            classes=tuple(self.card.classes[item.label] for item in items) if self.card.classes else (),
+            classes=classes,
             seed=items[0].seed,
             first_index=items[0].index,
             version=self.card.version,

@@ -12,7 +12,6 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response, S
 from fastapi.security import HTTPBearer
 from numpy.typing import NDArray
 
-from rayology.errors import RequestError
 from rayology.image import ImageSpec
 from rayology.serving.answer import CLASSES, FIRST_INDEX, NATURE, SEED, Answer
 from rayology.serving.codecs import MAX_VALUES, decode_npy, decode_png, encode_npy, encode_png
@@ -47,8 +46,6 @@ IMAGES: dict[int | str, Document] = {
 }
 PROBLEMS: dict[int | str, Document] = {"4XX": {"model": Problem}, "5XX": {"model": Problem}}
 TOKEN = [Security(HTTPBearer(auto_error=False))]  # the middleware checks it; here it gives /docs its button
-
-MAX_CLASSES_BYTES = 3000  # proxies refuse an answer whose headers outgrow a buffer, of 4 kB in the smallest default
 
 
 def create_app(predictor: Predictor, admission: Admission) -> FastAPI:
@@ -156,10 +153,6 @@ def _decode(body: bytes, content_type: str, image: ImageSpec) -> NDArray[np.floa
 
 
 async def _response(answer: Answer, media_type: MediaType, image: ImageSpec) -> Response:
-    if len(answer.headers.get(CLASSES, "")) > MAX_CLASSES_BYTES:
-        raise RequestError(
-            f"the classes of {len(answer.images)} images do not fit into a header: ask for fewer images at once"
-        )
     if media_type == "image/png":
         content = await asyncio.to_thread(encode_png, answer.images, image.values, text=_png_text(answer))
     else:

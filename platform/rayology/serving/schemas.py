@@ -92,8 +92,9 @@ class Card(Message):
     """Its figures on the validation split."""
     note: str
     """What every figure must be read with, such as 'one patient'; empty if there is nothing to say."""
-    seed: int
-    """The seed of the samples that were evaluated and that the bundle's sheet shows, from index 0 on."""
+    seed: int | None
+    """The seed of the samples that were evaluated and that the bundle's sheet shows, from index 0 on; null for a bundle
+    of format 1, which drew them otherwise."""
     limits: Limits
     """The most that one request may ask for."""
 

@@ -109,8 +109,9 @@ def require_start(run: Run, data: PreparedDataset) -> None:
     Raises:
         ConfigError: they are of another architecture, or of other images.
     """
-    if (bundle := run.folder / INIT / "model").is_dir():
-        start_from(Training.start(run.experiment, data.info.image, torch.device("cpu")), Bundle.load(bundle))
+    if "model" in run.experiment.init:
+        training = Training.start(run.experiment, data.info.image, torch.device("cpu"))
+        start_from(training, Bundle.load(run.folder / INIT / "model"))
 
 
 def require_suitable(experiment: Experiment, data: PreparedDataset) -> None:

@@ -195,7 +195,7 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "classify": _of_given(_classes),
     "segment": _of_given(_regions),
 }
-"""By capability; a model is measured in all that it can do."""
+"""By capability; one that is not here has no figures."""
 
 
 def _evaluations_of(model: Model) -> list[Evaluation]:

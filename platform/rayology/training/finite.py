@@ -15,7 +15,8 @@ class FiniteGuard:
     """Remember on the device the first figure that is not finite; from then on nothing moves.
 
     ``found`` goes to Adam as ``found_inf``, which then leaves weights and moments as they are. No step waits for it:
-    the host reads it together with figures that it wants anyway.
+    the host reads it together with figures that it wants anyway. (Adaptive augmentation does wait: the host draws what
+    it does, and needs its strength.)
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -66,7 +66,8 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
 
     Raises:
         Diverged: a figure is no longer finite; every process raises it at the same step, before anything is evaluated
-            or kept. Weights, moments and buffers are then as they were before the step of that figure.
+            or kept. Weights, moments and buffers are then as they were before the step of that figure; only moments
+            that an earlier phase began in that very step stay.
     """
     schedule, model = experiment.schedule, training.model
     phases = model.phases()

@@ -160,7 +160,9 @@ def promote_if_better(store: Store, name: str, version: str, *, storage: Path, f
 
 
 def compare(bundle: Bundle, other: Bundle, *, called: str, storage: Path) -> Comparison:
-    """Hold two bundles against the same images, by the metric that the first one's experiment chose.
+    """Hold two bundles against the same images, by the objective of the first one's experiment.
+
+    If its model cannot have that figure, the first metric that it can have stands in.
 
     The images are those of the validation split of the dataset that both were trained on; samples of both are drawn
     for their labels from one seed. ``called`` names the other one in the sentence.
@@ -171,7 +173,7 @@ def compare(bundle: Bundle, other: Bundle, *, called: str, storage: Path) -> Com
     mine, others = bundle.manifest, other.manifest
     if obstacle := _obstacle(mine, others, storage):
         return _incomparable(called, obstacle)
-    metric, model = METRICS[objective_of(mine)], bundle.build()
+    metric, model = _metric_of(mine), bundle.build()
     try:
         data = PreparedDataset.open(_dataset(mine, storage))
         evaluator = Evaluator(mine.provenance.seed, data, torch.device("cpu"))
@@ -212,12 +214,11 @@ def _dataset(manifest: Manifest, storage: Path) -> Path:
 
 def _obstacle(mine: Manifest, others: Manifest, storage: Path) -> str:
     """Say why two models cannot be compared; empty if they can."""
-    metric = METRICS.get(objective_of(mine))
-    if metric is None:
+    if objective_of(mine) not in METRICS:
         return f"its objective {objective_of(mine)!r} is not the name of a metric"
-    for who, manifest in {"it": mine, "the other": others}.items():
-        if metric.needs not in manifest.capabilities:
-            return f"its objective is {metric.name}, and {who} cannot {metric.needs}"
+    metric = _metric_of(mine)
+    if metric.needs not in others.capabilities:
+        return f"it is judged by {metric.name}, and the other cannot {metric.needs}"
     if mine.provenance.dataset != others.provenance.dataset:
         return f"it was trained on dataset {mine.provenance.dataset}, the other on {others.provenance.dataset}"
     if _compared(mine.image) != _compared(others.image):
@@ -225,6 +226,13 @@ def _obstacle(mine: Manifest, others: Manifest, storage: Path) -> str:
     if not _dataset(mine, storage).is_dir():
         return f"there is no {_dataset(mine, storage)}, on which both were trained; name its storage with --storage"
     return ""
+
+
+def _metric_of(manifest: Manifest) -> Metric:
+    """Return what a model is judged by: its experiment's objective, or the first metric that it can have."""
+    objective = METRICS[objective_of(manifest)]
+    able = [metric for metric in METRICS.values() if metric.needs in manifest.capabilities]
+    return objective if objective in able else next(iter(able), objective)
 
 
 def _compared(image: ImageSpec) -> str:

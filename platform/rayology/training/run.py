@@ -17,7 +17,7 @@ from rayology.experiment import Experiment
 from rayology.image import Batch
 from rayology.models import Segments
 from rayology.noise import derive_seed
-from rayology.store import Store
+from rayology.store import CHAMPION, Store
 from rayology.training import checkpoint, precision
 from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
@@ -71,11 +71,11 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         sources = {role: _source_of(role, place, experiment) for role, place in experiment.init.items()}
         folder = parent / f"{experiment.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         folder.mkdir(parents=True)
+        for role, bundle in sources.items():
+            shutil.copytree(bundle.path, folder / INIT / role)  # the run is on its own from here
         (folder / EXPERIMENT).touch(mode=0o600)  # the source's path may name a patient
         written = {"format_version": FORMAT_VERSION, "experiment": experiment.model_dump(mode="json")}
         (folder / EXPERIMENT).write_text(json.dumps(written, indent=2), encoding="utf-8")
-        for role, bundle in sources.items():
-            shutil.copytree(bundle.path, folder / INIT / role)  # the run is on its own from here
         return Run(folder, experiment)
     begun_at = {file.parent.name: file.stat().st_mtime_ns for file in parent.glob(f"*/{EXPERIMENT}")}
     known = sorted(begun_at, key=lambda name: begun_at[name])
@@ -98,7 +98,7 @@ def _source_of(role: str, place: str, experiment: Experiment) -> Bundle:
     name, _, version = place.partition("/")
     store = Store(str(experiment.storage.expanduser() / "store"))
     try:
-        return Bundle.load(store.fetch(name, version or store.champion(name)))
+        return Bundle.load(store.fetch(name, store.pin(name, version or CHAMPION)))
     except StoreError as error:
         raise ConfigError(f"init.{role}: {place} is neither a folder nor a model of the store ({error})") from None
 
@@ -165,7 +165,7 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
     training = Training.start(experiment, data.info.image, device)
     if start is not None:
         checkpoint.restore(training, start)
-    elif (folder / INIT / "model").is_dir():
+    elif "model" in experiment.init:
         start_from(training, Bundle.load(folder / INIT / "model"))
     dtype = next(training.model.parameters()).dtype
     with (
