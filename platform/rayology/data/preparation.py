@@ -55,7 +55,7 @@ class PatchesConfig(Config):
 class PreparationConfig(Config):
     """How images become a dataset."""
 
-    size: Annotated[int, Field(ge=16, multiple_of=8)] = 64
+    size: Annotated[int, Field(ge=16, le=4096, multiple_of=8)] = 64
     """Rows and columns of every image, and slices where images are patches."""
     cut: Annotated[SlicesConfig | PatchesConfig, Field(discriminator="kind")] = SlicesConfig()
     """What an image is: a slice, or a patch of a volume."""
