@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import PositiveInt
 
 from rayology.config import Config
-from rayology.data.confidentiality import ProfileConfig, deidentify_folder
+from rayology.deidentify import ProfileConfig, deidentify_folder
 from rayology.errors import SourceError
 from rayology.job import run
 from rayology.progress import progress_bar

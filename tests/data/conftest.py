@@ -1,75 +1,15 @@
-"""Little DICOM files, and the folders of real ones."""
+"""Folders of little DICOM files, an archive of them, and a small disk."""
 
 import itertools
 import shutil
 import subprocess
-import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from tests.data.bodies import WriteDicom, body
 from tests.data.dicomweb_server import Archive
-
-
-@pytest.fixture(scope="session")
-def write_dicom() -> Callable[..., Path]:
-    def write(path: Path, pixels: NDArray[np.generic], **attributes: object) -> Path:
-        """Write one grey frame, or (frames, rows, columns); attributes beat the defaults, None removes one."""
-        dataset = Dataset()
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = attributes.pop("TransferSyntaxUID", ExplicitVRLittleEndian)
-        bits = 8 * pixels.dtype.itemsize
-        defaults: dict[str, object] = {
-            "SOPClassUID": CTImageStorage,
-            "SOPInstanceUID": generate_uid(),
-            "StudyInstanceUID": "2.25.1",
-            "SeriesInstanceUID": "2.25.2",
-            "PatientID": "anyone",
-            "Modality": "CT",
-            "Rows": pixels.shape[-2],
-            "Columns": pixels.shape[-1],
-            "NumberOfFrames": pixels.shape[0] if pixels.ndim == 3 else None,
-            "SamplesPerPixel": 1,
-            "PhotometricInterpretation": "MONOCHROME2",
-            "BitsAllocated": bits,
-            "BitsStored": bits,
-            "HighBit": int(str(attributes.get("BitsStored") or bits)) - 1,
-            "PixelRepresentation": int(pixels.dtype.kind == "i"),
-            "RescaleSlope": 1,
-            "RescaleIntercept": 0,
-            "PixelData": pixels.tobytes(),
-        }
-        for keyword, value in (defaults | attributes).items():
-            if value is not None:
-                setattr(dataset, keyword, value)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        dataset.save_as(path, enforce_file_format=True)
-        return path
-
-    return write
-
-
-@pytest.fixture(scope="session")
-def brain_folder(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _unpacked(shared_data / "mr_t1_studyforrest" / "mr_t1_studyforrest_384.tar.xz", tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def head_folder(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _unpacked(shared_data / "ct_head_ge" / "ct_head_ge_28.tar.xz", tmp_path_factory)
-
-
-def _unpacked(archive: Path, factory: pytest.TempPathFactory) -> Path:
-    folder = factory.mktemp(archive.parent.name)
-    with tarfile.open(archive) as opened:
-        opened.extractall(folder, filter="data")
-    return folder
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls i
 from PIL import Image
 from torch import Tensor
 
-from rayology.data.sources.thorax import draw_patient
+from rayology.phantom import draw_patient
 
 PER_CLASS = 384
 

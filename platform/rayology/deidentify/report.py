@@ -1,0 +1,83 @@
+"""What a run did, in counts: nothing in it names a value, a file or a patient."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rayology.deidentify.ledger import Line
+from rayology.deidentify.profile import ProfileConfig
+
+__all__ = ["REPORTS", "Report", "report", "write_report"]
+
+REPORTS = ("report.json", "report.txt")
+"""What a run writes even where it writes no copy: for scripts, and for people."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the files of a source and of their attributes."""
+
+    files: int
+    written: int
+    masked: int
+    """Of those written."""
+    let_pass: Mapping[str, int]
+    """How many of those written a rule let pass, for which reason; nothing else looked at their pixels."""
+    held_back: Mapping[str, int]
+    """How many files stay for which reason: rules, repetitions, and values that would have stayed."""
+    unreadable: Mapping[str, int]
+    """How many files could not be read for which reason."""
+    done: Mapping[str, Mapping[str, int]]
+    """By action and keyword, how many attributes of the written files, at any depth."""
+    searched: str
+    profile: Mapping[str, object]
+    """But for the rules, whose expressions may name a station."""
+
+
+SEARCHED = (
+    "Every written file was searched, byte by byte, for the names, their parts, the numbers, addresses, dates and UIDs "
+    "of its own original, and for those of all other originals but for dates and parts of names; words below 4 "
+    "characters and numbers below 6 digits were not searched for. Files with a hit were not kept: the rest has none."
+)
+
+
+def report(lines: Sequence[Line], config: ProfileConfig) -> Report:
+    """Count what became of files."""
+    done: dict[str, Counter[str]] = defaultdict(Counter)
+    for line in lines:
+        for what, count in line.done.items():
+            action, keyword = what.split(" ", 1)
+            done[action][keyword] += count
+    return Report(
+        files=len(lines),
+        written=sum(bool(line.output) for line in lines),
+        masked=sum(line.is_masked and bool(line.output) for line in lines),
+        let_pass=dict(Counter(line.let_pass for line in lines if line.let_pass and line.output)),
+        held_back=dict(Counter(line.reason for line in lines if line.reason and line.is_readable)),
+        unreadable=dict(Counter(line.reason for line in lines if not line.is_readable)),
+        done={action: dict(counts.most_common()) for action, counts in sorted(done.items())},
+        searched=SEARCHED,
+        profile=config.model_dump(mode="json", exclude={"rules"}),
+    )
+
+
+def write_report(found: Report, folder: Path) -> None:
+    """Write ``report.json``, and ``report.txt`` for people."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, told in zip(REPORTS, (json.dumps(asdict(found), indent=2) + "\n", _told(found)), strict=True):
+        (folder / name).write_text(told, encoding="utf-8")
+
+
+def _told(found: Report) -> str:
+    passed = [
+        f"{count} let pass by a rule, whatever their pixels show: {reason}" for reason, count in found.let_pass.items()
+    ]
+    still = [f"{count} held back: {reason}" for reason, count in found.held_back.items()]
+    still += [f"{count} unreadable: {reason}" for reason, count in found.unreadable.items()]
+    actions = [
+        f"{action} {sum(counts.values())} values of {len(counts)} attributes" for action, counts in found.done.items()
+    ]
+    head = f"{found.written} of {found.files} files were de-identified, {found.masked} of them masked."
+    return "\n".join((head, *passed, *still, "", *actions, "", found.searched)) + "\n"
