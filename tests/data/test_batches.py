@@ -9,7 +9,7 @@ import torch
 
 from rayology.data import Plan, PreparedDataset, Split, feeding
 from rayology.data.batches import gathering
-from rayology.data.walk import Sampling, Walk
+from rayology.data.sampler import EpochSampler, Sampling
 from rayology.errors import DatasetError
 from rayology.image import Batch
 
@@ -39,8 +39,8 @@ def assert_same(batches: list[Batch], others: list[Batch]) -> None:
 
 @pytest.mark.parametrize("sampling", ["natural", "balanced"])
 def test_a_fed_batch_holds_the_images_of_the_walk(train: Split, sampling: Sampling) -> None:
-    walk = train.walk(seed=5, sampling=sampling)
-    expected = [train.batch(walk.at(np.arange(8) + 8 * step), device=CPU) for step in range(12)]
+    sampler = train.sampler(seed=5, sampling=sampling)
+    expected = [train.batch(sampler.at(np.arange(8) + 8 * step), device=CPU) for step in range(12)]
 
     assert_same(fed(train, planned(WHOLE, sampling=sampling)), expected)
 
@@ -85,7 +85,7 @@ def test_memory_is_used_again(train: Split) -> None:
 
 
 def test_integers_are_handed_over_as_they_are_stored(train: Split) -> None:
-    indices = train.walk(seed=5).at(np.arange(8))
+    indices = train.sampler(seed=5).at(np.arange(8))
 
     with gathering(train, planned(WHOLE), CPU) as gather:
         levels = gather(0, WHOLE[0])
@@ -124,7 +124,7 @@ def test_an_error_of_the_thread_is_raised_where_its_batch_is_asked_for(train: Sp
                 raise DatasetError("the disk is gone")
             return super().stored(indices, out=out)
 
-    second = set(train.walk(seed=5).at(np.arange(8, 16)))
+    second = set(train.sampler(seed=5).at(np.arange(8, 16)))
     broken = Broken(**vars(train))
 
     with feeding(broken, planned(WHOLE), CPU) as feed:
@@ -135,8 +135,8 @@ def test_an_error_of_the_thread_is_raised_where_its_batch_is_asked_for(train: Sp
 
 
 def test_an_error_of_the_walk_leaves_the_batches_before_it(train: Split) -> None:
-    class Lost(Walk):
-        """A walk that fails after two batches, with no Exception, as a codec in Rust does."""
+    class Lost(EpochSampler):
+        """A sampler that fails after two batches, with no Exception, as a codec in Rust does."""
 
         def at(self, places: np.ndarray) -> np.ndarray:
             if places[0] >= 16:
@@ -144,9 +144,9 @@ def test_an_error_of_the_walk_leaves_the_batches_before_it(train: Split) -> None
             return super().at(places)
 
     class Strayed(Split):
-        """A split with such a walk."""
+        """A split with such a sampler."""
 
-        def walk(self, *, seed: int, sampling: Sampling = "natural", pack: int = 1) -> Walk:
+        def sampler(self, *, seed: int, sampling: Sampling = "natural", pack: int = 1) -> EpochSampler:
             del sampling, pack
             return Lost([np.arange(len(self))], seed=seed)
 

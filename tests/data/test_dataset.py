@@ -67,7 +67,7 @@ def test_images_are_in_the_models_range_and_come_back_within_half_a_step(train: 
 
 
 def test_labels_belong_to_their_images(train: Split) -> None:
-    batch = train.batch(train.walk(seed=0).at(np.arange(len(train))), device=CPU)
+    batch = train.batch(train.sampler(seed=0).at(np.arange(len(train))), device=CPU)
     labels = {
         image.tobytes(): label
         for image, label in zip(train.images(np.arange(len(train))).numpy(), train.labels, strict=True)
@@ -102,7 +102,7 @@ def test_a_dataset_without_classes_cannot_be_balanced(data: PreparedDataset) -> 
     unlabelled = data.info.patched({"image": {"classes": []}})
 
     with pytest.raises(DatasetError, match="has no classes to balance; write natural"):
-        PreparedDataset(data.path, unlabelled).split("train").walk(seed=0, sampling="balanced")
+        PreparedDataset(data.path, unlabelled).split("train").sampler(seed=0, sampling="balanced")
 
 
 def test_masks_of_a_source_without_masks_are_refused(train: Split) -> None:

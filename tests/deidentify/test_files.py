@@ -14,7 +14,7 @@ from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from rayology.data.dicom import header
-from rayology.data.guard import guarded
+from rayology.data.unreadable import as_unreadable
 from rayology.deidentify import ProfileConfig, Rule, deidentify, encoded, files
 from rayology.deidentify.files import content
 from rayology.deidentify.residue import identifiers
@@ -118,7 +118,7 @@ def test_a_damaged_file_is_treated_or_gives_its_reason(tmp_path: Path, name: str
 
 
 def test_an_interrupt_is_no_fault_of_a_file() -> None:
-    with pytest.raises(KeyboardInterrupt), guarded("it cannot be read"):
+    with pytest.raises(KeyboardInterrupt), as_unreadable("it cannot be read"):
         raise KeyboardInterrupt
 
 

@@ -3,6 +3,7 @@
 from rayology.data.batches import Plan, feeding
 from rayology.data.dataset import DatasetInfo, PreparedDataset, Split
 from rayology.data.preparation import PreparationConfig
+from rayology.data.sampler import Sampling
 from rayology.data.sources import (
     DicomwebConfig,
     FolderConfig,
@@ -14,7 +15,6 @@ from rayology.data.sources import (
     PicturesConfig,
     SourceConfig,
 )
-from rayology.data.walk import Sampling
 
 __all__ = [
     "DatasetInfo",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rayology.data.dataset import Split
-from rayology.data.walk import Sampling
+from rayology.data.sampler import Sampling
 from rayology.image import Batch, to_model_range
 
 __all__ = ["Levels", "Plan", "feeding", "gathering"]
@@ -152,7 +152,7 @@ def _ahead(
 
     One thread does all of it: a second that scaled what the first gathered would fetch it from the other's cache.
     """
-    walk = split.walk(seed=plan.seed, sampling=plan.sampling, pack=plan.pack)
+    sampler = split.sampler(seed=plan.seed, sampling=plan.sampling, pack=plan.pack)
     idle: SimpleQueue[Callable[[NDArray[np.int64]], T] | None] = SimpleQueue()
     made: SimpleQueue[T | _Failure] = SimpleQueue()
     turns, asked = itertools.cycle(makers), iter(plan)
@@ -161,7 +161,7 @@ def _ahead(
         end: BaseException = RuntimeError("the plan, or the block, has ended")
         try:
             for (step, rows), make in zip(plan, iter(idle.get, None), strict=False):  # None ends it earlier
-                made.put(make(walk.at(step * plan.batch_size + np.arange(plan.batch_size)[rows])))
+                made.put(make(sampler.at(step * plan.batch_size + np.arange(plan.batch_size)[rows])))
         except BaseException as error:  # noqa: BLE001 - raised where the batch is asked for, lest that waits for ever
             end = error
         made.put(_Failure(end))

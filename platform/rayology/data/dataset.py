@@ -17,8 +17,8 @@ from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, ValidationEr
 from torch import Tensor
 
 from rayology.config import Config
+from rayology.data.sampler import EpochSampler, PackSampler, Sampling
 from rayology.data.splits import SplitName
-from rayology.data.walk import PackWalk, Sampling, Walk
 from rayology.errors import DatasetError
 from rayology.image import Batch, ImageSpec, to_model_range
 
@@ -163,20 +163,20 @@ class Split:
         masks = torch.from_numpy(self.masks(indices)).to(device) if self.has_masks else None
         return Batch(self.images(indices, device=device), labels, masks)
 
-    def walk(self, *, seed: int, sampling: Sampling = "natural", pack: int = 1) -> Walk:
+    def sampler(self, *, seed: int, sampling: Sampling = "natural", pack: int = 1) -> EpochSampler:
         """Return which image comes when; ``pack`` images of one class next to each other.
 
         Raises:
             DatasetError: sampling is balanced and the dataset has no classes, or a class is smaller than a pack.
         """
         if sampling == "natural" and pack == 1:
-            return Walk([np.arange(len(self))], seed=seed)
+            return EpochSampler([np.arange(len(self))], seed=seed)
         if sampling == "balanced" and not self.info.image.classes:
             raise DatasetError("this dataset has no classes to balance; write natural, or prepare a source with labels")
         strata = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
         if (fewest := min(map(len, strata))) < pack:
             raise DatasetError(f"a class has {fewest} training images, fewer than a pack of {pack}; lower the pack")
-        return (Walk if sampling == "balanced" else PackWalk)(strata, seed=seed, pack=pack)
+        return (EpochSampler if sampling == "balanced" else PackSampler)(strata, seed=seed, pack=pack)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pydicom.pixels.utils import get_expected_length
 from pydicom.sequence import Sequence
 
 from rayology.data.identity import Identity, pseudonyms
-from rayology.data.quiet import quiet
+from rayology.data.suppression import suppress_output
 from rayology.deidentify.codes import published_meaning
 from rayology.deidentify.comments import without_comments
 from rayology.deidentify.deidentifier import Deidentifier
@@ -45,7 +45,7 @@ def deidentify(dataset: Dataset, profile: Profile, key: bytes, *, masked: bool =
     Raises:
         UnreadableImage: the data set does not say which instance it is, or its pixels end early.
     """
-    with quiet():
+    with suppress_output():
         if not dataset.get("SOPInstanceUID"):
             raise UnreadableImage("names no SOP instance; rewrite it with a complete header")
         return _deidentified(dataset, profile, key, masked=masked)
@@ -54,7 +54,7 @@ def deidentify(dataset: Dataset, profile: Profile, key: bytes, *, masked: bool =
 def encoded(dataset: Dataset) -> bytes:
     """Return a data set as a file; its preamble is zeros (DICOM PS3.10 7.1)."""
     buffer = BytesIO()
-    with quiet():
+    with suppress_output():
         dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()
 

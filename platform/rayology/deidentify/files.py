@@ -10,7 +10,7 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from rayology.data.dicom.header import MAX_BYTES, inflated, read_file_meta
-from rayology.data.guard import guarded
+from rayology.data.unreadable import as_unreadable
 from rayology.errors import NotDicom, UnreadableImage
 
 __all__ = ["Content", "content"]
@@ -35,7 +35,7 @@ def content(file: Path | bytes) -> Content:
         NotDicom: the file has no DICOM preamble.
         UnreadableImage: it cannot be opened, is damaged or too large, or does not say what it is.
     """
-    with guarded("it cannot be read"):
+    with as_unreadable("it cannot be read"):
         if isinstance(file, Path) and file.stat().st_size > MAX_BYTES:
             raise UnreadableImage(f"takes more than {MAX_BYTES} bytes; split the file")
         stored = file.read_bytes() if isinstance(file, Path) else file

@@ -144,7 +144,7 @@ def _entry(tag: int, basic: str, options: Mapping[str, str], config: ProfileConf
 
 @functools.cache
 def _table() -> Mapping[int, tuple[str, Mapping[str, str]]]:
-    """Read the rows of single attributes; those of whole groups are laws of the walk."""
+    """Read the rows of single attributes; those of whole groups are laws of the Deidentifier."""
     rows = (line.split("\t") for line in TABLE.read_text(encoding="ascii").splitlines())
     return {
         int(tag, 16): (basic, dict(option.split("=") for option in options.split()))

@@ -11,7 +11,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import UID_dictionary
 
-from rayology.data.quiet import quiet
+from rayology.data.suppression import suppress_output
 from rayology.deidentify.codes import OPTIONS, published_meaning
 from rayology.deidentify.dummies import DUMMIES, REMOVED
 from rayology.deidentify.files import Content
@@ -51,7 +51,7 @@ class Identifiers:
 def identifiers(dataset: Dataset, profile: Profile) -> Identifiers:
     """Collect the values that the profile lets go, whatever the depth they stand at; what an option keeps is none."""
     whole, parts, kept = set[str](), set[str](), set[str]()
-    with quiet():
+    with suppress_output():
         elements = list(_elements(dataset))
     for element in elements:
         entry = profile.entry(element.tag)

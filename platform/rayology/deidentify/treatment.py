@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from rayology.data.guard import guarded
+from rayology.data.unreadable import as_unreadable
 from rayology.deidentify.dataset import Deidentified, deidentify, encoded
 from rayology.deidentify.files import content
 from rayology.deidentify.masking import masked
@@ -42,7 +42,7 @@ def treat(path: Path, profile: Profile, key: bytes) -> Treated:
     """Return what becomes of a file; a bad one gives its reason, never an error."""
     try:
         original = content(path)
-        with guarded("its header cannot be read"):
+        with as_unreadable("its header cannot be read"):
             rule = screened(original.dataset, profile.config.rules)
             held = identifiers(original.dataset, profile)
     except DataError as error:
@@ -50,7 +50,7 @@ def treat(path: Path, profile: Profile, key: bytes) -> Treated:
     if rule and rule.action == "quarantine":
         return Treated(reason=rule.reason, values=held.whole)
     try:
-        with guarded("its content cannot be read or written"):
+        with as_unreadable("its content cannot be read or written"):
             result = _deidentified(original.dataset, rule, profile, key)
             written = encoded(result.dataset)
             if Search(held.whole | held.parts).finds(content(written)):

@@ -19,7 +19,7 @@ from rayology.data import PreparedDataset
 from rayology.errors import Diverged
 from rayology.experiment import Experiment
 from rayology.metrics import WORST
-from rayology.search.narrator import Narrator
+from rayology.search.callback import ProgressCallback
 from rayology.search.results import TrialResult, read_results
 from rayology.search.searcher import JournalSearcher, close_study
 from rayology.search.space import out_of_range
@@ -87,7 +87,7 @@ def _run_config(sweep: Run) -> RunConfig:
         storage_path=str(sweep.folder),
         failure_config=FailureConfig(max_failures=wanted.max_failures),
         checkpoint_config=CheckpointConfig(num_to_keep=1),
-        callbacks=[Narrator(wanted.objective, num_trials=wanted.num_trials, steps=steps)],
+        callbacks=[ProgressCallback(wanted.objective, num_trials=wanted.num_trials, steps=steps)],
         verbose=0,
     )
 

@@ -141,7 +141,7 @@ class Evaluator:
     def _draw(self, split: Split, most: int) -> Batch:
         """Draw images of a split, all of them or a fair part, the same each time; two at least make a comparison."""
         count = min(max(most, 2), len(split))
-        return split.batch(split.walk(seed=0).at(np.arange(count)), device=self._device)
+        return split.batch(split.sampler(seed=0).at(np.arange(count)), device=self._device)
 
 
 @dataclass(frozen=True)

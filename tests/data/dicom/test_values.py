@@ -8,7 +8,7 @@ from syntaxes import head, written
 
 from rayology.data.dicom.header import read_header
 from rayology.data.dicom.values import content, decimals, integer, text, whole
-from rayology.data.quiet import quiet
+from rayology.data.suppression import suppress_output
 
 ATTRIBUTES = {
     "AcquisitionNumber": -3,
@@ -59,5 +59,5 @@ def test_pixels_are_their_bytes_whatever_their_representation() -> None:
 def test_a_count_that_is_no_number_is_an_error() -> None:
     dataset = read_header(BytesIO(written(head(8), "raw", frames=1234).replace(b"1234", b"many")))
 
-    with quiet(), pytest.raises(ValueError, match="many"):
+    with suppress_output(), pytest.raises(ValueError, match="many"):
         whole(dataset, "NumberOfFrames")

@@ -20,8 +20,8 @@ from rayology.data.dicom.memory import keep_freed_memory
 from rayology.data.dicom.pixels import in_modality_units, known_syntax, padding, stored_frames, to_rgb
 from rayology.data.dicom.selection import EVERYTHING, Selection, selected
 from rayology.data.dicom.values import has, text
-from rayology.data.guard import guarded
 from rayology.data.identity import Identity
+from rayology.data.unreadable import as_unreadable
 from rayology.errors import NotAnImage, NotSelected, UnreadableImage, UnsupportedSyntax
 
 __all__ = ["Instance", "decode", "instances", "read", "stored"]
@@ -109,14 +109,14 @@ def stored(path: Path, *, require_preamble: bool = True) -> NDArray[np.generic]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    with guarded("it cannot be read"):
+    with as_unreadable("it cannot be read"):
         stream = path.open("rb")  # and read outside: a guard must not last while frames are handed out
     with stream:
         yield stream
 
 
 def _header(stream: BinaryIO, *, require_preamble: bool) -> tuple[Dataset, Layout]:
-    with guarded("its header cannot be read"):
+    with as_unreadable("its header cannot be read"):
         dataset = read_header(stream, require_preamble=require_preamble)
         _check_is_still_image(dataset)
         return dataset, layout(dataset)
@@ -188,7 +188,7 @@ def _modality(dataset: Dataset) -> str:
 
 def _guarded_each(values: Iterator[T], part: str) -> Iterator[T]:
     while True:
-        with guarded(f"its {part} cannot be read"):
+        with as_unreadable(f"its {part} cannot be read"):
             value = next(values, None)
         if value is None:
             return

@@ -10,7 +10,6 @@ from pydantic import BeforeValidator
 from rayology.config import Config
 from rayology.data.dicom import decode
 from rayology.data.dicom.selection import Selection
-from rayology.data.guard import guarded
 from rayology.data.identity import Identity
 from rayology.data.sources.files.archive import is_archive
 from rayology.data.sources.files.dicomdir import referenced_files
@@ -20,6 +19,7 @@ from rayology.data.sources.labels import Attribute, Naming, attribute_of
 from rayology.data.sources.phantom import PhantomConfig
 from rayology.data.sources.source import Example, Item
 from rayology.data.sources.table import Membership, TableFile
+from rayology.data.unreadable import as_unreadable
 from rayology.errors import SourceError
 
 __all__ = ["FolderConfig", "FolderSource"]
@@ -96,7 +96,7 @@ class FolderSource:
 
     def read(self, item: Item) -> Iterator[Example]:
         """Read every frame of a file, and raise what ``rayology.data.dicom.read`` raises."""
-        with guarded("it cannot be read"):
+        with as_unreadable("it cannot be read"):
             stream = item.path.open("rb")
         with stream:
             labels = self.config.labels

@@ -9,10 +9,10 @@ from typing import BinaryIO, Literal
 
 from rayology.data.dicom.header import read_header
 from rayology.data.dicom.values import text
-from rayology.data.guard import guarded
 from rayology.data.sources.classes import check_are_classes, check_class_names, check_not_patients, identifies
 from rayology.data.sources.table import Membership, Table, read_table
 from rayology.data.splits import SplitName
+from rayology.data.unreadable import as_unreadable
 from rayology.errors import SourceError
 
 __all__ = ["Attribute", "Naming", "attribute_of"]
@@ -126,7 +126,7 @@ def attribute_of(stream: BinaryIO, attribute: Attribute) -> str:
     Raises:
         DataError: as ``rayology.data.dicom.decode`` raises of a header.
     """
-    with guarded("its header cannot be read"):
+    with as_unreadable("its header cannot be read"):
         value = text(read_header(stream), attribute)
     return value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) and not identifies(value) else ""
 

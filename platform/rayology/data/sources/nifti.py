@@ -15,12 +15,12 @@ from pydantic import Field
 
 from rayology.data.dicom import Instance
 from rayology.data.dicom.geometry import Geometry, placed
-from rayology.data.guard import guarded
 from rayology.data.identity import Identity
 from rayology.data.sources.masks import fitting
 from rayology.data.sources.named import NamedFilesConfig, NamedFilesSource
 from rayology.data.sources.pairs import Pattern, paired
 from rayology.data.sources.source import Example, Item
+from rayology.data.unreadable import as_unreadable
 from rayology.errors import SourceError, UnreadableImage
 
 __all__ = ["NiftiConfig", "NiftiSource"]
@@ -122,7 +122,7 @@ class NiftiSource(NamedFilesSource[NiftiConfig]):
 
 
 def _read(file: Path) -> _Volume:
-    with guarded("is no NIfTI volume that can be read"):
+    with as_unreadable("is no NIfTI volume that can be read"):
         image = nibabel.load(file)
         shape = image.shape[:3] + tuple(size for size in image.shape[3:] if size != 1)
         if len(shape) != 3 or image.get_data_dtype().kind not in "iuf":

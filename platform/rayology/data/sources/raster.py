@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from rayology.data.guard import guarded
+from rayology.data.unreadable import as_unreadable
 from rayology.errors import UnreadableImage
 
 __all__ = ["SUFFIXES", "read_page", "read_raster", "read_regions"]
@@ -26,7 +26,7 @@ def read_raster(file: Path) -> Iterator[NDArray[np.generic]]:
     Raises:
         UnreadableImage: it is no PNG, JPEG or TIFF, is damaged or too large, or has pixels without fixed grey levels.
     """
-    with guarded("is no picture that can be read"), Image.open(file, formats=FORMATS) as opened:
+    with as_unreadable("is no picture that can be read"), Image.open(file, formats=FORMATS) as opened:
         num_pixels = 0
         for page in ImageSequence.Iterator(opened):
             num_pixels += page.width * page.height

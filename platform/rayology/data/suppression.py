@@ -6,14 +6,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["quiet"]
+__all__ = ["suppress_output"]
 
 LOGGERS = tuple(map(logging.getLogger, ("pydicom", "nibabel", "nibabel.global")))
 _lock = threading.Lock()
 
 
 class _Muted(logging.Filter):
-    """Drop what is logged in the threads that asked for quiet, and nothing of other threads."""
+    """Drop what is logged in the threads that asked for it, and nothing of other threads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ _muted = _Muted()
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def suppress_output() -> Iterator[None]:
     """Mute the libraries in this thread, and Python's warnings in all for as long as any thread is inside.
 
     The state of ``warnings`` is one for all threads, so it is changed by the first that comes and restored by the last.

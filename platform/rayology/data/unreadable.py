@@ -3,20 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rayology.data.quiet import quiet
+from rayology.data.suppression import suppress_output
 from rayology.errors import DataError, UnreadableImage
 
-__all__ = ["guarded"]
+__all__ = ["as_unreadable"]
 
 
 @contextmanager
-def guarded(complaint: str) -> Iterator[None]:
+def as_unreadable(complaint: str) -> Iterator[None]:
     """Turn whatever is raised while a file is read into UnreadableImage, keeping what it says of the file to itself.
 
     The message is the complaint, such as "its header cannot be read", and the kind of what was raised.
     """
     try:
-        with quiet():
+        with suppress_output():
             yield
     except DataError:
         raise

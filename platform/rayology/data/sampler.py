@@ -1,4 +1,4 @@
-"""Which image comes when: a walk without an end through a split that depends on nothing but a seed."""
+"""Which image comes when: an order without an end of a split that depends on nothing but a seed."""
 
 import functools
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PackWalk", "Sampling", "Walk"]
+__all__ = ["EpochSampler", "PackSampler", "Sampling"]
 
 Sampling = Literal["natural", "balanced"]
 """natural: every image once an epoch; balanced: every class equally often, the images of each in turn."""
@@ -16,7 +16,7 @@ Places = NDArray[np.int64]
 ROUNDS = 1024  # whose order is drawn at once
 
 
-class Walk:
+class EpochSampler:
     """Take one image of every stratum a round, and every image of a stratum once before any of them again.
 
     One stratum of all images is an epoch after another; a stratum a class is class-balanced sampling. With packs a
@@ -24,7 +24,7 @@ class Walk:
     """
 
     def __init__(self, strata: Sequence[NDArray[np.int64]], *, seed: int, pack: int = 1) -> None:
-        """Walk through the images that the strata list; none of them is empty."""
+        """Take the images that the strata list; none of them is empty."""
         self._strata = strata
         self._pack = pack
         # As many as places next to each other can need, so that a step draws none anew.
@@ -32,7 +32,7 @@ class Walk:
         self._turns = functools.lru_cache(2)(functools.partial(_turns, seed, len(strata)))
 
     def at(self, places: Places) -> NDArray[np.int64]:
-        """Return the images at some places of the walk, counted from 0."""
+        """Return the images at some places of the order, counted from 0."""
         if len(self._strata) == 1:
             return self._members(0, places)
         packs, members = np.divmod(places, self._pack)
@@ -64,7 +64,7 @@ class Walk:
         return chosen
 
 
-class PackWalk(Walk):
+class PackSampler(EpochSampler):
     """Take packs of images of one stratum, every stratum as often as its size says.
 
     An epoch shuffles each stratum, cuts it into packs and shuffles those; images that fill no pack wait for an epoch
@@ -72,13 +72,13 @@ class PackWalk(Walk):
     """
 
     def __init__(self, strata: Sequence[NDArray[np.int64]], *, seed: int, pack: int) -> None:
-        """Walk through the images that the strata list; each has a pack at least."""
+        """Take the images that the strata list; each has a pack at least."""
         super().__init__(strata, seed=seed, pack=pack)
         self._of_pack = np.concatenate([np.full(len(each) // pack, number) for number, each in enumerate(strata)])
         self._in_stratum = np.concatenate([np.arange(len(each) // pack) for each in strata])
 
     def at(self, places: Places) -> NDArray[np.int64]:
-        """Return the images at some places of the walk, counted from 0."""
+        """Return the images at some places of the order, counted from 0."""
         packs, members = np.divmod(places, self._pack)
         epochs, offsets = np.divmod(packs, len(self._of_pack))
         images = np.empty_like(places)

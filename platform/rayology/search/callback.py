@@ -8,7 +8,7 @@ from ray.tune import Callback
 
 from rayology.training.observer import LOSS
 
-__all__ = ["Narrator"]
+__all__ = ["ProgressCallback"]
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ class NamedTrial(Protocol):
     config: Mapping[str, object]
 
 
-class Narrator(Callback):  # type: ignore[misc] # Ray ships no types
+class ProgressCallback(Callback):  # type: ignore[misc] # Ray ships no types
     """Log each look at a trial beside the best so far."""
 
     def __init__(self, objective: str, *, num_trials: int, steps: int) -> None:
