@@ -10,7 +10,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 DATA_PLANE = {
-    "dicomweb_client",
     "imagecodecs",
     "matplotlib",
     "nibabel",
@@ -20,7 +19,6 @@ DATA_PLANE = {
     "rayology.metrics",
     "rayology.search",
     "rayology.training",
-    "requests",
     "torchmetrics",
 }
 EDGE = DATA_PLANE | {"ray"}

@@ -12,7 +12,7 @@ import pytest
 
 from rayology.data import DicomwebConfig
 from rayology.data.sources.dicomweb import DicomwebSource
-from rayology.data.sources.wado import Patience
+from rayology.data.sources.service import Patience
 from rayology.errors import UnreadableImage
 
 HANGS_UP = 0

@@ -1,4 +1,4 @@
-"""Keep what libraries say of a file to ourselves: their warnings and logs quote its values."""
+"""Keep what libraries say of a file or an archive to ourselves: their warnings and logs quote values and addresses."""
 
 import logging
 import threading
@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 __all__ = ["suppress_output"]
 
-LOGGERS = tuple(map(logging.getLogger, ("pydicom", "nibabel", "nibabel.global")))
+LOGGERS = tuple(
+    map(logging.getLogger, ("pydicom", "nibabel", "nibabel.global", "httpx", "httpcore.connection", "httpcore.http11"))
+)
 _lock = threading.Lock()
 
 

@@ -55,7 +55,7 @@ def test_trouble_that_passes_is_waited_for(archive: Archive, tmp_path: Path, tro
     ("trouble", "reason", "times"),
     [
         (Answer(status=503), "did not come from the archive: HTTP 503", 4),
-        (Answer(status=HANGS_UP), "did not come from the archive: ConnectionError", 4),
+        (Answer(status=HANGS_UP), "did not come from the archive: RemoteProtocolError", 4),
         (Answer(status=404), "did not come from the archive: HTTP 404", 1),
         (Answer(status=403), "did not come from the archive: HTTP 403", 1),
         (Answer(body=whole(b"half of it").body[:-20]), "did not come from the archive: truncated", 4),

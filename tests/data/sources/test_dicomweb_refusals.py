@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tests.data.dicomweb_server import Answer, Archive, contents, reasons, source, whole
 
 from rayology.data import DicomwebConfig
-from rayology.data.sources import wado as wado_module
+from rayology.data.sources import service as service_module
 from rayology.errors import SourceError
 
 pytestmark = pytest.mark.usefixtures("no_credentials")
@@ -64,7 +64,7 @@ def test_an_archive_that_is_not_there_says_so(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/dicom-web"
 
-    with pytest.raises(SourceError, match=r"cannot be reached or is silent \(ConnectionError\); check source\.url"):
+    with pytest.raises(SourceError, match=r"cannot be reached or is silent \(ConnectError\); check source\.url"):
         source(url, tmp_path).items()
 
 
@@ -153,7 +153,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(archive: Archive, tmp_
     context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
     archive.socket = context.wrap_socket(archive.socket, server_side=True)
 
-    with pytest.raises(SourceError, match=r"certificate that cannot be verified; name .* in REQUESTS_CA_BUNDLE"):
+    with pytest.raises(SourceError, match=r"certificate that cannot be verified; name .* in SSL_CERT_FILE"):
         source(archive.url.replace("http:", "https:"), tmp_path).items()
 
 
@@ -161,7 +161,7 @@ def test_an_instance_that_is_too_large_is_refused(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit is lowered, so that no gigabyte has to be sent."""
-    monkeypatch.setattr(wado_module, "MAX_BYTES", 20_000)
+    monkeypatch.setattr(service_module, "MAX_BYTES", 20_000)
     archive.instances["1.2.3.4"] = bytes(20_001)
 
     assert reasons(source(archive, tmp_path)) == ["takes more than 20000 bytes; split the file"]

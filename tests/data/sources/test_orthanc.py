@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import httpx
 import pytest
 from pydicom import dcmread
-from requests import RequestException, Session
 
 from rayology.data import DicomwebConfig, FolderConfig, PreparationConfig
 from rayology.data.prepare import prepare
@@ -23,6 +23,7 @@ from rayology.data.sources.source import Item
 from rayology.errors import DataError, SourceError
 
 ORTHANC = shutil.which("Orthanc")
+LAB = ("lab", "lab")
 PLUGINS = Path("/usr/share/orthanc/plugins")
 UIDS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
 
@@ -77,18 +78,11 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + 60
     while time.monotonic() < until and process.poll() is None:
         try:
-            if session().get(f"{url}/studies", timeout=5).ok:
+            if httpx.get(f"{url}/studies", auth=LAB, trust_env=False, timeout=5).is_success:
                 return
-        except RequestException:
+        except httpx.TransportError:
             time.sleep(0.1)
     pytest.fail("Orthanc did not start")
-
-
-def session() -> Session:
-    asked = Session()
-    asked.auth = ("lab", "lab")
-    asked.trust_env = False
-    return asked
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +108,15 @@ def stored(orthanc: str, shared_data: Path, head_folder: Path) -> dict[str, Path
 
 def store(url: str, file: Path) -> bool:
     """Store a file as it is by STOW-RS (DICOM PS3.18 10.5); say whether the archive took it."""
-    answer = session().post(
+    answer = httpx.post(
         f"{url}/studies",
-        data=b"--border\r\nContent-Type: application/dicom\r\n\r\n" + file.read_bytes() + b"\r\n--border--",
+        auth=LAB,
+        trust_env=False,
+        content=b"--border\r\nContent-Type: application/dicom\r\n\r\n" + file.read_bytes() + b"\r\n--border--",
         headers={"Content-Type": 'multipart/related; type="application/dicom"; boundary=border'},
         timeout=60,
     )
-    return answer.ok
+    return answer.is_success
 
 
 @pytest.fixture(autouse=True)

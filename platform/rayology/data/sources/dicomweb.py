@@ -13,18 +13,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
+import httpx
 from pydantic import Field, PositiveFloat, PositiveInt
-from requests import PreparedRequest, Session
-from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
-from urllib3.util import Retry
 
 from rayology.config import Config
 from rayology.data.dicom import instances
 from rayology.data.landing import UNFINISHED, landing_file, sole_use
-from rayology.data.sources.qido import Address, Query, addresses
+from rayology.data.sources.service import Address, Patience, Query, Service
 from rayology.data.sources.source import Example, Item
-from rayology.data.sources.wado import Patience, fetch_instance
+from rayology.data.suppression import suppress_output
 from rayology.errors import SourceError, UnreadableImage
 
 __all__ = ["DicomwebConfig", "DicomwebSource"]
@@ -33,8 +30,7 @@ logger = logging.getLogger(__name__)
 
 MAX_IN_A_ROW = 20
 """After so many instances that did not come, one after the other, no further one is asked for."""
-PASSING = (408, 429, 500, 502, 503, 504)
-"""The HTTP statuses of trouble that may pass."""
+NETRC = Path("~/.netrc")
 FAILED = ".failed"
 """What stands in the place of an instance that did not come; it holds the reason."""
 
@@ -45,7 +41,7 @@ class DicomwebConfig(Config):
     kind: Literal["dicomweb"] = "dicomweb"
     """This source."""
     url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")]
-    """Of the service, such as https://archive.example/dicom-web."""
+    """The address of the service, such as https://archive.example/dicom-web."""
     modality: Annotated[str, Field(pattern=r"^([A-Z0-9]{2,16})?$")] = ""
     """The modality of the series, such as CT; empty for all."""
     study: Annotated[str, Field(pattern=r"^([0-9][0-9.]{0,63})?$")] = ""
@@ -84,12 +80,12 @@ class DicomwebSource:
         """
         folder = self.root / "sources" / f"dicomweb-{_digest(self.config.url)[:16]}"
         try:
-            with _silence(), _session(self.config.connections, self.patience) as session, sole_use(folder):
+            with suppress_output(), _service(self.config, self.patience) as service, sole_use(folder):
                 folder.mkdir(mode=0o700, exist_ok=True)
                 for left in folder.glob(f"*{UNFINISHED}"):  # by a killed process
                     left.unlink()
-                files = {folder / f"{_digest(address.instance)}.dcm": address for address in self._found(session)}
-                self._fetch(session, {file: address for file, address in files.items() if not file.is_file()})
+                files = {folder / f"{_digest(address.instance)}.dcm": address for address in self._found(service)}
+                self._fetch(service, {file: address for file, address in files.items() if not file.is_file()})
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise SourceError(f"{folder}: cannot be written ({reason}); free space or set storage") from None
@@ -107,22 +103,21 @@ class DicomwebSource:
         for instance in instances(item.path):
             yield Example(instance)
 
-    def _found(self, session: Session) -> list[Address]:
+    def _found(self, service: Service) -> list[Address]:
         config = self.config
         query = Query(config.study, config.study_date, config.modality, config.series_description)
-        found = sorted(islice(addresses(session, config.url, query, self.patience.silence_s), config.limit))
+        found = sorted(islice(service.addresses(query), config.limit))
         if not found:
             raise SourceError(f"{config.url}: finds no instance; ask for more, such as another source.modality")
         return found
 
-    def _fetch(self, session: Session, missing: dict[Path, Address]) -> None:
+    def _fetch(self, service: Service, missing: dict[Path, Address]) -> None:
         """Fetch instances, several at a time; count those that do not come."""
-        one = partial(_outcome, session, self.config.url.rstrip("/"), self.patience)
         failures = Counter[str]()
         in_a_row = 0
         with ThreadPoolExecutor(self.config.connections) as pool:
             try:
-                for reason in pool.map(one, missing, missing.values()):
+                for reason in pool.map(partial(_outcome, service), missing, missing.values()):
                     failures[reason] += 1
                     in_a_row = in_a_row + 1 if reason else 0
                     self._check(in_a_row, reason)
@@ -141,11 +136,12 @@ class DicomwebSource:
             )
 
 
-def _outcome(session: Session, url: str, patience: Patience, file: Path, address: Address) -> str:
+def _outcome(service: Service, file: Path, address: Address) -> str:
     """Fetch an instance; return the reason where it does not come, which then stands in its place."""
     failed = file.with_suffix(FAILED)
     try:
-        fetch_instance(session, f"{url}/{address.path}", file, patience)
+        with suppress_output():  # in a thread of its own
+            service.fetch(address, file)
     except UnreadableImage as error:
         reason = str(error)
         # The same reason keeps its file: the dataset is the same then.
@@ -157,51 +153,20 @@ def _outcome(session: Session, url: str, patience: Patience, file: Path, address
     return ""
 
 
-class _Bearer(AuthBase):
-    """Send a token; as a plain header it would give way to what ~/.netrc says."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
-def _session(connections: int, patience: Patience) -> Session:
-    """Return a session that shows who asks, as the environment says, and asks again where trouble may pass."""
-    session = Session()
+@contextmanager
+def _service(config: DicomwebConfig, patience: Patience) -> Iterator[Service]:
+    """Give the service, which is shown who asks: as the environment says, else as ~/.netrc does."""
+    token, user = (os.environ.get(f"RAYOLOGY_DICOMWEB_{name}", "") for name in ("TOKEN", "USER"))
+    auth: httpx.Auth | None = None
+    if not token and user:
+        auth = httpx.BasicAuth(user, os.environ.get("RAYOLOGY_DICOMWEB_PASSWORD", ""))
+    elif not token and NETRC.expanduser().is_file():
+        auth = httpx.NetRCAuth(str(NETRC.expanduser()))
     # A packed answer could become any size.
-    session.headers["Accept-Encoding"] = "identity"
-    if token := os.environ.get("RAYOLOGY_DICOMWEB_TOKEN"):
-        session.auth = _Bearer(token)
-    elif user := os.environ.get("RAYOLOGY_DICOMWEB_USER"):
-        session.auth = (user, os.environ.get("RAYOLOGY_DICOMWEB_PASSWORD", ""))
-    again = Retry(
-        patience.retries,
-        backoff_factor=patience.backoff_s,
-        status_forcelist=PASSING,
-        raise_on_status=False,
-        respect_retry_after_header=False,  # it may name any time
-    )
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=connections, max_retries=again))
-    return session
+    headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {token}"} if token else {})}
+    with httpx.Client(auth=auth, headers=headers, timeout=patience.silence_s, follow_redirects=True) as client:
+        yield Service(client, config.url.rstrip("/"), patience)
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep UIDs and addresses, which the libraries log, out of every log."""
-    loggers = [logging.getLogger(name) for name in ("dicomweb_client", "urllib3")]
-    levels = [each.level for each in loggers]
-    try:
-        for each in loggers:
-            each.setLevel(logging.CRITICAL + 1)
-        yield
-    finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
