@@ -44,8 +44,8 @@ class ModelsConfig(Config):
 def main(config: ModelsConfig) -> Mapping[str, object]:
     """Return what was found or done."""
     store = Store(config.store)
-    if config.action == "list" and not config.name:
-        return listed(store, store.models())
+    if config.action == "list" and not config.name and (models := store.models()):
+        return listed(store, models)
     name = store.resolve(config.name)
     match config.action:
         case "list":

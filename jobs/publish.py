@@ -20,7 +20,7 @@ from rayology.training.promotion import promote, require_gates
 class PublishConfig(Config):
     """What to publish, and where."""
 
-    bundle: Path = Path("bundle")
+    bundle: Path
     """Folder of the bundle, as train and tune print it."""
     name: str = ""
     """Name of the model in the store; empty for that of its experiment."""

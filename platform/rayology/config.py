@@ -119,7 +119,7 @@ def load(config: type[C], arguments: Sequence[str], *, program: str = "rayology"
     flags = _read_flags(config, words[1:] if file else words)
     values = _merged(config, {}, _read_yaml(file)) if file else {}
     if file and not asks_help:
-        validated(config, values, where=str(file))
+        _check_file(config, values, file)
     values = _merged(config, values, flags)
     if asks_help:
         sys.stdout.write(_usage(config, values, program=program))
@@ -213,8 +213,20 @@ def validated(config: type[C], values: Patch, *, where: str) -> C:
     try:
         return config.model_validate(values)
     except ValidationError as error:
-        mistakes = "; ".join(_explained(config, mistake) for mistake in error.errors())
-        raise ConfigError(f"{where}: {mistakes}") from None
+        raise _refusal(config, error.errors(), where) from None
+
+
+def _check_file(config: type[Config], values: Patch, file: Path) -> None:
+    """Refuse what is wrong in a file itself; a flag may give what it lacks."""
+    try:
+        config.model_validate(values)
+    except ValidationError as error:
+        if wrong := [mistake for mistake in error.errors() if mistake["type"] != "missing"]:
+            raise _refusal(config, wrong, str(file)) from None
+
+
+def _refusal(config: type[Config], mistakes: Sequence[ErrorDetails], where: str) -> ConfigError:
+    return ConfigError(f"{where}: {'; '.join(_explained(config, mistake) for mistake in mistakes)}")
 
 
 def _merged(config: type[Config] | None, old: Patch, patch: Patch) -> dict[str, object]:

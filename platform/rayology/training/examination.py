@@ -33,7 +33,7 @@ SHOWN = 12  # planes in a row of a sheet: as many images, or four volumes in thr
 class ExaminationConfig(Config):
     """Which bundle to examine, on what."""
 
-    bundle: Path = Path("bundle")
+    bundle: Path
     """Folder of the bundle."""
     storage: Path = Path(".rayology")
     """Folder of the datasets, as in the experiment; takes the pictures too."""
