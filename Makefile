@@ -34,10 +34,10 @@ test: lint
 	$(MAKE) --jobs 2 test-rest test-ray
 
 test-rest: setup
-	$(BIN)/pytest --ignore tests/cluster
+	$(BIN)/pytest --durations 15 --ignore tests/cluster
 
 test-ray: setup
-	$(BIN)/pytest tests/cluster
+	$(BIN)/pytest --durations 15 tests/cluster
 
 demo: setup
 	$(BIN)/python jobs/demo.py jobs/experiments/demo.yaml
