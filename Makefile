@@ -7,11 +7,10 @@ export RAY_USAGE_STATS_ENABLED := 0
 
 setup: .venv/installed
 
-# pip reads torch's version from the lock first: any other torch brings gigabytes of CUDA. Python compiles what is
-# imported anyway.
+# pip reads torch's version from the lock first: any other torch brings gigabytes of CUDA.
 .venv/installed: pyproject.toml platform/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c platform/constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c platform/constraints.txt -e '.[dev]'
 	touch $@
 
 lint: setup
