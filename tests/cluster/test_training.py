@@ -101,7 +101,8 @@ def test_a_run_goes_on_after_a_worker_was_killed(data: PreparedDataset, slow_run
 
 
 def test_a_run_that_diverges_says_what_to_lower(small: Experiment, data: PreparedDataset) -> None:
-    run = open_run(small.patched({"optimizer": {"lr": 1e20}, "schedule": {"log_every": 1}}), "runs")
+    schedule, scaling = {"log_every": 1}, {"max_failures": 0}
+    run = open_run(small.patched({"optimizer": {"lr": 1e20}, "schedule": schedule, "scaling": scaling}), "runs")
 
     with pytest.raises(Diverged, match=r"lower optimizer\.lr"):
         train(run, data)
