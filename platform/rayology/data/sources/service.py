@@ -165,7 +165,7 @@ class Service:
                     break
                 response.close()
             if left < self.patience.retries:
-                time.sleep(self.patience.backoff_s * 2 ** (self.patience.retries - left))
+                time.sleep(self.patience.backoff_s * 2 ** (self.patience.retries - left - 1))
         try:
             yield response
         finally:
