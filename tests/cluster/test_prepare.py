@@ -6,7 +6,8 @@ import pytest
 import ray
 
 from rayology.data.preparation import PatchesConfig, SlicesConfig
-from rayology.data.prepare import _in_turn, prepare
+from rayology.data.prepare import prepare
+from rayology.data.workers import in_order
 from rayology.errors import SourceLost
 from rayology.experiment import Experiment
 
@@ -34,6 +35,6 @@ def test_an_error_of_our_own_comes_back_from_a_worker_as_it_was_raised() -> None
         raise SourceLost(f"task {task}: the table cannot be read here")
 
     with pytest.raises(SourceLost, match=r"^task 1: the table cannot be read here$") as raised:
-        list(_in_turn(lose, [1]))
+        list(in_order(lose, [1]))
 
     assert type(raised.value) is SourceLost

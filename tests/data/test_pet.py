@@ -12,14 +12,12 @@ from pydicom.sequence import Sequence
 from tests.data.peaks import peak_bytes
 
 from rayology.data import PreparationConfig
-from rayology.data.census import Census, Found
-from rayology.data.choosing import _shared_range
+from rayology.data.curation import _with_shared_range
 from rayology.data.dicom import read
 from rayology.data.dicom.geometry import Geometry
 from rayology.data.identity import Identity, pseudonyms
 from rayology.data.pet import pet_unit, shared_range, suv_scale
-from rayology.data.preparation import ImageFacts
-from rayology.data.sources.source import Item
+from rayology.data.records import ImageRecord
 
 HALF_LIFE_S = 6586.2  # fluorine-18
 
@@ -117,12 +115,12 @@ def test_a_large_series_weighs_no_more_than_a_small_one() -> None:
 
 def test_of_many_series_one_lies_in_memory_at_a_time() -> None:
     who = [pseudonyms(Identity(patient="anyone", series=f"{number}"), b"", seed=0) for number in range(16)]
-    facts = [ImageFacts(each, "PT", "", (1, 1024, 1024), Geometry(), "", (1024, 1024)) for each in who]
-    item = Item(Path("a.dcm"))
-    found = [Found(item, each, row) for row, each in enumerate(facts)]
+    images = [
+        ImageRecord(each, "PT", (1, 1024, 1024), Geometry(), (1024, 1024), row=row) for row, each in enumerate(who)
+    ]
     body = np.linspace(0, 1, 2**20, dtype=np.float32).reshape(1, 1, 1024, 1024)
     pixels = np.broadcast_to(body, (16, 1, 1024, 1024))
 
-    peak = peak_bytes(lambda: _shared_range(pixels, Census("", 16, found), range(16), PreparationConfig()))
+    peak = peak_bytes(lambda: _with_shared_range(images, pixels, PreparationConfig()))
 
     assert peak < 8 * body.nbytes

@@ -189,7 +189,7 @@ def test_the_head_ct_keeps_its_hounsfield_units(head_folder: Path, tmp_path: Pat
 def test_tasks_take_so_many_images_and_every_item_once_in_order() -> None:
     items = [Item(Path("a"), rows=range(40)), *[Item(Path(str(number))) for number in range(50)], Item(Path("b"))]
 
-    tasks = list(_tasks(items, 16))
+    tasks = list(_tasks(enumerate(items), 16))
 
-    assert [item for task in tasks for item in task] == items
+    assert [each for task in tasks for each in task] == list(enumerate(items))
     assert [len(task) for task in tasks] == [1, 16, 16, 16, 3]

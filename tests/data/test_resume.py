@@ -1,21 +1,23 @@
 """What is left of a preparation that was interrupted, failed, or ran out of disk."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-import ray
-from tests.data.bodies import SMALL, prepared
+from tests.data.bodies import SMALL, all_rows, prepared
 
 from rayology.data import FolderConfig, PreparationConfig
 from rayology.data import prepare as prepare_module
+from rayology.data import workers as workers_module
 from rayology.data import writing as writing_module
-from rayology.data.journal import Journal, Kept
-from rayology.data.preparation import Reading, read_item
+from rayology.data.journal import Journal
 from rayology.data.prepare import Progress, prepare
+from rayology.data.reading import read_items
+from rayology.data.records import Outcome, Work
 from rayology.data.report import report_file
 from rayology.data.sources.source import Item, Source
-from rayology.errors import DatasetError
+from rayology.errors import DatasetError, SourceError
 
 
 def test_nothing_half_is_left_by_a_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,13 +45,16 @@ def read_files(monkeypatch: pytest.MonkeyPatch) -> list[Item]:
     """The items that are read, in order."""
     read: list[Item] = []
 
-    def noted(source: Source, item: Item, preparation: PreparationConfig, key: bytes) -> Reading:
-        read.append(item)
-        return read_item(source, item, preparation, key)
+    def noted(
+        source: Source, preparation: PreparationConfig, key: bytes, items: Sequence[tuple[int, Item]]
+    ) -> list[Work]:
+        read.extend(item for _, item in items)
+        return read_items(source, preparation, key, items)
 
     # What is read shows nowhere else, and workers of a Ray that other tests started would not note it here.
-    monkeypatch.setattr(prepare_module, "read_item", noted)
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(prepare_module, "read_items", noted)
+    for module in (prepare_module, workers_module):
+        monkeypatch.setattr(module, "is_parallel", lambda: False)
     return read
 
 
@@ -82,7 +87,7 @@ def test_what_was_half_written_when_the_process_ended_is_read_again(
     with pytest.raises(KeyboardInterrupt):
         prepare(FolderConfig(path=folder), SMALL, root, report=stop_after(7))
     (partial,) = (root / "datasets").glob(".*.partial")
-    file = partial / "readings" / ("journal.jsonl" if damage == "torn line" else "pixels-1x16x16.scratch")
+    file = partial / "readings" / ("outcomes.jsonl" if damage == "torn line" else "pixels-1x16x16.scratch")
     content = file.read_bytes()
     file.write_bytes(content + b"half a slice" if damage == "long pixels" else content[:-3])
 
@@ -133,11 +138,27 @@ def test_pixels_that_were_written_before_the_first_line_are_cut_off(folder: Path
 
 
 def test_a_line_that_lost_only_its_end_is_read_again(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, Kept)
-    journal.write(Kept(reason="first"))
-    journal.write(Kept())
-    (tmp_path / "journal.jsonl").write_bytes((tmp_path / "journal.jsonl").read_bytes()[:-1])
+    first, second = Outcome(reasons=((0, "first"),)), Outcome(reasons=((1, "second"),))
+    journal = Journal(tmp_path)
+    journal.write(first, ())
+    journal.write(Outcome(), ())
+    (tmp_path / "outcomes.jsonl").write_bytes((tmp_path / "outcomes.jsonl").read_bytes()[:-1])
 
-    assert journal.replay() == [Kept(reason="first")]
-    journal.write(Kept(reason="second"))
-    assert journal.replay() == [Kept(reason="first"), Kept(reason="second")]
+    assert journal.replay() == [first]
+    journal.write(second, ())
+    assert journal.replay() == [first, second]
+
+
+def test_a_source_that_makes_no_dataset_leaves_no_key(folder: Path) -> None:
+    with pytest.raises(SourceError, match="no image of the modality"):
+        prepared(folder, modality="PT")
+
+    assert not [file for file in (folder.parent / "root").rglob("*") if file.is_file() and file.suffix != ".lock"]
+
+
+def test_a_key_outlives_its_dataset(folder: Path) -> None:
+    first = prepared(folder)
+    patients = [row["patient"] for row in all_rows(first)]
+    shutil.rmtree(first.path)
+
+    assert [row["patient"] for row in all_rows(prepared(folder))] == patients

@@ -1,17 +1,16 @@
-"""From the slices of a series to patches of its volumes."""
+"""From the slices of a series to patches of its volumes; workers run it."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rayology.data.census import Census, Found
 from rayology.data.duplicates import THUMBNAIL
-from rayology.data.preparation import ImageFacts, PatchesConfig, ReadImage
+from rayology.data.preparation import PatchesConfig
+from rayology.data.records import ImageRecord, Outcome, Pixels, Work
 from rayology.data.scratch import Scratch
-from rayology.data.sources import Item
 from rayology.data.volumes.assembly import assemble
 from rayology.data.volumes.patches import patches, starts
 from rayology.data.volumes.resampling import resample, resampled_size
@@ -21,7 +20,7 @@ from rayology.data.volumes.volume import Volume, crop_or_pad, cut, orient
 from rayology.errors import SeriesError
 from rayology.image import ValueRange
 
-__all__ = ["OUTSIDE", "Cut", "CutVolume", "cut_series", "series_of"]
+__all__ = ["OUTSIDE", "cut_series"]
 
 MAX_VALUES = 2**29
 """The most values of a volume after it was resampled: 800 x 800 x 800, in 2 GiB."""
@@ -36,47 +35,19 @@ Fill = Callable[[NDArray[np.float32], str, ValueRange | None], float]
 """Gives the value outside an image: of its pixels, its modality, and the range that its source declares."""
 
 
-@dataclass(frozen=True)
-class CutVolume:
-    """A volume in patches."""
-
-    item: Item
-    """Of its first slice."""
-    patches: tuple[ReadImage, ...]
-    thumbnail: NDArray[np.float32]
-    """What stands for the volume where copies are looked for."""
-
-
-@dataclass(frozen=True)
-class Cut:
-    """What became of the slices of a series; each item is in a patch, or has a reason why not."""
-
-    volumes: tuple[CutVolume, ...] = ()
-    reasons: tuple[tuple[Item, str], ...] = ()
-    """Why an item, or a slice of it, is in no volume, or no slice of it in a patch."""
-    mended: tuple[str, ...] = ()
-
-
-def series_of(census: Census) -> list[list[Found]]:
-    """Return the slices of each series that was found, in the order in which the series came."""
-    series: dict[str, list[Found]] = {}
-    for found in census.found:
-        series.setdefault(found.facts.who.series, []).append(found)
-    return list(series.values())
-
-
-def cut_series(found: Sequence[Found], scratch: Scratch, *, rules: PatchesConfig, side: int, fill: Fill) -> Cut:
-    """Put the slices of a series together and cut them into patches; what makes no volume gives its reason."""
-    frames = {_frame(each, scratch): each for each in found}
+def cut_series(images: Sequence[ImageRecord], scratch: Scratch, *, rules: PatchesConfig, side: int, fill: Fill) -> Work:
+    """Put the slices of a series together and cut them into patches; what does not make a volume gives its reason."""
+    frames = {_frame(record, scratch): record for record in images}
     arranged = arrange(list(frames), rules.series)
-    volumes: list[CutVolume] = []
+    records: list[ImageRecord] = []
+    pixels: list[Pixels] = []
     reasons = [(frames[frame].item, f"SeriesError: {why}") for frame, why in arranged.left_out]
     mended: list[str] = []
-    is_shown: dict[Item, bool] = {}
+    is_shown: dict[int, bool] = {}
     room = MAX_VALUES_OF_PATCHES
     for stack in arranged.stacks:
         members = [frames[frame] for frame in stack.frames]
-        facts = members[0].facts
+        first = members[0]
         try:
             volume = _volume(stack, members, scratch)
             upright = orient(volume)
@@ -84,44 +55,43 @@ def cut_series(found: Sequence[Found], scratch: Scratch, *, rules: PatchesConfig
         except SeriesError as error:
             reasons += [(each.item, f"SeriesError: {error}") for each in members]
             continue
-        boxes = _boxes(upright, rules, side, fill=fill(volume.pixels, facts.modality, facts.values))
-        images = tuple(_image(box, volume, facts) for box in boxes)
-        volumes.append(CutVolume(members[0].item, images, _thumbnail(upright)))
+        boxes = _boxes(upright, rules, side, fill=fill(volume.pixels, first.modality, first.values))
+        records += [_record(box, volume, first) for box in boxes]
+        thumbnails = [_thumbnail(upright), *[None] * (len(boxes) - 1)]
+        pixels += [Pixels(box.pixels, box.mask, shown) for box, shown in zip(boxes, thumbnails, strict=True)]
         mended += stack.mended
 
         shown = _shown(boxes, volume, stack)
         for number, each in enumerate(members):
             is_shown[each.item] = number in shown or is_shown.get(each.item, False)
     reasons += [(item, OUTSIDE) for item, any_slice in is_shown.items() if not any_slice]
-    return Cut(tuple(volumes), tuple(reasons), tuple(mended))
+    return Outcome(tuple(records), tuple(reasons), tuple(mended)), pixels
 
 
-def _frame(found: Found, scratch: Scratch) -> Frame:
+def _frame(record: ImageRecord, scratch: Scratch) -> Frame:
     # The pixels are read again when their volume is put together: a series of many phases may not fit in memory.
-    facts = found.facts
     return Frame.of(
-        scratch.image(facts.shape, found.row),
-        facts.who,
-        file=found.item.path,
-        number=found.row,
-        geometry=facts.geometry,
-        facts=facts.header,
+        scratch.image(record.shape, record.row),
+        record.who,
+        number=record.row,
+        geometry=record.geometry,
+        facts=record.header,
     )
 
 
-def _volume(stack: Stack, members: Sequence[Found], scratch: Scratch) -> Volume:
+def _volume(stack: Stack, members: Sequence[ImageRecord], scratch: Scratch) -> Volume:
     """Put the slices of a stack together.
 
     Raises:
         SeriesError: they are of several classes or splits.
     """
-    if len({(each.facts.label, each.facts.split) for each in members}) > 1:
+    if len({(each.label, each.declared) for each in members}) > 1:
         raise SeriesError(MIXED)
-    pixels = [scratch.image(each.facts.shape, each.row) for each in members]
+    pixels = [scratch.image(each.shape, each.row) for each in members]
     valid: list[NDArray[np.bool_]] = [np.ones(plane.shape[1:], np.bool_) for plane in pixels]  # padding is filled
     masks = None
-    if any(each.facts.has_mask for each in members):
-        masks = [scratch.mask(each.facts.shape, each.row) for each in members]
+    if any(each.has_mask for each in members):
+        masks = [scratch.mask(each.shape, each.row) for each in members]
     return assemble(stack, pixels, valid, masks)
 
 
@@ -166,16 +136,16 @@ def _boxes(volume: Volume, rules: PatchesConfig, side: int, *, fill: float) -> l
             return [crop_or_pad(whole, (side, side, side), fill=fill)]
 
 
-def _image(box: Volume, volume: Volume, facts: ImageFacts) -> ReadImage:
-    own = replace(
-        facts,
+def _record(box: Volume, volume: Volume, first: ImageRecord) -> ImageRecord:
+    """Return the record of a patch, given that of the first slice of its volume."""
+    return replace(
+        first,
         shape=box.pixels.shape,
         geometry=box.geometry,
         between_slices_mm=box.spacing_mm[0],
         original_size=volume.size,
         has_mask=box.mask is not None,
     )
-    return ReadImage(own, box.pixels, box.mask)
 
 
 def _thumbnail(volume: Volume) -> NDArray[np.float32]:

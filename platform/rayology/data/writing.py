@@ -1,7 +1,6 @@
-"""Chosen slices into the folder of a dataset."""
+"""Curated images into the folder of a dataset."""
 
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from rayology.data.census import Census
-from rayology.data.choosing import Chosen
+from rayology.data.curation import Curation
 from rayology.data.dataset import INDEX, INFO, Counts, DatasetInfo, FileRecord, SplitCounts
-from rayology.data.preparation import ImageFacts, PatchesConfig, PreparationConfig
+from rayology.data.preparation import PatchesConfig, PreparationConfig
+from rayology.data.records import ImageRecord
 from rayology.data.scratch import Scratch
 from rayology.data.splits import SPLITS
 from rayology.image import ImageSpec, clipped_share, to_stored
@@ -34,30 +33,31 @@ class Contents:
     """What goes into a dataset."""
 
     fingerprint: str
-    census: Census
-    chosen: Sequence[Chosen]
+    curation: Curation
     source: dict[str, object]
     preparation: PreparationConfig
 
+    @property
+    def images(self) -> tuple[ImageRecord, ...]:
+        """The images in their order."""
+        return self.curation.images
+
 
 def write_dataset(folder: Path, contents: Contents, scratch: Scratch, report: Callable[[int], None]) -> None:
-    """Write shards, index and dataset.json, each of them on the disk when this returns."""
-    facts, cut = contents.chosen[0].facts, contents.preparation.cut
+    """Write shards, index and dataset.json."""
+    first, cut = contents.images[0], contents.preparation.cut
     image = ImageSpec(
-        channels=facts.shape[0],
-        size=facts.shape[1:],
+        channels=first.shape[0],
+        size=first.shape[1:],
         spacing_mm=cut.spacing_mm if isinstance(cut, PatchesConfig) else None,
-        values=contents.preparation.kept_values(facts),
-        classes=tuple(sorted({each.facts.label for each in contents.chosen} - {""})),
+        values=contents.preparation.kept_values(first.modality, first.values),
+        classes=tuple(sorted({each.label for each in contents.images} - {""})),
     )
     files, clipped = _write_shards(folder, contents, image, scratch, report)
     image = image.patched({"masks": _regions(folder, files)})
-    files.append(_write_index(folder / INDEX, contents.chosen, image))
+    files.append(_write_index(folder / INDEX, contents.images, image))
     info = _info(contents, image, tuple(files), clipped)
-    with (folder / INFO).open("w", encoding="utf-8") as opened:
-        opened.write(info.model_dump_json(indent=2) + "\n")
-        opened.flush()
-        os.fsync(opened.fileno())
+    (folder / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def _write_shards(
@@ -65,12 +65,12 @@ def _write_shards(
 ) -> tuple[list[FileRecord], float]:
     """Write images and masks; return the files and the clipped share of the foreground."""
     pixels, masks = scratch.pixels(image.shape), scratch.masks(image.shape)
-    has_masks = any(found.facts.has_mask for found in contents.census.found)
+    has_masks = any(each.has_mask for each in contents.images)
     length = max(1, MAX_SHARD_BYTES // (2 * pixels[0].size))
     files: list[FileRecord] = []
     num_body, num_clipped = 0, 0.0
-    for number, start in enumerate(range(0, len(contents.chosen), length)):
-        shard = contents.chosen[start : start + length]
+    for number, start in enumerate(range(0, len(contents.images), length)):
+        shard = contents.images[start : start + length]
         stored = np.empty((len(shard), *image.shape), np.uint16)
         for row, each in enumerate(shard):
             scaled = _scaled(pixels[each.row], each, image)
@@ -92,39 +92,32 @@ def _regions(folder: Path, files: Sequence[FileRecord]) -> list[str]:
     return [str(number) for number in range(1, highest + 1)]
 
 
-def _scaled(pixels: NDArray[np.float32], chosen: Chosen, image: ImageSpec) -> NDArray[np.float64]:
+def _scaled(pixels: NDArray[np.float32], record: ImageRecord, image: ImageSpec) -> NDArray[np.float64]:
     """Map the range that is kept of a series to the dataset's own; of CT both are the window."""
-    fraction = (pixels.astype(np.float64) - chosen.low) / (chosen.high - chosen.low)
+    fraction = (pixels.astype(np.float64) - record.low) / (record.high - record.low)
     return np.asarray(fraction * (image.values.high - image.values.low) + image.values.low)
 
 
 def _write_array(file: Path, values: NDArray[np.generic]) -> FileRecord:
-    with file.open("wb") as opened:
-        np.save(opened, values, allow_pickle=False)
-        opened.flush()
-        os.fsync(opened.fileno())
+    np.save(file, values, allow_pickle=False)
     return _recorded(file)
 
 
-def _write_index(file: Path, chosen: Sequence[Chosen], image: ImageSpec) -> FileRecord:
+def _write_index(file: Path, images: Sequence[ImageRecord], image: ImageSpec) -> FileRecord:
     labels = {name: number for number, name in enumerate(image.classes)}
-    facts = [each.facts for each in chosen]
     columns = {
-        "patient": pa.array([each.who.patient for each in facts], pa.string()),
-        "study": pa.array([each.who.study for each in facts], pa.string()),
-        "series": pa.array([each.who.series for each in facts], pa.string()),
-        "position_mm": pa.array([each.geometry.position_mm for each in facts], pa.float64()),
-        "spacing_mm": pa.array([each.spacing_mm for each in facts], pa.list_(pa.float64(), len(image.size))),
-        "corner_mm": pa.array([each.geometry.corner_mm for each in facts], pa.list_(pa.float64(), 3)),
-        "label": pa.array([labels.get(each.label, 0) for each in facts], pa.int64()),
-        "split": pa.array([each.split for each in chosen], pa.string()),
-        "scale_low": pa.array([each.low for each in chosen], pa.float64()),
-        "scale_high": pa.array([each.high for each in chosen], pa.float64()),
+        "patient": pa.array([each.who.patient for each in images], pa.string()),
+        "study": pa.array([each.who.study for each in images], pa.string()),
+        "series": pa.array([each.who.series for each in images], pa.string()),
+        "position_mm": pa.array([each.geometry.position_mm for each in images], pa.float64()),
+        "spacing_mm": pa.array([each.spacing_mm for each in images], pa.list_(pa.float64(), len(image.size))),
+        "corner_mm": pa.array([each.geometry.corner_mm for each in images], pa.list_(pa.float64(), 3)),
+        "label": pa.array([labels.get(each.label, 0) for each in images], pa.int64()),
+        "split": pa.array([each.split for each in images], pa.string()),
+        "scale_low": pa.array([each.low for each in images], pa.float64()),
+        "scale_high": pa.array([each.high for each in images], pa.float64()),
     }
-    with file.open("wb") as opened:
-        pq.write_table(pa.table(columns), opened)
-        opened.flush()
-        os.fsync(opened.fileno())
+    pq.write_table(pa.table(columns), file)
     return _recorded(file)
 
 
@@ -135,35 +128,37 @@ def _recorded(file: Path) -> FileRecord:
 
 
 def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], clipped: float) -> DatasetInfo:
-    census = contents.census
-    patients = len({each.facts.who.patient for each in contents.chosen})
-    known = all(each.facts.who.has_patient for each in contents.chosen)
+    curation, inventory = contents.curation, contents.curation.inventory
+    patients = len({each.who.patient for each in contents.images})
+    known = all(each.who.has_patient for each in contents.images)
     return DatasetInfo.model_validate(
         {
             "fingerprint": contents.fingerprint,
             "image": image,
-            "modality": contents.chosen[0].facts.modality,
+            "modality": contents.images[0].modality,
             "counts": Counts(
-                files=census.num_files,
-                images=len(contents.chosen),
-                skipped=len(census.reasons),
-                duplicates=census.num_duplicates,
-                joined_patients=census.num_joined,
-                not_in_table=census.num_not_in_table,
-                other_modality=census.other_modalities.total(),
-                nearly_empty=census.num_nearly_empty,
-                dropped_in_gaps=census.num_in_gaps,
+                files=inventory.num_items,
+                images=len(contents.images),
+                skipped=len(inventory.reasons),
+                duplicates=curation.num_duplicates,
+                joined_patients=curation.num_joined,
+                not_in_table=sum(each.in_table is False for each in contents.images),
+                other_modality=sum(inventory.other_modalities.values()),
+                nearly_empty=curation.num_nearly_empty,
+                dropped_in_gaps=curation.num_in_gaps,
             ),
             "splits": {
-                name: _split_counts([each for each in contents.chosen if each.split == name]) for name in SPLITS
+                name: _split_counts([each for each in contents.images if each.split == name]) for name in SPLITS
             },
             "patients": patients,
-            "patient_safe": known and not census.num_leaking and not _is_divided(contents.chosen),
+            "patient_safe": known and not curation.num_leaking and not _is_divided(contents.images),
             "note": "; ".join(_notes(contents, patients if known else None)),
             "clipped_share": clipped,
-            "reasons": _counted(_kind(each) if each.startswith(SERIES) else each for each in census.reasons.values()),
-            "mended": _counted(map(_kind, census.mended.elements())),
-            "found": _found([each.facts for each in contents.chosen]),
+            "reasons": _counted(
+                _kind(each) if each.startswith(SERIES) else each for each in inventory.reasons.values()
+            ),
+            "mended": _counted(map(_kind, inventory.mended)),
+            "found": _found(contents.images),
             "source": contents.source,
             "preparation": contents.preparation.model_dump(mode="json"),
             "files": files,
@@ -171,11 +166,9 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
     )
 
 
-def _is_divided(chosen: Sequence[Chosen]) -> bool:
+def _is_divided(images: Sequence[ImageRecord]) -> bool:
     """Return whether images of one patient lie in several splits."""
-    return len({(each.facts.who.patient, each.split) for each in chosen}) > len(
-        {each.facts.who.patient for each in chosen}
-    )
+    return len({(each.who.patient, each.split) for each in images}) > len({each.who.patient for each in images})
 
 
 def _notes(contents: Contents, patients: int | None) -> Iterator[str]:
@@ -187,18 +180,18 @@ def _notes(contents: Contents, patients: int | None) -> Iterator[str]:
             yield "one patient"
         case 2:
             yield "two patients"
-        case _ if _is_divided(contents.chosen):
+        case _ if _is_divided(contents.images):
             yield "not patient-safe, for too few patients have no image in common, so some are cut into blocks"
-    leaking = contents.census.num_leaking
+    leaking = contents.curation.num_leaking
     if leaking:
         yield f"the official splits leak: {leaking} images, or their patients, are in another split too"
 
 
-def _found(facts: Sequence[ImageFacts]) -> dict[str, dict[str, int]]:
+def _found(images: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
     counted = {
-        "modality": Counter(each.modality or "none given" for each in facts),
-        "transfer syntax": Counter(each.syntax or "no DICOM" for each in facts),
-        _axes(facts[0].original_size): Counter(" x ".join(map(str, each.original_size)) for each in facts),
+        "modality": Counter(each.modality or "none given" for each in images),
+        "transfer syntax": Counter(each.syntax or "no DICOM" for each in images),
+        _axes(images[0].original_size): Counter(" x ".join(map(str, each.original_size)) for each in images),
     }
     return {what: dict(counts.most_common()) for what, counts in counted.items()}
 
@@ -216,10 +209,10 @@ def _kind(text: str) -> str:
     return NUMBERS.sub("...", text)
 
 
-def _split_counts(chosen: Sequence[Chosen]) -> SplitCounts:
-    labels = Counter(each.facts.label for each in chosen if each.facts.label)
+def _split_counts(images: Sequence[ImageRecord]) -> SplitCounts:
+    labels = Counter(each.label for each in images if each.label)
     return SplitCounts(
-        images=len(chosen),
-        patients=len({each.facts.who.patient for each in chosen}),
+        images=len(images),
+        patients=len({each.who.patient for each in images}),
         classes=dict(sorted(labels.items())),
     )

@@ -178,7 +178,7 @@ def test_a_table_that_a_worker_cannot_read_is_no_fault_of_the_images(
     with pytest.raises(SourceLost, match=r"table\.csv: cannot be read"):
         prepare(source, PreparationConfig(size=16), tmp_path / "root")
 
-    assert list((tmp_path / "root" / "datasets").glob(".*.partial/readings/journal.jsonl"))  # to go on from
+    assert list((tmp_path / "root" / "datasets").glob(".*.partial/readings/outcomes.jsonl"))  # to go on from
 
 
 @pytest.mark.parametrize("key", ["file", "uid"])

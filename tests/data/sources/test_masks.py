@@ -8,15 +8,16 @@ from PIL import Image
 from tests.data.bodies import SMALL, WriteDicom, body
 
 from rayology.data import PhantomConfig, PreparationConfig
-from rayology.data.preparation import Reading, read_item
 from rayology.data.prepare import prepare
+from rayology.data.reading import read_item
+from rayology.data.records import Work
 from rayology.data.sources.source import Item
 from rayology.data.splits import SPLITS
 
 
-def read_beside(image: Path, mask: Path) -> Reading:
+def read_beside(image: Path, mask: Path) -> Work:
     """Read an image with a mask as the phantom's are read."""
-    return read_item(PhantomConfig().build(image.parent), Item(image, beside=(mask,)), SMALL, b"key")
+    return read_item(PhantomConfig().build(image.parent), 0, Item(image, beside=(mask,)), SMALL, b"key")
 
 
 def test_a_mask_moves_with_its_image(tmp_path: Path, write_dicom: WriteDicom) -> None:
@@ -26,7 +27,7 @@ def test_a_mask_moves_with_its_image(tmp_path: Path, write_dicom: WriteDicom) ->
     mask[8:16, 8:16] = 255
     Image.fromarray(mask).save(tmp_path / "a.png")
 
-    (slice_,) = read_beside(image, tmp_path / "a.png").images
+    _, (slice_,) = read_beside(image, tmp_path / "a.png")
 
     expected = np.zeros((16, 16), np.uint8)
     expected[4:8, 6:10] = 1
@@ -39,10 +40,10 @@ def test_a_mask_that_does_not_fit_skips_its_image(tmp_path: Path, write_dicom: W
     (tmp_path / "text").write_text("no image")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "other size", format="PNG")
 
-    reading = read_beside(image, tmp_path / mask)
+    outcome, pixels = read_beside(image, tmp_path / mask)
 
-    assert not reading.images
-    assert reading.reason.startswith("UnreadableImage: its mask")
+    assert (outcome.images, list(pixels)) == ((), [])
+    assert dict(outcome.reasons)[0].startswith("UnreadableImage: its mask")
 
 
 def test_a_mask_of_absurd_size_skips_its_image(
@@ -53,9 +54,9 @@ def test_a_mask_of_absurd_size_skips_its_image(
     # A mask of 200 million pixels would take long to write.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32)
 
-    reading = read_beside(image, tmp_path / "a.png")
+    outcome, _ = read_beside(image, tmp_path / "a.png")
 
-    assert reading.reason.startswith("UnreadableImage: its mask cannot be read (DecompressionBombError)")
+    assert dict(outcome.reasons)[0].startswith("UnreadableImage: its mask cannot be read (DecompressionBombError)")
 
 
 def test_the_phantom_comes_with_classes_and_masks(tmp_path: Path) -> None:

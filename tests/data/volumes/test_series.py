@@ -117,7 +117,7 @@ def test_a_mixed_series_is_refused_or_split(tmp_path: Path, write_dicom: WriteDi
 
 def test_a_series_of_countless_kinds_is_refused_at_once() -> None:
     place = Geometry((1, 1), (0, 0, 1), 0, (1, 0, 0, 0, 1, 0), (0, 0, 0))
-    frames = [Frame(Path(str(rows)), 0, "study", "series", (1, rows, 8), place) for rows in range(1, 300)]
+    frames = [Frame(rows, "study", "series", (1, rows, 8), place) for rows in range(1, 300)]
 
     with pytest.raises(SeriesError, match="299 slices are of more than 100 kinds"):
         split(frames, SeriesConfig(mixed="split"))
@@ -177,6 +177,6 @@ def test_the_files_of_an_error_survive_the_way_between_processes(tmp_path: Path)
 
 
 def test_a_frame_does_not_show_its_file() -> None:
-    frame = Frame(Path("jane.dcm"), 0, "study", "series", (1, 4, 4), Geometry())
+    frame = Frame(0, "study", "series", (1, 4, 4), Geometry(), file=Path("jane.dcm"))
 
     assert "jane" not in repr(frame)

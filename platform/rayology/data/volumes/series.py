@@ -68,8 +68,6 @@ class SeriesConfig(Config):
 class Frame:
     """What is known of one frame without its pixels."""
 
-    file: Path = field(repr=False)
-    """Its name may name a patient, so it is in no message and no repr."""
     number: int
     """The larger, the later the frame came from its file."""
     study: str
@@ -84,6 +82,8 @@ class Frame:
     facts: Facts = NOTHING_KNOWN
     digest: str = ""
     """A hash of the pixels, so that a copy is told from a repeat; empty where they were not read."""
+    file: Path = field(default=Path(), repr=False)
+    """Where it came from, if the caller asks; its name may name a patient, so it is in no message and no repr."""
 
     @classmethod
     def of(
@@ -91,10 +91,10 @@ class Frame:
         pixels: NDArray[np.float32],
         who: Identity | Pseudonyms,
         *,
-        file: Path,
         number: int,
         geometry: Geometry,
         facts: Facts,
+        file: Path = Path(),
     ) -> "Frame":
         """Return what is known of the frame that shows these pixels, (channels, rows, columns)."""
         channels, rows, columns = pixels.shape

@@ -21,7 +21,7 @@ def test_a_file_outside_the_folders_of_classes_is_skipped(folder: Path, write_di
     info = prepare(FolderConfig(path=folder, labels="folder"), SMALL, folder.parent / "root").info
 
     assert (info.counts.images, info.counts.skipped) == (12, 1)
-    assert ["has no class where others have" in reason for reason in info.reasons] == [True]
+    assert ["has no class while others have" in reason for reason in info.reasons] == [True]
 
 
 def test_files_that_are_no_image_are_skipped_counted_and_listed(folder: Path, write_dicom: WriteDicom) -> None:

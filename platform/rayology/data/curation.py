@@ -1,0 +1,273 @@
+"""Which of the images that were read make a dataset: their ranges, their splits, and what is left out."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayology.data.cutting import OUTSIDE
+from rayology.data.duplicates import THUMBNAIL, duplicates, joined
+from rayology.data.inventory import Inventory, by_series
+from rayology.data.pet import MODALITY as PET
+from rayology.data.pet import shared_range
+from rayology.data.preparation import PatchesConfig, PreparationConfig
+from rayology.data.records import ImageRecord
+from rayology.data.scratch import Scratch, Shape
+from rayology.data.splits import MIN_PATIENTS, Place, SplitName, leaking, split_images
+from rayology.errors import SeriesError, SourceError
+from rayology.imaging import contrast, foreground
+
+__all__ = ["Curation", "check_classes", "check_one_kind", "curate"]
+
+MAX_VALUES_OF_A_SERIES = 2**25
+"""The most values from which the range of a series is found: all of 8,000 slices of 64 x 64."""
+OTHER_CHANNELS = "SourceError: has another number of channels than most images of the source"
+ONE_VALUE = "SourceError: its foreground has one value; leave its series out, or widen preparation.percentiles"
+Pixels = NDArray[np.float32]
+"""Those of all images of one shape in the scratch, by row."""
+
+
+@dataclass(frozen=True)
+class Curation:
+    """The images of a dataset, and how many were left out of it."""
+
+    images: tuple[ImageRecord, ...]
+    """Each with its range and its split, in the order of the items."""
+    inventory: Inventory
+    """What they were chosen from, with the reasons of all items that are in none of them."""
+    num_duplicates: int
+    """Items that repeat an instance, and images that equal another patient's, or nearly."""
+    num_nearly_empty: int
+    num_joined: int
+    """Patients that count as another's, since they have an image in common, or nearly."""
+    num_in_gaps: int
+    num_leaking: int
+    """Images of official splits whose patient, or whose equal, lies in another of them."""
+
+
+def curate(inventory: Inventory, scratch: Scratch, preparation: PreparationConfig) -> Curation:
+    """Scale each series, leave out what is nearly empty or flat, and split the rest.
+
+    Raises:
+        SourceError: there is no image, or several modalities, or nothing to hold out.
+    """
+    check_one_kind(inventory)
+    inventory = _with_commonest_channels(inventory)
+    pixels = scratch.pixels(inventory.images[0].shape)
+    kept: list[ImageRecord] = []
+    flat: set[int] = set()
+    for series in by_series(inventory.images):
+        full = _scaled(series, pixels, preparation)
+        if full and not full[0].low < full[0].high:
+            flat |= {each.row for each in series}
+        else:
+            kept += full
+    num_nearly_empty = len(inventory.images) - len(flat) - len(kept)
+    inventory = inventory.only(lambda record: record.row not in flat, reason=ONE_VALUE)
+    if not kept:
+        raise SourceError(_nothing_left(inventory, num_nearly_empty, preparation))
+    if kept[0].modality == PET and kept[0].values is None:
+        kept = _with_shared_range(kept, pixels, preparation)
+    kept.sort(key=lambda record: record.row)
+
+    pairs = _alike(kept, scratch)
+    shared = _shared(kept, pairs)
+    if shared:
+        kept, pairs = [record for number, record in enumerate(kept) if number not in shared], []
+    places = _places(kept, pairs)
+    splits = _split(inventory, places, preparation)
+    return Curation(
+        images=tuple(
+            replace(record, split=split) for record, split in zip(kept, splits, strict=True) if split is not None
+        ),
+        inventory=inventory,
+        num_duplicates=inventory.num_duplicates + len(shared),
+        num_nearly_empty=num_nearly_empty,
+        num_joined=len({record.who.draw for record in kept}) - len({place.patient for place in places}),
+        num_in_gaps=splits.count(None),
+        num_leaking=len(leaking(places)),
+    )
+
+
+def check_one_kind(inventory: Inventory) -> None:
+    """Refuse images of several kinds.
+
+    Raises:
+        SourceError: there is no image, or they are of several modalities, or declare several ranges of values.
+    """
+    modalities = Counter(record.modality for record in inventory.images)
+    listed = _listed(modalities or inventory.other_modalities)
+    if not modalities:
+        raise SourceError(_no_image(inventory, listed))
+    if len(modalities) > 1:
+        raise SourceError(f"the source: several modalities ({listed}); set preparation.modality to one of them")
+    ranges = Counter(
+        f"{record.values.low:g} to {record.values.high:g}" if record.values else "none declared"
+        for record in inventory.images
+    )
+    if len(ranges) > 1:
+        raise SourceError(
+            f"the source: images of several ranges of grey levels ({_listed(ranges)}); convert them to one"
+        )
+
+
+def check_classes(images: Sequence[ImageRecord]) -> None:
+    """Refuse classes that look like patients, whose names would become the names of classes.
+
+    Raises:
+        SourceError: there are more than two classes, and most hold images of a single patient.
+    """
+    patients: dict[str, set[str]] = defaultdict(set)
+    for record in images:
+        patients[record.label].add(record.who.patient)
+    single = sum(len(members) == 1 for members in patients.values())
+    if len(patients) > 2 and 2 * single > len(patients):  # two classes may well be two patients
+        raise SourceError(
+            f"the source: {single} of {len(patients)} classes hold a single patient, so they look like patients; write "
+            "source.labels: none, or give patients the names of classes"
+        )
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name or 'none given'} {count}" for name, count in counts.items())
+
+
+def _no_image(inventory: Inventory, other_modalities: str) -> str:
+    """Say why there is no image; if there are those of another modality alone, that one was not meant."""
+    reasons = Counter(inventory.reasons.values())
+    refused = Counter({reason: count for reason, count in reasons.items() if reason.startswith(SeriesError.__name__)})
+    if other_modalities and not refused:
+        return (
+            f"the source: no image of the modality asked for, but {other_modalities}; set preparation.modality to one"
+        )
+    reason, often = (refused or reasons).most_common(1)[0]
+    others = f"; of other modalities there is {other_modalities}" if other_modalities else ""
+    what = "no series makes a volume" if refused else f"none of {inventory.num_items} files gives an image"
+    return f"the source: {what}; most often ({often}): {reason}{others}"
+
+
+def _with_commonest_channels(inventory: Inventory) -> Inventory:
+    """Return an inventory of only images with the commonest number of channels."""
+    counts = Counter(record.shape[0] for record in inventory.images)
+    channels = min(counts, key=lambda number: (-counts[number], number))
+    return inventory.only(lambda record: record.shape[0] == channels, reason=OTHER_CHANNELS)
+
+
+def _scaled(series: Sequence[ImageRecord], pixels: Pixels, preparation: PreparationConfig) -> list[ImageRecord]:
+    """Return the images of a series that are not nearly empty, each with the range that is kept."""
+    declared = series[0].values
+    if declared:
+        return [replace(record, low=declared.low, high=declared.high) for record in series]
+    bounds, (low, high) = _ranges(pixels, [record.row for record in series], series[0].modality, preparation)
+    return [
+        replace(record, low=low, high=high)
+        for record in series
+        if foreground(pixels[record.row], *bounds).mean() >= preparation.min_foreground
+    ]
+
+
+def _ranges(
+    pixels: Pixels, rows: Sequence[int], modality: str, preparation: PreparationConfig
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return a series' darkest and brightest value, and the range that is kept of it."""
+    if modality == "CT":
+        window = (preparation.window.low, preparation.window.high)
+        return window, window
+    every = max(1, len(rows) * pixels[0].size // MAX_VALUES_OF_A_SERIES)
+    values = pixels[np.asarray(rows[::every])]
+    bounds = contrast(values)
+    body = values[foreground(values, *bounds)]
+    if body.size == 0:
+        return bounds, bounds
+    low, high = (float(bound) for bound in np.percentile(body, preparation.percentiles))
+    return bounds, (low, high)
+
+
+def _with_shared_range(
+    images: Sequence[ImageRecord], pixels: Pixels, preparation: PreparationConfig
+) -> list[ImageRecord]:
+    """Give all series one range, since their files carry a slope each and so compare only in modality units."""
+    slices = (pixels[[record.row for record in series]] for series in by_series(images))
+    bodies = (values[foreground(values, *contrast(values))] for values in slices)
+    low, high = shared_range(bodies, preparation.percentiles)
+    return [replace(record, low=low, high=high) for record in images]
+
+
+def _nothing_left(inventory: Inventory, num_nearly_empty: int, preparation: PreparationConfig) -> str:
+    flat = list(inventory.reasons.values()).count(ONE_VALUE)
+    if flat:
+        return (
+            f"the source: no image is left: {num_nearly_empty} nearly empty, and {flat} files of a series whose "
+            "foreground has one value; add images, lower preparation.min_foreground or widen preparation.percentiles"
+        )
+    if isinstance(preparation.cut, PatchesConfig):
+        return (
+            f"the source: all {num_nearly_empty} patches of {preparation.size * preparation.cut.spacing_mm:g} mm are "
+            "nearly empty, as if volumes are smaller; lower preparation.size, preparation.cut.spacing_mm or "
+            "preparation.min_foreground"
+        )
+    return f"the source: all {num_nearly_empty} images are nearly empty; lower preparation.min_foreground"
+
+
+def _alike(images: Sequence[ImageRecord], scratch: Scratch) -> list[tuple[int, int]]:
+    """Return pairs of images that are equal, or nearly, if they may be of different patients.
+
+    For patches their volumes are compared, and the first patch of one pairs with each of the other.
+    """
+    if len({record.who.draw for record in images}) == 1:
+        return []
+    numbers: dict[int, list[int]] = defaultdict(list)
+    for number, record in enumerate(images):
+        shape, row = _compared(record)
+        numbers[row].append(number)
+    shown, rows, groups = scratch.pixels(shape), np.array(list(numbers)), list(numbers.values())
+    bounds = np.array([(images[group[0]].low, images[group[0]].high) for group in groups], np.float32)
+    low, high = bounds.T.reshape(2, -1, 1, 1, 1)
+    # What is clipped, such as the surroundings of a CT, does not make images alike.
+    pairs = duplicates(lambda places: np.clip(shown[rows[places]], low[places], high[places]), len(rows))
+    return [(groups[one][0], number) for one, other in pairs for number in groups[other]]
+
+
+def _compared(record: ImageRecord) -> tuple[Shape, int]:
+    """Return the shape and the row of what stands for an image: itself, or for a patch the thumbnail of its volume."""
+    return (record.shape, record.row) if record.thumbnail is None else (THUMBNAIL, record.thumbnail)
+
+
+def _shared(images: Sequence[ImageRecord], pairs: Sequence[tuple[int, int]]) -> set[int]:
+    """Return the images to leave out if patients who share them would be too few, joined, to hold any out."""
+    own = [record.who.draw for record in images]
+    if any(record.declared for record in images) or len(set(joined(own, pairs))) >= MIN_PATIENTS:
+        return set()
+    shared = {max(pair) for pair in pairs if own[pair[0]] != own[pair[1]]}
+    left = {patient for number, patient in enumerate(own) if number not in shared}
+    return shared if len(left) >= MIN_PATIENTS else set()
+
+
+def _places(images: Sequence[ImageRecord], pairs: Sequence[tuple[int, int]]) -> list[Place]:
+    """Return what decides the splits; patients who share an image, or nearly, count as one."""
+    patients = joined([record.who.draw for record in images], pairs)
+    return [
+        Place(
+            patient=patient,
+            label=record.label,
+            normal=record.geometry.normal,
+            position_mm=record.geometry.position_mm,
+            frame_of_reference=record.who.frame_of_reference,
+            declared=record.declared,
+            official=record.official,
+        )
+        for record, patient in zip(images, patients, strict=True)
+    ]
+
+
+def _split(inventory: Inventory, places: Sequence[Place], preparation: PreparationConfig) -> list[SplitName | None]:
+    try:
+        return split_images(places, preparation.shares, gap_mm=preparation.gap_of_positions_mm)
+    except SourceError as error:
+        reasons = Counter(reason for reason in inventory.reasons.values() if reason != OUTSIDE)
+        if not reasons:
+            raise
+        reason, often = reasons.most_common(1)[0]
+        raise SourceError(f"{error}; {reasons.total()} files were left out, most often ({often}): {reason}") from None

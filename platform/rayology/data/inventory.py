@@ -1,0 +1,112 @@
+"""What a source turned out to hold, and which of its items gave nothing."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rayology.atomic import write_atomic
+from rayology.data.records import ImageRecord, Outcome
+from rayology.data.sources import Item
+from rayology.errors import SourceError
+
+__all__ = ["Inventory", "by_series", "common_folder", "list_skipped", "take_inventory"]
+
+UNLABELLED = (
+    "SourceError: has no class while others have; give it one in its folder or table, or set source.labels to none"
+)
+KEYS_OF_A_TABLE = "write names as below source.path, or UIDs of instances, series or studies as the files have them now"
+MAX_LISTED = 10_000
+"""How many skipped files are listed by name; all are counted."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All images that were read, and what was not an image; nothing changes it."""
+
+    num_items: int
+    images: tuple[ImageRecord, ...] = ()
+    """In the order of the items."""
+    reasons: Mapping[int, str] = field(default_factory=dict)
+    """Why an item is in no image, by its number."""
+    mended: tuple[str, ...] = ()
+    """What was wrong with volumes that were made nevertheless."""
+    other_modalities: Mapping[str, int] = field(default_factory=dict)
+    """How many items are of each modality that was not asked for."""
+    num_duplicates: int = 0
+    """Items that repeat an instance."""
+
+    def only(self, wanted: Callable[[ImageRecord], bool], *, reason: str) -> "Inventory":
+        """Return an inventory without the images that are not wanted, their items with the reason."""
+        left_out = {record.item: reason for record in self.images if not wanted(record)}
+        images = tuple(record for record in self.images if wanted(record))
+        return replace(self, images=images, reasons={**self.reasons, **left_out})
+
+    def cut(self, outcomes: Iterable[Outcome]) -> "Inventory":
+        """Return an inventory of the patches that its series were cut into."""
+        cuts = list(outcomes)
+        return replace(
+            self,
+            images=tuple(record for each in cuts for record in each.images),
+            reasons={**self.reasons, **{item: reason for each in cuts for item, reason in each.reasons}},
+            mended=tuple(text for each in cuts for text in each.mended),
+        )
+
+
+def take_inventory(outcomes: Iterable[Outcome], *, labels: object = "none") -> Inventory:
+    """Return what the items gave, in their order; a copy of an instance that came before only counts.
+
+    Raises:
+        SourceError: there is a table, and it says nothing of any image, or gives none the label that it should.
+    """
+    images: list[ImageRecord] = []
+    reasons: dict[int, str] = {}
+    other_modalities: Counter[str] = Counter()
+    seen: set[tuple[str, bool]] = set()
+    num_items = num_duplicates = 0
+    for outcome in outcomes:
+        num_items += 1
+        reasons.update(outcome.reasons)
+        other_modalities.update([outcome.other_modality] if outcome.other_modality else [])
+        # A copy without a class must not stand for one that has a class.
+        instances = {(each.who.instance, bool(each.label)) for each in outcome.images[:1] if each.who.instance}
+        if instances & seen:
+            num_duplicates += 1
+        else:
+            seen |= instances
+            images += outcome.images
+    inventory = Inventory(
+        num_items, tuple(images), reasons, other_modalities=other_modalities, num_duplicates=num_duplicates
+    )
+    if labels == "table" and images and not any(each.label for each in images):
+        raise SourceError(f"the source: no row of the table gives any of its images a label; {KEYS_OF_A_TABLE}")
+    if any(each.label for each in images):
+        inventory = inventory.only(lambda record: bool(record.label), reason=UNLABELLED)
+    if inventory.images and all(each.in_table is False for each in inventory.images):
+        raise SourceError(f"the source: no row of the table says anything of its images; {KEYS_OF_A_TABLE}")
+    return inventory
+
+
+def by_series(images: Iterable[ImageRecord]) -> list[list[ImageRecord]]:
+    """Return the images of each series, in the order in which the series came."""
+    series: dict[str, list[ImageRecord]] = {}
+    for record in images:
+        series.setdefault(record.who.series, []).append(record)
+    return list(series.values())
+
+
+def common_folder(items: Sequence[Item]) -> str:
+    """Return the deepest folder that holds every file."""
+    return os.path.commonpath([item.path.parent for item in items])
+
+
+def list_skipped(file: Path, items: Sequence[Item], reasons: Mapping[int, str]) -> None:
+    """Write names and reasons of the first skipped items for their owner alone: a name may name a patient."""
+    folder = common_folder(items)
+    listed = [
+        {"file": os.path.relpath(items[number].path, folder), "part": items[number].part, "reason": reasons[number]}
+        for number in sorted(reasons)[:MAX_LISTED]
+    ]
+    write_atomic(file, (json.dumps(listed, indent=2) + "\n").encode())

@@ -1,0 +1,103 @@
+"""From one item of a source to images under pseudonyms, brought to one size or left for a volume; workers run it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayology.data.identity import pseudonyms
+from rayology.data.preparation import PatchesConfig, PreparationConfig, SlicesConfig
+from rayology.data.records import ImageRecord, Outcome, Pixels, Work
+from rayology.data.sources import Example, Item, Source
+from rayology.data.volumes.series import NO_SERIES
+from rayology.errors import DataError, NotAnImage, SeriesError, SourceError, SourceLost
+from rayology.imaging import conform, conform_mask, conformed_spacing
+
+__all__ = ["read_item", "read_items"]
+
+SEGMENTATION = "SEG"
+
+
+def read_items(
+    source: Source, preparation: PreparationConfig, key: bytes, items: Sequence[tuple[int, Item]]
+) -> list[Work]:
+    """Read numbered items, each as ``read_item`` does."""
+    return [read_item(source, number, item, preparation, key) for number, item in items]
+
+
+def read_item(source: Source, number: int, item: Item, preparation: PreparationConfig, key: bytes) -> Work:
+    """Read an item into images under pseudonyms; one that is not an image gives its reason, never an error.
+
+    Raises:
+        SourceLost: the source itself cannot be read here, whatever the item, such as a table that this node lacks.
+    """
+    images: list[ImageRecord] = []
+    pixels: list[Pixels] = []
+    try:
+        for example in source.read(item):
+            modality = example.instance.modality
+            if preparation.modality not in {"", modality}:
+                return Outcome(other_modality=modality or "unknown"), ()
+            if modality == SEGMENTATION:
+                raise NotAnImage("holds a segmentation, not an image")
+            record, own = _prepared(example, _record(example, number, preparation, key), preparation)
+            images.append(record)
+            pixels.append(own)
+    except SourceError as error:
+        raise SourceLost(str(error)) from None
+    except DataError as error:
+        return Outcome(reasons=((number, f"{type(error).__name__}: {error}"),)), ()
+    return Outcome(tuple(images)), pixels
+
+
+def _record(example: Example, number: int, preparation: PreparationConfig, key: bytes) -> ImageRecord:
+    instance = example.instance
+    rows, columns = instance.valid.shape
+    return ImageRecord(
+        who=pseudonyms(instance.identity, key, seed=preparation.seed),
+        modality=instance.modality,
+        shape=instance.pixels.shape,
+        geometry=instance.geometry,
+        original_size=(rows, columns),
+        item=number,
+        label=example.label,
+        syntax=instance.syntax,
+        has_mask=example.mask is not None,
+        values=example.values,
+        declared=example.split,
+        official=example.official,
+        in_table=example.in_table,
+    )
+
+
+def _prepared(example: Example, record: ImageRecord, preparation: PreparationConfig) -> tuple[ImageRecord, Pixels]:
+    """Bring a slice to the size that is asked for, or leave it as it is for its volume.
+
+    Raises:
+        SeriesError: it is meant for a volume and names no series.
+    """
+    instance = example.instance
+    match preparation.cut:
+        case PatchesConfig():
+            if not instance.identity.series:
+                raise SeriesError(NO_SERIES)
+            return replace(record, header=instance.facts), Pixels(instance.pixels, example.mask)
+        case SlicesConfig():
+            return _conformed(record, instance.pixels, example.mask, preparation)
+
+
+def _conformed(
+    record: ImageRecord, pixels: NDArray[np.float32], mask: NDArray[np.uint8] | None, preparation: PreparationConfig
+) -> tuple[ImageRecord, Pixels]:
+    """Bring a slice to the size, and its spacing with it."""
+    size = (preparation.size, preparation.size)
+    spacing_mm = record.geometry.spacing_mm
+    if spacing_mm:
+        spacing_mm = conformed_spacing(spacing_mm, (pixels.shape[1], pixels.shape[2]), size)
+    fill = preparation.fill(pixels, record.modality, record.values)
+    geometry = replace(record.geometry, spacing_mm=spacing_mm)
+    return (
+        replace(record, shape=(len(pixels), *size), geometry=geometry),
+        Pixels(conform(pixels, size, fill=fill), None if mask is None else conform_mask(mask, size)),
+    )
