@@ -5,8 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from rayology.atomic import write_atomic
 from rayology.data.census import Census
-from rayology.data.private import write_private
 from rayology.data.sources import Item
 
 __all__ = ["list_skipped"]
@@ -22,4 +22,4 @@ def list_skipped(file: Path, items: Sequence[Item], census: Census) -> None:
         for item in items
         if item in census.reasons
     ]
-    write_private(file, (json.dumps(listed[:MAX_LISTED], indent=2) + "\n").encode())
+    write_atomic(file, (json.dumps(listed[:MAX_LISTED], indent=2) + "\n").encode())
