@@ -1,7 +1,6 @@
 """A trained model at rest: a manifest, weights, a card for people and pictures; nothing in it is code."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from rayology.atomic import atomic_folder
 from rayology.config import Config
 from rayology.errors import BundleError
 from rayology.image import ImageSpec, num_affordable
@@ -199,34 +199,27 @@ def write_bundle(
     path: Path, *, experiment: Origin, model: Model, metrics: Mapping[str, float], provenance: Provenance
 ) -> Bundle:
     """Write a model as a bundle; the folder appears only once it is whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     able = capabilities(type(model))
-    save_file({name: weight.contiguous() for name, weight in _inference_weights(model).items()}, partial / WEIGHTS)
-    pictures = [(name, picture) for capability, (name, picture) in PICTURES.items() if capability in able]
-    for name, picture in pictures:
-        picture(model, experiment.seed).save(partial / name)
-    (partial / CARD).write_text(_card(experiment, model, metrics, provenance), encoding="utf-8")
-    manifest = Manifest(
-        name=experiment.name,
-        capabilities=able,
-        model=experiment.model,
-        image=model.image,
-        experiment=experiment.model_dump(mode="json", exclude={"model", "init", "resume", "source", "storage"}),
-        metrics=dict(metrics),
-        provenance=provenance,
-        files={name: _sha256(partial / name) for name in (WEIGHTS, CARD, *(name for name, _ in pictures))},
-    )
-    checksum = _fingerprint(pydantic_core.from_json(manifest.model_dump_json()))
-    manifest = manifest.model_copy(update={"checksum": checksum})
-    (partial / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
-
-    for name in (MANIFEST, *manifest.files):
-        with (partial / name).open("rb") as file:
-            os.fsync(file.fileno())
-    shutil.rmtree(path, ignore_errors=True)  # of a process that was lost between writing and saying so
-    partial.rename(path)
+    with atomic_folder(path, mode=0o777) as folder:
+        save_file({name: weight.contiguous() for name, weight in _inference_weights(model).items()}, folder / WEIGHTS)
+        pictures = [(name, picture) for capability, (name, picture) in PICTURES.items() if capability in able]
+        for name, picture in pictures:
+            picture(model, experiment.seed).save(folder / name)
+        (folder / CARD).write_text(_card(experiment, model, metrics, provenance), encoding="utf-8")
+        manifest = Manifest(
+            name=experiment.name,
+            capabilities=able,
+            model=experiment.model,
+            image=model.image,
+            experiment=experiment.model_dump(mode="json", exclude={"model", "init", "resume", "source", "storage"}),
+            metrics=dict(metrics),
+            provenance=provenance,
+            files={name: _sha256(folder / name) for name in (WEIGHTS, CARD, *(name for name, _ in pictures))},
+        )
+        checksum = _fingerprint(pydantic_core.from_json(manifest.model_dump_json()))
+        manifest = manifest.model_copy(update={"checksum": checksum})
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+        shutil.rmtree(path, ignore_errors=True)  # of a process that was lost between writing and saying so
     return Bundle(path, manifest)
 
 

@@ -8,10 +8,10 @@ from contextlib import contextmanager, suppress
 from datetime import UTC
 from pathlib import Path, PurePosixPath
 from typing import Final
-from uuid import uuid4
 
 from pyarrow import fs
 
+from rayology.atomic import make_once, write_atomic
 from rayology.bundle import MANIFEST, Bundle, Manifest, read_manifest
 from rayology.errors import BundleError, ConfigError, StoreError
 from rayology.uri import located
@@ -160,13 +160,8 @@ class Store:
         if not self._is_remote:
             return Path(source)
         folder = CACHE.expanduser() / hashlib.sha256(self.uri.encode()).hexdigest()[:16] / name / version
-        if not folder.exists():
-            partial = folder.with_name(f".{version}-{uuid4().hex}")
-            partial.mkdir(parents=True)
-            with self._reachable():
-                fs.copy_files(source, str(partial), source_filesystem=self._fs)
-            with suppress(OSError):  # another process was first
-                partial.rename(folder)
+        with self._reachable():
+            make_once(folder, lambda unfinished: fs.copy_files(source, str(unfinished), source_filesystem=self._fs))
         return folder
 
     def manifest(self, name: str, version: str) -> Manifest:
@@ -254,12 +249,12 @@ class Store:
             return bytes(stream.read())
 
     def _put(self, path: str, content: bytes) -> None:
-        """Write an object in one step: object stores do, a disk does by renaming."""
-        written = path if self._is_remote else f"{path}.{uuid4().hex}"
-        with self._fs.open_output_stream(written) as stream:
-            stream.write(content)
+        """Write an object in one step, as object stores do by themselves."""
         if not self._is_remote:
-            self._fs.move(written, path)
+            write_atomic(Path(path), content, mode=0o666)
+            return
+        with self._fs.open_output_stream(path) as stream:
+            stream.write(content)
 
     @contextmanager
     def _reachable(self) -> Iterator[None]:

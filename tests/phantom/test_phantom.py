@@ -224,25 +224,8 @@ def test_a_kill_while_drawing_leaves_no_folder(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(KeyboardInterrupt):
             source.items()
 
-    assert list((tmp_path / "sources").iterdir()) == []
+    assert [path.name for path in (tmp_path / "sources").iterdir()] == [f".{source.path.name}.lock"]
     assert len(source.items()) == SMALL.patients * SMALL.slices
-
-
-def test_the_patients_that_another_process_drew_first_are_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tiny = SMALL.model_copy(update={"patients": 1, "slices": 1})
-    source, rival = tiny.build(tmp_path), tiny.build(tmp_path)
-
-    def write_too_late(folder: Path, patient: int, *, seed: int, size: int, slices: int, key: str) -> None:
-        monkeypatch.setattr(phantom, "write_patient", write_patient)
-        rival.items()
-        write_patient(folder, patient, seed=seed, size=size, slices=slices, key=key)
-
-    monkeypatch.setattr(phantom, "write_patient", write_too_late)
-
-    assert len(source.items()) == 1
-    assert [folder.name for folder in (tmp_path / "sources").iterdir()] == [source.path.name]
 
 
 def test_a_folder_that_cannot_be_put_in_place_is_an_error(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from rayology.data.private import write_private
+from rayology.atomic import write_atomic
 
 __all__ = ["Identity", "Pseudonyms", "kept_key", "pseudonyms"]
 
@@ -67,7 +67,7 @@ def pseudonyms(identity: Identity, key: bytes, *, seed: int) -> Pseudonyms:
 def kept_key(file: Path) -> bytes:
     """Return the key in a file that its owner alone may read, drawing it at the first call."""
     if not file.exists():
-        write_private(file, secrets.token_bytes(KEY_BYTES))
+        write_atomic(file, secrets.token_bytes(KEY_BYTES))
     return file.read_bytes()
 
 

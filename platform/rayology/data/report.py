@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rayology.atomic import write_atomic
 from rayology.data.dataset import DatasetInfo, PreparedDataset, Split
-from rayology.data.private import write_private
 from rayology.data.splits import SplitName
 from rayology.picture import contact_sheet, to_grey_levels
 
@@ -76,7 +76,7 @@ def write_report(data: PreparedDataset) -> None:
         _sheet(splits["train"]),
     ]
     title = f"Dataset {info.fingerprint}: {info.modality or 'images'}"
-    write_private(report_file(data), PAGE.format(title=_safe(title), body="\n".join(body)).encode())
+    write_atomic(report_file(data), PAGE.format(title=_safe(title), body="\n".join(body)).encode())
 
 
 def _table(rows: Iterable[tuple[object, object]]) -> str:

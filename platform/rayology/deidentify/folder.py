@@ -11,8 +11,8 @@ from itertools import permutations
 from multiprocessing import get_context
 from pathlib import Path
 
+from rayology.atomic import UNFINISHED, write_atomic
 from rayology.data.identity import kept_key
-from rayology.data.private import write_private
 from rayology.data.sources.files.local import files_below
 from rayology.deidentify.files import content
 from rayology.deidentify.ledger import Ledger, Line
@@ -117,7 +117,7 @@ class _Folder:
         for output in {self.ledger.lines[name].output for name in outdated} - {""}:
             (self.output / output).unlink(missing_ok=True)
         self.ledger.forget(outdated)
-        for unfinished in self.output.rglob("*.unfinished"):
+        for unfinished in self.output.rglob(f"*{UNFINISHED}"):
             unfinished.unlink()
         for name in self.ledger.lines:
             self.values |= _values(self.source / name, self.profile)
@@ -144,7 +144,7 @@ class _Folder:
             treated = Treated(reason=REPEATED)
         if treated.written:
             self._taken.add(treated.name)
-            _write(self.output / treated.name, treated.written)
+            write_atomic(self.output / treated.name, treated.written, mode=0o666)
         done = {" ".join(what): count for what, count in treated.done.items()}
         facts = (treated.name, treated.reason, treated.is_readable, treated.is_masked, done, treated.let_pass)
         self.ledger.append(Line(line.file, line.size, line.changed_ns, *facts))
@@ -160,7 +160,7 @@ class _Folder:
         """Return what became of the files, and list those that stay where only their owner reads it."""
         lines = [self.ledger.lines[self._name(file)] for file in files]
         held = [{"file": line.file, "reason": line.reason} for line in lines if line.reason]
-        write_private(self.held_back, (json.dumps(held, indent=2) + "\n").encode())
+        write_atomic(self.held_back, (json.dumps(held, indent=2) + "\n").encode())
         return lines
 
     def _name(self, file: Path) -> str:
@@ -178,14 +178,6 @@ def _values(file: Path, profile: Profile) -> frozenset[str]:
         return identifiers(content(file).dataset, profile).whole
     except DataError:
         return frozenset()
-
-
-def _write(file: Path, written: bytes) -> None:
-    """Write a file in one step, so that a killed run leaves no half of one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".unfinished")
-    unfinished.write_bytes(written)
-    unfinished.rename(file)
 
 
 def _fingerprint(config: ProfileConfig, *decisive: object) -> str:

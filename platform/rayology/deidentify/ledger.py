@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from rayology.data.private import write_private
+from rayology.atomic import append_line, whole_lines, write_atomic
 
 __all__ = ["Ledger", "Line"]
 
@@ -34,24 +34,17 @@ class Ledger:
     """Append lines as files are done, and find them again after an interruption."""
 
     def __init__(self, file: Path) -> None:
-        texts = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
-        whole = [text for text in texts if text.endswith("\n")]  # the last may have been cut
         self._file = file
-        self.lines = {line.file: line for line in (Line(**json.loads(text)) for text in whole)}
+        self.lines = {line.file: line for line in (Line(**json.loads(text)) for text in whole_lines(file))}
         self.forget(())
 
     def append(self, line: Line) -> None:
         """Write a line behind the others."""
         self.lines[line.file] = line
-        with self._file.open("a", encoding="utf-8") as opened:
-            opened.write(_written(line))
+        append_line(self._file, json.dumps(asdict(line)))
 
     def forget(self, files: Iterable[str]) -> None:
         """Write the ledger anew without the lines of some files."""
         for file in files:
             self.lines.pop(file, None)
-        write_private(self._file, "".join(map(_written, self.lines.values())).encode())
-
-
-def _written(line: Line) -> str:
-    return json.dumps(asdict(line)) + "\n"
+        write_atomic(self._file, "".join(json.dumps(asdict(line)) + "\n" for line in self.lines.values()).encode())

@@ -10,10 +10,10 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from rayology.atomic import append_line
 from rayology.bundle import Bundle
 from rayology.config import Config
 from rayology.data import PreparedDataset
-from rayology.data.private import append_private
 from rayology.data.splits import SplitName
 from rayology.errors import ConfigError
 from rayology.image import Batch, ValueRange, from_model_range
@@ -132,7 +132,7 @@ PRESENTATIONS: Mapping[str, Callable[[Evaluator, Model], Presentation]] = {
 def _record(file: Path, bundle: Path) -> None:
     """Note beside the dataset's key that its test images were looked at: each look makes them less of a test."""
     reading = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "bundle": str(bundle.absolute())}
-    append_private(file, json.dumps(reading))
+    append_line(file, json.dumps(reading))
 
 
 def _tissue(values: ValueRange, samples: Tensor, real: Tensor) -> dict[str, float]:

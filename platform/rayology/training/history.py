@@ -8,6 +8,8 @@ from types import TracebackType
 
 from tensorboardX import SummaryWriter
 
+from rayology.atomic import append_line, whole_lines, write_atomic
+
 __all__ = ["History", "read"]
 
 FILE = "history.jsonl"
@@ -23,8 +25,8 @@ class History:
         folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read(folder) if line["step"] <= step]
         self._before = float(kept[-1]["seconds"]) if kept else 0.0
-        (folder / FILE).write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        self._file = (folder / FILE).open("a", encoding="utf-8")
+        self._file = folder / FILE
+        write_atomic(self._file, "".join(json.dumps(line) + "\n" for line in kept).encode(), mode=0o666)
         self._events = SummaryWriter(str(folder), purge_step=step + 1)
         self._started_at = time.monotonic()
 
@@ -32,21 +34,16 @@ class History:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
         self._events.close()
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Add the figures of a step."""
         seconds = round(self._before + time.monotonic() - self._started_at, 3)
-        self._file.write(json.dumps({"step": step, "seconds": seconds, **figures}) + "\n")
-        self._file.flush()
+        append_line(self._file, json.dumps({"step": step, "seconds": seconds, **figures}))
         for name, figure in figures.items():
             self._events.add_scalar(name, figure, step)
 
 
 def read(folder: Path) -> Iterator[dict[str, float]]:
     """Yield the lines of a history so far; a last line that is still being written is left out."""
-    file = folder / FILE
-    for line in file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []:
-        if line.endswith("\n"):
-            yield json.loads(line)
+    yield from map(json.loads, whole_lines(folder / FILE))

@@ -9,6 +9,7 @@ from typing import Literal, TypedDict
 
 import torch
 
+from rayology.atomic import write_atomic
 from rayology.bundle import Bundle, load_inference_weights, provenance_of, write_bundle
 from rayology.config import validated
 from rayology.data import Plan, PreparedDataset, feeding
@@ -73,9 +74,10 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         folder.mkdir(parents=True)
         for role, bundle in sources.items():
             shutil.copytree(bundle.path, folder / INIT / role)  # the run is on its own from here
-        (folder / EXPERIMENT).touch(mode=0o600)  # the source's path may name a patient
         written = {"format_version": FORMAT_VERSION, "experiment": experiment.model_dump(mode="json")}
-        (folder / EXPERIMENT).write_text(json.dumps(written, indent=2), encoding="utf-8")
+        write_atomic(
+            folder / EXPERIMENT, json.dumps(written, indent=2).encode()
+        )  # the source's path may name a patient
         return Run(folder, experiment)
     begun_at = {file.parent.name: file.stat().st_mtime_ns for file in parent.glob(f"*/{EXPERIMENT}")}
     known = sorted(begun_at, key=lambda name: begun_at[name])

@@ -16,9 +16,9 @@ from typing import Annotated, Literal
 import httpx
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from rayology.atomic import UNFINISHED, sole_use, write_atomic
 from rayology.config import Config
 from rayology.data.dicom import instances
-from rayology.data.landing import UNFINISHED, landing_file, sole_use
 from rayology.data.sources.service import Address, Patience, Query, Service
 from rayology.data.sources.source import Example, Item
 from rayology.data.suppression import suppress_output
@@ -146,8 +146,7 @@ def _outcome(service: Service, file: Path, address: Address) -> str:
         reason = str(error)
         # The same reason keeps its file: the dataset is the same then.
         if not failed.is_file() or failed.read_text(encoding="utf-8") != reason:
-            with landing_file(failed) as opened:
-                opened.write(reason.encode())
+            write_atomic(failed, reason.encode())
         return reason
     failed.unlink(missing_ok=True)
     return ""

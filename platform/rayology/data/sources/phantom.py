@@ -1,13 +1,13 @@
 """A source that needs no data: labelled thorax CT of synthetic patients, drawn once and written as DICOM."""
 
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt
 
+from rayology.atomic import make_once
 from rayology.config import Config
 from rayology.data.dicom import read
 from rayology.data.sources.masks import read_mask
@@ -33,8 +33,7 @@ class PhantomSource:
         Raises:
             SourceError: files that were drawn before are missing.
         """
-        if not self.path.is_dir():
-            self._write()
+        make_once(self.path, self._draw)
         images = sorted((self.path / "images").glob("*/*/*.dcm"))
         expected = self.config.patients * self.config.slices
         if len(images) != expected:
@@ -49,21 +48,11 @@ class PhantomSource:
     def _mask_of(self, image: Path) -> Path:
         return self.path / "masks" / Path(*image.parts[-3:]).with_suffix(".png")
 
-    def _write(self) -> None:
-        """Draw into a folder beside the final one and rename it, so that a kill leaves nothing half."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+    def _draw(self, folder: Path) -> None:
         config = self.config
         key = config.model_copy(update={"patients": 0}).model_dump_json()  # all that shapes a patient's pixels
-        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".phantom-") as scratch:
-            unfinished = Path(scratch) / self.path.name
-            for patient in range(config.patients):
-                write_patient(unfinished, patient, seed=config.seed, size=config.size, slices=config.slices, key=key)
-            try:
-                unfinished.rename(self.path)
-            except OSError:
-                if not self.path.is_dir():
-                    raise
-                logger.info("Another process drew the same patients first.")
+        for patient in range(config.patients):
+            write_patient(folder, patient, seed=config.seed, size=config.size, slices=config.slices, key=key)
         logger.info("Drew %d patients in %s.", config.patients, self.path)
 
 

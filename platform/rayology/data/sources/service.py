@@ -14,7 +14,7 @@ import httpx
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 
-from rayology.data.landing import landing_file
+from rayology.atomic import atomic_file
 from rayology.errors import SourceError, UnreadableImage
 
 __all__ = ["Address", "Patience", "Query", "Service"]
@@ -144,7 +144,7 @@ class Service:
                     raise SourceError(f"the archive {UNKNOWN_USER}")
                 if response.status_code != 200:
                     raise UnreadableImage(f"did not come from the archive: HTTP {response.status_code}")
-                with landing_file(file) as opened:
+                with atomic_file(file) as opened:
                     _copy(response, opened, self.patience.whole_s)
         except httpx.HTTPError as error:
             # The words of others hold the address, and with it the UIDs.

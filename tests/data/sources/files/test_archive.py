@@ -78,7 +78,7 @@ def test_an_archive_in_an_archive_is_a_file(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     archive = packed(tmp_path / "all.zip", CONTENT)
     folder = unpacked(archive, tmp_path, ArchiveLimits())
-    unfinished = folder.with_name(f".{folder.name}-1234.part")
+    unfinished = folder.with_name(f".{folder.name}.part")
     folder.rename(unfinished)
 
     unpacked(archive, tmp_path, ArchiveLimits())

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from rayology.data.landing import landing_folder, sole_use
+from rayology.atomic import make_once
 from rayology.data.sources.files.packed import ArchiveLimits, Member, Meter, tar_members, zip_members
 from rayology.errors import SourceError
 
@@ -47,10 +47,8 @@ def unpacked(archive: Path, root: Path, limits: ArchiveLimits) -> Path:
     status = archive.stat()
     decisive = repr((str(archive), status.st_size, status.st_mtime_ns))
     folder = root / "sources" / f"archive-{hashlib.sha256(decisive.encode()).hexdigest()[:16]}"
-    with _explained(archive, root), sole_use(folder):
-        if not folder.is_dir():
-            with landing_folder(folder) as unfinished:
-                _unpack(archive, unfinished, limits)
+    with _explained(archive, root):
+        make_once(folder, lambda unfinished: _unpack(archive, unfinished, limits))
     return folder
 
 

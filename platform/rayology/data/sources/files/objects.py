@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from rayology.data.landing import landing_file, sole_use
+from rayology.atomic import atomic_file, sole_use
 from rayology.data.sources.files.archive import safe_name
 from rayology.errors import SourceError
 from rayology.uri import Place
@@ -68,8 +68,7 @@ def _fetch(files: fs.FileSystem, found: fs.FileInfo, file: Path) -> None:
     time_ns = found.mtime_ns or 0
     if file.is_file() and (file.stat().st_size, file.stat().st_mtime_ns) == (found.size, time_ns):
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with files.open_input_stream(found.path) as stream, landing_file(file) as opened:
+    with files.open_input_stream(found.path) as stream, atomic_file(file) as opened:
         while chunk := stream.read(CHUNK):
             opened.write(chunk)
         opened.flush()
