@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from rayology.data.cutting import OUTSIDE
 from rayology.data.duplicates import THUMBNAIL, duplicates, joined
 from rayology.data.inventory import Inventory, by_series
-from rayology.data.pet import MODALITY as PET
-from rayology.data.pet import shared_range
-from rayology.data.preparation import PatchesConfig, PreparationConfig
+from rayology.data.preparation import PET, PatchesConfig, PreparationConfig
 from rayology.data.records import ImageRecord
 from rayology.data.scratch import Scratch, Shape
 from rayology.data.splits import MIN_PATIENTS, Place, SplitName, leaking, split_images
@@ -23,6 +21,8 @@ __all__ = ["Curation", "check_classes", "check_one_kind", "curate"]
 
 MAX_VALUES_OF_A_SERIES = 2**25
 """The most values from which the range of a series is found: all of 8,000 slices of 64 x 64."""
+MAX_SAMPLE_OF_A_SERIES = 2**16
+"""The most values that a series contributes to a range of all series."""
 OTHER_CHANNELS = "SourceError: has another number of channels than most images of the source"
 ONE_VALUE = "SourceError: its foreground has one value; leave its series out, or widen preparation.percentiles"
 Pixels = NDArray[np.float32]
@@ -189,10 +189,15 @@ def _with_shared_range(
     images: Sequence[ImageRecord], pixels: Pixels, preparation: PreparationConfig
 ) -> list[ImageRecord]:
     """Give all series one range, since their files carry a slope each and so compare only in modality units."""
-    slices = (pixels[[record.row for record in series]] for series in by_series(images))
-    bodies = (values[foreground(values, *contrast(values))] for values in slices)
-    low, high = shared_range(bodies, preparation.percentiles)
+    samples = [_body_sample(pixels[[record.row for record in series]]) for series in by_series(images)]
+    low, high = np.percentile(np.concatenate(samples), preparation.percentiles).tolist()
     return [replace(record, low=low, high=high) for record in images]
+
+
+def _body_sample(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return values of the foreground, at most so many of a series that all fit in memory and weigh alike."""
+    body = values[foreground(values, *contrast(values))]
+    return body[:: max(1, body.size // MAX_SAMPLE_OF_A_SERIES)].copy()  # a view would keep its whole series in memory
 
 
 def _nothing_left(inventory: Inventory, num_nearly_empty: int, preparation: PreparationConfig) -> str:

@@ -7,14 +7,13 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
 from rayology.config import Config
-from rayology.data.pet import MODALITY as PET
 from rayology.data.splits import Shares
 from rayology.data.volumes.series import SeriesConfig
 from rayology.image import ValueRange
 
-__all__ = ["PatchesConfig", "PreparationConfig", "SlicesConfig"]
+__all__ = ["PET", "PatchesConfig", "PreparationConfig", "SlicesConfig"]
 
-CT = "CT"
+CT, PET = "CT", "PT"
 FRACTION = "fraction of the series' range"
 FRACTION_OF_ALL = "fraction of the dataset's range"
 
