@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, mod
 
 from rayology.config import Config
 from rayology.data.dicom import Facts, Geometry
+from rayology.data.dicom.values import ModalityCode
 from rayology.data.identity import Pseudonyms, pseudonyms
 from rayology.data.pet import MODALITY as PET
 from rayology.data.sources import Example, Item, Source
@@ -59,7 +60,7 @@ class PreparationConfig(Config):
     """Rows and columns of every image, and slices where images are patches."""
     cut: Annotated[SlicesConfig | PatchesConfig, Field(discriminator="kind")] = SlicesConfig()
     """What an image is: a slice, or a patch of a volume."""
-    modality: Annotated[str, Field(pattern=r"^([A-Z0-9]{2,16})?$")] = ""
+    modality: ModalityCode = ""
     """The DICOM modality to keep, such as CT; empty where all images have the same."""
     window: ValueRange = ValueRange()
     """What CT keeps, in Hounsfield units; other modalities take only its levels."""
