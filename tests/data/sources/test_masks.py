@@ -55,7 +55,9 @@ def test_a_mask_of_absurd_size_skips_its_image(
 
     reading = read_beside(image, tmp_path / "a.png")
 
-    assert reading.reason.startswith("UnreadableImage: its mask cannot be read (DecompressionBombError)")
+    assert reading.reason.startswith(
+        "UnreadableImage: its mask is no picture that can be read (DecompressionBombError)"
+    )
 
 
 def test_the_phantom_comes_with_classes_and_masks(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A source that needs no data: labelled thorax CT of synthetic patients, drawn once and written as DICOM."""
 
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -10,6 +9,7 @@ from pydantic import Field, NonNegativeInt
 
 from rayology.config import Config
 from rayology.data.dicom import read
+from rayology.data.landing import landing_folder, sole_use
 from rayology.data.sources.masks import read_mask
 from rayology.data.sources.source import Example, Item
 from rayology.errors import SourceError
@@ -50,20 +50,14 @@ class PhantomSource:
         return self.path / "masks" / Path(*image.parts[-3:]).with_suffix(".png")
 
     def _write(self) -> None:
-        """Draw into a folder beside the final one and rename it, so that a kill leaves nothing half."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         config = self.config
         key = config.model_copy(update={"patients": 0}).model_dump_json()  # all that shapes a patient's pixels
-        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".phantom-") as scratch:
-            unfinished = Path(scratch) / self.path.name
-            for patient in range(config.patients):
-                write_patient(unfinished, patient, seed=config.seed, size=config.size, slices=config.slices, key=key)
-            try:
-                unfinished.rename(self.path)
-            except OSError:
-                if not self.path.is_dir():
-                    raise
-                logger.info("Another process drew the same patients first.")
+        with sole_use(self.path):
+            if self.path.is_dir():  # another process drew the same patients first
+                return
+            with landing_folder(self.path) as drawn:
+                for patient in range(config.patients):
+                    write_patient(drawn, patient, seed=config.seed, size=config.size, slices=config.slices, key=key)
         logger.info("Drew %d patients in %s.", config.patients, self.path)
 
 
