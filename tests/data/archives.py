@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rayology.data.sources.files.archive import unpacked
-from rayology.data.sources.files.packed import ArchiveLimits
+from rayology.data.sources.files.archive import ArchiveLimits, unpacked
 from rayology.errors import SourceError
 
 CONTENT = {"a": b"1", "b/c": b"", "b/d e/f.dcm": bytes(range(256)) * 9000}

@@ -8,9 +8,9 @@ from pydicom import dcmread
 
 from rayology.data import (
     FolderConfig,
+    ImageFolderConfig,
     NiftiConfig,
     PhantomConfig,
-    PicturesConfig,
     PreparationConfig,
     PreparedDataset,
 )
@@ -22,7 +22,7 @@ HEIGHTS = tuple(2.0 * number for number in range(20))
 
 
 def cut(
-    source: FolderConfig | NiftiConfig | PhantomConfig | PicturesConfig,
+    source: FolderConfig | NiftiConfig | PhantomConfig | ImageFolderConfig,
     root: Path,
     *,
     size: int = 16,

@@ -9,7 +9,7 @@ import pytest
 from pydicom import dcmread
 from tests.data.series_to_cut import WriteDicom, a_slice_inside, cut, patients
 
-from rayology.data import FolderConfig, NiftiConfig, PicturesConfig, PreparationConfig, PreparedDataset
+from rayology.data import FolderConfig, ImageFolderConfig, NiftiConfig, PreparationConfig, PreparedDataset
 from rayology.data.cutting import MIXED, OUTSIDE
 from rayology.data.preparation import PatchesConfig
 from rayology.data.prepare import Progress, prepare
@@ -219,7 +219,7 @@ def test_where_no_series_makes_a_volume_the_error_says_why(tmp_path: Path, write
 
 
 def test_pictures_make_no_volumes(tmp_path: Path) -> None:
-    source = PicturesConfig.example(tmp_path)
+    source = ImageFolderConfig.example(tmp_path)
 
     with pytest.raises(SourceError, match="do not say where they lie"):
         cut(source, tmp_path / "root")
@@ -235,4 +235,4 @@ def test_patches_much_larger_than_their_volumes_are_told_from_empty_ones(tmp_pat
 
 def test_an_overlap_must_leave_room(tmp_path: Path) -> None:
     with pytest.raises((ConfigError, ValueError), match=r"cut\.overlap 16 must be less than size 16"):
-        cut(PicturesConfig.example(tmp_path), tmp_path / "root", overlap=16)
+        cut(ImageFolderConfig.example(tmp_path), tmp_path / "root", overlap=16)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
 from rayology.config import Config
+from rayology.data.dicom.values import ModalityCode
 from rayology.data.splits import Shares
 from rayology.data.volumes.series import SeriesConfig
 from rayology.image import ValueRange
@@ -51,7 +52,7 @@ class PreparationConfig(Config):
     """Rows and columns of every image, and slices where images are patches."""
     cut: Annotated[SlicesConfig | PatchesConfig, Field(discriminator="kind")] = SlicesConfig()
     """What an image is: a slice, or a patch of a volume."""
-    modality: Annotated[str, Field(pattern=r"^([A-Z0-9]{2,16})?$")] = ""
+    modality: ModalityCode = ""
     """The DICOM modality to keep, such as CT; empty where all images have the same."""
     window: ValueRange = ValueRange()
     """What CT keeps, in Hounsfield units; other modalities take only its levels."""

@@ -1,12 +1,12 @@
-"""What libraries raise on damaged files, turned into our own error."""
+"""What libraries raise on damaged files, turned into our own errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rayology.data.suppression import suppress_output
-from rayology.errors import DataError, UnreadableImage
+from rayology.errors import DataError, SourceError, UnreadableImage
 
-__all__ = ["as_unreadable"]
+__all__ = ["as_source_error", "as_unreadable"]
 
 
 @contextmanager
@@ -27,3 +27,19 @@ def as_unreadable(complaint: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.strerror:  # those of codecs have none
             raise UnreadableImage(f"cannot be opened: {error.strerror}; check the path and its permissions") from None
         raise UnreadableImage(f"{complaint} ({type(error).__name__}); damaged") from None
+
+
+@contextmanager
+def as_source_error(place: object, complaint: str, remedy: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn errors of some kinds into SourceError: where, what is wrong, why, and what to do.
+
+    Why is what the operating system says, or the kind of the error: other words of it may quote a file. A SourceError
+    from within gets the place in front, once.
+    """
+    try:
+        yield
+    except SourceError as error:
+        raise type(error)(f"{place}: {str(error).removeprefix(f'{place}: ')}") from None
+    except kinds as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise SourceError(f"{place}: {complaint} ({reason}); {remedy}") from None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rayology.data import FolderConfig, PicturesConfig, PreparationConfig
+from rayology.data import FolderConfig, ImageFolderConfig, PreparationConfig
 from rayology.data.prepare import prepare
 from rayology.data.sources.classes import check_are_classes
 from rayology.errors import SourceError
@@ -146,17 +146,17 @@ def test_the_folders_of_real_pictures_are_classes(shared_data: Path) -> None:
 
 
 @pytest.fixture
-def patients(tmp_path: Path) -> PicturesConfig:
+def patients(tmp_path: Path) -> ImageFolderConfig:
     """Pictures in a folder a patient."""
     for patient in range(3):
         for number in range(4):
             file = tmp_path / "images" / f"patient{patient}" / f"{number}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((16, 16), 40 * patient + number, np.uint8)).save(file)
-    return PicturesConfig(path=str(tmp_path / "images"))
+    return ImageFolderConfig(path=str(tmp_path / "images"))
 
 
-def test_a_source_of_patients_is_refused_unless_it_says_so(patients: PicturesConfig, tmp_path: Path) -> None:
+def test_a_source_of_patients_is_refused_unless_it_says_so(patients: ImageFolderConfig, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"3 of 3 folders are named with .*source\.patient: '\^\(\[\^/\]\+\)/'"):
         patients.build(tmp_path).items()
 
@@ -169,13 +169,13 @@ def test_a_source_of_patients_is_refused_unless_it_says_so(patients: PicturesCon
     }
 
 
-@pytest.mark.parametrize("kind", ["pictures", "folder"])
+@pytest.mark.parametrize("kind", ["image_folder", "folder"])
 def test_two_folders_named_as_patients_are_refused_whatever_they_hold(tmp_path: Path, kind: str) -> None:
     for name in ("patient_001", "patient_002"):
         (tmp_path / "images" / name).mkdir(parents=True)
         (tmp_path / "images" / name / "1.png").touch()
     path = str(tmp_path / "images")
-    config = PicturesConfig(path=path) if kind == "pictures" else FolderConfig(path=path, labels="folder")
+    config = ImageFolderConfig(path=path) if kind == "image_folder" else FolderConfig(path=path, labels="folder")
 
     with pytest.raises(SourceError, match=r"2 of 2 folders .* they look like patients"):
         config.build(tmp_path).items()
@@ -192,17 +192,17 @@ def test_folders_of_dicom_are_judged_by_whose_images_they_hold(tmp_path: Path, n
     assert FolderConfig(path=tmp_path / "images", labels="folder").build(tmp_path).items()
 
 
-def test_a_folder_of_several_patients_is_a_class_whatever_its_name(patients: PicturesConfig, tmp_path: Path) -> None:
+def test_a_folder_of_several_patients_is_a_class_whatever_its_name(patients: ImageFolderConfig, tmp_path: Path) -> None:
     assert len(patients.patched({"patient": r"(\d)\.png$"}).build(tmp_path).items()) == 12
 
 
-def test_a_folder_of_one_known_patient_may_still_be_the_patient(patients: PicturesConfig, tmp_path: Path) -> None:
+def test_a_folder_of_one_known_patient_may_still_be_the_patient(patients: ImageFolderConfig, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="3 of 3 folders are named with"):
         patients.patched({"patient": "^([^/]+)/"}).build(tmp_path).items()
 
 
 def test_a_folder_that_identifies_is_refused_though_it_holds_several_patients(
-    patients: PicturesConfig, tmp_path: Path
+    patients: ImageFolderConfig, tmp_path: Path
 ) -> None:
     (tmp_path / "images" / "patient0").rename(tmp_path / "images" / "Doe^Jane")
 
@@ -225,14 +225,14 @@ def test_folders_of_dicom_that_identify_are_refused_before_any_is_read(tmp_path:
     assert len(config.build(tmp_path).items()) == 3
 
 
-@pytest.mark.parametrize("source", ["pictures", "folder by file", "folder by uid"])
+@pytest.mark.parametrize("source", ["image_folder", "folder by file", "folder by uid"])
 def test_labels_of_a_table_that_identify_are_refused_before_any_image_is_read(tmp_path: Path, source: str) -> None:
     key = "uid" if source.endswith("uid") else "file"
     names = ["2.25.1", "2.25.2"] if key == "uid" else ["a/0.png", "a/2.png"]
-    pictures = PicturesConfig.example(tmp_path)
+    pictures = ImageFolderConfig.example(tmp_path)
     table = tmp_path / "table.csv"
     table.write_text(f"{key},label,patient\n{names[0]},Doe^Jane,p\n{names[1]},benign,Roe^Jim\n")
-    config = pictures if source == "pictures" else FolderConfig(path=pictures.path)
+    config = pictures if source == "image_folder" else FolderConfig(path=pictures.path)
 
     with pytest.raises(SourceError, match="1 of 2 classes are named with") as raised:
         config.patched({"labels": "table", "table": str(table)}).build(tmp_path).items()
@@ -249,7 +249,7 @@ def test_an_attribute_that_identifies_is_no_class(tmp_path: Path, write_dicom: C
     assert [example.label for item in source.items() for example in source.read(item)] == ["CHEST", ""]
 
 
-def test_no_patient_s_folder_reaches_a_dataset(patients: PicturesConfig, tmp_path: Path) -> None:
+def test_no_patient_s_folder_reaches_a_dataset(patients: ImageFolderConfig, tmp_path: Path) -> None:
     for number, name in enumerate(("normal", "tumor", "Doe^Jane")):
         (tmp_path / "images" / f"patient{number}").rename(tmp_path / "images" / name)
 

@@ -10,7 +10,7 @@ import pytest
 from pyarrow import fs
 
 from rayology.data.sources.files import local as local_module
-from rayology.data.sources.files.packed import ArchiveLimits
+from rayology.data.sources.files.archive import ArchiveLimits
 from rayology.data.sources.folder import FolderConfig
 from rayology.errors import SourceError
 from rayology.uri import Place

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from rayology.data import FolderConfig, PicturesConfig, PreparationConfig
+from rayology.data import FolderConfig, ImageFolderConfig, PreparationConfig
 from rayology.data.prepare import prepare
 from rayology.data.sources import table as table_module
 from rayology.data.sources.folder import FolderSource
@@ -80,14 +80,14 @@ def test_a_wrong_table_says_where_and_what_to_write_but_no_value(tmp_path: Path,
 
 
 def test_a_table_that_names_no_picture_is_refused_before_any_is_read(tmp_path: Path) -> None:
-    config = PicturesConfig.example(tmp_path)
+    config = ImageFolderConfig.example(tmp_path)
     wrong = config.patched({"labels": "table", "table": str(table(tmp_path, "file,label\npictures/a/0.png,x\n"))})
 
     with pytest.raises(SourceError, match=r"gives any of 8 files a label; write their names as below source"):
         wrong.build(tmp_path).items()
 
 
-@pytest.mark.parametrize("kind", ["pictures", "folder"])
+@pytest.mark.parametrize("kind", ["image_folder", "folder"])
 @pytest.mark.parametrize(
     ("labels", "text", "gives"),
     [
@@ -99,15 +99,15 @@ def test_a_table_that_names_no_picture_is_refused_before_any_is_read(tmp_path: P
 def test_a_table_by_file_that_says_nothing_of_any_file_is_refused_before_any_is_read(
     tmp_path: Path, kind: str, labels: str, text: str, gives: str
 ) -> None:
-    pictures = PicturesConfig.example(tmp_path)
-    config = pictures if kind == "pictures" else FolderConfig(path=pictures.path)
+    pictures = ImageFolderConfig.example(tmp_path)
+    config = pictures if kind == "image_folder" else FolderConfig(path=pictures.path)
 
     with pytest.raises(SourceError, match=f"gives any of 8 files {gives}; write their names as below"):
         config.patched({"labels": labels, "table": str(table(tmp_path, text))}).build(tmp_path).items()
 
 
 def test_a_table_by_uid_may_name_any_file_of_dicom(tmp_path: Path) -> None:
-    config = FolderConfig(path=PicturesConfig.example(tmp_path).path)
+    config = FolderConfig(path=ImageFolderConfig.example(tmp_path).path)
 
     by_uid = config.patched({"labels": "table", "table": str(table(tmp_path, "uid,label\n2.25.1,x\n"))})
 
@@ -237,11 +237,14 @@ def test_a_patient_that_the_name_does_not_say_is_not_known() -> None:
         ({"labels": "table"}, r"set source\.table"),
         ({"patient": "("}, r"source\.patient is no regular expression"),
         ({"patient": "p"}, r"source\.patient has no group"),
-        ({"labels": "table", "table": Path("missing.csv")}, r"missing.csv: cannot be read \(FileNotFoundError\)"),
+        (
+            {"labels": "table", "table": Path("missing.csv")},
+            r"missing.csv: cannot be read \(No such file or directory\)",
+        ),
     ],
 )
 def test_a_wrong_setting_says_what_to_set(tmp_path: Path, wrong: dict[str, str], message: str) -> None:
-    config = PicturesConfig.example(tmp_path).model_copy(update=wrong)
+    config = ImageFolderConfig.example(tmp_path).model_copy(update=wrong)
 
     with pytest.raises(SourceError, match=message):
         config.build(tmp_path).items()
@@ -342,7 +345,7 @@ def test_labels_that_come_from_nowhere_do_not_come_from_the_table(
 
 
 def test_a_changed_table_makes_another_dataset(tmp_path: Path) -> None:
-    config = PicturesConfig.example(tmp_path)
+    config = ImageFolderConfig.example(tmp_path)
     rows = "".join(f"{'ab'[number % 2]}/{number}.png,x{number % 2}\n" for number in range(8))
     config = config.patched({"labels": "table", "table": str(table(tmp_path, f"file,label\n{rows}"))})
     preparation = PreparationConfig(size=16)

@@ -56,7 +56,9 @@ def test_a_mask_of_absurd_size_skips_its_image(
 
     outcome, _ = read_beside(image, tmp_path / "a.png")
 
-    assert dict(outcome.reasons)[0].startswith("UnreadableImage: its mask cannot be read (DecompressionBombError)")
+    assert dict(outcome.reasons)[0].startswith(
+        "UnreadableImage: its mask is no picture that can be read (DecompressionBombError)"
+    )
 
 
 def test_the_phantom_comes_with_classes_and_masks(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Each way in which an npz file may be wrong has its own message, and nothing in one is unpickled."""
 
 import pickle
+import stat
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+from tests.data.archives import left
 
 from rayology.data import MedMnistConfig, PreparationConfig
 from rayology.data.prepare import prepare
-from rayology.data.sources.npz import open_npz
+from rayology.data.sources import arrays as arrays_module
+from rayology.data.sources.source import Item
 from rayology.errors import SourceError
 
 
@@ -24,14 +27,25 @@ class Trap:
         return pytest.fail, ("was unpickled",)
 
 
-def saved(file: Path, rows: NDArray[np.generic]) -> Path:
-    np.savez(file, rows=rows)
+def items(file: Path) -> Sequence[Item]:
+    return MedMnistConfig(path=str(file)).build(file.parent / "root").items()
+
+
+def saved(folder: Path, **arrays: NDArray[np.generic] | np.generic) -> Path:
+    """Save an example of which some arrays are others."""
+    file = Path(MedMnistConfig.example(folder).path)
+    np.savez_compressed(file, **{**np.load(file), **arrays})
     return file
 
 
-def with_member(file: Path, content: bytes, *, method: int = zipfile.ZIP_STORED) -> Path:
-    with zipfile.ZipFile(file, "w", method) as opened:
-        opened.writestr("rows.npy", content)
+def with_member(folder: Path, content: bytes) -> Path:
+    """Save an example whose first array is something else."""
+    file = Path(MedMnistConfig.example(folder).path)
+    with zipfile.ZipFile(file) as opened:
+        members = {name: opened.read(name) for name in opened.namelist()} | {"train_images.npy": content}
+    with zipfile.ZipFile(file, "w") as opened:
+        for name, value in members.items():
+            opened.writestr(name, value)
     return file
 
 
@@ -42,30 +56,75 @@ def header(shape: tuple[int, ...]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"),
+    ("array", "message"),
     [
-        (np.array([Trap()], object), "rows holds pickled objects, which are never unpickled; write numbers instead"),
-        (np.zeros((3, 4), np.float32), "rows holds values of type float32; write whole numbers, such as uint8"),
-        (np.zeros((3, 4), np.uint8, "F"), "rows lies in column order; write numpy.ascontiguousarray of it"),
-        (np.zeros((0, 4), np.uint8), "rows has no row, or more than the file can hold"),
-        (np.uint8(3), "rows has no row, or more than the file can hold"),
+        (np.array([Trap()], object), r"is .* not an array of numbers \(ValueError\); .* objects are never unpickled"),
+        (np.zeros((20, 4, 4), np.float32), r"holds values of type float32 in shape \(20, 4, 4\); write whole numbers"),
+        (np.zeros((0, 4, 4), np.uint8), r"holds values of type uint8 in shape \(0, 4, 4\); .* at least one"),
     ],
-    ids=["objects", "floats", "columns", "empty", "scalar"],
+    ids=["objects", "floats", "empty"],
 )
-def test_an_array_of_something_else_says_what_to_write(tmp_path: Path, rows: NDArray[np.generic], message: str) -> None:
-    file = saved(tmp_path / "a.npz", rows)
+@pytest.mark.parametrize("name", ["train_images", "test_labels"])
+def test_an_array_of_something_else_says_what_to_write(
+    tmp_path: Path, name: str, array: NDArray[np.generic], message: str
+) -> None:
+    file = saved(tmp_path, **{name: array})
 
-    with pytest.raises(SourceError, match=rf"a\.npz: its array {message}"):
-        open_npz(file, "rows")
+    with pytest.raises(SourceError, match=rf"^{file}: its {name}\.npy {message}"):
+        items(file)
 
 
-def test_a_file_without_the_array_says_how_many_others_it_has_and_names_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"val_images": np.uint8(3)}, r"images of shape \(\); write two axes"),
+        ({"val_images": np.zeros((8, 4, 4, 4), np.uint8)}, r"images of shape \(4, 4, 4\); write two axes"),
+        ({"val_labels": np.uint8(3)}, r"labels of shape \(\) for 8 images; write one class each"),
+        ({"val_labels": np.zeros((8, 2), np.uint8)}, r"labels of shape \(8, 2\) for 8 images"),
+        ({"val_labels": np.zeros(7, np.uint8)}, r"labels of shape \(7,\) for 8 images"),
+    ],
+)
+def test_arrays_that_are_not_images_with_a_class_each_are_refused(
+    tmp_path: Path, arrays: dict[str, NDArray[np.generic]], message: str
+) -> None:
+    with pytest.raises(SourceError, match=message):
+        items(saved(tmp_path, **arrays))
+
+
+def test_an_image_that_is_too_large_for_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is lowered, so that no large file has to be written."""
+    monkeypatch.setattr(arrays_module, "MAX_IMAGE_BYTES", 12 * 12 * 3 - 1)
+
+    with pytest.raises(SourceError, match="at most 431 bytes"):
+        items(saved(tmp_path))
+
+
+def test_rows_may_lie_in_any_order_and_with_any_end_first(tmp_path: Path) -> None:
+    plain = MedMnistConfig(path=str(saved(tmp_path))).build(tmp_path / "root")
+    arrays = dict(np.load(plain.config.path))
+    (tmp_path / "other").mkdir()
+    np.savez(
+        tmp_path / "other" / "a.npz",
+        **arrays
+        | {
+            "train_images": np.asfortranarray(arrays["train_images"]),
+            "train_labels": arrays["train_labels"].astype(">i8"),
+        },
+    )
+    other = MedMnistConfig(path=str(tmp_path / "other" / "a.npz")).build(tmp_path / "root")
+
+    for one, same in zip(plain.items(), other.items(), strict=True):
+        for expected, found in zip(plain.read(one), other.read(same), strict=True):
+            assert expected.label == found.label
+            np.testing.assert_array_equal(expected.instance.pixels, found.instance.pixels)
+
+
+def test_a_file_without_an_array_says_so_and_names_no_other(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as opened:
-        for name in ("rows", "Doe^Jane.npy"):
-            opened.writestr(name, header((1,)))
+        opened.writestr("Doe^Jane.npy", header((1,)))
 
-    with pytest.raises(SourceError, match=r"holds no array rows, but 2 others; set source\.path") as raised:
-        open_npz(tmp_path / "a.npz", "rows")
+    with pytest.raises(SourceError, match=r"its train_images\.npy is missing") as raised:
+        items(tmp_path / "a.npz")
 
     assert "Doe" not in str(raised.value)
 
@@ -74,67 +133,86 @@ def test_a_file_without_the_array_says_how_many_others_it_has_and_names_none(tmp
 def test_a_file_that_is_no_zip_says_so(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.npz").write_bytes(content)
 
-    with pytest.raises(
-        SourceError, match=r"is no zip file, as every npz file is; write it with numpy\.savez_compressed"
-    ):
-        open_npz(tmp_path / "a.npz", "rows")
+    with pytest.raises(SourceError, match=r"a\.npz: is damaged, cut short or not an archive \(BadZipFile\); copy it"):
+        items(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_a_truncated_file_says_so(tmp_path: Path, share: float) -> None:
-    file = saved(tmp_path / "a.npz", np.zeros((300, 40), np.uint8))
+def test_a_truncated_file_says_so_and_leaves_nothing(tmp_path: Path, share: float) -> None:
+    file = saved(tmp_path)
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))])
 
-    with pytest.raises(
-        SourceError, match="its end is missing or damaged, as where a copy was cut short; copy it again"
-    ):
-        open_npz(file, "rows")
+    with pytest.raises(SourceError, match="is damaged, cut short or not an archive"):
+        items(file)
+
+    assert left(tmp_path / "root") == []
 
 
-def test_a_missing_file_says_so(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"a\.npz: cannot be opened \(No such file or directory\); set source\.path"):
-        open_npz(tmp_path / "a.npz", "rows")
+@pytest.mark.parametrize("name", ["missing.npz", "a.zip"])
+def test_a_file_that_is_missing_or_another_says_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.zip").touch()
+
+    with pytest.raises(SourceError, match=rf"{name}: is missing or not an npz file; set source\.path to one"):
+        items(tmp_path / name)
 
 
-@pytest.mark.parametrize("content", [b"", b"no array", pickle.dumps(Trap()), header((1,))[:20]])
-def test_a_member_that_is_no_array_is_damaged(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(SourceError, match=r"its array rows cannot be read \(ValueError\), so it is damaged"):
-        open_npz(with_member(tmp_path / "a.npz", content), "rows")
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no array", pickle.dumps(Trap()), header((1,))[:20], b"PK\x03\x04"]
+    + [header(shape) for shape in ((2**70, 2), (-1, 2), (3, -2), (2**20, 2**6))],
+)
+def test_a_member_that_is_no_array_or_claims_more_than_it_holds_is_damaged(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(SourceError, match=r"its train_images\.npy is missing, damaged or not an array of numbers"):
+        items(with_member(tmp_path, content))
 
 
 def test_content_that_does_not_inflate_is_damaged(tmp_path: Path) -> None:
-    file = with_member(tmp_path / "a.npz", header((1,)) * 9, method=zipfile.ZIP_DEFLATED)
+    file = saved(tmp_path)
     content = bytearray(file.read_bytes())
-    content[38:48] = b"\xff" * 10  # behind the member's header and name
+    content[100:200] = b"\xff" * 100  # behind the first member's header and name
     file.write_bytes(content)
 
-    with pytest.raises(SourceError, match=r"its array rows cannot be read \(error\), so it is damaged"):
-        open_npz(file, "rows")
+    with pytest.raises(SourceError, match="is damaged, cut short or not an archive"):
+        items(file)
 
 
-@pytest.mark.parametrize("shape", [(2**70, 2), (-1, 2), (3, -2), (2**20, 2**6)])
-def test_a_shape_that_no_file_of_that_size_holds_is_not_believed(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    with pytest.raises(SourceError, match="has no row, or more than the file can hold"):
-        open_npz(with_member(tmp_path / "a.npz", header(shape)), "rows")
+@pytest.mark.slow
+def test_a_bomb_is_refused_with_nothing_left(tmp_path: Path) -> None:
+    file = saved(tmp_path, test_images=np.zeros((80, 1024, 1024), np.uint8))
+
+    with pytest.raises(SourceError, match=r"becomes more than 100 times its size, .* pack it without compression"):
+        items(file)
+
+    assert left(tmp_path / "root") == []
 
 
 def test_an_encrypted_member_is_our_own_error(tmp_path: Path) -> None:
-    content = bytearray(saved(tmp_path / "a.npz", np.zeros(300, np.uint8)).read_bytes())
+    file = saved(tmp_path)
+    content = bytearray(file.read_bytes())
     for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # APPNOTE 4.3.7, 4.3.12
         content[content.index(signature) + flags] |= 1
-    (tmp_path / "a.npz").write_bytes(content)
+    file.write_bytes(content)
 
-    with pytest.raises(SourceError, match="is encrypted, or packed by a method that is not read"):
-        open_npz(tmp_path / "a.npz", "rows")
+    with pytest.raises(SourceError, match="is encrypted; pack it without a password"):
+        items(file)
+
+
+def test_arrays_are_unpacked_once_for_their_owner_alone(tmp_path: Path) -> None:
+    file = saved(tmp_path)
+    first = items(file)
+    before = {each.path.stat().st_ino for each in first}
+
+    assert items(file) == first
+    assert {each.path.stat().st_ino for each in first} == before
+    assert stat.S_IMODE(first[0].path.parent.stat().st_mode) == 0o700
 
 
 def test_one_wrong_array_stops_a_preparation_before_any_image_is_read(tmp_path: Path) -> None:
     config = MedMnistConfig.example(tmp_path)
-    arrays = dict(np.load(config.path)) | {"test_labels": np.array([Trap()], object)}
-    np.savez(config.path, **arrays)
+    saved(tmp_path, test_labels=np.array([Trap()], object))
 
-    with pytest.raises(SourceError, match="test_labels holds pickled objects"):
+    with pytest.raises(SourceError, match=r"test_labels\.npy is .* never unpickled"):
         prepare(config, PreparationConfig(size=16), tmp_path / "root")
 
 

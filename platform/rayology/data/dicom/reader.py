@@ -19,7 +19,7 @@ from rayology.data.dicom.layout import PIXEL_KEYWORDS, Layout, layout
 from rayology.data.dicom.memory import keep_freed_memory
 from rayology.data.dicom.pixels import in_modality_units, known_syntax, padding, stored_frames, to_rgb
 from rayology.data.dicom.selection import EVERYTHING, Selection, selected
-from rayology.data.dicom.values import has, text
+from rayology.data.dicom.values import MODALITY_CODE, has, text
 from rayology.data.identity import Identity
 from rayology.data.unreadable import as_unreadable
 from rayology.errors import NotAnImage, NotSelected, UnreadableImage, UnsupportedSyntax
@@ -183,7 +183,7 @@ def _object_name(dataset: Dataset) -> str:
 def _modality(dataset: Dataset) -> str:
     """Return the modality where it is a code string (DICOM PS3.5 6.2) and so cannot be free text."""
     modality = text(dataset, "Modality")
-    return modality if re.fullmatch(r"[A-Z0-9]{2,16}", modality) else ""
+    return modality if re.fullmatch(MODALITY_CODE, modality) else ""
 
 
 def _guarded_each(values: Iterator[T], part: str) -> Iterator[T]:

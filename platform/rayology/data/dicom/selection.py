@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from rayology.config import Config
 from rayology.data.dicom.facts import Facts
 from rayology.data.dicom.geometry import Geometry
+from rayology.data.dicom.values import ModalityCode
 
 __all__ = ["EVERYTHING", "Bounds", "Orientation", "Selection", "orientation", "selected"]
 
@@ -37,7 +38,7 @@ class Bounds(Config):
 class Selection(Config):
     """Which images are wanted; what is left at its default asks for nothing."""
 
-    modality: Annotated[str, Field(pattern=r"^([A-Z0-9]{2,16})?$")] = ""
+    modality: ModalityCode = ""
     """The DICOM modality, such as CT; empty for any."""
     description: str = ""
     """A regular expression that the series' description must contain, in either case; empty for any."""

@@ -4,15 +4,21 @@ What is not in its standard form is left to pydicom, so both give the same.
 """
 
 import functools
+from typing import Annotated
 
+from pydantic import Field
 from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
-__all__ = ["content", "decimals", "has", "integer", "text", "whole"]
+__all__ = ["MODALITY_CODE", "ModalityCode", "content", "decimals", "has", "integer", "text", "whole"]
 
+MODALITY_CODE = "[A-Z0-9]{2,16}"
+"""A code string (DICOM PS3.5 6.2) of at least two letters or digits, which no free text is."""
+ModalityCode = Annotated[str, Field(pattern=f"^({MODALITY_CODE})?$")]
+"""The DICOM modality, such as CT; empty for any."""
 PADDING = b" \0"
 ESCAPE = b"\x1b"  # starts a switch of the character set (DICOM PS3.5 6.1.2.5)
 

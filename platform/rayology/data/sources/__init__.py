@@ -7,11 +7,11 @@ from pydantic import Field
 from rayology.data.sources.dicomweb import DicomwebConfig
 from rayology.data.sources.folder import FolderConfig
 from rayology.data.sources.idx import IdxConfig
+from rayology.data.sources.image_folder import ImageFolderConfig
+from rayology.data.sources.image_mask_pairs import ImageMaskPairsConfig
 from rayology.data.sources.medmnist import MedMnistConfig
 from rayology.data.sources.nifti import NiftiConfig
-from rayology.data.sources.pairs import PairsConfig
 from rayology.data.sources.phantom import PhantomConfig
-from rayology.data.sources.pictures import PicturesConfig
 from rayology.data.sources.source import Example, Item, Source
 
 __all__ = [
@@ -19,12 +19,12 @@ __all__ = [
     "Example",
     "FolderConfig",
     "IdxConfig",
+    "ImageFolderConfig",
+    "ImageMaskPairsConfig",
     "Item",
     "MedMnistConfig",
     "NiftiConfig",
-    "PairsConfig",
     "PhantomConfig",
-    "PicturesConfig",
     "Source",
     "SourceConfig",
 ]
@@ -33,8 +33,8 @@ SourceConfig = Annotated[
     PhantomConfig
     | FolderConfig
     | DicomwebConfig
-    | PicturesConfig
-    | PairsConfig
+    | ImageFolderConfig
+    | ImageMaskPairsConfig
     | NiftiConfig
     | IdxConfig
     | MedMnistConfig,

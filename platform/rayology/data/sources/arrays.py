@@ -1,74 +1,122 @@
-"""Arrays of images with an array of labels, as the data sets of machine learning come."""
+"""Arrays of images, each with an array of labels, as the data sets of machine learning come."""
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PositiveInt
+
+from rayology.config import Config
 from rayology.data.identity import Identity
-from rayology.data.sources.deflated import DeflatedArray
 from rayology.data.sources.plain import grey_levels, plain
 from rayology.data.sources.source import Example, Item
-from rayology.data.splits import SplitName
+from rayology.data.splits import SPLITS, SplitName
+from rayology.data.unreadable import as_source_error
 from rayology.errors import SourceError, UnreadableImage
 
-__all__ = ["LabelledArray", "blocks"]
+__all__ = ["ArraysConfig", "ArraysSource"]
 
 MAX_IMAGES = 64
 """The most images of an item."""
 MAX_BYTES = 2**22
 """The most bytes of an item, unless a single image has more."""
+MAX_IMAGE_BYTES = 2**27
 MAX_UNNAMED = 100
 """How many classes may go without names: as many as two digits tell apart, so that their names sort as they do."""
 
+REMEDY = "copy it again, or write whole numbers, for objects are never unpickled"
+
+
+class ArraysConfig(Config):
+    """Images of one class each, in official splits."""
+
+    path: str
+    """The file or folder that holds the arrays, or its URI."""
+    classes: tuple[str, ...] = ()
+    """The names of the classes in the order of their numbers; empty for the numbers themselves."""
+    max_images: PositiveInt = 2**24
+    """The most images of each split, from its start."""
+
+
+C = TypeVar("C", bound=ArraysConfig)
+
 
 @dataclass(frozen=True)
-class LabelledArray:
-    """Images of one split, published with their classes."""
+class ArraysSource(ABC, Generic[C]):
+    """List blocks of images and read them; a source says in which files they lie and how one is mapped into memory."""
 
-    split: SplitName
-    images: DeflatedArray
-    """(images, rows, columns), or (images, rows, columns, 3)."""
-    labels: DeflatedArray
-    """(images,) or (images, 1)."""
+    config: C
+    root: Path
 
-    def check(self) -> None:
-        """Refuse arrays that are no grey or coloured images with one label each.
+    @abstractmethod
+    def files(self) -> Mapping[SplitName, tuple[Path, Path]]:
+        """Return the files of images and of labels of each split, after they were unpacked where they have to be.
 
         Raises:
-            SourceError: says what was found.
+            SourceError: one is missing, or cannot be unpacked.
         """
-        axes, length = self.images.shape[1:], len(self.images)
-        if len(axes) != 2 and axes[2:] != (3,):
-            raise SourceError(
-                f"{self.images.file}: images of shape {axes}; two axes, or a third of 3 colours, are read"
-            )
-        if self.labels.shape not in {(length,), (length, 1)}:
-            raise SourceError(
-                f"{self.labels.file}: labels of shape {self.labels.shape} for {length} images; one class each is read"
-            )
 
-    def examples(self, rows: range, classes: Sequence[str]) -> Iterator[Example]:
-        """Read some images; classes without names are named by their numbers.
+    @abstractmethod
+    def map(self, file: Path) -> NDArray[np.generic]:
+        """Map the array of a file into memory, and raise whatever it is when the file is damaged."""
+
+    def items(self) -> Sequence[Item]:
+        """List blocks of the images of one split after the other.
 
         Raises:
-            UnreadableImage: a file is damaged there, or a label lies beyond the classes.
+            SourceError: a file is missing, damaged, or of another form.
         """
-        pixels, labels = self.images.read(rows), self.labels.read(rows).reshape(-1)
-        values = grey_levels(pixels.dtype)
-        for row, each, label in zip(rows, pixels, labels.tolist(), strict=True):
-            instance = plain(each, Identity(picture=f"{self.split}/{row}"))
-            yield Example(instance, _name(label, classes), values=values, split=self.split, official=True)
+        items: list[Item] = []
+        for split, (file, beside) in self.files().items():
+            images, labels = self._mapped(file), self._mapped(beside)
+            self._check(images, labels)
+            length = min(len(images), self.config.max_images)
+            step = min(max(1, MAX_BYTES // images[0].nbytes), MAX_IMAGES)
+            blocks = (range(start, min(start + step, length)) for start in range(0, length, step))
+            items += [Item(file, part=split, rows=rows, beside=(beside,)) for rows in blocks]
+        return items
 
+    def read(self, item: Item) -> Iterator[Example]:
+        """Read a block, and raise UnreadableImage when a label lies beyond the classes or levels are not fixed."""
+        (split,) = (name for name in SPLITS if name == item.part)
+        rows = slice(item.rows.start, item.rows.stop)
+        images, labels = self._mapped(item.path)[rows], self._mapped(item.beside[0])[rows].reshape(-1)
+        values = grey_levels(images.dtype)
+        for row, pixels, label in zip(item.rows, images, labels.tolist(), strict=True):
+            instance = plain(pixels, Identity(picture=f"{split}/{row}"))
+            yield Example(instance, self._name(label), values=values, split=split, official=True)
 
-def blocks(array: LabelledArray, max_images: int, *, part: str = "", beside: tuple[Path, ...] = ()) -> Iterator[Item]:
-    """Cut the first images of an array into items."""
-    length = min(len(array.images), max_images)
-    step = min(max(1, MAX_BYTES // array.images.row_bytes), MAX_IMAGES)
-    for start in range(0, length, step):
-        yield Item(array.images.file, part=part, rows=range(start, min(start + step, length)), beside=beside)
+    def _mapped(self, file: Path) -> NDArray[np.generic]:
+        complaint = f"its {file.name} is missing, damaged or not an array of numbers"
+        # What numpy raises of a damaged header has no common name.
+        with as_source_error(self.config.path, complaint, REMEDY, Exception):
+            array = np.asarray(self.map(file))
+            if array.dtype.kind not in "iu" or not array.size:
+                found = f"its {file.name} holds values of type {array.dtype} in shape {array.shape}"
+                raise SourceError(f"{found}; write whole numbers, such as uint8, and at least one")
+            return array
 
+    def _name(self, label: int) -> str:
+        classes = self.config.classes
+        if not 0 <= label < (len(classes) or MAX_UNNAMED):
+            raise UnreadableImage(
+                f"has label {label}, beyond the {len(classes)} names in source.classes; name it there"
+            )
+        return classes[label] if classes else f"{label:02}"
 
-def _name(label: int, classes: Sequence[str]) -> str:
-    if not 0 <= label < (len(classes) or MAX_UNNAMED):
-        raise UnreadableImage(f"has label {label}, beyond the {len(classes)} names in source.classes; name it there")
-    return classes[label] if classes else f"{label:02}"
+    def _check(self, images: NDArray[np.generic], labels: NDArray[np.generic]) -> None:
+        """Refuse arrays that are not grey or coloured images with one label each."""
+        axes, length = images.shape[1:], images.shape[:1]
+        if (len(axes) != 2 and axes[2:] != (3,)) or images[0].nbytes > MAX_IMAGE_BYTES:
+            raise SourceError(
+                f"{self.config.path}: images of shape {axes}; write two axes, or a third of 3 colours, and at most "
+                f"{MAX_IMAGE_BYTES} bytes"
+            )
+        if labels.shape not in {length, (*length, 1)}:
+            raise SourceError(
+                f"{self.config.path}: labels of shape {labels.shape} for {length[0]} images; write one class each"
+            )

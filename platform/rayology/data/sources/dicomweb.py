@@ -19,6 +19,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from rayology.atomic import UNFINISHED, sole_use, write_atomic
 from rayology.config import Config
 from rayology.data.dicom import instances
+from rayology.data.dicom.values import ModalityCode
 from rayology.data.sources.service import Address, Patience, Query, Service
 from rayology.data.sources.source import Example, Item
 from rayology.data.suppression import suppress_output
@@ -42,7 +43,7 @@ class DicomwebConfig(Config):
     """This source."""
     url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")]
     """The address of the service, such as https://archive.example/dicom-web."""
-    modality: Annotated[str, Field(pattern=r"^([A-Z0-9]{2,16})?$")] = ""
+    modality: ModalityCode = ""
     """The modality of the series, such as CT; empty for all."""
     study: Annotated[str, Field(pattern=r"^([0-9][0-9.]{0,63})?$")] = ""
     """The Study Instance UID of the only study; empty for all."""

@@ -11,10 +11,9 @@ from rayology.config import Config
 from rayology.data.dicom import decode
 from rayology.data.dicom.selection import Selection
 from rayology.data.identity import Identity
-from rayology.data.sources.files.archive import is_archive
+from rayology.data.sources.files.archive import ArchiveLimits, is_archive
 from rayology.data.sources.files.dicomdir import referenced_files
 from rayology.data.sources.files.local import files_below, local_folder, on_disk
-from rayology.data.sources.files.packed import ArchiveLimits
 from rayology.data.sources.labels import Attribute, Naming, attribute_of
 from rayology.data.sources.phantom import PhantomConfig
 from rayology.data.sources.source import Example, Item

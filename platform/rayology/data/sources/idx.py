@@ -2,30 +2,26 @@
 
 import gzip
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt
 
-from rayology.config import Config
-from rayology.data.sources.arrays import LabelledArray, blocks
-from rayology.data.sources.deflated import open_idx
+from rayology.data.sources.arrays import ArraysConfig, ArraysSource
+from rayology.data.sources.files.archive import ArchiveLimits, unpacked
 from rayology.data.sources.files.local import local_folder
-from rayology.data.sources.files.packed import ArchiveLimits
-from rayology.data.sources.source import Example, Item
 from rayology.data.splits import SplitName
 from rayology.errors import SourceError
 
 __all__ = ["IdxConfig", "IdxSource"]
 
 PREFIXES: dict[SplitName, str] = {"train": "train", "test": "t10k"}
+UNSIGNED_BYTES = 0x08
 
 
-class IdxConfig(Config):
+class IdxConfig(ArraysConfig):
     """Images and classes as MNIST has them; validation images are drawn from its training images."""
 
     kind: Literal["idx"] = "idx"
@@ -35,8 +31,6 @@ class IdxConfig(Config):
     and both of t10k, each gzipped (.gz) or not."""
     classes: tuple[str, ...] = tuple("0123456789")
     """The names of the classes, in the order of their numbers."""
-    max_images: PositiveInt = 2**24
-    """The most images of each file, from its start."""
 
     @classmethod
     def example(cls, folder: Path) -> Self:
@@ -52,42 +46,37 @@ class IdxConfig(Config):
         return IdxSource(self, root)
 
 
-@dataclass(frozen=True)
-class IdxSource:
-    """List blocks of images and read them."""
+class IdxSource(ArraysSource[IdxConfig]):
+    """Training images, then test images."""
 
-    config: IdxConfig
-    root: Path
-
-    def items(self) -> Sequence[Item]:
-        """List blocks of the training images, then of the test images.
-
-        Raises:
-            SourceError: a file is missing, damaged, or of another form.
-        """
+    def files(self) -> Mapping[SplitName, tuple[Path, Path]]:
+        """Find the four files, unpacked."""
         folder = local_folder(self.config.path, self.root, ArchiveLimits())
-        items: list[Item] = []
-        for split, prefix in PREFIXES.items():
-            images, labels = (_file(folder, f"{prefix}-{name}-ubyte") for name in ("images-idx3", "labels-idx1"))
-            array = LabelledArray(split, open_idx(images), open_idx(labels))
-            array.check()
-            items += blocks(array, self.config.max_images, part=split, beside=(labels,))
-        return items
+        return {
+            split: (
+                self._plain(folder, f"{prefix}-images-idx3-ubyte"),
+                self._plain(folder, f"{prefix}-labels-idx1-ubyte"),
+            )
+            for split, prefix in PREFIXES.items()
+        }
 
-    def read(self, item: Item) -> Iterator[Example]:
-        """Read a block, and raise UnreadableImage where it is damaged."""
-        (split,) = (name for name in PREFIXES if name == item.part)
-        array = LabelledArray(split, open_idx(item.path), open_idx(item.beside[0]))
-        yield from array.examples(item.rows, self.config.classes)
+    def map(self, file: Path) -> NDArray[np.generic]:
+        """Map an idx file of unsigned bytes."""
+        with file.open("rb") as opened:
+            zeros, kind, axes = struct.unpack(">HBB", opened.read(4))
+            if zeros or kind != UNSIGNED_BYTES:
+                raise ValueError
+            shape = struct.unpack(f">{axes}I", opened.read(4 * axes))
+            return np.memmap(opened, np.uint8, "r", opened.tell(), shape)
 
-
-def _file(folder: Path, name: str) -> Path:
-    for file in (folder / f"{name}.gz", folder / name):
-        if file.is_file():
-            return file
-    raise SourceError(f"{folder}: holds no {name}, gzipped or not; set source.path to the folder of MNIST's files")
+    def _plain(self, folder: Path, name: str) -> Path:
+        if (folder / name).is_file():
+            return folder / name
+        if (folder / f"{name}.gz").is_file():
+            return unpacked(folder / f"{name}.gz", self.root, ArchiveLimits()) / name
+        raise SourceError(f"{folder}: holds no {name}, gzipped or not; set source.path to the folder of MNIST's files")
 
 
 def _write(file: Path, values: NDArray[np.uint8]) -> None:
-    header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+    header = struct.pack(f">HBB{values.ndim}I", 0, UNSIGNED_BYTES, values.ndim, *values.shape)
     file.write_bytes(gzip.compress(header + values.tobytes(), mtime=0))

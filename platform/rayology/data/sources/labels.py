@@ -104,7 +104,7 @@ class Naming:
             split = SPLIT_FOLDERS.get(folders.pop(0).lower(), "")
         found = re.search(self.patient, name) if self.patient else None
         return Membership(
-            label=_label(self.labels, folders, row),
+            label={"folder": folders[0] if folders else "", "table": row.label}.get(self.labels, ""),
             patient=row.patient or (found and found.group(1)) or "",
             split=split,
         )
@@ -129,13 +129,3 @@ def attribute_of(stream: BinaryIO, attribute: Attribute) -> str:
     with as_unreadable("its header cannot be read"):
         value = text(read_header(stream), attribute)
     return value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) and not identifies(value) else ""
-
-
-def _label(labels: str, folders: list[str], row: Membership) -> str:
-    match labels:
-        case "folder":
-            return folders[0] if folders else ""
-        case "table":
-            return row.label
-        case _:
-            return ""

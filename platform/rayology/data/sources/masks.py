@@ -1,28 +1,32 @@
-"""Masks that lie beside their images as pictures."""
+"""Masks that lie next to their images as pictures."""
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from rayology.data.sources.raster import read_page
 from rayology.errors import UnreadableImage
 
 __all__ = ["fitting", "read_mask"]
 
 
-def read_mask(file: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Read a picture that is not 0 inside a region: 1 there, 0 outside.
+def read_mask(file: Path, shape: tuple[int, ...], *, numbered: bool = False) -> NDArray[np.uint8]:
+    """Read a picture of regions: numbered by their grey levels, or 1 wherever it is not 0.
 
     Raises:
-        UnreadableImage: it is no picture, or not of the shape, rows and columns, of its image.
+        UnreadableImage: it cannot be read, has several pages, grey levels beyond 255 that number regions, or not the
+            shape, rows and columns, of its image.
     """
     try:
-        with Image.open(file) as opened:
-            mask = np.asarray(opened.convert("L")) > 0
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"its mask cannot be read ({type(error).__name__}); write it as PNG") from None
-    return fitting(mask.astype(np.uint8), shape)
+        page = read_page(file)
+    except UnreadableImage as error:
+        raise UnreadableImage(f"its mask {error}") from None
+    if not numbered:
+        return fitting((page.reshape(*page.shape[:2], -1) != 0).any(2).astype(np.uint8), shape)
+    if page.ndim != 2 or page.dtype != np.uint8:
+        raise UnreadableImage("its mask has no grey levels of 8 bits; write the number of each region as its level")
+    return fitting(page.astype(np.uint8), shape)
 
 
 def fitting(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:

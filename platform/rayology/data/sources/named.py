@@ -8,8 +8,8 @@ from typing import Generic, Literal, TypeVar
 
 from rayology.config import Config
 from rayology.data.identity import Identity
+from rayology.data.sources.files.archive import ArchiveLimits
 from rayology.data.sources.files.local import local_folder
-from rayology.data.sources.files.packed import ArchiveLimits
 from rayology.data.sources.labels import Naming
 from rayology.data.sources.source import Example, Item
 from rayology.data.sources.table import Membership, TableFile

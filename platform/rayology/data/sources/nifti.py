@@ -15,10 +15,11 @@ from pydantic import Field
 
 from rayology.data.dicom import Instance
 from rayology.data.dicom.geometry import Geometry, placed
+from rayology.data.dicom.values import ModalityCode
 from rayology.data.identity import Identity
+from rayology.data.sources.image_mask_pairs import Pattern, paired
 from rayology.data.sources.masks import fitting
 from rayology.data.sources.named import NamedFilesConfig, NamedFilesSource
-from rayology.data.sources.pairs import Pattern, paired
 from rayology.data.sources.source import Example, Item
 from rayology.data.unreadable import as_unreadable
 from rayology.errors import SourceError, UnreadableImage
@@ -48,7 +49,7 @@ class NiftiConfig(NamedFilesConfig):
     """The masks' names below the path, such as labels/{name}.nii.gz; empty where there are none."""
     plane: Plane = "axial"
     """The slices' plane, as near to it as the volume's own axes are."""
-    modality: Annotated[str, Field(pattern=r"^([A-Z0-9]{2,16})?$")] = ""
+    modality: ModalityCode = ""
     """The DICOM modality; CT says that values are Hounsfield units, others keep percentiles of each volume."""
 
     @classmethod

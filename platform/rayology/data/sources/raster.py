@@ -10,7 +10,7 @@ from PIL import Image, ImageSequence
 from rayology.data.unreadable import as_unreadable
 from rayology.errors import UnreadableImage
 
-__all__ = ["SUFFIXES", "read_page", "read_raster", "read_regions"]
+__all__ = ["SUFFIXES", "read_page", "read_raster"]
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -47,20 +47,3 @@ def read_page(file: Path) -> NDArray[np.generic]:
     if others:
         raise UnreadableImage(f"has {1 + len(others)} pages; write one")
     return first
-
-
-def read_regions(file: Path, *, numbered: bool) -> NDArray[np.uint8]:
-    """Read a picture of regions: numbered by their grey levels, or 1 wherever it is not 0.
-
-    Raises:
-        UnreadableImage: it cannot be read, has several pages, or grey levels beyond 255.
-    """
-    try:
-        page = read_page(file)
-    except UnreadableImage as error:
-        raise UnreadableImage(f"its mask {error}") from None
-    if not numbered:
-        return (page.reshape(*page.shape[:2], -1) != 0).any(2).astype(np.uint8)
-    if page.ndim != 2 or page.dtype != np.uint8:
-        raise UnreadableImage("its mask has no grey levels of 8 bits; write the number of each region as its level")
-    return page.astype(np.uint8)

@@ -15,6 +15,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 
 from rayology.atomic import atomic_file
+from rayology.data.unreadable import as_source_error
 from rayology.errors import SourceError, UnreadableImage
 
 __all__ = ["Address", "Patience", "Query", "Service"]
@@ -30,6 +31,9 @@ UNKNOWN_USER = (
     "refuses who asks; set RAYOLOGY_DICOMWEB_TOKEN, or RAYOLOGY_DICOMWEB_USER and RAYOLOGY_DICOMWEB_PASSWORD, in the"
     " environment"
 )
+UNKNOWN_AUTHORITY = "has a certificate that cannot be verified; name its authority's file in SSL_CERT_FILE"
+NO_JSON = (ValueError, AttributeError, TypeError, LookupError)
+"""What an answer in another form than DICOM JSON raises."""
 MAX_BYTES = 2**30
 """The largest instance; the reader opens no larger file."""
 
@@ -94,7 +98,10 @@ class Service:
         """
         wanted = {"StudyInstanceUID": query.study, "StudyDate": query.study_date, "ModalitiesInStudy": query.modality}
         of_study = {"Modality": query.modality, "includefield": "SeriesDescription"}
-        with _explained(self.url):
+        with (
+            as_source_error(self.url, "cannot be reached or is silent", "check source.url", httpx.HTTPError),
+            as_source_error(self.url, "answers with something else than DICOM JSON", "check source.url", *NO_JSON),
+        ):
             for study, _ in self._matches("studies", STUDY, wanted):
                 for series, entry in self._matches(f"studies/{study}/series", SERIES, of_study):
                     # An archive may not match by descriptions: it has to return them.
@@ -125,7 +132,9 @@ class Service:
         offset = 0
         while True:
             with self._answer(path, JSON, {**filters, "limit": str(PAGE), "offset": str(offset)}) as response:
-                response.raise_for_status().read()
+                if not response.is_success:
+                    raise SourceError(_meaning(response.status_code))
+                response.read()
             entries: list[Entry] = response.json() if response.content else []  # 204 has none
             page = {_first(entry, uid): entry for entry in entries}
             if page.keys() <= seen:
@@ -157,7 +166,9 @@ class Service:
         for left in reversed(range(1 + self.patience.retries)):
             try:
                 response = self.client.send(request, stream=True)
-            except httpx.TransportError:
+            except httpx.TransportError as error:
+                if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    raise SourceError(UNKNOWN_AUTHORITY) from None
                 if not left:
                     raise
             else:
@@ -221,23 +232,6 @@ def _first(entry: Entry, tag: str) -> str:
     """Return the first value of an attribute; empty where it has none."""
     values = entry.get(tag, {}).get("Value") or [""]
     return str(values[0])
-
-
-@contextmanager
-def _explained(url: str) -> Iterator[None]:
-    """Turn what can go wrong into our own error; the words of others hold addresses, and with them UIDs."""
-    try:
-        yield
-    except httpx.HTTPStatusError as error:
-        raise SourceError(f"{url}: {_meaning(error.response.status_code)}") from None
-    except httpx.HTTPError as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            raise SourceError(
-                f"{url}: has a certificate that cannot be verified; name its authority's file in SSL_CERT_FILE"
-            ) from None
-        raise SourceError(f"{url}: cannot be reached or is silent ({type(error).__name__}); check source.url") from None
-    except (ValueError, AttributeError, TypeError, LookupError):
-        raise SourceError(f"{url}: answers with something else than DICOM JSON; check source.url") from None
 
 
 def _meaning(status: int) -> str:

@@ -2,8 +2,7 @@
 
 import csv
 import functools
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, ValidationError
 
 from rayology.config import Config
 from rayology.data.splits import SplitName
+from rayology.data.unreadable import as_source_error
 from rayology.errors import SourceError
 
 __all__ = ["Membership", "Table", "TableFile", "read_table"]
@@ -59,40 +59,36 @@ def read_table(file: Path) -> Table:
 @functools.lru_cache(maxsize=2)
 def _read(file: Path, changed_at: int) -> Table:
     del changed_at
-    with _explained(file):
+    remedy = f"set source.table to {EXPECTED}"
+    with as_source_error(file, "cannot be read", remedy, OSError, UnicodeDecodeError, csv.Error):
         if file.stat().st_size > MAX_BYTES:
-            raise SourceError(f"has more than {MAX_BYTES} bytes")
+            raise SourceError(f"has more than {MAX_BYTES} bytes; leave out rows that name no image")
         with file.open(encoding="utf-8-sig", newline="") as opened:
             lines = csv.reader(opened, strict=True)
             key, *columns = next(lines, None) or [""]
             if key not in KEYS:
-                raise SourceError(f"its first column is headed neither {' nor '.join(KEYS)}")
+                raise SourceError(f"its first column is headed neither {' nor '.join(KEYS)}; write {EXPECTED}")
             for number, column in enumerate(columns):
                 if column not in COLUMNS or column in columns[:number]:
-                    raise SourceError(f"column {number + 2} is headed by none of {', '.join(COLUMNS)}, or by one again")
+                    wrong = f"column {number + 2} is headed by none of {', '.join(COLUMNS)}, or by one again"
+                    raise SourceError(f"{wrong}; leave it out or correct its heading")
             rows: dict[str, Membership] = {}
             for line in filter(None, lines):  # some files end with empty lines
                 name, row = _row(line, columns, lines.line_num)
                 if rows.setdefault(name, row) != row:
-                    raise SourceError(f"line {lines.line_num} contradicts an earlier line of the same {key}")
+                    wrong = f"line {lines.line_num} contradicts an earlier line of the same {key}"
+                    raise SourceError(f"{wrong}; leave one of them out")
             return Table(key, tuple(columns), rows)
 
 
 def _row(line: list[str], columns: list[str], number: int) -> tuple[str, Membership]:
     name, *values = line
     if not name or len(values) != len(columns):
-        raise SourceError(f"line {number} names no image, or has {len(line)} columns instead of {len(columns) + 1}")
+        wrong = f"line {number} names no image, or has {len(line)} columns instead of {len(columns) + 1}"
+        raise SourceError(f"{wrong}; correct it")
     try:
         return name, Membership.model_validate(dict(zip(columns, values, strict=True)))
     except ValidationError:
-        raise SourceError(f"line {number} has a split that is none of train, validation, test") from None
-
-
-@contextmanager
-def _explained(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except SourceError as error:
-        raise SourceError(f"{file}: {error}; write {EXPECTED}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{file}: cannot be read ({type(error).__name__}); set source.table to {EXPECTED}") from None
+        raise SourceError(
+            f"line {number} has a split that is none of train, validation, test; write one of them or nothing"
+        ) from None

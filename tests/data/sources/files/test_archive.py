@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from tests.data.archives import CONTENT, KINDS, add, held, left, packed, refuse
 
-from rayology.data.sources.files.archive import unpacked
-from rayology.data.sources.files.packed import ArchiveLimits
+from rayology.data.sources.files.archive import ArchiveLimits, unpacked
 from rayology.errors import SourceError
 
 
@@ -40,7 +39,7 @@ def test_a_large_zip_gives_back_what_zipfile_does(shared_data: Path, tmp_path: P
 def test_streams_of_xz_one_after_the_other_are_one(tmp_path: Path) -> None:
     plain = packed(tmp_path / "all.tar", CONTENT).read_bytes()
     whole = b"".join(
-        subprocess.run(["xz", "-c"], input=part, capture_output=True, check=True).stdout + bytes(4)
+        subprocess.run(["xz", "-c"], input=part, capture_output=True, check=True).stdout
         for part in (plain[:700], plain[700:])
     )
     (tmp_path / "all.tar.xz").write_bytes(whole)
@@ -67,6 +66,17 @@ def test_an_archive_that_changed_is_unpacked_anew(tmp_path: Path) -> None:
     assert (held(first), held(second)) == ({"a": b"1"}, {"a": b"22"})
 
 
+def test_what_is_unpacked_again_counts_as_the_same(tmp_path: Path) -> None:
+    archive = packed(tmp_path / "all.zip", CONTENT)
+
+    first, second = (unpacked(archive, tmp_path / root, ArchiveLimits()) for root in ("one", "other"))
+
+    assert first.name == second.name
+    assert {file.stat().st_mtime_ns for folder in (first, second) for file in folder.rglob("*") if file.is_file()} == {
+        archive.stat().st_mtime_ns
+    }
+
+
 def test_an_archive_in_an_archive_is_a_file(tmp_path: Path) -> None:
     inner = packed(tmp_path / "inner.zip", CONTENT)
 
@@ -89,12 +99,35 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [".zip", ".tar"])
 @pytest.mark.parametrize(
     "name",
-    ["../a", "b/../../a", "/a", "..\\a", "b\\..\\..\\a", "C:\\a", "c:a", "\\\\server\\a", "x/" * 70 + "a", "x/" * 2000],
+    [
+        "../a",
+        "b/../../a",
+        "/a",
+        "..\\a",
+        "b\\..\\..\\a",
+        "C:\\a",
+        "c:a",
+        "\\\\server\\a",
+        "x/" * 70 + "a",
+        "x/" * 2000 + "a",
+    ],
 )
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, kind: str, name: str) -> None:
     archive = packed(tmp_path / f"bad{kind}", {"first": b"1", name: b"2"})
 
-    refuse(archive, tmp_path / "root", "member 2 has a name that is absolute, leads upwards or is too deep")
+    refuse(archive, tmp_path / "root", "member 2: a name is absolute, leads upwards or is too deep")
+
+
+def test_a_folder_is_made_for_its_files_alone(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "odd.tar", "w") as opened:
+        add(opened, "../outside", kind=tarfile.DIRTYPE)
+        add(opened, "empty", kind=tarfile.DIRTYPE)
+        add(opened, "a", b"1")
+    archive = packed(tmp_path / "odd.zip", {"../outside/": b"", "empty/": b"", "a": b"1"})
+
+    for folder in (unpacked(each, tmp_path / "root", ArchiveLimits()) for each in (archive, tmp_path / "odd.tar")):
+        assert [file.name for file in folder.rglob("*")] == ["a"]
+    assert not list(tmp_path.rglob("outside"))
 
 
 @pytest.mark.parametrize("kind", [".zip", ".tar"])
@@ -105,7 +138,7 @@ def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, kind: str, name:
 def test_names_that_clash_once_normalised_are_refused(tmp_path: Path, kind: str, one: str, other: str) -> None:
     archive = packed(tmp_path / f"bad{kind}", {one: b"1", other: b"2"})
 
-    refuse(archive, tmp_path / "root", "member 2 has the name of an earlier one once both are normalised")
+    refuse(archive, tmp_path / "root", "member 2: has the name of an earlier one once both are normalised")
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from tests.data.archives import CONTENT, KINDS, held, packed, refuse
 
-from rayology.data.sources.files.archive import unpacked
-from rayology.data.sources.files.packed import ArchiveLimits
+from rayology.data.sources.files.archive import ArchiveLimits, unpacked
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -126,7 +125,7 @@ def test_xz_that_asks_for_too_much_memory_is_refused(tmp_path: Path) -> None:
     plain = packed(tmp_path / "all.tar", CONTENT)
     subprocess.run(["xz", "-k", "--lzma2=preset=0,dict=512MiB", plain], check=True)
 
-    refuse(tmp_path / "all.tar.xz", tmp_path / "root", "damaged or no archive")
+    refuse(tmp_path / "all.tar.xz", tmp_path / "root", "damaged, cut short or not an archive")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

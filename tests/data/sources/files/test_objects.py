@@ -108,7 +108,7 @@ def test_no_object_is_written_outside_the_folder(tmp_path: Path) -> None:
     with memory.open_output_stream("bucket/C:/Doe") as stream:
         stream.write(b"1")
 
-    with pytest.raises(SourceError, match="an object has a name that is absolute") as raised:
+    with pytest.raises(SourceError, match="bucket: a name is absolute") as raised:
         fetch_objects(Place(memory, "bucket"), tmp_path / "copy")
 
     assert "Doe" not in str(raised.value)
@@ -121,7 +121,7 @@ def test_objects_whose_names_clash_are_refused(tmp_path: Path) -> None:
         with memory.open_output_stream(f"bucket/{name}") as stream:
             stream.write(b"1")
 
-    with pytest.raises(SourceError, match="an object has the name of another once both are normalised"):
+    with pytest.raises(SourceError, match="two objects have one name once both are normalised"):
         fetch_objects(Place(memory, "bucket"), tmp_path / "copy")
 
 

@@ -1,10 +1,7 @@
 """The directory of a DICOM medium, such as a CD-ROM from a clinic."""
 
-import logging
 import re
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +10,8 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from rayology.data.sources.files.archive import safe_name
+from rayology.data.suppression import suppress_output
+from rayology.data.unreadable import as_source_error
 from rayology.errors import SourceError
 
 __all__ = ["referenced_files"]
@@ -44,14 +43,16 @@ def referenced_files(directory: Path) -> list[Path]:
 
 def _references(directory: Path) -> list[Path]:
     """Return every Referenced File ID as a relative path."""
-    with _explained(directory), _silence():
+    formats = "not a folder, an archive (.zip, .tar, .tar.gz, .tgz, .tar.xz) or a DICOMDIR that can be read"
+    # What pydicom raises of a damaged file has no common name, and what it logs may name a patient.
+    with as_source_error(directory, formats, "set source.path to one", Exception), suppress_output():
         meta = read_file_meta_info(directory)
         # DICOM PS3.10 8.6 wants a plain syntax, and pydicom inflates without a limit.
         is_plain = meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian
         if meta.MediaStorageSOPClassUID == MediaStorageDirectoryStorage and is_plain:
             records = dcmread(directory, specific_tags=["DirectoryRecordSequence"]).DirectoryRecordSequence
             return [safe_name(name) for record in records if (name := _name(record))]
-    raise SourceError(f"{directory}: is a DICOM file, but no DICOMDIR; set source.path to the folder around it")
+    raise SourceError(f"{directory}: is a DICOM file, but not a DICOMDIR; set source.path to the folder around it")
 
 
 def _name(record: Dataset) -> str:
@@ -60,32 +61,6 @@ def _name(record: Dataset) -> str:
     if record.get("RecordInUseFlag") == OUT_OF_USE:
         return ""
     return "/".join(component.strip() for component in ([components] if isinstance(components, str) else components))
-
-
-@contextmanager
-def _explained(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except SourceError as error:
-        raise SourceError(f"{directory}: a record {error}") from None
-    except Exception as error:  # noqa: BLE001 - what pydicom raises of a damaged file has no common name
-        raise SourceError(
-            f"{directory}: no folder, archive (.zip, .tar, .tar.gz, .tgz, .tar.xz) or DICOMDIR that can be read"
-            f" ({type(error).__name__}); set source.path to one"
-        ) from None
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep what pydicom says of values to ourselves: they may name a patient."""
-    pydicom = logging.getLogger("pydicom")
-    propagated, pydicom.propagate = pydicom.propagate, False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        pydicom.propagate = propagated
 
 
 def _found(folder: Path, reference: Path, names: Callable[[Path], dict[str, str]]) -> Path:

@@ -5,9 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from rayology.data.sources.files.archive import is_archive, unpacked
+from rayology.data.sources.files.archive import ArchiveLimits, is_archive, unpacked
 from rayology.data.sources.files.objects import fetch_objects
-from rayology.data.sources.files.packed import ArchiveLimits
 from rayology.errors import SourceError
 from rayology.uri import Place, located
 

@@ -9,6 +9,7 @@ from pyarrow import fs
 
 from rayology.atomic import atomic_file, sole_use
 from rayology.data.sources.files.archive import safe_name
+from rayology.data.unreadable import as_source_error
 from rayology.errors import SourceError
 from rayology.uri import Place
 
@@ -27,20 +28,13 @@ def fetch_objects(place: Place, folder: Path) -> None:
         SourceError: the store holds nothing there or cannot be reached, an object has a name that leads out of the
             folder, or the disk is full.
     """
-    listed = _listed(place)
-    try:
-        wanted = _by_file(folder, listed)
+    with as_source_error(place.path, "cannot be fetched", "run it again to fetch the rest", OSError):
+        wanted = _by_file(folder, _listed(place))
         with sole_use(folder), ThreadPoolExecutor(CONNECTIONS) as pool:
             folder.mkdir(mode=0o700, exist_ok=True)
             for other in {file for file in folder.rglob("*") if file.is_file()} - wanted.keys():
                 other.unlink()
             list(pool.map(partial(_fetch, place.files), wanted.values(), wanted))
-    except SourceError as error:
-        raise SourceError(f"{place.path}: an object {error}") from None
-    except OSError as error:
-        # Arrow's words name the object, whose name may name a patient.
-        reason = error.strerror or type(error).__name__
-        raise SourceError(f"{place.path}: cannot be fetched ({reason}); run it again to fetch the rest") from None
 
 
 def _listed(place: Place) -> dict[str, fs.FileInfo]:
@@ -59,7 +53,7 @@ def _listed(place: Place) -> dict[str, fs.FileInfo]:
 def _by_file(folder: Path, listed: dict[str, fs.FileInfo]) -> dict[Path, fs.FileInfo]:
     by_file = {folder / safe_name(name): found for name, found in listed.items()}
     if len(by_file) < len(listed):
-        raise SourceError("has the name of another once both are normalised; rename it")
+        raise SourceError("two objects have one name once both are normalised; rename one")
     return by_file
 
 

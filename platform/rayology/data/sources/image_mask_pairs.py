@@ -12,23 +12,23 @@ from pydantic import Field
 
 from rayology.data.identity import Identity
 from rayology.data.sources.files.local import files_below
-from rayology.data.sources.masks import fitting
+from rayology.data.sources.masks import read_mask
 from rayology.data.sources.named import NamedFilesConfig, NamedFilesSource
 from rayology.data.sources.plain import grey_levels, plain
-from rayology.data.sources.raster import read_page, read_regions
+from rayology.data.sources.raster import read_page
 from rayology.data.sources.source import Example, Item
 from rayology.errors import SourceError
 
-__all__ = ["PairsConfig", "PairsSource", "Pattern", "paired"]
+__all__ = ["ImageMaskPairsConfig", "ImageMaskPairsSource", "Pattern", "paired"]
 
 Pattern = Annotated[str, Field(pattern=r"^[^{}]*\{name\}[^{}]*$")]
 """The name of a file below a folder, in which ``{name}`` stands for what images and masks have in common."""
 
 
-class PairsConfig(NamedFilesConfig):
+class ImageMaskPairsConfig(NamedFilesConfig):
     """Pictures, each with a mask as another picture of the same size."""
 
-    kind: Literal["pairs"] = "pairs"
+    kind: Literal["image_mask_pairs"] = "image_mask_pairs"
     """This source."""
     image: Pattern = "{name}.jpg"
     """The images' names below the path; {name} is what the mask's name has too."""
@@ -47,13 +47,13 @@ class PairsConfig(NamedFilesConfig):
             Image.fromarray(pixels[..., 0] > 99).save(folder / f"{number}_mask.png")
         return cls(path=str(folder))
 
-    def build(self, root: Path) -> "PairsSource":
+    def build(self, root: Path) -> "ImageMaskPairsSource":
         """Keep what is unpacked or fetched below a root."""
-        return PairsSource(self, root)
+        return ImageMaskPairsSource(self, root)
 
 
 @dataclass(frozen=True)
-class PairsSource(NamedFilesSource[PairsConfig]):
+class ImageMaskPairsSource(NamedFilesSource[ImageMaskPairsConfig]):
     """List images with their masks and read them."""
 
     def find(self, folder: Path) -> Mapping[str, tuple[str, ...]]:
@@ -63,7 +63,7 @@ class PairsSource(NamedFilesSource[PairsConfig]):
     def images(self, item: Item, identity: Identity) -> Iterator[Example]:
         """Read an image with its mask."""
         pixels = read_page(item.path)
-        mask = fitting(read_regions(item.beside[0], numbered=self.config.regions == "numbered"), pixels.shape[:2])
+        mask = read_mask(item.beside[0], pixels.shape[:2], numbered=self.config.regions == "numbered")
         yield Example(plain(pixels, identity), mask=mask, values=grey_levels(pixels.dtype))
 
 

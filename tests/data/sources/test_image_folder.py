@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from rayology.data import PairsConfig, PicturesConfig, PreparationConfig, SourceConfig
+from rayology.data import ImageFolderConfig, ImageMaskPairsConfig, PreparationConfig, SourceConfig
 from rayology.data.prepare import prepare
 from rayology.data.sources import raster as raster_module
 from rayology.data.sources.raster import read_page, read_raster
@@ -41,7 +41,7 @@ def test_every_grey_level_is_kept(tmp_path: Path, suffix: str, dtype: type[np.in
     pixels = picture(0, dtype)
     save(tmp_path / f"a.{suffix}", pixels)
 
-    (example,) = examples(PicturesConfig(path=str(tmp_path)), tmp_path / "root")
+    (example,) = examples(ImageFolderConfig(path=str(tmp_path)), tmp_path / "root")
 
     np.testing.assert_array_equal(example.instance.pixels[0], pixels)
     assert example.values
@@ -54,7 +54,7 @@ def test_grey_levels_survive_preparation(tmp_path: Path) -> None:
     for number, each in enumerate(pixels):
         save(tmp_path / "images" / f"{number}.png", each)
 
-    dataset = prepare(PicturesConfig(path=str(tmp_path / "images"), labels="none"), SMALL, tmp_path / "root")
+    dataset = prepare(ImageFolderConfig(path=str(tmp_path / "images"), labels="none"), SMALL, tmp_path / "root")
 
     stored = np.concatenate([dataset.split(name).stored(np.arange(1)) for name in ("train", "validation", "test")])
     assert {each.tobytes() for each in stored[:, 0].astype(np.uint8)} == {each.tobytes() for each in pixels}
@@ -65,7 +65,7 @@ def test_colour_becomes_three_channels(tmp_path: Path, mode: str) -> None:
     image = Image.fromarray(picture(0, channels=3)).convert(mode)
     image.save(tmp_path / ("a.tif" if mode == "CMYK" else "a.png"))
 
-    (example,) = examples(PicturesConfig(path=str(tmp_path)), tmp_path / "root")
+    (example,) = examples(ImageFolderConfig(path=str(tmp_path)), tmp_path / "root")
 
     expected = np.moveaxis(np.asarray(image.convert("RGB")), -1, 0)
     np.testing.assert_array_equal(example.instance.pixels, expected)
@@ -81,7 +81,7 @@ def test_every_page_is_an_image_of_the_same_picture(tmp_path: Path) -> None:
     pages = [Image.fromarray(picture(number)) for number in range(3)]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
 
-    found = examples(PicturesConfig(path=str(tmp_path)), tmp_path / "root")
+    found = examples(ImageFolderConfig(path=str(tmp_path)), tmp_path / "root")
 
     assert len(found) == 3
     assert len({example.instance.identity.picture for example in found}) == 1
@@ -94,13 +94,13 @@ def test_only_pictures_are_listed_with_the_folder_as_class(tmp_path: Path) -> No
         save(tmp_path / name, picture(0))
     (tmp_path / "a" / "notes.txt").touch()
 
-    items = PicturesConfig(path=str(tmp_path)).build(tmp_path / "root").items()
+    items = ImageFolderConfig(path=str(tmp_path)).build(tmp_path / "root").items()
 
     assert [(item.part, item.label) for item in items] == [("a/1.png", "a"), ("b/3.tiff", "b"), ("b/deeper/2.JPG", "b")]
 
 
 def test_an_archive_reads_like_its_folder(tmp_path: Path) -> None:
-    config = PicturesConfig.example(tmp_path)
+    config = ImageFolderConfig.example(tmp_path)
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", config.path)
 
     packed = examples(config.patched({"path": archive}), tmp_path / "root")
@@ -115,7 +115,7 @@ def test_pictures_of_several_ranges_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "images" / "b.png", picture(1, np.uint16))
 
     with pytest.raises(SourceError, match=r"several ranges of grey levels \(0 to 255 1, 0 to 65535 1\)"):
-        prepare(PicturesConfig(path=str(tmp_path / "images"), labels="none"), SMALL, tmp_path / "root")
+        prepare(ImageFolderConfig(path=str(tmp_path / "images"), labels="none"), SMALL, tmp_path / "root")
 
 
 def test_float_pictures_are_refused_with_what_to_write(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_splits_that_the_user_made_are_kept(tmp_path: Path) -> None:
             tmp_path / "images" / ["train", "val", "test"][number % 3] / "ab"[number % 2] / f"{number}.png",
             picture(number),
         )
-    config = PicturesConfig(path=str(tmp_path / "images"), splits="folder")
+    config = ImageFolderConfig(path=str(tmp_path / "images"), splits="folder")
 
     info = prepare(config, SMALL, tmp_path / "root").info
 
@@ -163,7 +163,7 @@ def test_a_copy_in_another_split_that_the_user_made_is_refused(tmp_path: Path) -
     for number in range(9):
         save(tmp_path / "images" / ["train", "val", "test"][number % 3] / f"{number}.png", picture(number))
     save(tmp_path / "images" / "test" / "copy.png", picture(0))
-    config = PicturesConfig(path=str(tmp_path / "images"), labels="none", splits="folder")
+    config = ImageFolderConfig(path=str(tmp_path / "images"), labels="none", splits="folder")
 
     with pytest.raises(SourceError, match="2 images are of a patient in another split, or equal an image there"):
         prepare(config, SMALL, tmp_path / "root")
@@ -173,7 +173,7 @@ def test_copies_stay_in_one_split(tmp_path: Path) -> None:
     for number in range(20):
         save(tmp_path / "images" / f"{number:02}.png", picture(number // 2))
 
-    dataset = prepare(PicturesConfig(path=str(tmp_path / "images"), labels="none"), SMALL, tmp_path / "root")
+    dataset = prepare(ImageFolderConfig(path=str(tmp_path / "images"), labels="none"), SMALL, tmp_path / "root")
 
     held = [
         {each.tobytes() for each in dataset.split(name).stored(np.arange(len(dataset.split(name))))}
@@ -185,7 +185,7 @@ def test_copies_stay_in_one_split(tmp_path: Path) -> None:
 def test_a_patient_in_the_name_keeps_pictures_together(tmp_path: Path) -> None:
     for number in range(12):
         save(tmp_path / "images" / f"p{number // 2}-{number % 2}.png", picture(number))
-    config = PicturesConfig(path=str(tmp_path / "images"), labels="none", patient=r"^p(\d+)-")
+    config = ImageFolderConfig(path=str(tmp_path / "images"), labels="none", patient=r"^p(\d+)-")
 
     info = prepare(config, SMALL, tmp_path / "root").info
 
@@ -201,8 +201,8 @@ def test_medical_pictures_are_all_read_and_neighbours_stay_together(shared_data:
         names = [name for name in sorted(opened.namelist()) if name.endswith(".jpeg")]
         opened.extractall(folder, names[::20])
 
-    items = PicturesConfig(path=str(archive)).build(tmp_path).items()
-    info = prepare(PicturesConfig(path=str(folder)), SMALL, tmp_path / "root").info
+    items = ImageFolderConfig(path=str(archive)).build(tmp_path).items()
+    info = prepare(ImageFolderConfig(path=str(folder)), SMALL, tmp_path / "root").info
 
     assert len(items) == 18000
     assert {
@@ -213,7 +213,9 @@ def test_medical_pictures_are_all_read_and_neighbours_stay_together(shared_data:
 
 
 def test_retinas_come_with_their_vessels(shared_data: Path, tmp_path: Path) -> None:
-    config = PairsConfig(path=str(shared_data / "seg_chasedb1"), mask="{name}_1stHO.png", patient=r"^Image_(\d+)")
+    config = ImageMaskPairsConfig(
+        path=str(shared_data / "seg_chasedb1"), mask="{name}_1stHO.png", patient=r"^Image_(\d+)"
+    )
     source = config.build(tmp_path)
     items = source.items()
 
@@ -232,7 +234,7 @@ def test_masks_named_like_images_are_no_images(tmp_path: Path) -> None:
     for number in range(2):
         save(tmp_path / f"{number}.png", picture(number))
         save(tmp_path / f"{number}-mask.png", picture(number))
-    config = PairsConfig(path=str(tmp_path), image="{name}.png", mask="{name}-mask.png")
+    config = ImageMaskPairsConfig(path=str(tmp_path), image="{name}.png", mask="{name}-mask.png")
 
     items = config.build(tmp_path).items()
 
@@ -240,7 +242,7 @@ def test_masks_named_like_images_are_no_images(tmp_path: Path) -> None:
 
 
 def test_numbered_regions_keep_their_numbers(tmp_path: Path) -> None:
-    config = PairsConfig.example(tmp_path).patched({"regions": "numbered"})
+    config = ImageMaskPairsConfig.example(tmp_path).patched({"regions": "numbered"})
     mask = np.array([[0, 3], [7, 7]], np.uint8).repeat(6, 0).repeat(8, 1)
     save(tmp_path / "0_mask.png", mask)
 
@@ -248,7 +250,7 @@ def test_numbered_regions_keep_their_numbers(tmp_path: Path) -> None:
 
 
 def test_images_without_a_mask_say_what_to_set(tmp_path: Path) -> None:
-    config = PairsConfig.example(tmp_path)
+    config = ImageMaskPairsConfig.example(tmp_path)
     (tmp_path / "3_mask.png").unlink()
 
     with pytest.raises(SourceError, match=r"1 of 6 images have no mask named like '\{name\}_mask.png'"):
@@ -257,7 +259,7 @@ def test_images_without_a_mask_say_what_to_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", ["size", "pages", "levels"])
 def test_a_mask_that_does_not_fit_is_our_own_error(tmp_path: Path, wrong: str) -> None:
-    config = PairsConfig.example(tmp_path).patched({"regions": "numbered"})
+    config = ImageMaskPairsConfig.example(tmp_path).patched({"regions": "numbered"})
     mask = Image.fromarray(picture(0, np.uint16 if wrong == "levels" else np.uint8)[: 5 if wrong == "size" else 12])
     extra = {"save_all": True, "append_images": [mask]} if wrong == "pages" else {}
     mask.save(tmp_path / "0_mask.png", format="TIFF", **extra)
@@ -266,8 +268,12 @@ def test_a_mask_that_does_not_fit_is_our_own_error(tmp_path: Path, wrong: str) -
         examples(config, tmp_path)
 
 
-@pytest.mark.parametrize("config", [PicturesConfig(path="."), PairsConfig(path=".")], ids=lambda config: config.kind)
-def test_a_folder_without_pictures_says_what_to_set(tmp_path: Path, config: PicturesConfig | PairsConfig) -> None:
+@pytest.mark.parametrize(
+    "config", [ImageFolderConfig(path="."), ImageMaskPairsConfig(path=".")], ids=lambda config: config.kind
+)
+def test_a_folder_without_pictures_says_what_to_set(
+    tmp_path: Path, config: ImageFolderConfig | ImageMaskPairsConfig
+) -> None:
     (tmp_path / "notes.txt").touch()
 
     with pytest.raises(SourceError, match=r"set source\.(path|image) to"):

@@ -17,13 +17,13 @@ from rayology.data.sources.raster import SUFFIXES, read_raster
 from rayology.data.sources.source import Example, Item
 from rayology.errors import SourceError
 
-__all__ = ["PicturesConfig", "PicturesSource"]
+__all__ = ["ImageFolderConfig", "ImageFolderSource"]
 
 
-class PicturesConfig(NamedFilesConfig):
+class ImageFolderConfig(NamedFilesConfig):
     """Every PNG, JPEG and TIFF below a folder; 8 and 16 bits keep all their grey levels."""
 
-    kind: Literal["pictures"] = "pictures"
+    kind: Literal["image_folder"] = "image_folder"
     """This source."""
     labels: Literal["none", "folder", "table"] = "folder"
     """Where classes come from: nowhere, the first folder below the path (or below a split's), or the table. What
@@ -42,9 +42,9 @@ class PicturesConfig(NamedFilesConfig):
             Image.fromarray(generator.integers(0, 256, (12, 16), np.uint8)).save(file)
         return cls(path=str(folder / "pictures"))
 
-    def build(self, root: Path) -> "PicturesSource":
+    def build(self, root: Path) -> "ImageFolderSource":
         """Keep what is unpacked or fetched below a root."""
-        return PicturesSource(self, root)
+        return ImageFolderSource(self, root)
 
     @property
     def naming(self) -> Naming:
@@ -53,7 +53,7 @@ class PicturesConfig(NamedFilesConfig):
 
 
 @dataclass(frozen=True)
-class PicturesSource(NamedFilesSource[PicturesConfig]):
+class ImageFolderSource(NamedFilesSource[ImageFolderConfig]):
     """List pictures and read them."""
 
     def find(self, folder: Path) -> Mapping[str, tuple[str, ...]]:
