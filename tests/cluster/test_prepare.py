@@ -1,5 +1,9 @@
 """Preparing on a real local Ray."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ from rayology.data.preparation import PatchesConfig, SlicesConfig
 from rayology.data.prepare import _in_turn, prepare
 from rayology.errors import SourceLost
 from rayology.experiment import Experiment
+from rayology.job import KEEP_FREED_MEMORY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -37,3 +42,20 @@ def test_an_error_of_our_own_comes_back_from_a_worker_as_it_was_raised() -> None
         list(_in_turn(lose, [1]))
 
     assert type(raised.value) is SourceLost
+
+
+JOIN = """
+import json, os, ray
+from rayology.job import on_cluster
+
+with on_cluster():
+    print(json.dumps(ray.get(ray.remote(lambda: dict(os.environ)).remote())))
+"""
+
+
+def test_workers_of_a_cluster_that_a_job_joins_keep_the_memory_that_they_free(ray_cluster: str) -> None:
+    environment = {**os.environ, "RAY_ADDRESS": ray_cluster}
+
+    ended = subprocess.run([sys.executable, "-c", JOIN], capture_output=True, text=True, check=True, env=environment)
+
+    assert json.loads(ended.stdout.splitlines()[-1]).items() >= KEEP_FREED_MEMORY.items()
