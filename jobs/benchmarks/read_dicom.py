@@ -18,13 +18,12 @@ from syntaxes import head, written
 
 from rayology.config import Config
 from rayology.errors import ConfigError
-from rayology.job import run
+from rayology.job import KEEP_FREED_MEMORY, run
 from rayology.progress import console, progress_bar
 
 SCRIPT = Path(__file__).with_name("read_dicom_peer.py")
 SYNTAXES = ("raw", "RLE", "JPEG-LS", "JPEG lossless", "JPEG 2000", "HTJ2K", "JPEG 8 bit")
 COMPRESSED = SYNTAXES[1:]
-KEPT = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}  # mallopt(3)
 REPEATS = 4  # of the files for threads, which take a millisecond to start
 DECODERS = ("pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-libjpeg", "pylibjpeg-rle", "pyjpegls")
 PEERS = {
@@ -52,7 +51,7 @@ class ReadConfig(Config):
     size: PositiveInt = 512
     """Rows and columns of a slice."""
     keep_memory: bool = False
-    """Whether glibc keeps what every library frees, as ours has it do; else each runs as it is installed."""
+    """Whether glibc keeps what every library frees, as in our workers; else it does so for ours alone."""
 
 
 def main(config: ReadConfig) -> Mapping[str, object]:
@@ -65,7 +64,7 @@ def main(config: ReadConfig) -> Mapping[str, object]:
     notes: list[str] = []
     with TemporaryDirectory() as folder, ExitStack() as stack:
         files = {name: slices(Path(folder), name, config) for name in SYNTAXES}
-        processes = start(stack, [PEERS[name] for name in config.subjects], KEPT if config.keep_memory else {}, notes)
+        processes = start(stack, [PEERS[name] for name in config.subjects], notes, keep_memory=config.keep_memory)
         with progress_bar("read") as bar:
             for number in range(config.rounds):
                 for name in SYNTAXES:
@@ -100,12 +99,11 @@ def slices(folder: Path, name: str, config: ReadConfig) -> list[str]:
     return files
 
 
-def start(
-    stack: ExitStack, peers: Sequence[Peer], variables: Mapping[str, str], notes: list[str]
-) -> dict[str, Process]:
+def start(stack: ExitStack, peers: Sequence[Peer], notes: list[str], *, keep_memory: bool) -> dict[str, Process]:
     """Start ours and every other library that can be installed here."""
     processes = {}
     for peer in (OURS, *peers):
+        variables = KEEP_FREED_MEMORY if peer == OURS or keep_memory else {}
         try:
             processes[peer.name] = stack.enter_context(started(peer, SCRIPT, peer.name, variables=variables))
         except PeerError as error:

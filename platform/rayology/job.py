@@ -23,9 +23,11 @@ from rayology.progress import Bar, console, progress_bar, watching
 from rayology.training.history import read
 from rayology.training.run import Run
 
-__all__ = ["on_cluster", "prepared", "run", "watching_run"]
+__all__ = ["KEEP_FREED_MEMORY", "on_cluster", "prepared", "run", "watching_run"]
 
 C = TypeVar("C", bound=Config)
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
+"""What has glibc keep freed memory (mallopt(3)): faulting pages in costs more than decoding a slice into them."""
 
 
 def run(config: type[C], main: Callable[[C], Mapping[str, object]]) -> None:
@@ -62,7 +64,14 @@ def on_cluster() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(logging_level=logging.WARNING, log_to_driver=False)
+    missing = {name: value for name, value in KEEP_FREED_MEMORY.items() if name not in os.environ}
+    try:
+        ray.init("auto", runtime_env={"env_vars": missing}, logging_level=logging.WARNING, log_to_driver=False)
+    except ConnectionError:
+        if "RAY_ADDRESS" in os.environ:
+            raise
+        os.environ.update(missing)  # workers inherit them, which saves starting others in place of the first ones
+        ray.init("local", logging_level=logging.WARNING, log_to_driver=False)
     try:
         yield
     finally:

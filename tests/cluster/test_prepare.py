@@ -1,5 +1,9 @@
 """Preparing on a real local Ray."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from rayology.data.prepare import prepare
 from rayology.data.workers import in_order
 from rayology.errors import SourceLost
 from rayology.experiment import Experiment
+from rayology.job import KEEP_FREED_MEMORY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -38,3 +43,20 @@ def test_an_error_of_our_own_comes_back_from_a_worker_as_it_was_raised() -> None
         list(in_order(lose, [1]))
 
     assert type(raised.value) is SourceLost
+
+
+JOIN = """
+import json, os, ray
+from rayology.job import on_cluster
+
+with on_cluster():
+    print(json.dumps(ray.get(ray.remote(lambda: dict(os.environ)).remote())))
+"""
+
+
+def test_workers_of_a_cluster_that_a_job_joins_keep_the_memory_that_they_free(ray_cluster: str) -> None:
+    environment = {**os.environ, "RAY_ADDRESS": ray_cluster}
+
+    ended = subprocess.run([sys.executable, "-c", JOIN], capture_output=True, text=True, check=True, env=environment)
+
+    assert json.loads(ended.stdout.splitlines()[-1]).items() >= KEEP_FREED_MEMORY.items()

@@ -1,4 +1,4 @@
-"""Reading takes its memory from the system once."""
+"""Reading takes its memory from the system once, in a process that is started as our workers are."""
 
 import os
 import platform
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from syntaxes import head, written
+
+from rayology.job import KEEP_FREED_MEMORY
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = """
@@ -39,7 +41,7 @@ def test_a_slice_is_read_into_the_memory_of_the_one_before(tmp_path: Path) -> No
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
+        env={**os.environ, **KEEP_FREED_MEMORY, "PYTHONPATH": str(ROOT / "platform")},
     )
 
     assert int(ended.stdout) < num_pages / 10

@@ -16,7 +16,6 @@ from rayology.data.dicom.facts import Facts, description, facts
 from rayology.data.dicom.geometry import Geometry, geometry
 from rayology.data.dicom.header import read_header
 from rayology.data.dicom.layout import PIXEL_KEYWORDS, Layout, layout
-from rayology.data.dicom.memory import keep_freed_memory
 from rayology.data.dicom.pixels import in_modality_units, known_syntax, padding, stored_frames, to_rgb
 from rayology.data.dicom.selection import EVERYTHING, Selection, selected
 from rayology.data.dicom.values import MODALITY_CODE, has, text
@@ -84,7 +83,6 @@ def instances(path: Path, *, require_preamble: bool = True, selection: Selection
 
 def decode(stream: BinaryIO, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> Iterator[Instance]:
     """Read the frames of an opened file one by one, and raise what ``instances`` raises."""
-    keep_freed_memory()
     dataset, found = _header(stream, require_preamble=require_preamble)
     yield from _guarded_each(_instances(dataset, found, selection), f"pixels ({known_syntax(found.syntax)})")
 
