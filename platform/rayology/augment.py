@@ -14,8 +14,9 @@ from torch import Tensor
 
 from rayology import transforms
 from rayology.config import Config
+from rayology.noise import NoiseSpec
 
-__all__ = ["NUM_DRAWS", "AugmentConfig", "Augmentation"]
+__all__ = ["NOISE", "AugmentConfig", "Augmentation"]
 
 Images = Float[Tensor, "batch channel *space"]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -70,18 +71,18 @@ class AugmentConfig(Config):
     @property
     def is_on(self) -> bool:
         """Whether anything may happen to an image."""
-        return any(getattr(self, name) for name in DRAWS)
+        return any(getattr(self, name) for name in NUM_UNIFORM)
 
     def draw(self, count: int, *, generator: torch.Generator, strength: float | Tensor = 1.0) -> "Augmentation":
         """Draw what happens to each sample of a global batch, whichever part of it a process has.
 
         ``strength``, from 0 to 1, multiplies every probability: the dial of adaptive augmentation.
         """
-        uniform = torch.rand(count, NUM_DRAWS, generator=generator, dtype=torch.float64)
+        uniform = torch.rand(count, *NOISE.shape, generator=generator, dtype=torch.float64)
         return Augmentation(self, uniform, float(strength))
 
 
-DRAWS = {
+NUM_UNIFORM = {
     "mirror": 1,
     "flip": 2,
     "rotate": 1 + 3,
@@ -97,7 +98,8 @@ DRAWS = {
     "motion": 1 + 1 + 2 + 4,
 }
 """How many uniform numbers a sample has for each transform: first whether, then how; the same for 2-D and 3-D."""
-NUM_DRAWS = sum(DRAWS.values())
+NOISE = NoiseSpec((sum(NUM_UNIFORM.values()),), "uniform")
+"""The random input of one sample."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Augmentation:
     """What happens to each sample of a batch."""
 
     config: AugmentConfig
-    uniform: Float[Tensor, "batch draws"]
+    uniform: Float[Tensor, "batch uniform"]
     strength: float = 1.0
 
     def __getitem__(self, rows: slice) -> "Augmentation":
@@ -159,8 +161,8 @@ class Augmentation:
         return torch.where(drawn[:, :1] < self._limit(name), drawn[:, 1:], IDLE[name].double())
 
     def _drawn(self, name: str) -> Float[Tensor, "batch values"]:
-        start = sum(count for each, count in itertools.takewhile(lambda item: item[0] != name, DRAWS.items()))
-        return self.uniform[:, start : start + DRAWS[name]]
+        start = sum(count for each, count in itertools.takewhile(lambda item: item[0] != name, NUM_UNIFORM.items()))
+        return self.uniform[:, start : start + NUM_UNIFORM[name]]
 
     def _limit(self, name: str) -> float:
         """Return below which number a transform happens."""
@@ -179,12 +181,12 @@ IDLE = {
 
 
 def _bias_field(drawn: Tensor, images: Images) -> Images:
-    return transforms.field(images, _signed(drawn, MAX_BIAS).to(images))
+    return transforms.bias_field(images, _signed(drawn, MAX_BIAS).to(images))
 
 
 def _intensity(drawn: Tensor, images: Images) -> Images:
-    gain, offset, gamma = _signed(drawn).to(images).T
-    return transforms.bend(images, MAX_GAIN**gain, MAX_OFFSET * offset, MAX_GAMMA**gamma)
+    gain, offset, power = _signed(drawn).to(images).T
+    return transforms.gamma(images, MAX_GAIN**gain, MAX_OFFSET * offset, MAX_GAMMA**power)
 
 
 def _blur(drawn: Tensor, images: Images) -> Images:
@@ -195,17 +197,17 @@ def _motion(drawn: Tensor, images: Images) -> Images:
     def moved(axis: int, drawn: Tensor, own: Images) -> Images:
         sides = torch.tensor([images.shape[-1], images.shape[-2]])
         shifts = [(_signed(each, MAX_MOTION) * sides).to(images) for each in drawn[:, 2:].split(2, dim=1)]
-        return transforms.move(own, axis, _between(drawn[:, :2], MIN_MOMENT, 1.0).to(images), shifts)
+        return transforms.motion(own, axis, _between(drawn[:, :2], MIN_MOMENT, 1.0).to(images), shifts)
 
     return _along_an_axis(drawn, moved, images)
 
 
 def _ghosting(drawn: Tensor, images: Images) -> Images:
-    def haunted(axis: int, drawn: Tensor, own: Images) -> Images:
+    def ghosted(axis: int, drawn: Tensor, own: Images) -> Images:
         num_ghosts = _between(drawn[:, 0], MIN_GHOSTS, MAX_GHOSTS + 1).floor()
-        return transforms.ghost(own, axis, num_ghosts.to(images), (drawn[:, 1] * MAX_GHOSTING).to(images))
+        return transforms.ghosting(own, axis, num_ghosts.to(images), (drawn[:, 1] * MAX_GHOSTING).to(images))
 
-    return _along_an_axis(drawn, haunted, images)
+    return _along_an_axis(drawn, ghosted, images)
 
 
 def _noise(drawn: Tensor, images: Images) -> Images:

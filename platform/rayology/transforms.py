@@ -15,13 +15,13 @@ from torch.nn import functional
 
 __all__ = [
     "POLYNOMIAL",
-    "bend",
+    "bias_field",
     "blur",
     "coordinates",
     "cut_out",
-    "field",
-    "ghost",
-    "move",
+    "gamma",
+    "ghosting",
+    "motion",
     "rotations",
     "warp",
 ]
@@ -76,12 +76,12 @@ def warp(
     return functional.grid_sample(images - fill, grid, mode=mode, padding_mode="zeros", align_corners=False) + fill
 
 
-def bend(images: Images, gain: Values, offset: Values, gamma: Values) -> Images:
+def gamma(images: Images, gain: Values, offset: Values, power: Values) -> Images:
     """Raise the signal's fraction to a power, and scale and shift it; the toe of the curve is straight."""
-    gain, offset, gamma = (_spread(each, images) for each in (gain, offset, gamma))
+    gain, offset, power = (_spread(each, images) for each in (gain, offset, power))
     signal = ((images + 1) / 2).clamp(min=0) + TOE
-    toe = TOE**gamma
-    curve = (signal**gamma - toe) / ((1 + TOE) ** gamma - toe)
+    toe = TOE**power
+    curve = (signal**power - toe) / ((1 + TOE) ** power - toe)
     return 2 * (gain * curve + offset) - 1
 
 
@@ -108,7 +108,7 @@ def cut_out(images: Images, centres: Vectors, share: Values) -> Images:
     return images.masked_fill(inside, -1.0)
 
 
-def field(images: Images, weights: Float[Tensor, "batch terms"]) -> Images:
+def bias_field(images: Images, weights: Float[Tensor, "batch terms"]) -> Images:
     """Multiply the signal by a smooth field, the exponential of a polynomial (Van Leemput et al. 1999)."""
     axes = coordinates(images)
     logarithm = torch.zeros((), device=images.device, dtype=images.dtype)
@@ -119,7 +119,7 @@ def field(images: Images, weights: Float[Tensor, "batch terms"]) -> Images:
     return (images + 1) * logarithm.exp() - 1
 
 
-def ghost(images: Images, axis: int, num_ghosts: Values, strength: Values) -> Images:
+def ghosting(images: Images, axis: int, num_ghosts: Values, strength: Values) -> Images:
     """Weaken every so many-th line of k-space, as breathing and pulse do (Axel et al. 1986); keep the real part."""
     lines = torch.fft.fftfreq(images.shape[axis], 1 / images.shape[axis], device=images.device).round().abs()
     lines = lines.to(images.dtype).view([-1] + [1] * (-axis - 1))
@@ -128,7 +128,7 @@ def ghost(images: Images, axis: int, num_ghosts: Values, strength: Values) -> Im
     return torch.fft.ifft(spectrum, dim=axis).real - 1
 
 
-def move(images: Images, axis: int, moments: Vectors, shifts: Sequence[Vectors]) -> Images:
+def motion(images: Images, axis: int, moments: Vectors, shifts: Sequence[Vectors]) -> Images:
     """Shift the lines of k-space before one moment and after another one, as a patient who moves (Shaw et al. 2019).
 
     Moments, between 0 and 1, count from the centre of k-space to its ends; shifts are pixels along columns and rows,

@@ -74,7 +74,7 @@ class Gan(Model):
     def after_step(self, sums: Mapping[str, Tensor]) -> None:
         """Augment more if the critic told too many pairs apart, else less."""
         if self.adaptive.config.is_on:
-            self.adaptive.adapt(sums["critic/told_apart"], num_pairs=sums["critic/pairs"])
+            self.adaptive.adapt(sums["critic/ada_rt"], num_pairs=sums["critic/pairs"])
 
     def sample_noise(self) -> Mapping[str, NoiseSpec]:
         """Return the stream ``latent``."""

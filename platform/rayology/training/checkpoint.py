@@ -36,7 +36,8 @@ def restore(training: Training, folder: Path) -> None:
         TrainingError: the folder holds no checkpoint, or one of another model.
     """
     try:
-        tensors = load_file(folder / TENSORS)
+        written = load_file(folder / TENSORS)
+        tensors = {name.replace(".adaptive.told_apart", ".adaptive.signs"): written[name] for name in written}
         step = json.loads((folder / POSITION).read_text(encoding="utf-8"))["step"]
         for name in ("model", "average"):
             getattr(training, name).load_state_dict(_below(tensors, name))
