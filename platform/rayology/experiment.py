@@ -11,7 +11,7 @@ from rayology.config import Config, Range, alternatives
 from rayology.data import PhantomConfig, PreparationConfig, Sampling, SourceConfig
 from rayology.metrics import METRICS
 from rayology.models import ModelConfig, VaeConfig, capabilities
-from rayology.models.base import BaseModelConfig
+from rayology.models.base import MODEL_NAME, BaseModelConfig
 
 __all__ = ["Experiment", "OptimizerConfig", "ScalingConfig", "ScheduleConfig", "SearchConfig"]
 
@@ -121,7 +121,7 @@ class SearchConfig(Config):
 class Experiment(Config):
     """Prepare a source, train a model on it, search for a better one, keep the best."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")] = "phantom"
+    name: Annotated[str, Field(pattern=MODEL_NAME.pattern)] = "phantom"
     """The first part of the names of runs and sweeps."""
     storage: Path = Path(".rayology")
     """Folder of datasets, runs, sweeps and the store; on a cluster one that every node shares."""

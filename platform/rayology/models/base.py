@@ -1,5 +1,6 @@
 """What a model is to the training loop, the bundle and the server, and what else it may be able to do."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from rayology.noise import Noise, NoiseSpec
 
 __all__ = [
     "CAPABILITIES",
+    "MODEL_NAME",
     "BaseModelConfig",
     "BoundsLikelihood",
     "Classifies",
@@ -31,6 +33,9 @@ __all__ = [
 ]
 
 Terms = Mapping[str, Float[Tensor, " rows"]]
+
+MODEL_NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,39}$")
+"""Pattern of the names of experiments, and so of models in a store."""
 
 
 @dataclass(frozen=True)
