@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from rayology.errors import RequestError
 from rayology.serving.schemas import Nature
 
-__all__ = ["CLASSES", "FIRST_INDEX", "NATURE", "SEED", "VERSION", "Answer", "encoded"]
+__all__ = ["CLASSES", "FIRST_INDEX", "NATURE", "PREFIX", "SEED", "VERSION", "Answer", "encoded"]
 
-VERSION = "X-Rayology-Version"
-NATURE = "X-Rayology-Nature"
-CLASSES = "X-Rayology-Classes"
-SEED = "X-Rayology-Seed"
-FIRST_INDEX = "X-Rayology-First-Index"
+PREFIX = "X-Rayology-"
+VERSION = f"{PREFIX}Version"
+NATURE = f"{PREFIX}Nature"
+CLASSES = f"{PREFIX}Classes"
+SEED = f"{PREFIX}Seed"
+FIRST_INDEX = f"{PREFIX}First-Index"
 MAX_CLASSES_BYTES = 3000  # proxies refuse an answer whose headers outgrow a buffer, of 4 kB in the smallest default
 
 

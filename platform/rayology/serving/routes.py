@@ -13,7 +13,7 @@ from fastapi.security import HTTPBearer
 from numpy.typing import NDArray
 
 from rayology.image import ImageSpec
-from rayology.serving.answer import CLASSES, FIRST_INDEX, NATURE, SEED, Answer
+from rayology.serving.answer import CLASSES, FIRST_INDEX, NATURE, PREFIX, SEED, Answer
 from rayology.serving.codecs import MAX_VALUES, decode_npy, decode_png, encode_npy, encode_png
 from rayology.serving.middleware import Admission, AuthAndLimits, ServerErrors, VersionHeader
 from rayology.serving.negotiation import MEDIA_TYPES, MediaType, wanted
@@ -28,7 +28,7 @@ Document = dict[str, object]
 Endpoint = Callable[..., Awaitable[Response]]
 
 DESCRIPTION = (
-    "Every answer tells its nature in the header X-Rayology-Nature: synthetic (shows nobody), derived (shows whom the "
+    f"Every answer tells its nature in the header {NATURE}: synthetic (shows nobody), derived (shows whom the "
     "image that was sent shows) or prediction (not a finding). Nothing here is for diagnosis."
 )
 BINARY: Document = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES}
@@ -162,6 +162,6 @@ async def _response(answer: Answer, media_type: MediaType, image: ImageSpec) -> 
 
 def _png_text(answer: Answer) -> Mapping[str, str]:
     """Return what a PNG says of itself: the values of the headers, by keywords without their prefix."""
-    text = {name.removeprefix("X-Rayology-"): value for name, value in answer.headers.items()}
+    text = {name.removeprefix(PREFIX): value for name, value in answer.headers.items()}
     synthetic = {"Synthetic": "YES"} if answer.nature == "synthetic" else {}
     return {**text, **synthetic, "Disclaimer": NATURES[answer.nature]}

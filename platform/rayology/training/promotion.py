@@ -19,8 +19,8 @@ from rayology.store import Store
 from rayology.training.evaluation import EVALUATIONS, Evaluator
 
 __all__ = [
-    "Comparison",
     "Promotion",
+    "VersionComparison",
     "compare",
     "objective_of",
     "promote",
@@ -36,7 +36,7 @@ Verdict = Literal["first", "same", "better", "equal", "worse", "incomparable"]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class VersionComparison:
     """A version held against another one."""
 
     verdict: Verdict
@@ -60,7 +60,7 @@ class Promotion:
     """The champion now."""
     before: str
     """The champion before; empty if there was none."""
-    comparison: Comparison
+    comparison: VersionComparison
 
     @property
     def is_champion(self) -> bool:
@@ -142,7 +142,7 @@ def promote_if_better(store: Store, name: str, version: str, *, storage: Path, f
     bundle = Bundle.load(store.fetch(name, version))
     require_gates(bundle)
     before = store.champion_or_none(name) or ""
-    comparison = _beside_champion(store, name, version, before, bundle=bundle, storage=storage)
+    comparison = _against_champion(store, name, version, before, bundle=bundle, storage=storage)
     match comparison.verdict:
         case "first" | "better":
             logger.info("%s: %s.", version, comparison.sentence)
@@ -159,7 +159,7 @@ def promote_if_better(store: Store, name: str, version: str, *, storage: Path, f
     return Promotion(store.uri, name, version, version, before, comparison)
 
 
-def compare(bundle: Bundle, other: Bundle, *, called: str, storage: Path) -> Comparison:
+def compare(bundle: Bundle, other: Bundle, *, called: str, storage: Path) -> VersionComparison:
     """Hold two bundles against the same images, by the objective of the first one's experiment.
 
     If its model cannot have that figure, the first metric that it can have stands in.
@@ -189,13 +189,13 @@ def objective_of(manifest: Manifest) -> str:
     return str(search.get("objective", "")) if isinstance(search, dict) else ""
 
 
-def _beside_champion(
+def _against_champion(
     store: Store, name: str, version: str, champion: str, *, bundle: Bundle, storage: Path
-) -> Comparison:
+) -> VersionComparison:
     if not champion:
-        return Comparison("first", f"it is the first champion of {name}")
+        return VersionComparison("first", f"it is the first champion of {name}")
     if version == champion:
-        return Comparison("same", f"it is the champion of {name} already")
+        return VersionComparison("same", f"it is the champion of {name} already")
     called = f"the champion {champion}"
     try:
         other = Bundle.load(store.fetch(name, champion))
@@ -204,8 +204,8 @@ def _beside_champion(
     return compare(bundle, other, called=called, storage=storage)
 
 
-def _incomparable(called: str, reason: str) -> Comparison:
-    return Comparison("incomparable", f"it cannot be compared with {called}: {reason}")
+def _incomparable(called: str, reason: str) -> VersionComparison:
+    return VersionComparison("incomparable", f"it cannot be compared with {called}: {reason}")
 
 
 def _dataset(manifest: Manifest, storage: Path) -> Path:
@@ -248,7 +248,7 @@ def _measured(evaluator: Evaluator, model: Model, metric: Metric) -> dict[str, f
 
 def _weighed(
     metric: Metric, figures: Mapping[str, float], others: Mapping[str, float], *, called: str, num_images: int
-) -> Comparison:
+) -> VersionComparison:
     """Say who is better by how much."""
     name = metric.name
     losses = loss_of(name, figures.get(name)), loss_of(name, others.get(name))
@@ -260,7 +260,7 @@ def _weighed(
         f"{name} {mine:.4g} against {theirs:.4g} of {called} on {num_images} unseen images "
         f"({'lower' if metric.direction == 'min' else 'higher'} is better): {found}{overlap}"
     )
-    return Comparison(verdict, sentence, figures, others)
+    return VersionComparison(verdict, sentence, figures, others)
 
 
 def _overlap(name: str, figures: Mapping[str, float], others: Mapping[str, float]) -> bool:
