@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 EXPERIMENT, BUNDLE, INIT = "experiment.json", "bundle", "init"
-FORMAT_VERSION = 2  # of experiment.json; one of before is refused
+FORMAT_VERSION = 2  # of experiment.json; an earlier one is refused
 
 
 class Assignment(TypedDict):
@@ -59,7 +59,7 @@ class Run:
 
 
 def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
-    """Start a run under a new name, or find the one to go on with; that one keeps the experiment it began with.
+    """Start a run under a new name, or find the one to resume, which keeps the experiment that it began with.
 
     Raises:
         ConfigError: there is no run of that name.
@@ -72,7 +72,7 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         folder = parent / f"{experiment.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         folder.mkdir(parents=True)
         for role, bundle in sources.items():
-            shutil.copytree(bundle.path, folder / INIT / role)  # the run is on its own from here
+            shutil.copytree(bundle.path, folder / INIT / role)  # from here on the run does not depend on them
         (folder / EXPERIMENT).touch(mode=0o600)  # the source's path may name a patient
         written = {"format_version": FORMAT_VERSION, "experiment": experiment.model_dump(mode="json")}
         (folder / EXPERIMENT).write_text(json.dumps(written, indent=2), encoding="utf-8")
