@@ -23,17 +23,17 @@ logger = logging.getLogger(__name__)
 
 CHAMPION: Final = "champion"
 VERSION = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
-MOST_REMEMBERED = 20  # champions of before
+MOST_REMEMBERED = 20  # earlier champions
 CACHE = Path("~/.cache/rayology/bundles")
 
 
 class Store:
     """A folder, or an object store's URI such as ``s3://bucket/prefix``, that holds models by name.
 
-    ``NAME/VERSION/`` is a bundle, which is there once its manifest is: that is written last. ``NAME/champion`` is one
-    small object: the champion's version, then those that were champion before it, the newest first. Older stores
-    have ``VERSION/`` and ``champion`` at their root: these belong to the model that their manifests name, and stay
-    where they are.
+    ``NAME/VERSION/`` is a bundle; its manifest is written last, and the version exists once that does.
+    ``NAME/champion`` is one small object: the champion's version, then those of earlier champions, the newest first.
+    Older stores have ``VERSION/`` and ``champion`` at their root: these belong to the model that their manifests name,
+    and are left in place.
 
     Every method raises StoreError if the place cannot be reached, or if a name is not one that a model can have.
     """
@@ -99,7 +99,7 @@ class Store:
         """Return the version of a model that is its champion.
 
         Raises:
-            StoreError: none is.
+            StoreError: it has none.
         """
         champions = self._champions(name)
         if not champions:
@@ -122,9 +122,9 @@ class Store:
         return self.champion(name) if version == CHAMPION else version
 
     def set_champion(self, name: str, version: str) -> None:
-        """Make a version the champion in one step, whatever it is worth; the last writer wins.
+        """Make a version the champion in one step, however good it is; the last writer wins.
 
-        ``rayology.training.promotion`` asks first whether it should be.
+        ``rayology.training.promotion`` checks first whether it should be.
 
         Raises:
             StoreError: there is no such version.
@@ -138,10 +138,10 @@ class Store:
         logger.info("%s: %s is the champion of %s%s.", self.uri, version, name, replaced)
 
     def rollback(self, name: str) -> str:
-        """Make the champion of before the champion again, in one step, and return it.
+        """Make the previous champion the champion again, in one step, and return its version.
 
         Raises:
-            StoreError: no version that was champion before is there.
+            StoreError: no earlier champion is left in the store.
         """
         current, *earlier = self._champions(name) or [self.champion(name)]
         known = self._folders(name)
@@ -153,7 +153,7 @@ class Store:
         return there[0]
 
     def fetch(self, name: str, version: str) -> Path:
-        """Return the folder of a version; one from elsewhere is copied to this machine once.
+        """Return the folder of a version; a remote one is copied to this machine once.
 
         Raises:
             StoreError: there is no such version.
@@ -172,7 +172,7 @@ class Store:
         return folder
 
     def manifest(self, name: str, version: str) -> Manifest:
-        """Read what a version says of itself, without its weights; only loading it checks its files.
+        """Read the manifest of a version, without its weights; only loading the bundle checks its files.
 
         Raises:
             StoreError: there is no such version.
@@ -181,7 +181,7 @@ class Store:
         return self._manifest(f"{self._folder(name, version)}/{MANIFEST}")
 
     def _folder(self, name: str, version: str) -> str:
-        """Return where a version lies."""
+        """Return the folder of a version."""
         if _checked(name) and VERSION.fullmatch(version):
             if self._is_file(self._place(name, version, MANIFEST)):
                 return self._place(name, version)
@@ -282,7 +282,7 @@ class Store:
 
 
 def _checked(name: str) -> str:
-    """Return a name that a model can have; the store itself needs one of them for its pointer."""
+    """Return the name if a model can have it; the store reserves one for its pointer."""
     if not MODEL_NAME.fullmatch(name) or name == CHAMPION:
         raise StoreError(
             f"name: {name[:40]!r} is not a name for a model; write up to 40 lower-case letters, digits and hyphens"

@@ -1,4 +1,4 @@
-"""Adaptive augmentation: as much as keeps a critic from learning its real images by heart (Karras et al. 2020)."""
+"""Adaptive augmentation: just enough to keep a critic from memorizing its real images (Karras et al. 2020)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -14,8 +14,8 @@ from rayology.noise import Noise, NoiseSpec
 
 __all__ = ["AdaptiveAugmentation", "AdaptiveConfig"]
 
-# Karras et al. 2020, section 2.2: up to here enough images are left alone to be told from those that were transformed.
-# Of images that are to be flipped half are, as there: at a half nothing would say which way round they belong.
+# Karras et al. 2020, section 2.2: up to here enough images stay untouched for the critic to know what those look like.
+# In the paper half of the images chosen for a flip are flipped; at 0.5 nothing would tell which way round is right.
 MOST, MOST_FLIPS = 0.8, 0.4
 # Karras et al. 2020, section 3.1: four batches of 64; the sign of a small batch's share would follow its median.
 COUNTED_IMAGES = 256
@@ -26,8 +26,8 @@ FLIPS = ("mirror", "flip")
 class AdaptiveConfig(AugmentConfig):
     """Probabilities, at full strength, of transforms of all that the critic sees, real or generated.
 
-    The strength starts at zero and rises only while the critic tells too many real images from generated ones. Where
-    nothing speaks against it, start with 0.8 of rotate, translate, scale and intensity.
+    The strength starts at zero and rises only while the critic tells too many real images from generated ones. A good
+    start is 0.8 for each of rotate, translate, scale and intensity.
     """
 
     target: Annotated[float, Field(ge=-1, lt=1)] = 0.6
@@ -60,7 +60,7 @@ class AdaptiveAugmentation(nn.Module):
         self.register_buffer("num_images", torch.zeros(()))
 
     def noise(self) -> Mapping[str, NoiseSpec]:
-        """Return the stream ``augment``, of a real image and of a generated one; none if nothing may happen."""
+        """Return the stream ``augment``, for a real and a generated image; none if every transform is off."""
         return {"augment": NoiseSpec((2, *NOISE.shape), NOISE.distribution)} if self.config.is_on else {}
 
     def drawn(self, noise: Noise) -> Sequence[Tensor]:
@@ -68,7 +68,7 @@ class AdaptiveAugmentation(nn.Module):
         return noise["augment"].unbind(dim=1) if self.config.is_on else 2 * (torch.empty(0, *NOISE.shape),)
 
     def forward(self, images: Tensor, *uniform: Float[Tensor, "batch uniform"]) -> Tensor:
-        """Transform images, in full precision, as uniform numbers on the CPU say, those of each part of the images."""
+        """Transform images in full precision, by the uniform values, on the CPU, of each part of the images."""
         if not self.config.is_on:
             return images
         with torch.autocast(images.device.type, enabled=False):
