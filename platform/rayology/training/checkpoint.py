@@ -37,6 +37,7 @@ def restore(training: Training, folder: Path) -> None:
     """
     try:
         written = load_file(folder / TENSORS)
+        # Runs begun earlier have the buffer's former name.
         tensors = {name.replace(".adaptive.told_apart", ".adaptive.signs"): written[name] for name in written}
         step = json.loads((folder / POSITION).read_text(encoding="utf-8"))["step"]
         for name in ("model", "average"):
