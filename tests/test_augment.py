@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from rayology import transforms
-from rayology.augment import DRAWS, Augmentation, AugmentConfig
+from rayology.augment import NUM_UNIFORM, Augmentation, AugmentConfig
 from rayology.config import validated
 from rayology.data import PreparedDataset
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 from rayology.training.run import augmented
 
-NAMES = sorted(DRAWS)
+NAMES = sorted(NUM_UNIFORM)
 PLACES = ["mirror", "flip", "rotate", "translate", "scale", "crop"]
 SHADES = sorted(set(NAMES) - set(PLACES))
 EVERYTHING = AugmentConfig(**dict.fromkeys(NAMES, 1.0))
@@ -215,8 +215,8 @@ def test_a_straight_curve_is_the_identity_and_a_gamma_keeps_the_ends() -> None:
     images = torch.linspace(-1, 1, 50).double().expand(2, 1, 1, 50)
     one, none = torch.ones(2).double(), torch.zeros(2).double()
 
-    torch.testing.assert_close(transforms.bend(images, one, none, one), images)
-    bent = transforms.bend(images, one, none, 2 * one)
+    torch.testing.assert_close(transforms.gamma(images, one, none, one), images)
+    bent = transforms.gamma(images, one, none, 2 * one)
     torch.testing.assert_close(bent[..., [0, -1]], images[..., [0, -1]])
     assert (bent[..., 1:-1] < images[..., 1:-1]).all()
 
@@ -236,20 +236,20 @@ def test_a_field_of_no_weight_is_the_identity_and_air_stays_air() -> None:
     images = noise(2, 1, 16, 24)
     images[..., :4] = -1
 
-    torch.testing.assert_close(transforms.field(images, torch.zeros(2, 19)), images)
-    assert (transforms.field(images, torch.full((2, 19), 0.3))[..., :4] == -1).all()
+    torch.testing.assert_close(transforms.bias_field(images, torch.zeros(2, 19)), images)
+    assert (transforms.bias_field(images, torch.full((2, 19), 0.3))[..., :4] == -1).all()
 
 
 def test_ghosts_are_copies_along_the_axis_and_the_mean_stays() -> None:
     image = -torch.ones(1, 1, 64, 64)
     image[..., 30:34, 28:36] = 1
 
-    haunted = transforms.ghost(image, -2, torch.tensor([4.0]), torch.tensor([0.5]))
+    ghosted = transforms.ghosting(image, -2, torch.tensor([4.0]), torch.tensor([0.5]))
 
-    copy = (haunted - image)[0, 0, 14:18, 28:36]  # a quarter of 64 rows away
+    copy = (ghosted - image)[0, 0, 14:18, 28:36]  # a quarter of 64 rows away
     assert copy.abs().min() > 0.05
-    assert (haunted - image)[..., :20].abs().max() < 1e-5
-    torch.testing.assert_close(haunted.mean(), image.mean())
+    assert (ghosted - image)[..., :20].abs().max() < 1e-5
+    torch.testing.assert_close(ghosted.mean(), image.mean())
 
 
 @pytest.mark.parametrize("axis", [-1, -2])
@@ -257,7 +257,7 @@ def test_a_patient_who_moves_by_nothing_leaves_the_image_as_it_is(axis: int) -> 
     images = noise(2, 1, 16, 24)
     moments, still = torch.rand(2, 2), torch.zeros(2, 2)
 
-    torch.testing.assert_close(transforms.move(images, axis, moments, [still, still]), images)
+    torch.testing.assert_close(transforms.motion(images, axis, moments, [still, still]), images)
 
 
 @pytest.mark.parametrize("axis", [-1, -2])
@@ -265,7 +265,7 @@ def test_a_patient_who_moved_before_everything_is_merely_elsewhere(axis: int) ->
     images = transforms.blur(noise(2, 1, 16, 24), torch.full((2,), 1.5), max_std=1.5)
     shift = torch.tensor([[3.0, -2.0], [0.0, 1.0]])
 
-    moved = transforms.move(images, axis, torch.zeros(2, 2), [shift, shift])
+    moved = transforms.motion(images, axis, torch.zeros(2, 2), [shift, shift])
 
     elsewhere = torch.stack(
         [image.roll((int(rows), int(columns)), (-2, -1)) for image, (columns, rows) in zip(images, shift, strict=True)]

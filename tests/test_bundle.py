@@ -256,5 +256,5 @@ def test_a_bundle_names_what_its_model_can_do_and_shows_it(bundle: Bundle, exper
     card = (bundle.path / "README.md").read_text()
 
     assert able == capabilities(experiment.model.builds())
-    assert ("shows whom the image shows" in card) == ("reconstruct" in able)
+    assert ("shows the same person" in card) == ("reconstruct" in able)
     assert "they show nobody" in card

@@ -1,4 +1,4 @@
-"""Random transforms of a whole batch on its device: which sample gets which, drawn for the global batch at once."""
+"""Random transforms of a whole batch on its device, drawn for the global batch at once."""
 
 import functools
 import itertools
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from rayology import transforms
 from rayology.config import Config
+from rayology.noise import NoiseSpec
 
-__all__ = ["NUM_DRAWS", "AugmentConfig", "Augmentation"]
+__all__ = ["NOISE", "AugmentConfig", "Augmentation"]
 
 Images = Float[Tensor, "batch channel *space"]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -34,54 +35,55 @@ MIN_MOMENT, MAX_MOTION = 0.1, 0.05  # of half the lines; of a side
 
 
 class AugmentConfig(Config):
-    """Probabilities of transforms, each drawn for itself and all off until asked for.
+    """Probabilities of random transforms, each drawn independently; all are off by default.
 
-    A generative model learns to draw what its real images went through: give a GAN these adaptively, on real and
-    generated images alike (``model.adaptive``; Karras et al. 2020), and any other none at all.
+    A generative model learns to draw whatever its real images went through. Give a GAN these in ``model.adaptive``,
+    which transforms real and generated images alike (Karras et al. 2020), and give any other generative model none.
     """
 
     mirror: Probability = 0.0
-    """Of exchanging left and right: wrong wherever laterality counts, as in the thorax and the abdomen."""
+    """Probability of exchanging left and right; wrong wherever laterality counts, as in the thorax and the abdomen."""
     flip: Probability = 0.0
-    """Of reversing the rows, and in volumes the order of the slices, each for itself."""
+    """Probability of reversing the rows and, independently, the order of a volume's slices."""
     rotate: Probability = 0.0
-    """Of a rotation by up to 15 degrees, in volumes about each axis; voxels count as cubes."""
+    """Probability of a rotation by up to 15 degrees, in volumes about each axis; voxels count as cubes."""
     translate: Probability = 0.0
-    """Of a shift by up to a tenth of each side; -1 comes in."""
+    """Probability of a shift by up to a tenth of each side; -1 fills the gap."""
     scale: Probability = 0.0
-    """Of a magnification between 1/1.2 and 1.2."""
+    """Probability of a magnification between 1/1.2 and 1.2."""
     crop: Probability = 0.0
-    """Of enlarging a window of 0.7 to 1 of each side to the whole (Szegedy et al. 2015)."""
+    """Probability of enlarging a window of 0.7 to 1 of each side to the full size (Szegedy et al. 2015)."""
     intensity: Probability = 0.0
-    """Of another gain (1/1.2 to 1.2), offset (0.1 of the range) and gamma (1/1.5 to 1.5) (Isensee et al. 2021)."""
+    """Probability of another gain (1/1.2 to 1.2), offset (up to 0.1 of the range) and gamma (1/1.5 to 1.5), as Isensee
+    et al. (2021)."""
     noise: Probability = 0.0
-    """Of Gaussian noise of up to 0.1."""
+    """Probability of Gaussian noise with a standard deviation of up to 0.1."""
     blur: Probability = 0.0
-    """Of a Gaussian blur of up to 1.5 pixels."""
+    """Probability of a Gaussian blur with a standard deviation of up to 1.5 pixels."""
     cutout: Probability = 0.0
-    """Of emptying a box of up to half of each side (DeVries & Taylor 2017)."""
+    """Probability of emptying a box of up to half of each side (DeVries & Taylor 2017)."""
     bias_field: Probability = 0.0
-    """Of the smooth shading of an MR coil (Van Leemput et al. 1999)."""
+    """Probability of the smooth shading of an MR coil (Van Leemput et al. 1999)."""
     ghosting: Probability = 0.0
-    """Of two to eight faint copies along one axis, as of breathing in MR (Axel et al. 1986)."""
+    """Probability of two to eight faint copies along one axis, as breathing causes in MR (Axel et al. 1986)."""
     motion: Probability = 0.0
-    """Of two movements by up to 0.05 of a side during an MR acquisition (Shaw et al. 2019)."""
+    """Probability of two movements by up to 0.05 of a side during an MR acquisition (Shaw et al. 2019)."""
 
     @property
     def is_on(self) -> bool:
         """Whether anything may happen to an image."""
-        return any(getattr(self, name) for name in DRAWS)
+        return any(getattr(self, name) for name in NUM_UNIFORM)
 
     def draw(self, count: int, *, generator: torch.Generator, strength: float | Tensor = 1.0) -> "Augmentation":
-        """Draw what happens to each sample of a global batch, whichever part of it a process has.
+        """Draw what happens to each sample of a global batch, whichever rows this process has.
 
         ``strength``, from 0 to 1, multiplies every probability: the dial of adaptive augmentation.
         """
-        uniform = torch.rand(count, NUM_DRAWS, generator=generator, dtype=torch.float64)
+        uniform = torch.rand(count, *NOISE.shape, generator=generator, dtype=torch.float64)
         return Augmentation(self, uniform, float(strength))
 
 
-DRAWS = {
+NUM_UNIFORM = {
     "mirror": 1,
     "flip": 2,
     "rotate": 1 + 3,
@@ -96,8 +98,9 @@ DRAWS = {
     "ghosting": 1 + 3,
     "motion": 1 + 1 + 2 + 4,
 }
-"""How many uniform numbers a sample has for each transform: first whether, then how; the same for 2-D and 3-D."""
-NUM_DRAWS = sum(DRAWS.values())
+"""Uniform values that each transform takes per sample: first whether it happens, then how; the same in 2-D and 3-D."""
+NOISE = NoiseSpec((sum(NUM_UNIFORM.values()),), "uniform")
+"""The random input of one sample."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class Augmentation:
     """What happens to each sample of a batch."""
 
     config: AugmentConfig
-    uniform: Float[Tensor, "batch draws"]
+    uniform: Float[Tensor, "batch uniform"]
     strength: float = 1.0
 
     def __getitem__(self, rows: slice) -> "Augmentation":
@@ -113,9 +116,9 @@ class Augmentation:
         return replace(self, uniform=self.uniform[rows])
 
     def images(self, images: Images) -> Images:
-        """Return transformed images; those to which nothing happens are the same, bit for bit.
+        """Return transformed images; untouched ones are the same, bit for bit.
 
-        Where places move, values stay in [-1, 1]; transforms of the intensity may leave it a little.
+        Geometric transforms keep values in [-1, 1]; intensity transforms may leave it slightly.
         """
         images = self._placed(images, "bilinear", fill=-1.0)
         for name, change in INTENSITY.items():
@@ -125,11 +128,11 @@ class Augmentation:
         return images
 
     def masks(self, masks: Shaped[Tensor, "batch *space"]) -> Shaped[Tensor, "batch *space"]:
-        """Return masks that moved as the images did, by the nearest label; 0 comes in."""
+        """Return masks moved like the images, by nearest neighbour; 0 fills the gaps."""
         return self._placed(masks[:, None].float(), "nearest", fill=0.0)[:, 0].to(masks.dtype)
 
     def _placed(self, images: Images, mode: Literal["bilinear", "nearest"], fill: float) -> Images:
-        """Move places: flips are exact, and all else is one interpolation."""
+        """Apply the geometric transforms: flips are exact, the rest is one interpolation."""
         flips = torch.cat([self._drawn("mirror"), self._drawn("flip")], dim=1)
         for axis in range(1, images.ndim - 1):
             chosen = flips[:, axis - 1] < self._limit("mirror" if axis == 1 else "flip")
@@ -140,7 +143,7 @@ class Augmentation:
         return _changed(images, chosen, move)
 
     def _affine(self, space: Sequence[int]) -> tuple[Float[Tensor, "batch axes axes"], Float[Tensor, "batch axes"]]:
-        """Return where each pixel comes from; along an axis of one pixel nothing moves."""
+        """Return where each pixel comes from; nothing moves along an axis of one pixel."""
         extent = torch.tensor([length if length > 1 else 0 for length in reversed(space)]).double()
         axes = range(len(space))
         angle, shift, scale, crop = (self._values(name) for name in AFFINE)
@@ -154,16 +157,16 @@ class Augmentation:
         return linear, moved * extent
 
     def _values(self, name: str) -> Float[Tensor, "batch values"]:
-        """Return the uniform numbers of a transform where it happens, and its idle ones elsewhere."""
+        """Return each sample's uniform values of a transform, or its idle ones if it does not happen."""
         drawn = self._drawn(name)
         return torch.where(drawn[:, :1] < self._limit(name), drawn[:, 1:], IDLE[name].double())
 
     def _drawn(self, name: str) -> Float[Tensor, "batch values"]:
-        start = sum(count for each, count in itertools.takewhile(lambda item: item[0] != name, DRAWS.items()))
-        return self.uniform[:, start : start + DRAWS[name]]
+        start = sum(count for each, count in itertools.takewhile(lambda item: item[0] != name, NUM_UNIFORM.items()))
+        return self.uniform[:, start : start + NUM_UNIFORM[name]]
 
     def _limit(self, name: str) -> float:
-        """Return below which number a transform happens."""
+        """Return the value below which a transform happens."""
         probability: float = getattr(self.config, name)
         return probability * self.strength
 
@@ -175,16 +178,16 @@ IDLE = {
     "scale": torch.full((1,), 0.5),
     "crop": torch.tensor([0.0, 0.5, 0.5, 0.5]),
 }
-"""The uniform numbers that move nothing."""
+"""Uniform values at which nothing moves."""
 
 
 def _bias_field(drawn: Tensor, images: Images) -> Images:
-    return transforms.field(images, _signed(drawn, MAX_BIAS).to(images))
+    return transforms.bias_field(images, _signed(drawn, MAX_BIAS).to(images))
 
 
 def _intensity(drawn: Tensor, images: Images) -> Images:
-    gain, offset, gamma = _signed(drawn).to(images).T
-    return transforms.bend(images, MAX_GAIN**gain, MAX_OFFSET * offset, MAX_GAMMA**gamma)
+    gain, offset, power = _signed(drawn).to(images).T
+    return transforms.gamma(images, MAX_GAIN**gain, MAX_OFFSET * offset, MAX_GAMMA**power)
 
 
 def _blur(drawn: Tensor, images: Images) -> Images:
@@ -195,21 +198,21 @@ def _motion(drawn: Tensor, images: Images) -> Images:
     def moved(axis: int, drawn: Tensor, own: Images) -> Images:
         sides = torch.tensor([images.shape[-1], images.shape[-2]])
         shifts = [(_signed(each, MAX_MOTION) * sides).to(images) for each in drawn[:, 2:].split(2, dim=1)]
-        return transforms.move(own, axis, _between(drawn[:, :2], MIN_MOMENT, 1.0).to(images), shifts)
+        return transforms.motion(own, axis, _between(drawn[:, :2], MIN_MOMENT, 1.0).to(images), shifts)
 
     return _along_an_axis(drawn, moved, images)
 
 
 def _ghosting(drawn: Tensor, images: Images) -> Images:
-    def haunted(axis: int, drawn: Tensor, own: Images) -> Images:
+    def ghosted(axis: int, drawn: Tensor, own: Images) -> Images:
         num_ghosts = _between(drawn[:, 0], MIN_GHOSTS, MAX_GHOSTS + 1).floor()
-        return transforms.ghost(own, axis, num_ghosts.to(images), (drawn[:, 1] * MAX_GHOSTING).to(images))
+        return transforms.ghosting(own, axis, num_ghosts.to(images), (drawn[:, 1] * MAX_GHOSTING).to(images))
 
-    return _along_an_axis(drawn, haunted, images)
+    return _along_an_axis(drawn, ghosted, images)
 
 
 def _noise(drawn: Tensor, images: Images) -> Images:
-    """Add noise from a generator a sample, so that it depends on no other sample."""
+    """Add noise from one generator per sample, so that it does not depend on other samples."""
     seeds = (drawn[:, 1] * 2**53).long().tolist()
     noise = [torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     std = (drawn[:, 0] * MAX_NOISE).to(images)
@@ -231,11 +234,11 @@ INTENSITY: Mapping[str, Callable[[Tensor, Images], Images]] = {
     "noise": _noise,
     "cutout": _cutout,
 }
-"""What happens after places have moved, in order: the body, the scanner's signal, its recording, its noise."""
+"""Transforms that follow the geometric ones, in the order of their causes: body, signal, recording, noise."""
 
 
 def _along_an_axis(drawn: Tensor, change: Callable[[int, Tensor, Images], Images], images: Images) -> Images:
-    """Change each sample along its columns or its rows, as its first number says."""
+    """Change each sample along its columns or its rows, depending on its first value."""
     for axis, chosen in ((-1, drawn[:, 0] < 0.5), (-2, drawn[:, 0] >= 0.5)):
         images = _changed(images, chosen, functools.partial(change, axis, drawn[chosen, 1:]))
     return images

@@ -41,13 +41,13 @@ class Provenance(Config):
     dataset: str
     """Fingerprint of the prepared dataset."""
     note: str
-    """What every figure must be read with, such as 'one patient'; empty where there is nothing to say."""
+    """Caveat to every figure, such as 'one patient'; empty if there is none."""
     seed: int
     """The experiment's seed."""
     steps: PositiveInt
-    """Training steps that were taken."""
+    """Training steps taken."""
     created_at: datetime
-    """When the bundle was written, in UTC."""
+    """Time when the bundle was written, in UTC."""
     packages: dict[str, str]
     """Versions of the packages that made it."""
     parents: tuple[str, ...] = ()
@@ -55,24 +55,24 @@ class Provenance(Config):
 
 
 class Manifest(Config):
-    """What a bundle says of itself."""
+    """What a bundle says about itself."""
 
     format_version: Annotated[int, Field(ge=FORMAT_VERSION, le=FORMAT_VERSION)] = FORMAT_VERSION
-    """Version of the format; what earlier ones wrote is brought to this one as it is read."""
+    """Version of the format; earlier ones are migrated when they are read."""
     name: str
     """Name of the model: that of its experiment."""
     capabilities: tuple[str, ...]
-    """What the model is able to do."""
+    """What the model can do."""
     model: ModelConfig
-    """What to build before the weights are loaded."""
+    """Config of the model that the weights belong to."""
     image: ImageSpec
-    """What the model draws or takes, in which values."""
+    """Images that the model draws or takes."""
     experiment: dict[str, JsonValue]
     """The experiment without its model and its paths."""
     metrics: dict[str, float]
     """Figures on the validation split."""
     provenance: Provenance
-    """Where it comes from."""
+    """Origin of the model."""
     files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*\.(safetensors|md|png)$")], str]
     """SHA-256 of every other file."""
     checksum: str = ""
@@ -86,7 +86,7 @@ class Manifest(Config):
 
 
 class Origin(Protocol):
-    """What is written of an experiment."""
+    """What a bundle keeps of an experiment."""
 
     @property
     def name(self) -> str:
@@ -115,7 +115,7 @@ class Bundle:
     path: Path
     manifest: Manifest
     written_as: int = FORMAT_VERSION
-    """The version of the format that the files have."""
+    """Version of the format of the files."""
 
     @classmethod
     def load(cls, path: Path) -> "Bundle":
@@ -137,7 +137,7 @@ class Bundle:
     def seed(self) -> int | None:
         """Seed of the samples on its sheet, and of those that were evaluated, each with the class of an unseen image.
 
-        None for format 1, which drew them otherwise.
+        None for format 1, which drew them differently.
         """
         return self.manifest.provenance.seed if self.written_as > 1 else None
 
@@ -147,7 +147,7 @@ class Bundle:
         return _sha256(self.path / MANIFEST)
 
     def weights(self) -> dict[str, Tensor]:
-        """Read the weights, by the names that today's model has for them.
+        """Read the weights under the names of today's model.
 
         Raises:
             BundleError: they are damaged.
@@ -172,7 +172,7 @@ class Bundle:
 
 
 def read_manifest(content: bytes, *, file: str) -> tuple[Manifest, int]:
-    """Return a manifest of this format or an earlier one in this one, and the version that it was written as.
+    """Read a manifest of this format or an earlier one; return it in this format, with the version it was written in.
 
     Raises:
         BundleError: it is damaged or altered, or a newer version wrote it; ``file`` names it.
@@ -219,7 +219,7 @@ def write_bundle(
         checksum = _fingerprint(pydantic_core.from_json(manifest.model_dump_json()))
         manifest = manifest.model_copy(update={"checksum": checksum})
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
-        shutil.rmtree(path, ignore_errors=True)  # of a process that was lost between writing and saying so
+        shutil.rmtree(path, ignore_errors=True)  # left by a process that died between writing and reporting
     return Bundle(path, manifest)
 
 
@@ -238,12 +238,12 @@ def provenance_of(*, dataset: str, note: str, seed: int, steps: int, parents: tu
 
 @torch.inference_mode()
 def draw(model: Model, *, count: int, seed: int) -> Tensor:
-    """Sample images of a generative model, by their indices from 0, each of a class of its own drawing.
+    """Sample images of a generative model with indices from 0 on, each of a class drawn for it.
 
-    A server draws the same for this seed.
+    A server draws the same images for this seed.
 
     Returns:
-        (count, channel, height, width), of volumes (count, channel, slices, height, width), on the CPU.
+        (count, channel, height, width), or (count, channel, slices, height, width) for volumes, on the CPU.
     """
     assert isinstance(model, Generates), "only what generates is drawn from"  # noqa: S101
     weight = next(model.parameters())
@@ -281,7 +281,7 @@ def _sheet(model: Model, seed: int) -> Image.Image:
 
 
 PICTURES: Mapping[str, tuple[str, Callable[[Model, int], Image.Image]]] = {"generate": ("samples.png", _sheet)}
-"""By capability: the picture's name, and what draws it of a model and its seed. None shows a patient's image."""
+"""Name and drawing function of the picture that each capability adds; none shows a patient's image."""
 
 
 def _fingerprint(written: Mapping[str, object]) -> str:
@@ -311,15 +311,13 @@ def _sha256(file: Path) -> str:
 
 SENTENCES: Mapping[str, str] = {
     "generate": "Draws synthetic images: they show nobody.",
-    "reconstruct": "Reconstructs an image that it is given: what it answers is derived from that image, and shows whom "
-    "the image shows.",
-    "classify": "Names the class of an image that it is given: a prediction, not a finding.",
-    "segment": "Outlines regions of an image that it is given: a prediction, not a finding.",
-    "restore": "Restores an image that it is given: what it answers is derived from that image, and shows whom the "
-    "image shows.",
+    "reconstruct": "Reconstructs a given image: the answer is derived from that image, and shows the same person.",
+    "classify": "Names the class of a given image: a prediction, not a finding.",
+    "segment": "Outlines regions of a given image: a prediction, not a finding.",
+    "restore": "Restores a given image: the answer is derived from that image, and shows the same person.",
     "score_anomaly": "Scores how unusual an image is: a prediction, not a finding.",
 }
-"""What a card says of each capability."""
+"""What a card says about each capability."""
 
 
 def _card(experiment: Origin, model: Model, metrics: Mapping[str, float], origin: Provenance) -> str:
@@ -333,7 +331,7 @@ def _card(experiment: Origin, model: Model, metrics: Mapping[str, float], origin
     return f"""# {experiment.name}: a {experiment.model.kind} of {shape}
 
 {sheet}{sentences}
-Nothing that it answers is fit for diagnosis or treatment.
+None of its output is fit for diagnosis or treatment.
 
 Images have values from {image.values.low:g} to {image.values.high:g} ({image.values.unit}).
 Classes: {", ".join(image.classes) or "none"}.

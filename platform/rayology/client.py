@@ -34,13 +34,13 @@ class Call:
     line: tuple[str, str]
     """Method and path with its query."""
     accept: str
-    """The media type that the answer must have."""
+    """Media type that the answer must have."""
     content_type: str = ""
     body: bytes = b""
 
     @property
     def headers(self) -> dict[str, str]:
-        """What it says of its body, and of the answer."""
+        """Headers that describe the body and the wanted answer."""
         return {"Accept": self.accept} | ({"Content-Type": self.content_type} if self.content_type else {})
 
 
@@ -92,7 +92,7 @@ class Client:
     def reconstruct(self, images: Array, *, class_name: str | None = None) -> Answer:
         """Return what the model keeps of images given as (height, width) or (count, channel, height, width).
 
-        What it answers is derived from the images: it shows whom they show. Volumes have slices before height, and must
+        The answer is derived from the images and shows the same people. Volumes have slices before height, and must
         have exactly the size that the card names.
         """
         return _answer(self._send(_reconstruct(images, class_name)))
@@ -112,7 +112,7 @@ class Client:
 
 
 class AsyncClient:
-    """As ``Client``, to be awaited; use it in an ``async with`` block."""
+    """Like ``Client``, with methods to await; use it in an ``async with`` block."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class AsyncClient:
     async def reconstruct(self, images: Array, *, class_name: str | None = None) -> Answer:
         """Return what the model keeps of images given as (height, width) or (count, channel, height, width).
 
-        What it answers is derived from the images: it shows whom they show. Volumes have slices before height, and must
+        The answer is derived from the images and shows the same people. Volumes have slices before height, and must
         have exactly the size that the card names.
         """
         return _answer(await self._send(_reconstruct(images, class_name)))

@@ -5,12 +5,12 @@
     RayologyError
     ├── ConfigError          a key, a flag or a value of the configuration
     ├── DataError
-    │   ├── NotDicom         a file that is no DICOM
+    │   ├── NotDicom         a file that is not DICOM
     │   ├── NotAnImage       DICOM without pixels
     │   ├── NotSelected      an image that a selection leaves out
     │   ├── UnreadableImage  an image that is damaged
     │   │   └── UnsupportedSyntax  one in a transfer syntax that nothing installed decodes
-    │   ├── SeriesError      slices that make no volume
+    │   ├── SeriesError      slices that do not make a volume
     │   ├── SourceError      a source that is missing, empty or mixed
     │   │   └── SourceLost   one that was there when it was listed, and is not when it is read
     │   └── DatasetError     a prepared dataset that is missing or damaged
@@ -60,7 +60,7 @@ class DataError(RayologyError):
 
 
 class NotDicom(DataError):
-    """A file is no DICOM."""
+    """A file is not DICOM."""
 
 
 class NotAnImage(DataError):
@@ -80,7 +80,7 @@ class UnsupportedSyntax(UnreadableImage):
 
 
 class SeriesError(DataError):
-    """Slices make no volume; the message counts them and says where they lie, only ``files`` names them."""
+    """Slices do not make a volume; the message counts them and says where they lie, only ``files`` names them."""
 
     def __init__(self, message: str, files: Sequence[Path] = ()) -> None:
         super().__init__(message)

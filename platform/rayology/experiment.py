@@ -11,7 +11,7 @@ from rayology.config import Config, Range, alternatives
 from rayology.data import PhantomConfig, PreparationConfig, Sampling, SourceConfig
 from rayology.metrics import METRICS
 from rayology.models import ModelConfig, VaeConfig, capabilities
-from rayology.models.base import BaseModelConfig
+from rayology.models.base import MODEL_NAME, BaseModelConfig
 
 __all__ = ["Experiment", "OptimizerConfig", "ScalingConfig", "ScheduleConfig", "SearchConfig"]
 
@@ -36,14 +36,14 @@ class OptimizerConfig(Config):
 
 
 class ScheduleConfig(Config):
-    """How long to train, and when to look."""
+    """How long to train, and when to log, evaluate and save."""
 
     steps: PositiveInt = 2000
     """Training steps."""
     batch_size: PositiveInt = 32
-    """Images of a step, over all workers together."""
+    """Images per step, over all workers together."""
     sampling: Sampling = "natural"
-    """natural: every image once an epoch; balanced: every class equally often, the images of each in turn."""
+    """Order of the images: natural takes each once per epoch, balanced takes every class equally often."""
     warmup_steps: NonNegativeInt = 50
     """Steps over which the learning rate rises from zero."""
     cooldown: Annotated[float, Field(ge=0, le=1)] = 0.3
@@ -51,7 +51,7 @@ class ScheduleConfig(Config):
     evaluate_every: PositiveInt = 250
     """Steps between two evaluations."""
     checkpoint_every: PositiveInt | None = None
-    """Steps between two checkpoints: the most that a lost worker costs; null, and always in a sweep, for one at each
+    """Steps between two checkpoints, the most that a lost worker costs; null, and always in a sweep, for one at each
     evaluation."""
     log_every: PositiveInt = 10
     """Steps between two lines of the history."""
@@ -73,29 +73,29 @@ class ScheduleConfig(Config):
 
 
 class ScalingConfig(Config):
-    """On what the training runs."""
+    """Hardware and precision of the training."""
 
     num_workers: PositiveInt = 1
-    """Worker processes; each takes one GPU where the cluster has any."""
+    """Worker processes; each takes one GPU if the training runs on GPUs."""
     cpus_per_worker: PositiveInt = 1
     """CPU cores, and threads, of a worker."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto takes GPUs if the cluster has one for each worker."""
+    """Device to train on; auto takes GPUs if the cluster has one for each worker."""
     precision: Literal["auto", "bf16", "float32", "float64"] = "auto"
-    """Of the networks' forward pass; auto is bf16 where the processor multiplies it in hardware, else float32."""
+    """Number format of the forward pass; auto is bf16 if the processor multiplies it in hardware, else float32."""
     microbatches: PositiveInt = 1
     """Pieces of a global batch, rounded up to a multiple of the workers; more take less memory."""
     max_failures: NonNegativeInt = 3
-    """How many times a run goes on from its last checkpoint after losing a worker."""
+    """Number of times that a run resumes from its last checkpoint after losing a worker."""
 
 
 class SearchConfig(Config):
     """How a sweep looks for the best experiment."""
 
     num_trials: PositiveInt = 8
-    """Trials in all."""
+    """Number of trials."""
     objective: str = "mmd"
-    """The validation metric that decides: one that every damage makes worse. Kinds of model without it are left out."""
+    """Validation metric that decides, one that every damage makes worse. Kinds of model without it are left out."""
     narrow: dict[str, tuple[float | str, ...]] = Field(default_factory=dict)
     """Dotted paths of marked fields with what to search instead: two bounds of a range, or some of the choices."""
     startup_trials: PositiveInt = 4
@@ -103,11 +103,11 @@ class SearchConfig(Config):
     grace_steps: PositiveInt = 250
     """Steps that every trial may train before ASHA (Li et al. 2020) may stop it."""
     reduction_factor: Annotated[int, Field(ge=2)] = 2
-    """The share of trials, as 1 in this many, that goes on at each rung."""
+    """Factor by which each rung cuts the trials: 1 in this many goes on."""
     concurrent_trials: PositiveInt = 2
     """Trials that run at the same time."""
     max_failures: NonNegativeInt = 1
-    """How many times a trial is tried again after its process was lost."""
+    """Number of times that a trial is retried after its process was lost."""
 
     @field_validator("objective")
     @classmethod
@@ -121,37 +121,37 @@ class SearchConfig(Config):
 class Experiment(Config):
     """Prepare a source, train a model on it, search for a better one, keep the best."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")] = "phantom"
-    """The first part of the names of runs and sweeps."""
+    name: Annotated[str, Field(pattern=MODEL_NAME.pattern)] = "phantom"
+    """Name of the model in the store, and first part of the names of runs and sweeps."""
     storage: Path = Path(".rayology")
     """Folder of datasets, runs, sweeps and the store; on a cluster one that every node shares."""
     resume: str = ""
-    """The run or sweep to go on with, by its name, or 'last'; empty starts a new one."""
+    """Name of the run or sweep to resume, or 'last'; empty to start a new one."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of weights, batches, noise and search; the same one gives the same result, on a GPU up to its rounding."""
     source: SourceConfig = PhantomConfig()
-    """Where the images come from."""
+    """Source of the images."""
     preparation: PreparationConfig = PreparationConfig()
-    """How they are brought to one size and range, and split."""
+    """Size, range of values and splits of the prepared images."""
     augment: AugmentConfig = AugmentConfig()
-    """What happens to training images at random; nothing by default, because a generative model would draw it too."""
+    """Random transforms of training images; none by default, because a generative model would draw them too."""
     model: ModelConfig = VaeConfig()
-    """What is trained."""
+    """Model to train."""
     init: dict[str, str] = Field(default_factory=dict)
     """Bundles to start from, by role: 'model' gives the weights of the whole model, as far as a bundle keeps them. Each
     is a folder, or a model of the store as NAME or NAME/VERSION."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    """How its weights move."""
+    """Optimizer of the model's weights."""
     schedule: ScheduleConfig = ScheduleConfig()
-    """How long."""
+    """Length of the training, and its periods of logging, evaluation and checkpoints."""
     scaling: ScalingConfig = ScalingConfig()
-    """On what."""
+    """Workers, device and precision of the training."""
     search: SearchConfig = SearchConfig()
-    """Where to look for something better."""
+    """Settings of a sweep."""
 
     @field_validator("name")
     @classmethod
-    def _is_no_pointer(cls, name: str) -> str:
+    def _is_not_the_pointer(cls, name: str) -> str:
         if name == "champion":
             raise ValueError("'champion' is what a store calls its pointer; write another name")
         return name

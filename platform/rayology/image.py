@@ -30,16 +30,16 @@ Values = NDArray[np.float32] | NDArray[np.float64]
 
 
 class ValueRange(Config):
-    """The values that images keep; what lies outside is clipped."""
+    """Range of the values that images keep; what lies outside is clipped."""
 
     low: float = -1000.0
-    """The value stored as 0 and seen by a model as -1, in units of the modality."""
+    """Value stored as 0 and seen by a model as -1, in units of the modality."""
     high: float = 1000.0
-    """The value stored as the highest level and seen by a model as 1, to rounding, in units of the modality."""
+    """Value stored as the highest level and seen by a model as 1, to rounding, in units of the modality."""
     unit: str = "HU"
-    """The unit of both: HU for CT; for other modalities the fraction between two percentiles of the series."""
+    """Unit of low and high: HU for CT; for other modalities the fraction between two percentiles of the series."""
     levels: Annotated[int, Field(ge=2, le=65536)] = 4096
-    """How many levels are stored; 4096 keep 12 bits."""
+    """Number of stored levels; 4096 keep 12 bits."""
 
     @model_validator(mode="after")
     def _low_lies_below_high(self) -> Self:
@@ -54,7 +54,7 @@ class ValueRange(Config):
 
 
 class Grid(NamedTuple):
-    """What a network takes or gives: so many channels at each place of a grid; a vector has one place."""
+    """What a network takes or returns: channels at each place of a grid; a vector has one place."""
 
     channels: int
     size: tuple[int, ...]
@@ -69,18 +69,18 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 
 
 class ImageSpec(Config):
-    """What every image of a dataset has in common, and all that a model must know of it."""
+    """What every image of a dataset has in common, and all that a model must know about it."""
 
     channels: Annotated[int, Field(ge=1, le=64)] = 1
-    """How many channels."""
+    """Number of channels."""
     size: tuple[Side, Side] | tuple[Side, Side, Side] = (64, 64)
-    """Rows and columns, of a volume slices, rows and columns; each at least 16 and a multiple of 8."""
+    """Rows and columns, or slices, rows and columns of volumes; each at least 16 and a multiple of 8."""
     spacing_mm: PositiveFloat | None = None
-    """Between voxels of volumes, along each axis; null of slices, which have their own."""
+    """Distance between voxels of volumes along each axis, in mm; null for slices, which have their own."""
     values: ValueRange = ValueRange()
-    """The values that the images keep."""
+    """Range of the values that the images keep."""
     classes: tuple[str, ...] = ()
-    """The names of the classes, in the order of their labels; empty where images have no label."""
+    """Names of the classes, in the order of their labels; empty if images have no labels."""
     masks: tuple[str, ...] = ()
     """Names of the regions that masks number from 1 up; empty if the source came without masks."""
 
@@ -97,12 +97,12 @@ class ImageSpec(Config):
 
     @property
     def grid(self) -> Grid:
-        """Channels and size, as a network takes or gives them."""
+        """Channels and size, as a network takes or returns them."""
         return Grid(self.channels, self.size)
 
     @property
     def is_volume(self) -> bool:
-        """Whether images have slices beside rows and columns."""
+        """Whether images have slices besides rows and columns."""
         return len(self.size) == 3
 
 
@@ -130,7 +130,7 @@ class Batch:
 
 
 def num_affordable(most: int, shape: Sequence[int], *, unit: int = 64 * 64) -> int:
-    """Return how many images of a shape fit where ``most`` of ``unit`` values do: no more than those, and at least 1.
+    """Return how many images of a shape fit into the memory of ``most`` images of ``unit`` values: 1 to ``most``.
 
     >>> [num_affordable(64, (1, *size)) for size in [(32, 32), (64, 64), (128, 128), (64, 64, 64), (128, 128, 128)]]
     [64, 64, 16, 1, 1]
@@ -150,9 +150,9 @@ def clipped_share(values: Values, kept: ValueRange) -> float:
 
 
 def to_model_range(stored: Tensor, kept: ValueRange, *, out: Tensor | None = None) -> Tensor:
-    """Scale stored levels, given as floats, to [-1, 1]; into ``out``, which may be themselves, if it is given.
+    """Scale stored levels, given as floats, to [-1, 1]; write into ``out`` if it is given, which may be the input.
 
-    The highest level may come out as the float next below 1.
+    The highest level may come out as the float just below 1.
     """
     scale = 2.0 / (kept.levels - 1) * (1.0 - torch.finfo(stored.dtype).eps / 2)  # no rounding takes a level above 1
     lowest = torch.full((), -1.0, dtype=stored.dtype)

@@ -47,7 +47,7 @@ def conformed_spacing(
 
 
 def foreground(values: Floats, low: float, high: float) -> NDArray[np.bool_]:
-    """Return where there is a body: values above a twentieth of the way from the darkest to the brightest."""
+    """Return which pixels show a body: values above a twentieth of the way from the darkest to the brightest."""
     return np.asarray(values > low + FOREGROUND_ABOVE * (high - low))
 
 

@@ -1,4 +1,4 @@
-"""Random inputs by name: of a whole global batch while training, and of one sample by its seed and index."""
+"""Random inputs by name: for a whole global batch in training, and for one sample by its seed and index."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -27,39 +27,39 @@ Noise = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class NoiseSpec:
-    """A named stream of random numbers: what one sample takes of it."""
+    """Shape and distribution of a named stream of random numbers, for one sample."""
 
     shape: tuple[int, ...] = ()
     distribution: Literal["normal", "uniform"] = "normal"
 
 
 def batch_noise(specs: Mapping[str, NoiseSpec], *, seed: int, purpose: str, step: int, count: int) -> Noise:
-    """Draw for all samples of a global batch, whichever of them this process has; a new stream changes no other."""
+    """Draw for all samples of a global batch, whichever rows this process has; adding a stream changes no other."""
     return {name: _drawn(spec, count, derive_seed(seed, purpose, step, name)) for name, spec in specs.items()}
 
 
 def indexed_noise(specs: Mapping[str, NoiseSpec], *, seed: int, indices: Sequence[int]) -> Noise:
     """Draw for samples by their indices: a sample's noise depends on seed, stream and index alone.
 
-    The law of every sample that anybody sees: in evaluations, on sheets, and from servers. A new stream changes no
-    other.
+    Every sample that anybody sees is drawn this way: in evaluations, on sheets and by servers. Adding a stream changes
+    no other.
     """
     return {name: _indexed(spec, seed, name, indices) for name, spec in specs.items()}
 
 
 def indexed_labels(num_classes: int, *, seed: int, indices: Sequence[int]) -> Int[Tensor, " batch"]:
-    """Draw the class of samples for which none is asked; 0 for a model that knows none."""
+    """Draw the class of each sample for which none was asked; 0 for a model without classes."""
     drawn = _indexed(NoiseSpec((), "uniform"), seed, "class", indices)
     return (drawn * num_classes).long()
 
 
 def rows_of(noise: Noise, rows: slice) -> Noise:
-    """Return what is drawn for some rows of a batch."""
+    """Return the noise of some rows of a batch."""
     return {name: drawn[rows] for name, drawn in noise.items()}
 
 
 def placed(noise: Noise, like: Tensor) -> Noise:
-    """Bring normal noise to a tensor's device and type; uniform numbers stay on the CPU, where they are looked at."""
+    """Move normal noise to a tensor's device and dtype; uniform noise stays on the CPU, which reads it."""
     return {name: drawn.to(like) if drawn.dtype == torch.float32 else drawn for name, drawn in noise.items()}
 
 

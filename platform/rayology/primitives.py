@@ -20,7 +20,7 @@ class Primitives:
     max_pool: type[nn.MaxPool2d | nn.MaxPool3d]
     adaptive_max_pool: type[nn.AdaptiveMaxPool2d | nn.AdaptiveMaxPool3d]
     convolve: Callable[..., Tensor]
-    """Of images, weights and, if given, biases."""
+    """Convolution of images, given weights and, optionally, biases."""
     linear: Literal["bilinear", "trilinear"]
     """The mode in which linear interpolation is asked for."""
     channels_last: torch.memory_format

@@ -14,26 +14,26 @@ from pyarrow import fs
 from rayology.atomic import make_once, write_atomic
 from rayology.bundle import MANIFEST, Bundle, Manifest, read_manifest
 from rayology.errors import BundleError, ConfigError, StoreError
+from rayology.models.base import MODEL_NAME
 from rayology.uri import located
 
-__all__ = ["CHAMPION", "NAME", "Store"]
+__all__ = ["CHAMPION", "Store"]
 
 logger = logging.getLogger(__name__)
 
 CHAMPION: Final = "champion"
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")  # as an experiment's
 VERSION = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
-MOST_REMEMBERED = 20  # champions of before
+MOST_REMEMBERED = 20  # earlier champions
 CACHE = Path("~/.cache/rayology/bundles")
 
 
 class Store:
     """A folder, or an object store's URI such as ``s3://bucket/prefix``, that holds models by name.
 
-    ``NAME/VERSION/`` is a bundle, which is there once its manifest is: that is written last. ``NAME/champion`` is one
-    small object: the champion's version, then those that were champion before it, the newest first. Older stores
-    have ``VERSION/`` and ``champion`` at their root: these belong to the model that their manifests name, and stay
-    where they are.
+    ``NAME/VERSION/`` is a bundle; its manifest is written last, and the version exists once that does.
+    ``NAME/champion`` is one small object: the champion's version, then those of earlier champions, the newest first.
+    Older stores have ``VERSION/`` and ``champion`` at their root: these belong to the model that their manifests name,
+    and are left in place.
 
     Every method raises StoreError if the place cannot be reached, or if a name is not one that a model can have.
     """
@@ -49,7 +49,9 @@ class Store:
 
     def models(self) -> list[str]:
         """List the names of the models."""
-        return sorted(self._folders())
+        folders = [entry.base_name for entry in self._entries() if entry.type == fs.FileType.Directory]
+        names = {self._name_at_root(folder) for folder in folders} | {each for each in folders if self._below(each)}
+        return sorted(name for name in names if MODEL_NAME.fullmatch(name) and name != CHAMPION)
 
     def resolve(self, name: str = "") -> str:
         """Return the name, or that of the only model if it is empty.
@@ -71,7 +73,7 @@ class Store:
 
     def versions(self, name: str) -> list[str]:
         """List the versions of a model, the oldest first."""
-        return sorted(self._folders().get(_checked(name), {}))
+        return sorted(self._folders(_checked(name)))
 
     def publish(self, bundle: Bundle, name: str = "") -> str:
         """Copy a bundle in, under its own name unless another is given, and return its version.
@@ -82,7 +84,7 @@ class Store:
         name = _checked(name or bundle.manifest.name)
         manifest = (bundle.path / MANIFEST).read_bytes()
         digest = hashlib.sha256(manifest).hexdigest()[:8]
-        for version, folder in self._folders().get(name, {}).items():
+        for version, folder in self._folders(name).items():
             if version.endswith(digest) and self._read(f"{folder}/{MANIFEST}") == manifest:
                 return version
         version = f"{bundle.manifest.provenance.created_at.astimezone(UTC):%Y%m%d-%H%M%S}-{digest}"
@@ -97,7 +99,7 @@ class Store:
         """Return the version of a model that is its champion.
 
         Raises:
-            StoreError: none is.
+            StoreError: it has none.
         """
         champions = self._champions(name)
         if not champions:
@@ -120,9 +122,9 @@ class Store:
         return self.champion(name) if version == CHAMPION else version
 
     def set_champion(self, name: str, version: str) -> None:
-        """Make a version the champion in one step, whatever it is worth; the last writer wins.
+        """Make a version the champion in one step, however good it is; the last writer wins.
 
-        ``rayology.training.promotion`` asks first whether it should be.
+        ``rayology.training.promotion`` checks first whether it should be.
 
         Raises:
             StoreError: there is no such version.
@@ -136,13 +138,13 @@ class Store:
         logger.info("%s: %s is the champion of %s%s.", self.uri, version, name, replaced)
 
     def rollback(self, name: str) -> str:
-        """Make the champion of before the champion again, in one step, and return it.
+        """Make the previous champion the champion again, in one step, and return its version.
 
         Raises:
-            StoreError: no version that was champion before is there.
+            StoreError: no earlier champion is left in the store.
         """
         current, *earlier = self._champions(name) or [self.champion(name)]
-        known = self._folders().get(name, {})
+        known = self._folders(name)
         there = [version for version in earlier if version in known]
         if not there:
             raise StoreError(f"{self.uri}: {name} had no champion before {current}; promote another version instead")
@@ -151,7 +153,7 @@ class Store:
         return there[0]
 
     def fetch(self, name: str, version: str) -> Path:
-        """Return the folder of a version; one from elsewhere is copied to this machine once.
+        """Return the folder of a version; a remote one is copied to this machine once.
 
         Raises:
             StoreError: there is no such version.
@@ -165,7 +167,7 @@ class Store:
         return folder
 
     def manifest(self, name: str, version: str) -> Manifest:
-        """Read what a version says of itself, without its weights; only loading it checks its files.
+        """Read the manifest of a version, without its weights; only loading the bundle checks its files.
 
         Raises:
             StoreError: there is no such version.
@@ -174,7 +176,7 @@ class Store:
         return self._manifest(f"{self._folder(name, version)}/{MANIFEST}")
 
     def _folder(self, name: str, version: str) -> str:
-        """Return where a version lies."""
+        """Return the folder of a version."""
         if _checked(name) and VERSION.fullmatch(version):
             if self._is_file(self._place(name, version, MANIFEST)):
                 return self._place(name, version)
@@ -185,29 +187,35 @@ class Store:
             f"{self.uri}: {name} has no version {version[:40]!r}; the newest are: {known}{self._models_listed()}"
         )
 
-    def _folders(self) -> dict[str, dict[str, str]]:
-        """Return where each version of each model lies."""
-        with self._reachable():
-            files = [entry.path for entry in self._entries() if entry.base_name == MANIFEST]
-        found: dict[str, dict[str, str]] = {}
-        for folder in (PurePosixPath(file).parent for file in files):
-            *parents, version = folder.relative_to(self._root).parts or ("",)
-            if len(parents) > 1 or not VERSION.fullmatch(version):
-                continue
-            name = parents[0] if parents else self._name_at_root(version)
-            if NAME.fullmatch(name) and name != CHAMPION:  # which an experiment of format 1 may be called
-                found.setdefault(name, {})[version] = str(folder)
-        return found
+    def _folders(self, name: str) -> dict[str, str]:
+        """Return where each version of a model lies."""
+        at_root = (entry.base_name for entry in self._entries() if self._name_at_root(entry.base_name) == name)
+        return {version: self._place(version) for version in at_root} | self._below(name)
 
-    def _entries(self) -> list[fs.FileInfo]:
-        selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
-        try:
-            return self._fs.get_file_info(selector)
-        except FileNotFoundError:  # Arrow found no folder to list, then one that another process had just made
-            return self._fs.get_file_info(selector)
+    def _below(self, name: str) -> dict[str, str]:
+        """Return where each version of a model lies below its own folder."""
+        entries = self._entries(name, recursive=True)
+        manifests = (PurePosixPath(entry.path) for entry in entries if entry.base_name == MANIFEST)
+        folders = (manifest.parent for manifest in manifests)
+        return {
+            folder.name: str(folder)
+            for folder in folders
+            if folder.parent == PurePosixPath(self._place(name)) and VERSION.fullmatch(folder.name)
+        }
+
+    def _entries(self, name: str = "", *, recursive: bool = False) -> list[fs.FileInfo]:
+        """List what lies at the root, or below the folder of a model."""
+        selector = fs.FileSelector(self._place(name) if name else self._root, recursive=recursive, allow_not_found=True)
+        with self._reachable():
+            try:
+                return self._fs.get_file_info(selector)
+            except FileNotFoundError:  # Arrow found no folder to list, then one that another process had just made
+                return self._fs.get_file_info(selector)
 
     def _name_at_root(self, version: str) -> str:
-        """Return the model of a version below the root, where older stores have theirs; empty if it cannot be read."""
+        """Return the model of a version at the root, as older stores have them; empty for what is not one."""
+        if not VERSION.fullmatch(version):
+            return ""
         if version not in self._names_at_root:
             try:
                 self._names_at_root[version] = self._manifest(self._place(version, MANIFEST)).name
@@ -269,8 +277,8 @@ class Store:
 
 
 def _checked(name: str) -> str:
-    """Return a name that a model can have; the store itself needs one of them for its pointer."""
-    if not NAME.fullmatch(name) or name == CHAMPION:
+    """Return the name if a model can have it; the store reserves one for its pointer."""
+    if not MODEL_NAME.fullmatch(name) or name == CHAMPION:
         raise StoreError(
             f"name: {name[:40]!r} is not a name for a model; write up to 40 lower-case letters, digits and hyphens"
             f" that are not {CHAMPION!r}"

@@ -1,4 +1,4 @@
-"""Transforms of whole batches in 2-D and 3-D, each with one value a sample: pure, and differentiable in the images.
+"""Transforms of whole batches in 2-D and 3-D, with one value of each parameter per sample; pure and differentiable.
 
 Images lie in [-1, 1], where -1 is nothing: air, or no signal. Axes are counted from the last: columns, rows, slices.
 """
@@ -15,13 +15,13 @@ from torch.nn import functional
 
 __all__ = [
     "POLYNOMIAL",
-    "bend",
+    "bias_field",
     "blur",
     "coordinates",
     "cut_out",
-    "field",
-    "ghost",
-    "move",
+    "gamma",
+    "ghosting",
+    "motion",
     "rotations",
     "warp",
 ]
@@ -32,8 +32,8 @@ Vectors = Float[Tensor, "batch axes"]
 
 POLYNOMIAL = [powers for powers in itertools.product(range(4), repeat=3) if 0 < sum(powers) <= 3]
 """Powers of columns, rows and slices in the terms of a bias field of third order (Sudre et al. 2017)."""
-TOE = 1e-3  # keeps the slope of a gamma curve finite where there is no signal
-CENTRE = 0.04  # share of the k-space lines, around the centre, that hold the contrast: a ghost leaves them
+TOE = 1e-3  # keeps the slope of a gamma curve finite at zero signal
+CENTRE = 0.04  # share of the k-space lines, around the centre, that hold the contrast; ghosting leaves them alone
 
 
 def coordinates(images: Images) -> list[Tensor]:
@@ -68,7 +68,7 @@ def warp(
 ) -> Images:
     """Fetch each pixel from ``linear @ place + shift``, in pixels from the image's centre; what lies outside is filled.
 
-    Cannot be differentiated twice, so that a gradient penalty is to be taken of the transformed images.
+    It cannot be differentiated twice: take gradient penalties with respect to the transformed images.
     """
     half = torch.tensor(images.shape[:1:-1]).to(linear) / 2
     matrices = torch.cat([linear * half / half[:, None], (shift / half)[..., None]], dim=-1)
@@ -76,17 +76,17 @@ def warp(
     return functional.grid_sample(images - fill, grid, mode=mode, padding_mode="zeros", align_corners=False) + fill
 
 
-def bend(images: Images, gain: Values, offset: Values, gamma: Values) -> Images:
-    """Raise the signal's fraction to a power, and scale and shift it; the toe of the curve is straight."""
-    gain, offset, gamma = (_spread(each, images) for each in (gain, offset, gamma))
+def gamma(images: Images, gain: Values, offset: Values, power: Values) -> Images:
+    """Raise the signal to a power, then scale and shift it; the toe of the curve is straight."""
+    gain, offset, power = (_spread(each, images) for each in (gain, offset, power))
     signal = ((images + 1) / 2).clamp(min=0) + TOE
-    toe = TOE**gamma
-    curve = (signal**gamma - toe) / ((1 + TOE) ** gamma - toe)
+    toe = TOE**power
+    curve = (signal**power - toe) / ((1 + TOE) ** power - toe)
     return 2 * (gain * curve + offset) - 1
 
 
 def blur(images: Images, std: Values, *, max_std: float) -> Images:
-    """Smooth with a Gaussian of a deviation in pixels, of at most ``max_std``; the border's values go on outside."""
+    """Smooth with a Gaussian of ``std`` pixels, at most ``max_std``; the border's values are repeated outside."""
     reach = math.ceil(3 * max_std)
     distance = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
     kernels = torch.softmax(-0.5 * (distance / std[:, None]) ** 2, dim=1)[:, None]
@@ -101,14 +101,14 @@ def blur(images: Images, std: Values, *, max_std: float) -> Images:
 
 
 def cut_out(images: Images, centres: Vectors, share: Values) -> Images:
-    """Empty a box whose sides are a share of the image's, around a place between -1 and 1 (DeVries & Taylor 2017)."""
+    """Empty a box whose sides are a share of the image's, around a centre between -1 and 1 (DeVries & Taylor 2017)."""
     inside = torch.ones((), dtype=torch.bool, device=images.device)
     for places, centre in zip(coordinates(images), centres.T, strict=False):
         inside = inside & ((places - _spread(centre, images)).abs() <= _spread(share, images))
     return images.masked_fill(inside, -1.0)
 
 
-def field(images: Images, weights: Float[Tensor, "batch terms"]) -> Images:
+def bias_field(images: Images, weights: Float[Tensor, "batch terms"]) -> Images:
     """Multiply the signal by a smooth field, the exponential of a polynomial (Van Leemput et al. 1999)."""
     axes = coordinates(images)
     logarithm = torch.zeros((), device=images.device, dtype=images.dtype)
@@ -119,8 +119,8 @@ def field(images: Images, weights: Float[Tensor, "batch terms"]) -> Images:
     return (images + 1) * logarithm.exp() - 1
 
 
-def ghost(images: Images, axis: int, num_ghosts: Values, strength: Values) -> Images:
-    """Weaken every so many-th line of k-space, as breathing and pulse do (Axel et al. 1986); keep the real part."""
+def ghosting(images: Images, axis: int, num_ghosts: Values, strength: Values) -> Images:
+    """Weaken every n-th line of k-space, as breathing and pulse do (Axel et al. 1986); keep the real part."""
     lines = torch.fft.fftfreq(images.shape[axis], 1 / images.shape[axis], device=images.device).round().abs()
     lines = lines.to(images.dtype).view([-1] + [1] * (-axis - 1))
     is_hit = (lines % _spread(num_ghosts, images) == 0) & (lines > CENTRE / 2 * images.shape[axis])
@@ -128,8 +128,8 @@ def ghost(images: Images, axis: int, num_ghosts: Values, strength: Values) -> Im
     return torch.fft.ifft(spectrum, dim=axis).real - 1
 
 
-def move(images: Images, axis: int, moments: Vectors, shifts: Sequence[Vectors]) -> Images:
-    """Shift the lines of k-space before one moment and after another one, as a patient who moves (Shaw et al. 2019).
+def motion(images: Images, axis: int, moments: Vectors, shifts: Sequence[Vectors]) -> Images:
+    """Shift the lines of k-space before one moment and after another one, as a moving patient does (Shaw et al. 2019).
 
     Moments, between 0 and 1, count from the centre of k-space to its ends; shifts are pixels along columns and rows,
     within a slice. The real part is kept, which is linear in the image.
@@ -148,5 +148,5 @@ def move(images: Images, axis: int, moments: Vectors, shifts: Sequence[Vectors])
 
 
 def _spread(values: Values, images: Images) -> Tensor:
-    """Shape one value a sample to broadcast over its image."""
+    """Shape one value per sample to broadcast over its image."""
     return values.view([-1] + [1] * (images.ndim - 1))

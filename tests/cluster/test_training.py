@@ -120,7 +120,7 @@ def test_two_workers_that_diverge_end_together(small: Experiment, data: Prepared
 def test_more_workers_than_the_cluster_holds_are_refused_at_once(small: Experiment, data: PreparedDataset) -> None:
     run = open_run(small.patched({"scaling": {"num_workers": 8}}), "runs")
 
-    with pytest.raises(TrainingError, match=r"do not fit the cluster.s 4, of which 4 on .*; lower"):
+    with pytest.raises(TrainingError, match=r"do not fit the cluster.s 4, with 4 on .*; lower"):
         train(run, data)
 
 

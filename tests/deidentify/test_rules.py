@@ -162,8 +162,8 @@ def test_pixels_that_cannot_be_masked_are_refused(tmp_path: Path, write_dicom: W
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"reason": "x", "when": {"Modalty": "US"}}, "Modalty: no DICOM keyword"),
-        ({"reason": "x", "when": {"Modality": "("}}, "Modality: no regular expression"),
+        ({"reason": "x", "when": {"Modalty": "US"}}, "Modalty: is not a DICOM keyword"),
+        ({"reason": "x", "when": {"Modality": "("}}, "Modality: is not a regular expression"),
         ({"reason": "x", "action": "pass"}, "when: needs a value"),
         ({"reason": "x", "when": {}, "action": "mask"}, "at least one"),
     ],

@@ -78,11 +78,11 @@ def test_a_share_that_is_the_target_moves_nothing_however_it_was_summed_up() -> 
     adaptive.strength.fill_(0.5)
 
     for parts in ([0.6], [0.1, 0.5], [0.2, 0.2, 0.2], [0.3, 0.3], [0.05] * 12):
-        told_apart = torch.zeros(())
+        signs = torch.zeros(())
         for part in parts:
-            told_apart = told_apart + 32 * part
+            signs = signs + 32 * part
         for _ in range(8):
-            adaptive.adapt(told_apart, num_pairs=torch.tensor(32.0))
+            adaptive.adapt(signs, num_pairs=torch.tensor(32.0))
 
         assert adaptive.num_images == 0
         assert adaptive.strength == 0.5
@@ -95,7 +95,7 @@ def test_at_strength_zero_every_term_is_that_of_a_model_without_it() -> None:
     for phase, other in zip(adaptive.phases(), plain.phases(), strict=True):
         noise = noise_for(adaptive)
         terms, expected = phase.terms(batch, noise).terms, other.terms(batch, noise).terms
-        assert terms.keys() - expected.keys() <= {"told_apart", "strength"}
+        assert terms.keys() - expected.keys() <= {"ada_rt", "strength"}
         for name, term in expected.items():
             assert torch.equal(terms[name], term), name
 
@@ -134,9 +134,9 @@ def test_the_pairs_told_apart_are_counted_by_their_order() -> None:
 
     outcome = adaptive.counted({}, real.requires_grad_(), fake)
 
-    assert outcome.terms["told_apart"].tolist() == [1.0, -1.0, 1.0, 1.0]
-    assert not outcome.terms["told_apart"].requires_grad
-    assert [float(outcome.sums[name]) for name in ("told_apart", "pairs")] == [2.0, 4.0]
+    assert outcome.terms["ada_rt"].tolist() == [1.0, -1.0, 1.0, 1.0]
+    assert not outcome.terms["ada_rt"].requires_grad
+    assert [float(outcome.sums[name]) for name in ("ada_rt", "pairs")] == [2.0, 4.0]
 
 
 def test_samples_are_never_transformed() -> None:

@@ -33,7 +33,7 @@ def test_what_is_made_of_an_image_is_derived_and_never_called_synthetic(vae: htt
     with Image.open(BytesIO(answer.content)) as picture:
         said = {name: value for name, value in picture.info.items() if name != "Disclaimer"}
         assert said == {"Nature": "derived", "Version": "20260101-000000-0123abcd", "Classes": "mass"}
-        assert "it shows whom that shows. Not for diagnosis" in picture.info["Disclaimer"]
+        assert "it shows the same person. Not for diagnosis" in picture.info["Disclaimer"]
 
 
 @pytest.mark.parametrize(

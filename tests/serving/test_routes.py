@@ -179,7 +179,7 @@ def test_the_docs_tell_the_nature_of_each_answer(vae: httpx.Client) -> None:
     said = {name: paths[f"/{name}"]["post"]["description"] for name in ("generate", "reconstruct")}
 
     assert "Synthetic: a model drew it, and it shows nobody. Not for diagnosis." in said["generate"]
-    assert "Derived from what was sent: it shows whom that shows. Not for diagnosis." in said["reconstruct"]
+    assert "Derived from what was sent: it shows the same person. Not for diagnosis." in said["reconstruct"]
 
 
 def test_classes_that_do_not_fit_into_a_header_are_refused_before_a_proxy_does(
@@ -223,8 +223,8 @@ def test_a_model_that_can_be_asked_nothing_has_its_card_and_its_health(classifie
 def test_what_a_model_cannot_be_asked_is_refused_with_what_it_can_do(classifier: httpx.Client, path: str) -> None:
     detail = refused(classifier.post(path, json={}), 404)
 
-    assert "this model can classify, of which this server offers nothing" in detail
+    assert "this model can classify, and this server offers nothing" in detail
 
 
 def test_what_is_not_offered_is_refused_with_what_is(gan: httpx.Client) -> None:
-    assert "this model can generate, of which this server offers generate" in refused(gan.post("/reconstruct"), 404)
+    assert "this model can generate, and this server offers generate" in refused(gan.post("/reconstruct"), 404)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from tests.training.recipes import CPU, SPEC, assert_same, batches_of, ignore
 
 from rayology.errors import TrainingError
@@ -28,6 +29,19 @@ def test_a_training_resumed_from_a_checkpoint_ends_with_the_same_bits(
 
     assert resumed.step == whole.step == 6
     assert_same(resumed, whole)
+
+
+def test_a_checkpoint_with_the_earlier_name_of_a_buffer_is_read(experiment: Experiment, tmp_path: Path) -> None:
+    gan = experiment.patched({"model": {"kind": "gan"}})
+    checkpoint.save(Training.start(gan, SPEC, CPU), tmp_path)
+    file = tmp_path / checkpoint.TENSORS
+    written = load_file(file)
+    save_file({name.replace(".adaptive.signs", ".adaptive.told_apart"): each for name, each in written.items()}, file)
+    resumed = Training.start(gan.patched({"seed": 5}), SPEC, CPU)
+
+    checkpoint.restore(resumed, tmp_path)
+
+    assert_same(resumed, Training.start(gan, SPEC, CPU))
 
 
 def test_a_checkpoint_of_another_model_is_refused(experiment: Experiment, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_log_names_each_phases_terms_and_every_process_evaluates(experiment:
     names["gan"] = {f"critic/{term}" for term in ("pairing", "real_penalty", "fake_penalty", "gradient_norm")}
     names["gan"] |= {"generator/pairing", "generator/gradient_norm"}
     if experiment.model == MODELS[2]:
-        names["gan"] |= {"critic/told_apart", "critic/strength"}
+        names["gan"] |= {"critic/ada_rt", "critic/strength"}
     assert set(logged[6]) == names[experiment.model.kind] | {"lr"}
 
 

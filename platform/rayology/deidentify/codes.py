@@ -15,7 +15,7 @@ PARTS = (
     *("CodeValue", "LongCodeValue", "URNCodeValue", "CodeMeaning"),
     *("CodingSchemeDesignator", "CodingSchemeVersion"),
 )
-"""What a concept is written in (DICOM PS3.3 table 8.8-1)."""
+"""Attributes of a concept (DICOM PS3.3 table 8.8-1)."""
 OPTIONS = tuple(f"1131{number:02d}" for number in range(13))
 """The codes of the basic profile and of its options (DICOM PS3.16 CID 7050)."""
 SCHEMES = {
@@ -35,7 +35,7 @@ VERSION = re.compile(r"[0-9][0-9.]{0,15}")
 
 
 def clean_concept(item: Dataset) -> Mapping[str, str | None]:
-    """Return a value for each of ``PARTS`` that the item holds, None where it has to go."""
+    """Return a new value for each of ``PARTS``, None for one that has to go."""
     scheme, value = (str(item.get(keyword) or "").strip() for keyword in ("CodingSchemeDesignator", "CodeValue"))
     meaning = published_meaning(scheme, value)
     is_public = meaning is not None or bool(re.fullmatch(SCHEMES.get(scheme, r"(?!)"), value))
@@ -51,7 +51,7 @@ def clean_concept(item: Dataset) -> Mapping[str, str | None]:
 
 
 def published_meaning(scheme: str, value: str) -> str | None:
-    """Return what DICOM PS3.16 says that a code means, as far as an LO holds it; nothing for other codes."""
+    """Return what DICOM PS3.16 says that a code means, as far as an LO holds it; None for other codes."""
     meaning = _meanings().get((scheme, value))
     return meaning and meaning[:64]
 

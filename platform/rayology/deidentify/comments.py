@@ -1,4 +1,4 @@
-"""Blank what cameras and programs write beside the pixels of a JPEG or JPEG 2000 codestream."""
+"""Blank what cameras and programs write next to the pixels of a JPEG or JPEG 2000 codestream."""
 
 import re
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ PIXELS = (b"\xff\xda", b"\xff\x90")
 APPLICATION = frozenset({*range(0xE0, 0xF0), 0xFE})
 """The second bytes of JPEG's application segments and of its comment."""
 SAFE = (b"JFIF\0", b"Adobe", b"SPIFF\0", b"\0\0\0\1\xff\xd8")
-"""How the application segments start that say how pixels are to be read, and hold no text; the last ends SPIFF's."""
+"""First bytes of the application segments that say how to read pixels and hold no text; the last ends SPIFF's."""
 COMMENT = b"\xff\x64"
 """The comment of JPEG 2000."""
 END = b"\xff\xd9"
 """EOI of JPEG, EOC of JPEG 2000: within the pixels no two bytes look like it."""
 JP2 = b"\0\0\0\x0cjP  "
 BOXES = (b"jP  ", b"ftyp", b"rreq", b"jp2h", b"jp2c")
-"""The boxes of a JP2 file that say how its pixels are to be read (ITU-T T.800 table I.2, T.801 table M.13)."""
+"""The boxes of a JP2 file that say how to read its pixels (ITU-T T.800 table I.2, T.801 table M.13)."""
 ENCODER = re.compile(
     rb"[\0\1]{2}(Kakadu-v?[\d.]+|Created by (GDCM/)?OpenJPEG version [\d.]+|Creator: JasPer Version [\d.]+|"
     rb"OpenJPH Ver [\d.]+)\0?"
@@ -42,7 +42,7 @@ def without_comments(encapsulated: bytes) -> bytes:
 
 
 def _comments(encapsulated: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """Give where text may stand in one fragment, as far as it begins a codestream, and behind its end."""
+    """Yield where a fragment that begins a codestream may hold text, within it and after its end."""
     if encapsulated.startswith(JP2, begin):
         yield from _boxes(encapsulated, begin, end)
         return
@@ -64,7 +64,7 @@ def _comments(encapsulated: bytes, begin: int, end: int) -> Iterator[tuple[int, 
 
 
 def _boxes(encapsulated: bytes, at: int, end: int) -> Iterator[tuple[int, int]]:
-    """Give where text may stand in a JP2 file: in the boxes that pixels do not need, and in the codestream."""
+    """Yield where a JP2 file may hold text: in the boxes that pixels do not need, and in the codestream."""
     while at + 8 <= end:
         length, kind = int.from_bytes(encapsulated[at : at + 4], "big"), encapsulated[at + 4 : at + 8]
         last = end if length < 8 else min(at + length, end)  # 0 is the rest of the file, 1 a length of 64 bits

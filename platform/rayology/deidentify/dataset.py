@@ -1,4 +1,4 @@
-"""From an identified data set to one that nobody can be named from: DICOM PS3.15 annex E."""
+"""Turn an identified data set into one that names nobody: DICOM PS3.15 annex E."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -33,13 +33,13 @@ class Deidentified:
     patient: str
     """The patient's pseudonym, the same for all files under one key."""
     done: Mapping[tuple[str, str], int]
-    """How often which action was done to which keyword."""
+    """Number of times that each action was done, by action and keyword."""
 
 
 def deidentify(dataset: Dataset, profile: Profile, key: bytes, *, masked: bool = False) -> Deidentified:
     """Return a copy of a data set, with its file meta, that keeps nothing but what the profile lets pass.
 
-    Pixels stay as they are, but for comments within their codestream; ``masked`` states that identity was blackened
+    Pixels stay as they are, except for comments within their codestream; ``masked`` states that identity was blackened
     out of them before.
 
     Raises:
@@ -114,7 +114,7 @@ def _clean_pixels(copied: Dataset) -> None:
     try:
         length = get_expected_length(copied)
     except (AttributeError, TypeError, ValueError):
-        return  # no image that any reader could show
+        return  # not an image that any reader could show
     if len(pixels) < length:
         raise UnreadableImage(f"holds {len(pixels)} bytes of pixels, not {length}; truncated")
     if 0 < length < len(pixels):

@@ -15,13 +15,13 @@ ZONE = re.compile(r"[+-]\d{4}")
 
 
 def offset_days(patient: str, key: bytes) -> int:
-    """Return by how many days a patient's dates move: one to ten years back."""
+    """Return the number of days by which a patient's dates move: one to ten years back."""
     digest = hmac.new(key, b"days\0" + patient.encode(), hashlib.sha256).digest()
     return -(MIN_DAYS + int.from_bytes(digest[:8], "big") % (MAX_DAYS - MIN_DAYS + 1))
 
 
 def shifted(value: str, vr: str, days: int) -> str | None:
-    """Return a DA or DT moved by days, a TM or a time zone as it is, and nothing for what is none of them.
+    """Return a DA or DT moved by days, a TM or a time zone as it is, and None for anything else.
 
     >>> shifted("20200301", "DA", -1), shifted("20200301120000.5+0100", "DT", -1), shifted("120000", "TM", -1)
     ('20200229', '20200229120000.5+0100', '120000')

@@ -26,9 +26,9 @@ PRIVATE, UNKNOWN = "private attributes", "unknown attributes"
 PSEUDONYMOUS = ("PatientID", "PatientName")
 LONGEST_PSEUDONYM = 16
 AGE_OF_MANY = "090Y"
-"""What ages above 89 become, of which there are few (45 CFR 164.514)."""
+"""Replacement of ages above 89, which few people reach (45 CFR 164.514)."""
 FOREIGN_GROUPS = (0x0000, 0x0002, 0x0004, 0xFFFA, 0xFFFC)
-"""Commands, file meta, directories, signatures and padding: none of them belongs into a data set that was changed."""
+"""Commands, file meta, directories, signatures and padding: none of them belongs in a changed data set."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Deidentifier:
     patient: str
     """The patient's pseudonym."""
     done: Counter[tuple[str, str]]
-    """How often which action was done to which keyword; what stays without an option is not counted."""
+    """Number of times that each action was done, by action and keyword; what stays without an option is not counted."""
 
     def copy(self, source: Dataset, *, hollow: bool = False) -> Dataset:
         """Return a copy; a hollow one has the structure of the source, but neither its texts nor its numbers."""
@@ -66,7 +66,7 @@ class Deidentifier:
         try:
             element = source[tag]
             is_empty = element.is_empty
-        except Exception:  # noqa: BLE001 - one value that is none must not keep the others from being treated
+        except Exception:  # noqa: BLE001 - one invalid value must not keep the others from being treated
             return None
         vr = element.VR if element.VR in vrs else vrs[0]
         entry = self._entry(element, vr, hollow=hollow)
@@ -82,18 +82,18 @@ class Deidentifier:
         return self._changed(element, vr, entry)
 
     def _entry(self, element: DataElement, vr: str, *, hollow: bool) -> Entry:
-        """Return what is done to an attribute, and what instead; within a hollow copy no text or number stays."""
+        """Return the action on an attribute, and its fallback; within a hollow copy no text or number stays."""
         listed = self.profile.entry(element.tag)
         action = listed.action if listed else unlisted_action(vr, element.keyword, self.profile.config)
         is_hollowed = hollow and vr not in {"CS", "SQ"} and action in {Action.KEEP, Action.SHIFT, Action.CLEAN}
         if element.keyword in PSEUDONYMOUS or is_hollowed:
             action = Action.REPLACE
-        # A number that is none must not become another one.
+        # An invalid number must not become another number.
         otherwise = Action.REMOVE if action is Action.KEEP else Action.REPLACE
         return Entry(action, listed.otherwise if listed else otherwise, is_searched=False)
 
     def _kept(self, element: DataElement, held: Held, vr: str) -> Held:
-        """Return an element as it was read, byte for byte, but for the ages of the very old."""
+        """Return an element as it was read, byte for byte, except for the ages of the very old."""
         if self.profile.entry(element.tag):
             self.done[Action.KEEP, element.keyword] += 1
         if vr == "AS" and any(text > "089Y" and text.endswith("Y") for text in _texts(element)):
@@ -102,7 +102,7 @@ class Deidentifier:
         return held._replace(VR=element.VR) if isinstance(held, RawDataElement) else held
 
     def _changed(self, element: DataElement, vr: str, entry: Entry) -> DataElement | None:
-        """Do the action, or what is done instead where it leaves no value."""
+        """Do the action, or its fallback if it leaves no value."""
         for action in (entry.action, entry.otherwise):
             value = None if action is Action.REMOVE else self._value(element, vr, action)
             if value is not None:
@@ -131,7 +131,7 @@ class Deidentifier:
             case Action.CLEAN:
                 left = [cleaned(text, self.profile.config.words) for text in texts]
                 value = left if any(left) else None
-            case Action.KEEP if vr == "CS":  # of several codes those stay that are some
+            case Action.KEEP if vr == "CS":  # of several codes the valid ones stay
                 value = [text if conforms(text, vr) else REMOVED for text in texts]
         return value
 
@@ -145,7 +145,7 @@ class Deidentifier:
         return DataElement(element.tag, "SQ", Sequence([self.copy(item, hollow=hollow) for item in items]))
 
     def _private(self, source: Dataset, tag: BaseTag) -> Held | None:
-        """Keep what the allow-list names, and the creators of that."""
+        """Keep what the allow-list names, and its private creators."""
         allowed = [safe for safe in self.profile.config.safe_private if int(safe.group, 16) == tag.group]
         if not allowed:
             return None
@@ -170,7 +170,7 @@ def _tag(safe: SafePrivate, block: int) -> int:
 
 
 def _keyword(tag: BaseTag) -> str:
-    """Return the keyword; none for what the standard does not know or what goes with its whole group."""
+    """Return the keyword; ``UNKNOWN`` if the standard does not know it or its whole group goes."""
     is_plane = tag.group & 0xFF00 in {0x5000, 0x6000}  # curves and overlays
     if tag.element == 0 or tag.group in FOREIGN_GROUPS or is_plane:
         return UNKNOWN

@@ -1,4 +1,4 @@
-"""Descriptions of which only words from a list are left."""
+"""Descriptions, reduced to words from a list."""
 
 import functools
 import re
@@ -10,12 +10,12 @@ __all__ = ["cleaned"]
 
 MEASURE = re.compile(r"\d{1,3}(\.\d{1,3})?(mm|cm|ms|s|min|t|kv|hz|deg)", re.IGNORECASE)
 TOKEN = re.compile(r"w/o(?![^\W_])|[ctl]-spine(?![^\W_])|[^\W_]+(?:\.\d+\w*)?", re.IGNORECASE)
-"""Words; what would turn into its opposite, or lose what it is of, if it were cut stays whole."""
+"""Words; a term stays whole if cutting it would reverse or lose its meaning."""
 B_VALUE = re.compile(r"b\d{1,4}", re.IGNORECASE)
 
 
 def cleaned(text: str, more: Iterable[str] = ()) -> str:
-    """Return the words that are radiology's, or measures, in their order; a number alone may be a name's.
+    """Return the words of radiology and the measures, in order; a number alone may belong to a name.
 
     >>> cleaned("T1 AX post GD, Doe^Jane 4711 0.625mm", more=["bolus"])
     'T1 AX post GD 0.625mm'

@@ -1,4 +1,4 @@
-"""Values that say nothing and are valid where a value must be."""
+"""Valid values that say nothing, for attributes that must have one."""
 
 from pydicom.dataelem import DataElement
 

@@ -1,4 +1,4 @@
-"""Open DICOM files whose faults must stay their own."""
+"""Open DICOM files so that a bad one does not affect the others."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -25,11 +25,11 @@ class Content:
     dataset: Dataset
     plain: bytes
     pixels_at: int
-    """Where the pixels begin; the end where there are none."""
+    """Offset of the pixels; the length of ``plain`` if it has none."""
 
 
 def content(file: Path | bytes) -> Content:
-    """Read a file, or what is one already; no message names it.
+    """Read a file, given as a path or as its bytes; no message names it.
 
     Raises:
         NotDicom: the file has no DICOM preamble.

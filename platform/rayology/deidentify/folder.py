@@ -1,4 +1,4 @@
-"""De-identify every file below a folder; what was interrupted goes on where it stopped."""
+"""De-identify every file below a folder; an interrupted run resumes where it stopped."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ FOREIGN = "an identifying value of another file would have stayed"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a folder is."""
+    """Progress on a folder."""
 
     stage: str
     done: int
@@ -52,11 +52,11 @@ def deidentify_folder(
     workers: int = 1,
     tell: Callable[[Progress], None] = _ignore,
 ) -> Report:
-    """Write a copy of each file that may leave under ``output/dicom``, and a report beside it.
+    """Write a copy of each file that may leave under ``output/dicom``, and a report next to it.
 
     The key, which gives the same pseudonyms in the next run, and all that names a file stay in the private folder:
-    ``key``, ``held-back-*.json``, and the ledger from which an interrupted run goes on. The number of processes that
-    work does not change what is written.
+    ``key``, ``held-back-*.json``, and the ledger from which an interrupted run resumes. The number of processes
+    does not change what is written.
 
     Raises:
         ConfigError: one of the folders lies within another, or the output holds what other settings wrote.
@@ -106,10 +106,10 @@ class _Folder:
     key: bytes
     ledger: Ledger
     values: set[str] = field(default_factory=set)
-    """What identifies anybody in any file, to be searched for in all of them."""
+    """Values that identify anybody in any file, to be searched for in all of them."""
 
     def pending(self, files: Sequence[Path]) -> list[Line]:
-        """List what is still to be done, and take back what came of files that are gone or changed."""
+        """List what is still to be done, and remove the copies of files that are gone or changed."""
         found = {self._name(file): file.stat() for file in files}
         lines = [Line(name, status.st_size, status.st_mtime_ns) for name, status in found.items()]
         pending = [line for line in lines if not self._is_done(line)]
@@ -125,13 +125,13 @@ class _Folder:
         return pending
 
     def treatments(self, lines: Sequence[Line], workers: int) -> Iterator[tuple[Line, Treated]]:
-        """Treat files in their order, in processes of their own where several work, few of them ahead."""
+        """Treat files in order and only a few ahead; several workers are processes of their own."""
         work = partial(treat, profile=self.profile, key=self.key)
         files = [self.source / line.file for line in lines]
         if workers == 1:
             yield from zip(lines, map(work, files), strict=True)
             return
-        # A forked process would hold the locks of threads that it has not.
+        # A forked process would hold the locks of threads that it does not have.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             for start in range(0, len(files), workers * FILES_AHEAD):
                 ahead = slice(start, start + workers * FILES_AHEAD)
@@ -150,14 +150,14 @@ class _Folder:
         self.ledger.append(Line(line.file, line.size, line.changed_ns, *facts))
 
     def search(self, file: Path, search: Search) -> None:
-        """Take a file back out of the output where it holds what identifies anybody."""
+        """Take a file back out of the output if it identifies anybody."""
         line = self.ledger.lines[self._name(file)]
         if line.output and search.finds(content(self.output / line.output)):
             (self.output / line.output).unlink()
             self.ledger.append(replace(line, output="", reason=FOREIGN, done={}))
 
     def concluded(self, files: Sequence[Path]) -> list[Line]:
-        """Return what became of the files, and list those that stay where only their owner reads it."""
+        """Return what became of the files, and write a list of those held back, which only its owner can read."""
         lines = [self.ledger.lines[self._name(file)] for file in files]
         held = [{"file": line.file, "reason": line.reason} for line in lines if line.reason]
         write_atomic(self.held_back, (json.dumps(held, indent=2) + "\n").encode())
@@ -186,7 +186,7 @@ def _fingerprint(config: ProfileConfig, *decisive: object) -> str:
 
 
 def _check_apart(**folders: Path) -> None:
-    """Keep the key out of what is handed on, and both out of what is read."""
+    """Keep the key out of the output, and both out of the source."""
     for (name, folder), (other, above) in permutations(folders.items(), 2):
         if folder.is_relative_to(above):
             raise ConfigError(f"{name}: {folder} lies within the {other}, {above}; name folders apart from each other")

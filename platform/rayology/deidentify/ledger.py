@@ -15,19 +15,19 @@ class Line:
     """What became of a file."""
 
     file: str
-    """Its path below the source."""
+    """Path of the file below the source."""
     size: int
     changed_ns: int
-    """When it was last changed."""
+    """Time of its last change, in ns."""
     output: str = ""
-    """Where its copy lies below the output; empty where there is none."""
+    """Path of its copy below the output; empty if it has none."""
     reason: str = ""
     is_readable: bool = True
     is_masked: bool = False
     done: Mapping[str, int] = field(default_factory=dict)
-    """How often which action was done to which keyword, both in one word."""
+    """Number of times that each action was done, by action and keyword in one word."""
     let_pass: str = ""
-    """The reason of the rule that let it pass."""
+    """Reason of the rule that let it pass."""
 
 
 class Ledger:
@@ -39,7 +39,7 @@ class Ledger:
         self.forget(())
 
     def append(self, line: Line) -> None:
-        """Write a line behind the others."""
+        """Append a line to the others."""
         self.lines[line.file] = line
         append_line(self._file, json.dumps(asdict(line)))
 

@@ -31,7 +31,7 @@ class Action(StrEnum):
 
 
 OPTIONAL = {0x00081110: Action.REMOVE}
-"""Of X/Z what is of type 3 and must not be empty: Referenced Study Sequence (DICOM PS3.3 C.7.2.1)."""
+"""Attributes under X/Z that are of type 3 and must not be empty: Referenced Study Sequence (DICOM PS3.3 C.7.2.1)."""
 BASIC = {"X": Action.REMOVE, "Z": Action.EMPTY, "D": Action.REPLACE, "U": Action.MAP, "U*": Action.MAP}
 
 
@@ -39,24 +39,24 @@ class SafePrivate(Config):
     """A private attribute that is known to hold no identity."""
 
     group: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{3}[13579bdfBDF]$")]
-    """Its group, four hexadecimal digits, odd."""
+    """Group of the attribute: four hexadecimal digits, odd."""
     creator: Annotated[str, Field(min_length=1)]
-    """Its private creator."""
+    """Private creator of the attribute."""
     element: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{2}$")]
-    """The last two hexadecimal digits of its element."""
+    """Last two hexadecimal digits of the element."""
 
 
 class ProfileConfig(Config):
     """The basic profile, and what is retained beyond it."""
 
     dates: Literal["removed", "shifted"] = "removed"
-    """Whether dates go, or move by a number of days that is the patient's own; times of day then stay."""
+    """Dates: removed, or shifted by a number of days per patient; times of day then stay."""
     descriptors: Literal["removed", "cleaned"] = "removed"
-    """Whether descriptions go, or keep those of their words that a list of radiology's words holds."""
+    """Descriptions: removed, or cleaned of all words that are not in a list of radiology's words."""
     words: tuple[Annotated[str, Field(pattern=r"^\w+$")], ...] = ()
-    """More words that descriptions may keep, in any case."""
+    """More words that cleaned descriptions may keep, in upper or lower case."""
     retain_uids: bool = False
-    """Whether UIDs stay as they are; else each is mapped to the same new one wherever it stands."""
+    """Whether UIDs stay as they are; otherwise each is mapped to the same new one everywhere."""
     retain_device: bool = False
     """Whether the scanner's identity stays, such as its serial number and its station's name."""
     retain_institution: bool = False
@@ -64,10 +64,10 @@ class ProfileConfig(Config):
     retain_patient: bool = False
     """Whether age (up to 89), sex, size and weight stay."""
     safe_private: tuple[SafePrivate, ...] = ()
-    """The private attributes that stay, such as
+    """Private attributes that stay, such as
     ``[{"group": "7053", "creator": "Philips PET Private Group", "element": "00"}]``."""
     rules: tuple[Rule, ...] = ()
-    """Which files are held back, masked or let pass; the first that fits decides, and the built-in ones come last. Such
+    """Rules that hold files back, mask them or let them pass; the first that fits decides, built-in ones last. Such
     as ``[{"reason": "our scanner's banner", "when": {"Modality": "US", "Rows": "768"}, "action": "mask", "rectangles":
     [{"top": 0, "left": 0, "rows": 60, "columns": 1024}]}]``."""
 
@@ -82,9 +82,9 @@ class Entry:
 
     action: Action
     otherwise: Action
-    """Where the action cannot be done: a date that is none, a description without a word to keep."""
+    """Fallback if the action cannot be done, such as for an invalid date or a description without a word to keep."""
     is_searched: bool
-    """Whether it names a person or an act so that no output may hold its value."""
+    """Whether its value names a person or an act, so that no output may hold it."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Profile:
     entries: Mapping[int, Entry]
 
     def entry(self, tag: int) -> Entry | None:
-        """Return what the table says of a standard attribute, nothing where it does not list it."""
+        """Return what the table says about a standard attribute; None if it does not list it."""
         return self.entries.get(tag)
 
     def codes(self) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ class Profile:
 
 
 def _entry(tag: int, basic: str, options: Mapping[str, str], config: ProfileConfig) -> Entry:
-    """Resolve one row; of a compound code such as X/Z/D the last, which is valid whatever the attribute's type is.
+    """Resolve one row; a compound code such as X/Z/D counts as its last, which is valid for any type of attribute.
 
     PS3.15 table E.1-1a lets the type of the attribute in its IOD choose between the letters. Nothing here knows the
     IODs, an attribute that is there may be of type 1, and a dummy is as empty of identity as nothing.
@@ -144,7 +144,7 @@ def _entry(tag: int, basic: str, options: Mapping[str, str], config: ProfileConf
 
 @functools.cache
 def _table() -> Mapping[int, tuple[str, Mapping[str, str]]]:
-    """Read the rows of single attributes; those of whole groups are laws of the Deidentifier."""
+    """Read the rows of single attributes; the Deidentifier itself treats whole groups."""
     rows = (line.split("\t") for line in TABLE.read_text(encoding="ascii").splitlines())
     return {
         int(tag, 16): (basic, dict(option.split("=") for option in options.split()))

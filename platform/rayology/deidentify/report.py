@@ -12,7 +12,7 @@ from rayology.deidentify.profile import ProfileConfig
 __all__ = ["REPORTS", "Report", "report", "write_report"]
 
 REPORTS = ("report.json", "report.txt")
-"""What a run writes even where it writes no copy: for scripts, and for people."""
+"""Files that a run writes even if it writes no copy: for scripts, and for people."""
 
 
 @dataclass(frozen=True)
@@ -22,24 +22,24 @@ class Report:
     files: int
     written: int
     masked: int
-    """Of those written."""
+    """Number of written files in which rectangles were blackened."""
     let_pass: Mapping[str, int]
-    """How many of those written a rule let pass, for which reason; nothing else looked at their pixels."""
+    """Number of written files that a rule let pass, by its reason; nothing else looked at their pixels."""
     held_back: Mapping[str, int]
-    """How many files stay for which reason: rules, repetitions, and values that would have stayed."""
+    """Number of files that were not written, by reason: rules, repetitions, and values that would have stayed."""
     unreadable: Mapping[str, int]
-    """How many files could not be read for which reason."""
+    """Number of files that could not be read, by reason."""
     done: Mapping[str, Mapping[str, int]]
-    """By action and keyword, how many attributes of the written files, at any depth."""
+    """Number of attributes of the written files, at any depth, by action and keyword."""
     searched: str
     profile: Mapping[str, object]
-    """But for the rules, whose expressions may name a station."""
+    """Profile without its rules, whose expressions may name a station."""
 
 
 SEARCHED = (
     "Every written file was searched, byte by byte, for the names, their parts, the numbers, addresses, dates and UIDs "
-    "of its own original, and for those of all other originals but for dates and parts of names; words below 4 "
-    "characters and numbers below 6 digits were not searched for. Files with a hit were not kept: the rest has none."
+    "of its own original, and for those of all other originals except dates and parts of names; words below 4 "
+    "characters and numbers below 6 digits were not searched for. Files with a hit were not kept."
 )
 
 

@@ -1,4 +1,4 @@
-"""Search what was written for what was to go."""
+"""Search the output for values that had to go."""
 
 import functools
 from collections import defaultdict
@@ -20,18 +20,18 @@ from rayology.deidentify.profile import Action, Profile
 __all__ = ["Identifiers", "Search", "identifiers"]
 
 MIN_LENGTH, MIN_DIGITS = 4, 6
-"""Shorter words and numbers stand anywhere by chance."""
+"""Least lengths of words and numbers; shorter ones occur anywhere by chance."""
 MIN_VARIETY = 3
-"""Of as many different letters and digits at least: rules and rows of zeros stand in pixels."""
+"""Least number of different letters and digits; lines and rows of zeros occur in pixels."""
 LONG = 8
 """From this length on a value is found within others and among pixels too."""
 PREFIX = 2
 CHUNK = 2**20
 """How many bytes are searched at once, so that memory stays bounded."""
 PLACEHOLDERS = frozenset({"anonymous", "anonymized", "none", "other", "unknown", "unspecified"})
-"""What stands for a name, and is a common code as well."""
+"""Placeholders of names that are common codes as well."""
 ENCODINGS = ("utf-8", "latin-1", "iso8859_2", "iso8859_5", "iso8859_7", "shift_jis", "iso2022_jp", "euc_kr", "gb18030")
-"""Of the character sets of DICOM PS3.3 C.12.1.1.2 the common ones."""
+"""The common character sets of DICOM PS3.3 C.12.1.1.2."""
 TEXTS = ("PN", "LO", "SH", "ST", "LT", "UT", "UC", "AE", "UI", "DA", "DT")
 
 
@@ -42,14 +42,14 @@ class Identifiers:
     whole: frozenset[str]
     """Names, numbers, addresses and UIDs, which no output at all may hold."""
     parts: frozenset[str]
-    """Parts of names, and dates: others have them too, so only what comes of this file may not hold them."""
+    """Parts of names, and dates: others have them too, so only the copy of this file must not hold them."""
 
     def __repr__(self) -> str:
         return "Identifiers(hidden)"
 
 
 def identifiers(dataset: Dataset, profile: Profile) -> Identifiers:
-    """Collect the values that the profile lets go, whatever the depth they stand at; what an option keeps is none."""
+    """Collect the values that the profile removes, at any depth; what an option keeps does not count."""
     whole, parts, kept = set[str](), set[str](), set[str]()
     with suppress_output():
         elements = list(_elements(dataset))
@@ -83,7 +83,7 @@ class Search:
         self._begins[list(self._by_prefix)] = True
 
     def finds(self, searched: Content) -> bool:
-        """Return whether any value stands in the bytes of a file."""
+        """Tell whether the bytes of a file hold any of the values."""
         return any(self._hits(searched.plain, searched.pixels_at))
 
     def _hits(self, plain: bytes, pixels_at: int) -> Iterator[bytes]:
@@ -95,7 +95,7 @@ class Search:
                     yield value
 
     def _candidates(self, plain: bytes) -> Iterator[int]:
-        """Give where values may begin, judged by their first letters."""
+        """Yield where values may begin, judged by their first letters."""
         for start in range(0, len(plain), CHUNK):
             letters = np.frombuffer(plain[start : start + CHUNK + PREFIX - 1].lower(), np.uint8).astype(np.uint16)
             codes = (letters[:-1] << 8) | letters[1:]
@@ -103,7 +103,7 @@ class Search:
 
 
 def _is_apart(plain: bytes, begin: int, end: int) -> bool:
-    """Return whether a value is no chance part of another: of digits no tail, of little no part at all."""
+    """Tell whether a value stands apart: digits do not end a longer word, and a short value is not part of any."""
     value = plain[begin:end]
     if len(value) >= LONG and not value.isdigit():
         return True
@@ -121,7 +121,7 @@ def _own_words() -> frozenset[str]:
 
 
 def _coded(value: str) -> Iterator[bytes]:
-    """Give a value in each of the ways that DICOM may have written it in."""
+    """Yield a value in each encoding in which DICOM may have written it."""
     for encoding in ("ascii",) if value.isascii() else ENCODINGS:
         with suppress(UnicodeEncodeError):
             yield value.encode(encoding)
@@ -133,7 +133,7 @@ def _is_telling(value: str) -> bool:
 
 
 def _elements(dataset: Dataset) -> Iterator[DataElement]:
-    """Give every element of the tree that can be read."""
+    """Yield every element of the tree that can be read."""
     for tag in dataset.keys():  # noqa: SIM118 - iterating over a Dataset converts each of its elements, or raises
         try:
             element = dataset[tag]

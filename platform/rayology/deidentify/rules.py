@@ -1,4 +1,4 @@
-"""Which files are held back, masked or let pass: identity that stands in the pixels or in a document, as data."""
+"""Rules, as data, for files with identity in their pixels or documents: held back, masked or let pass."""
 
 import re
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ __all__ = ["BUILT_IN", "EMBEDDED_OVERLAY", "Rectangle", "Rule", "screened"]
 
 
 class Rectangle(Config):
-    """Pixels to be blackened, in every frame."""
+    """Pixels to blacken, in every frame."""
 
     top: NonNegativeInt
-    """The first row, from 0."""
+    """First row, from 0."""
     left: NonNegativeInt
-    """The first column, from 0."""
+    """First column, from 0."""
     rows: PositiveInt
-    """How many rows."""
+    """Number of rows."""
     columns: PositiveInt
-    """How many columns."""
+    """Number of columns."""
 
 
 class Rule(Config):
@@ -33,28 +33,28 @@ class Rule(Config):
     reason: Annotated[str, Field(min_length=1)]
     """Words for the report, such as 'ultrasound of the ward's two scanners'."""
     when: Mapping[str, str]
-    """Regular expressions by DICOM keyword, for the whole value in any case, several values joined by backslashes; {}
-    fits every file."""
+    """Regular expressions by DICOM keyword, for the whole value in upper or lower case, several values joined by
+    backslashes; {} fits every file."""
     action: Literal["quarantine", "mask", "pass"] = "quarantine"
-    """Hold the file back, blacken its rectangles, or let it pass."""
+    """What happens to the file: it is held back, its rectangles are blackened, or it may pass."""
     rectangles: tuple[Rectangle, ...] = ()
-    """What is blackened; say in `when` for which Rows and Columns. Files that one of them misses are held back."""
+    """Rectangles to blacken; name their Rows and Columns in `when`. Files that one lies outside of are held back."""
 
     @model_validator(mode="after")
     def _can_be_followed(self) -> Self:
         for keyword, pattern in self.when.items():
             if tag_for_keyword(keyword) is None:
-                raise ValueError(f"when.{keyword}: no DICOM keyword; write one such as Modality")
+                raise ValueError(f"when.{keyword}: is not a DICOM keyword; write one such as Modality")
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"when.{keyword}: no regular expression: {error}") from None
+                raise ValueError(f"when.{keyword}: is not a regular expression: {error}") from None
         if (self.action == "mask") != bool(self.rectangles):
             raise ValueError("rectangles go with the action mask, and it needs at least one")
         return self
 
     def fits(self, dataset: Dataset) -> bool:
-        """Return whether every attribute fits; one that is not there is empty."""
+        """Tell whether every attribute fits; one that is missing counts as empty."""
         return all(
             re.fullmatch(pattern, _text(dataset, keyword), re.IGNORECASE) for keyword, pattern in self.when.items()
         )
@@ -78,13 +78,13 @@ BUILT_IN = (
     Rule(reason="voice", when={"SOPClassUID": STORAGE + r"9\.4\..*"}),
     Rule(reason="raw data of unknown content", when={"SOPClassUID": STORAGE + r"66"}),
 )
-"""What is held back unless a rule of one's own lets it pass or masks it."""
+"""Files that are held back unless a rule of the user lets them pass or masks them."""
 EMBEDDED_OVERLAY = Rule(reason="overlay within the bits of the pixels", when={})
 """The retired form of overlays (DICOM PS3.5 8.1.2), which stay when their group is removed."""
 
 
 def screened(dataset: Dataset, own: tuple[Rule, ...]) -> Rule | None:
-    """Return the first rule that fits, one's own before the built-in; none where the file may pass."""
+    """Return the first rule that fits, the user's before the built-in ones; None if the file may pass."""
     for rule in (*own, *BUILT_IN):
         if rule.fits(dataset):
             return rule

@@ -26,20 +26,20 @@ class Treated:
 
     written: bytes = b""
     name: str = ""
-    """Where it goes below the output, in pseudonyms."""
+    """Path of the copy below the output, in pseudonyms."""
     reason: str = ""
-    """Why it is held back; empty where it may leave."""
+    """Reason why it is held back; empty if it may leave."""
     is_readable: bool = True
     is_masked: bool = False
     let_pass: str = ""
-    """The reason of the rule that let it pass."""
+    """Reason of the rule that let it pass."""
     done: Mapping[tuple[str, str], int] = field(default_factory=dict)
     values: frozenset[str] = field(default=frozenset(), repr=False)
-    """What identifies in the original, wherever it may be found."""
+    """Values that identify somebody in the original, wherever they may be found."""
 
 
 def treat(path: Path, profile: Profile, key: bytes) -> Treated:
-    """Return what becomes of a file; a bad one gives its reason, never an error."""
+    """Return what becomes of a file; a bad one gives a reason, never an error."""
     try:
         original = content(path)
         with as_unreadable("its header cannot be read"):
@@ -78,6 +78,6 @@ def _unreadable(error: DataError) -> Treated:
 
 
 def _name(dataset: Dataset, patient: str) -> str:
-    """Return patient/study/series/instance, none of it from before."""
+    """Return patient/study/series/instance, all of them new."""
     uids = (str(dataset.get(f"{level}InstanceUID") or "none") for level in ("Study", "Series", "SOP"))
     return "/".join((patient[:16], *uids)) + ".dcm"

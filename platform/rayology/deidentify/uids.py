@@ -1,4 +1,4 @@
-"""New UIDs for old ones: the same everywhere under one key, and nothing without it."""
+"""New UIDs for old ones: the same everywhere under one key, and unpredictable without it."""
 
 import hashlib
 import hmac
@@ -10,7 +10,7 @@ __all__ = ["mapped_uid"]
 
 
 def mapped_uid(uid: str, key: bytes) -> str:
-    """Return what stands for a UID, under the root of UUIDs (DICOM PS3.5 B.2); the standard's own stay."""
+    """Return the new UID for an old one, under the root of UUIDs (DICOM PS3.5 B.2); the standard's own stay."""
     uid = uid.strip(" \0")
     if not uid or uid in UID_dictionary:
         return uid

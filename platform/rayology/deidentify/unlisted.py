@@ -1,6 +1,6 @@
 """What becomes of standard attributes that the profile's table does not list: an allow-list by kind and by keyword.
 
-Numbers and code strings stay if they are some. Texts and bytes stay in the attributes of ``kept.txt``, which scanners
+Numbers and code strings stay if they are valid. Texts and bytes stay in the attributes of ``kept.txt``, which scanners
 fill with terms of their own; elsewhere text is treated as a description, and bytes become zeros. Dates are treated as
 those of the table are.
 """
@@ -17,7 +17,7 @@ NUMBERS = frozenset({"FL", "FD", "SL", "SS", "SV", "UL", "US", "UV", "AT", "OF",
 DATES = frozenset({"DA", "DT", "TM"})
 DESCRIPTIONS = frozenset({"LO", "SH", "ST", "LT", "UT", "UC"})
 CHECKED = frozenset({"DS", "IS", "CS", "AS", "UI"})
-"""The VRs that may hold but a few characters, written as text."""
+"""VRs written as text that may hold only a few characters."""
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 MAX_DIGITS = 32
 """Twice what DICOM PS3.5 6.2 allows of a DS, which many scanners overrun."""
@@ -40,7 +40,7 @@ def unlisted_action(vr: str, keyword: str, config: ProfileConfig) -> Action:
 
 
 def conforms(text: str, vr: str) -> bool:
-    """Return whether a value is what its VR, one of ``CHECKED``, says: no other text travels as number or code."""
+    """Tell whether a value is valid for its VR, one of ``CHECKED``: no other text may pass as a number or a code."""
     match vr:
         case "DS" | "IS":
             return not text or (len(text) <= MAX_DIGITS and bool(NUMBER.fullmatch(text)))

@@ -1,4 +1,4 @@
-"""Adaptive augmentation: as much as keeps a critic from learning its real images by heart (Karras et al. 2020)."""
+"""Adaptive augmentation: just enough to keep a critic from memorizing its real images (Karras et al. 2020)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -8,14 +8,14 @@ from jaxtyping import Float
 from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor, nn
 
-from rayology.augment import NUM_DRAWS, Augmentation, AugmentConfig
+from rayology.augment import NOISE, Augmentation, AugmentConfig
 from rayology.models.base import Outcome, Terms
 from rayology.noise import Noise, NoiseSpec
 
 __all__ = ["AdaptiveAugmentation", "AdaptiveConfig"]
 
-# Karras et al. 2020, section 2.2: up to here enough images are left alone to be told from those that were transformed.
-# Of images that are to be flipped half are, as there: at a half nothing would say which way round they belong.
+# Karras et al. 2020, section 2.2: up to here enough images stay untouched for the critic to know what those look like.
+# In the paper half of the images chosen for a flip are flipped; at 0.5 nothing would tell which way round is right.
 MOST, MOST_FLIPS = 0.8, 0.4
 # Karras et al. 2020, section 3.1: four batches of 64; the sign of a small batch's share would follow its median.
 COUNTED_IMAGES = 256
@@ -26,12 +26,12 @@ FLIPS = ("mirror", "flip")
 class AdaptiveConfig(AugmentConfig):
     """Probabilities, at full strength, of transforms of all that the critic sees, real or generated.
 
-    The strength starts at zero and rises only while the critic tells too many real images from generated ones. Where
-    nothing speaks against it, start with 0.8 of rotate, translate, scale and intensity.
+    The strength starts at zero and rises only while the critic tells too many real images from generated ones. A good
+    start is 0.8 for each of rotate, translate, scale and intensity.
     """
 
     target: Annotated[float, Field(ge=-1, lt=1)] = 0.6
-    """What ``critic/told_apart`` is held at: pairs told apart less pairs mistaken, as a share of all."""
+    """Target of ``critic/ada_rt``, the share of pairs that the critic tells apart less the share that it mistakes."""
     ramp_images: PositiveFloat = 10_000.0
     """Images over which the strength may rise from 0 to 1, or fall; 500,000 in the paper, whose runs are longer."""
 
@@ -48,27 +48,27 @@ class AdaptiveAugmentation(nn.Module):
     """Transforms of all that a critic sees, at a strength that follows how well it does."""
 
     strength: Tensor
-    told_apart: Tensor
+    signs: Tensor
     num_images: Tensor
 
     def __init__(self, config: AdaptiveConfig) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("strength", torch.zeros(()))
-        # What was seen since the strength last moved: pairs told apart less pairs mistaken, of how many images.
-        self.register_buffer("told_apart", torch.zeros(()))
+        # Since the strength last moved: the sum of the signs of pairs, and how many images were seen.
+        self.register_buffer("signs", torch.zeros(()))
         self.register_buffer("num_images", torch.zeros(()))
 
     def noise(self) -> Mapping[str, NoiseSpec]:
-        """Return the stream ``augment``, of a real image and of a generated one; none if nothing may happen."""
-        return {"augment": NoiseSpec((2, NUM_DRAWS), "uniform")} if self.config.is_on else {}
+        """Return the stream ``augment``, for a real and a generated image; none if every transform is off."""
+        return {"augment": NoiseSpec((2, *NOISE.shape), NOISE.distribution)} if self.config.is_on else {}
 
     def drawn(self, noise: Noise) -> Sequence[Tensor]:
         """Return what is drawn for the real images, and for the generated ones."""
-        return noise["augment"].unbind(dim=1) if self.config.is_on else 2 * (torch.empty(0, NUM_DRAWS),)
+        return noise["augment"].unbind(dim=1) if self.config.is_on else 2 * (torch.empty(0, *NOISE.shape),)
 
-    def forward(self, images: Tensor, *uniform: Float[Tensor, "batch draws"]) -> Tensor:
-        """Transform images, in full precision, as uniform numbers on the CPU say, those of each part of the images."""
+    def forward(self, images: Tensor, *uniform: Float[Tensor, "batch uniform"]) -> Tensor:
+        """Transform images in full precision, by the uniform values, on the CPU, of each part of the images."""
         if not self.config.is_on:
             return images
         with torch.autocast(images.device.type, enabled=False):
@@ -76,23 +76,23 @@ class AdaptiveAugmentation(nn.Module):
             return augmentation.images(images.to(self.strength.dtype))
 
     def counted(self, terms: Terms, real_score: Tensor, fake_score: Tensor) -> Outcome:
-        """Add to terms whether each pair was told apart, 1 or -1, and the strength; count the pairs."""
+        """Add to terms the sign of each pair (1 if the critic told it apart, else -1) and the strength; count pairs."""
         if not self.config.is_on:
             return Outcome(terms)
-        told_apart = (real_score - fake_score).detach().sign()
-        figures = {"told_apart": told_apart, "strength": self.strength.expand_as(told_apart)}
-        sums = {"told_apart": told_apart.sum(), "pairs": torch.ones_like(told_apart).sum()}
+        signs = (real_score - fake_score).detach().sign()
+        figures = {"ada_rt": signs, "strength": self.strength.expand_as(signs)}
+        sums = {"ada_rt": signs.sum(), "pairs": torch.ones_like(signs).sum()}
         return Outcome({**terms, **figures}, sums)
 
-    def adapt(self, told_apart: Float[Tensor, ""], *, num_pairs: Float[Tensor, ""]) -> None:
-        """Add up what the critic told apart; after enough pairs, move the strength, up if it is above the target."""
-        self.told_apart.add_(told_apart)
+    def adapt(self, signs: Float[Tensor, ""], *, num_pairs: Float[Tensor, ""]) -> None:
+        """Add up the signs of pairs; after enough pairs, raise the strength if their mean (r_t) exceeds the target."""
+        self.signs.add_(signs)
         self.num_images.add_(num_pairs)
         counted = float(self.num_images)
         if counted < min(COUNTED_IMAGES, LARGEST_MOVE * self.config.ramp_images):
             return
-        # Rounded, so that a share that is the target stays it however it was summed up.
-        surplus = torch.round(self.told_apart / counted - self.config.target, decimals=5)
+        # Rounded, so that a mean equal to the target compares as equal, in whatever order it was summed.
+        surplus = torch.round(self.signs / counted - self.config.target, decimals=5)
         self.strength.add_(surplus.sign(), alpha=counted / self.config.ramp_images).clamp_(0.0, 1.0)
-        self.told_apart.zero_()
+        self.signs.zero_()
         self.num_images.zero_()

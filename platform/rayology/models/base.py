@@ -1,5 +1,6 @@
 """What a model is to the training loop, the bundle and the server, and what else it may be able to do."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from rayology.noise import Noise, NoiseSpec
 
 __all__ = [
     "CAPABILITIES",
+    "MODEL_NAME",
     "BaseModelConfig",
     "BoundsLikelihood",
     "Classifies",
@@ -32,16 +34,19 @@ __all__ = [
 
 Terms = Mapping[str, Float[Tensor, " rows"]]
 
+MODEL_NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,39}$")
+"""Pattern of the names of experiments, and so of models in a store."""
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a phase makes of a batch."""
+    """Result of a phase on a batch."""
 
     terms: Terms
-    """Loss terms, one value a row, whose mean over the global batch the loop takes; one without a gradient is merely
-    logged. A row's terms depend on that row alone."""
+    """Loss terms with one value per row; the loop takes their mean over the global batch. A term without a gradient is
+    only logged. A row's terms depend on that row alone."""
     sums: Mapping[str, Tensor] = field(default_factory=dict)
-    """What is added up over the rows of the global batch, such as counts, and given to ``after_step``."""
+    """Tensors that are summed over the rows of the global batch, such as counts, and given to ``after_step``."""
 
 
 @dataclass(frozen=True)
@@ -52,23 +57,23 @@ class Phase:
     parameters: tuple[nn.Parameter, ...]
     terms: Callable[[Batch, Noise], Outcome]
     noise: Mapping[str, NoiseSpec] = field(default_factory=dict)
-    """The streams that ``terms`` takes; normal ones come on the device of the images, uniform ones on the CPU."""
+    """Streams that ``terms`` takes; normal ones come on the device of the images, uniform ones on the CPU."""
     betas: tuple[float, float] = (0.9, 0.99)
-    """The decay rates of Adam's two moments that suit this phase."""
+    """Decay rates of Adam's two moments that suit this phase."""
     lr: float = 1.0
-    """A factor on the learning rate of the schedule (two time scales; Heusel et al. 2017)."""
+    """Factor on the learning rate of the schedule (two time scales; Heusel et al. 2017)."""
     every: int = 1
-    """The phase takes part in every so many steps, the first among them."""
+    """Period of the phase in steps; it runs in the first one."""
 
 
 class Model(nn.Module, ABC):
     """Networks and the phases that train them; images are in [-1, 1].
 
-    What else a model can do is said by the protocols below that its class fulfils.
+    Which protocols below its class fulfils says what else it can do.
     """
 
     inference_modules: ClassVar[tuple[str, ...]]
-    """The submodules that a bundle keeps; their weights are averaged during training."""
+    """Submodules that a bundle keeps; their weights are averaged during training."""
 
     def __init__(self, image: ImageSpec, *, conditional: bool = False) -> None:
         super().__init__()
@@ -85,15 +90,15 @@ class Model(nn.Module, ABC):
         """Return the optimizer steps that make up one training step, in order."""
 
     def after_step(self, sums: Mapping[str, Tensor]) -> None:
-        """Change what no gradient does, given the sums of a step's phases by ``phase/name``.
+        """Change what gradients do not, given the sums of a step's phases by ``phase/name``.
 
-        They are the same in every process. What changes must be a buffer: a checkpoint keeps those, and a step that is
-        not finite undoes them.
+        They are the same in every process. What changes must be a buffer: checkpoints keep buffers, and a step that is
+        not finite leaves them as they were.
         """
 
 
 class BaseModelConfig(Config, ABC):
-    """What the config of every model has."""
+    """What the configs of all models have in common."""
 
     @classmethod
     @abstractmethod
@@ -125,10 +130,10 @@ class Generates(Protocol):
 
 @runtime_checkable
 class Reconstructs(Protocol):
-    """A model that keeps of an image what it understands."""
+    """A model that encodes images and decodes them again."""
 
     def reconstruct(self, images: Tensor, labels: Int[Tensor, " batch"]) -> Tensor:
-        """Return what the model keeps of images in [-1, 1], of the same shape."""
+        """Return the reconstructions of images in [-1, 1], of the same shape."""
         ...
 
 
@@ -141,13 +146,13 @@ class BoundsLikelihood(Protocol):
         ...
 
     def bits_per_dim(self, batch: Batch, noise: Noise) -> Float[Tensor, " batch"]:
-        """Return the negative log-likelihood in bits a stored value, at most; lower is better."""
+        """Return an upper bound on the negative log-likelihood in bits per stored value; lower is better."""
         ...
 
 
 @runtime_checkable
 class Encodes(Protocol):
-    """A model with latents that can be looked at and changed."""
+    """A model with latents that can be inspected and changed."""
 
     def latent(self) -> Grid:
         """Return the shape of the latents of one image."""
@@ -182,31 +187,31 @@ class Segments(Protocol):
 
 @runtime_checkable
 class Restores(Protocol):
-    """A model that mends degraded images."""
+    """A model that restores degraded images."""
 
     def degrade_noise(self) -> Mapping[str, NoiseSpec]:
         """Return the streams that ``degrade`` takes."""
         ...
 
     def degrade(self, images: Tensor, noise: Noise) -> Tensor:
-        """Return what ``restore`` is given of images: the one definition for training, evaluation and server."""
+        """Return degraded images, the input of ``restore``: the one definition for training, evaluation and server."""
         ...
 
     def restore(self, inputs: Tensor) -> Tensor:
-        """Return whole images."""
+        """Return restored images."""
         ...
 
 
 @runtime_checkable
 class ScoresAnomaly(Protocol):
-    """A model that finds what it has never seen."""
+    """A model that finds what its training images do not show."""
 
     def anomaly(self, images: Tensor) -> tuple[Float[Tensor, "batch *space"], Float[Tensor, " batch"]]:
-        """Return a map of how unusual each pixel is, and a score an image."""
+        """Return a map of how unusual each pixel is, and a score per image."""
         ...
 
 
-CAPABILITIES: Mapping[str, Any] = {  # protocols, which mypy does not take for types
+CAPABILITIES: Mapping[str, Any] = {  # protocols, which mypy does not accept as types
     "generate": Generates,
     "reconstruct": Reconstructs,
     "bound": BoundsLikelihood,

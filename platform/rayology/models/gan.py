@@ -25,7 +25,7 @@ class GanConfig(BaseModelConfig):
     """A generative adversarial network."""
 
     kind: Literal["gan"] = "gan"
-    """Which model."""
+    """Kind of model."""
     backbone: BackboneConfig = ResNetConfig()
     """The networks of generator and critic."""
     activation: Annotated[Activation, Choice("leaky_relu", "silu")] = "leaky_relu"
@@ -35,9 +35,9 @@ class GanConfig(BaseModelConfig):
     penalty: Annotated[PositiveFloat, Range(0.05, 20, log=True)] = 0.5
     """Weight of both gradient penalties (gamma)."""
     conditional: bool = True
-    """Whether generator and critic are told the class; of no effect where images have none."""
+    """Whether generator and critic know the class; without effect on images without classes."""
     adaptive: AdaptiveConfig = AdaptiveConfig()
-    """What happens to real and generated images alike while the critic overfits; samples do not learn it."""
+    """Transforms of real and generated images alike while the critic overfits; samples do not show them."""
 
     @classmethod
     def builds(cls) -> type[Model]:
@@ -74,7 +74,7 @@ class Gan(Model):
     def after_step(self, sums: Mapping[str, Tensor]) -> None:
         """Augment more if the critic told too many pairs apart, else less."""
         if self.adaptive.config.is_on:
-            self.adaptive.adapt(sums["critic/told_apart"], num_pairs=sums["critic/pairs"])
+            self.adaptive.adapt(sums["critic/ada_rt"], num_pairs=sums["critic/pairs"])
 
     def sample_noise(self) -> Mapping[str, NoiseSpec]:
         """Return the stream ``latent``."""
@@ -92,7 +92,7 @@ class Gan(Model):
             generated = self.sample(noise, batch.labels)
 
         # The penalties differentiate the critic twice: bf16 would lose them, so this phase runs in full precision.
-        # They are of the images that the critic sees, because a transform need not be differentiable twice.
+        # They are gradients by the images that the critic sees, because a transform need not be differentiable twice.
         with torch.autocast(batch.images.device.type, enabled=False):
             images = torch.cat([batch.images, generated.to(batch.images.dtype)])
             images = self.adaptive(images, *self.adaptive.drawn(noise)).requires_grad_()
@@ -116,7 +116,7 @@ class Gan(Model):
 
 
 class Critic(nn.Module):
-    """Images to a score; only the difference of two scores of one class has a meaning."""
+    """Images to a score; only the difference between two scores of one class has a meaning."""
 
     def __init__(self, config: GanConfig, image: ImageSpec, *, num_classes: int) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class Critic(nn.Module):
     def forward(self, images: Tensor, labels: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return the score of each image as one of its class."""
         features = self.encoder(images).flatten(1)
-        # Scores are only ever subtracted: in bf16 the difference of two alike ones would be lost.
+        # Scores are only ever subtracted: in bf16 the difference between two similar ones would be lost.
         with torch.autocast(images.device.type, enabled=False):
             scores = self.score(features.to(self.score.weight.dtype))
         own = labels if self.score.out_features > 1 else torch.zeros_like(labels)

@@ -26,7 +26,7 @@ class VaeConfig(BaseModelConfig):
     """A variational autoencoder."""
 
     kind: Literal["vae"] = "vae"
-    """Which model."""
+    """Kind of model."""
     backbone: BackboneConfig = ResNetConfig()
     """The networks of encoder and decoder."""
     activation: Annotated[Activation, Choice("leaky_relu", "silu")] = "silu"
@@ -36,7 +36,7 @@ class VaeConfig(BaseModelConfig):
     beta: Annotated[PositiveFloat, Range(0.1, 4, log=True)] = 1.0
     """Weight of the rate against the distortion (Higgins et al. 2017); 1 is the bound on the likelihood."""
     conditional: bool = True
-    """Whether encoder and decoder are told the class; of no effect where images have none."""
+    """Whether encoder and decoder know the class; without effect on images without classes."""
 
     @classmethod
     def builds(cls) -> type[Model]:
@@ -97,9 +97,9 @@ class Vae(Model):
         return self._noise
 
     def bits_per_dim(self, batch: Batch, noise: Noise) -> Float[Tensor, " batch"]:
-        """Return the negative evidence lower bound at beta = 1, in bits a stored value.
+        """Return the negative evidence lower bound at beta = 1, in bits per stored value.
 
-        The probability of a stored value is taken as density times step, which is near while the scale of the
+        The probability of a stored value is approximated by density times step, which holds while the scale of the
         likelihood is several steps wide.
         """
         nats = self._terms(batch, noise)
@@ -117,7 +117,7 @@ class Vae(Model):
         return mean, log_std.clamp(-10.0, 10.0)
 
     def _terms(self, batch: Batch, noise: Noise) -> Terms:
-        """Return the terms in nats a pixel, so that their size does not depend on the image's."""
+        """Return the terms in nats per pixel, so that their size does not depend on the image's."""
         mean, log_std = self._posterior(batch.images, batch.labels)
         decoded = self.decode(mean + log_std.exp() * noise["latent"], batch.labels)
         num_pixels = math.prod(self.image.shape)
@@ -160,7 +160,7 @@ class Likelihood(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(START_SCALE) / SPEED))
 
     def forward(self, images: Tensor, decoded: Tensor) -> Float[Tensor, " batch"]:
-        """Return the negative log density in nats a pixel."""
+        """Return the negative log density in nats per pixel."""
         scale = self.floor + (SPEED * self.log_scale).exp()
         squared = ((images - decoded.to(images.dtype)) / scale).square().flatten(1).mean(1)
         return 0.5 * squared + scale.log() + 0.5 * math.log(2.0 * math.pi)

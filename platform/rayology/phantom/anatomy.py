@@ -28,7 +28,7 @@ BLOOD_HU, HEART_HU, LIVER_HU, OESOPHAGUS_HU, AIRWAY_WALL_HU = 44.0, 47.0, 58.0, 
 
 @dataclass(frozen=True)
 class Thorax:
-    """A chest, and what a lesion must know of it to find its place."""
+    """A chest, and what a lesion needs to find its place in it."""
 
     space: Space
     hu: Field

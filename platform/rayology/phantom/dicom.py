@@ -16,7 +16,7 @@ from rayology.phantom.scanner import FIELD_OF_VIEW_MM, SLICE_SPACING_MM
 __all__ = ["EDITION", "digest", "write_patient"]
 
 EDITION = 1
-"""Counts the ways of drawing; a new one makes folders of older drawings stale."""
+"""Number of this way of drawing; a new one makes folders of older drawings stale."""
 
 _INTERCEPT_HU = -1024
 _LARGEST_STORED = 4095

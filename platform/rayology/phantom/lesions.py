@@ -1,4 +1,4 @@
-"""What a radiologist would report: masses, consolidated lung, fluid beside the lung."""
+"""What a radiologist would report: masses, consolidated lung, fluid next to the lung."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Lesion:
     """A lesion over the whole volume."""
 
     coverage: Field
-    """Its share of each voxel."""
+    """Share of each voxel that the lesion takes."""
     hu: Field
-    """Its density."""
+    """Density in HU."""
 
 
 def grow_nodules(thorax: Thorax, generator: np.random.Generator) -> Lesion:
@@ -111,4 +111,4 @@ LESIONS: dict[str, Callable[[Thorax, np.random.Generator], Lesion]] = {
     "effusion": pour_effusion,
     "nodule": grow_nodules,
 }
-"""How each class of lesion grows, by the name of the class."""
+"""Function that grows each class of lesion, by the name of the class."""

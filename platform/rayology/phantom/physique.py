@@ -16,37 +16,37 @@ class Physique:
     turn: float
     shift: tuple[float, float]
     scale: tuple[float, float]
-    """How much wider and deeper than usual the body is."""
+    """Factor on the usual width and depth of the body."""
     squareness: float
     """The exponent of the superellipse that the rib cage follows: 2 is an ellipse."""
     muscle: float
     fat: float
     breast: float
-    """How far a breast rises above the chest wall; below 0 there is none."""
+    """Height of a breast above the chest wall; below 0 for none."""
     rib_phase: tuple[float, float]
-    """Which part of the rib cage's pattern lies at z = 0, right and left, as a share of the distance of two ribs."""
+    """Phase of the ribs at z = 0, right and left, as a share of the distance between two ribs."""
     rib_drop: float
-    """How much lower a rib ends in front than it starts at the spine."""
+    """Height by which a rib ends lower in front than it starts at the spine."""
     disc_phase: float
-    """Where the discs lie, as a share of the distance of two vertebrae."""
+    """Position of the discs, as a share of the distance between two vertebrae."""
     heart: float
-    """The heart's size; 1 is usual."""
+    """Size of the heart; 1 is usual."""
     heart_turn: float
     heart_shift: float
     vessel: float
-    """The great vessels' width; 1 is usual."""
+    """Width of the great vessels; 1 is usual."""
     aorta_shift: float
     diaphragm: float
     """The z of the right dome's top."""
     lung: float
     """The density of the lungs in front; they are denser at the back."""
     lung_gradient: float
-    """How much denser they are 100 mm further back."""
+    """Increase of the lungs' density 100 mm further back."""
     bone: float
     """The density of cortical bone."""
     marrow: float
     table: float
-    """How far below the back the table lies; below 0 it is out of view."""
+    """Distance of the table below the back; below 0 it is out of view."""
     noise: float
     """The standard deviation of the noise inside the body."""
 

@@ -37,13 +37,13 @@ class Space:
     z: Field
     pixel_mm: float
     turn: float
-    """Radians by which the body lies turned about z."""
+    """Angle by which the body is turned about z, in radians."""
     scale: tuple[float, float]
-    """How much wider and deeper than usual the body is."""
+    """Factor on the usual width and depth of the body."""
     shift: tuple[float, float]
     """Where the body's middle lies in the image, to the right and down, in mm from the image's middle."""
     slack_mm: float
-    """How much the body's bending changes over the length of a vessel."""
+    """Change of the body's bending over the length of a vessel, in mm."""
 
     @property
     def heights(self) -> Field:
@@ -78,9 +78,9 @@ class Segments:
     """Round, tapering pieces of tubes."""
 
     starts: Field
-    """One (x, y, z) a piece, in mm."""
+    """One (x, y, z) per piece, in mm."""
     ends: Field
-    """One (x, y, z) a piece, in mm."""
+    """One (x, y, z) per piece, in mm."""
     radii: Field
     """The radius at the start and at the end of each piece, in mm."""
 
@@ -125,7 +125,7 @@ def overlapped(first: Field, second: Field, rounding_mm: float) -> Field:
 
 
 def ellipsoid(space: Space, centre: Point, radii: Point, turn: float = 0.0) -> Field:
-    """Return the distance to an ellipsoid turned about z: exact on its surface, to first order beside it."""
+    """Return the distance to an ellipsoid turned about z: exact on its surface, to first order near it."""
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     right, back = space.x - np.float32(centre[0]), space.y - np.float32(centre[1])
     scaled = [

@@ -62,7 +62,7 @@ def build_wall(physique: Physique, space: Space) -> Wall:
 
 
 def narrowing(z: Field) -> Field:
-    """Return how wide the rib cage is at a height, 1 where it is widest."""
+    """Return how wide the rib cage is at a height, 1 at its widest."""
     return np.sqrt(np.maximum(1 - ((z + 40) / 215) ** 2, np.float32(0.1)))
 
 
@@ -88,7 +88,7 @@ def paint_wall(physique: Physique, space: Space, wall: Wall, generator: np.rando
 
 
 def _paint_table(physique: Physique, space: Space, wall: Wall) -> Field:
-    """Draw the hollow carbon shell of the table where it is in view, bent towards its sides."""
+    """Draw the hollow carbon shell of the table if it is in view, bent towards its sides."""
     hu = np.full_like(space.x, AIR_HU)
     if physique.table < 0:
         return hu

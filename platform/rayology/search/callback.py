@@ -1,4 +1,4 @@
-"""What a sweep says while it runs."""
+"""The progress of a sweep, logged while it runs."""
 
 import logging
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ logger = logging.getLogger(__name__)
 
 
 class NamedTrial(Protocol):
-    """What is used of Tune's trial."""
+    """The part of Tune's trial that is used."""
 
     config: Mapping[str, object]
 
 
 class ProgressCallback(Callback):  # type: ignore[misc] # Ray ships no types
-    """Log each look at a trial beside the best so far."""
+    """Log each evaluation of a trial next to the best so far."""
 
     def __init__(self, objective: str, *, num_trials: int, steps: int) -> None:
         self._objective = objective

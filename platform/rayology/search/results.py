@@ -27,20 +27,20 @@ Status = Literal["finished", "stopped", "failed"]
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What became of a trial."""
+    """Outcome of a trial."""
 
     folder: Path
     choices: Mapping[str, object]
-    """What it was, by the path of the field."""
+    """Values that were chosen, by the path of the field."""
     status: Status
-    """Finished its steps, was stopped early by the scheduler, or failed."""
+    """Whether it finished its steps, was stopped early by the scheduler, or failed."""
     step: int
     objective: float
-    """The last figure that it reported; not a number if it reported none."""
+    """Last figure that it reported; NaN if it reported none."""
 
     @property
     def bundle(self) -> Path:
-        """Where its bundle lies if it finished."""
+        """Path of its bundle if it finished."""
         return self.folder / BUNDLE
 
 

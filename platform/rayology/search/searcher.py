@@ -1,7 +1,7 @@
 """Ray Tune's searcher over Optuna's ask and tell, with Optuna's journal as the only truth.
 
-Tune's own ``OptunaSearch`` pickles its memory of the study at times of its own; restored beside a journal that went
-further, it tells trials that have ended, and the sweep dies. This one keeps nothing that the journal does not hold.
+Tune's own ``OptunaSearch`` pickles its view of the study now and then. Restored next to a journal that is further on,
+it reports trials that have already ended, and the sweep dies. This one keeps nothing that the journal does not hold.
 """
 
 from collections.abc import Mapping
@@ -50,16 +50,16 @@ class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
         self._going: set[str] = set()
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave out what a restarted driver must find anew: the study, and which trials are going."""
+        """Leave out what a restarted driver must find again: the study, and which trials are going."""
         return {**self.__dict__, "_opened": None, "_going": set()}
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
-        """Take the limit on oneself: Tune's own limiter waits forever for a trial that was lost with its driver."""
+        """Apply the limit here: Tune's own limiter waits forever for a trial that was lost with its driver."""
         self._most = max_concurrent
         return True
 
     def suggest(self, trial_id: str) -> dict[str, object] | None:
-        """Ask the study for the values of a new trial, each kind's defaults first; None while enough are going."""
+        """Ask the study for the values of a new trial, each kind's defaults first; None while enough are running."""
         if len(self._going) >= self._most:
             return None
         self._going.add(trial_id)
@@ -76,7 +76,7 @@ class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
         return dict(suggest(trial, self._experiment))
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, float]) -> None:
-        """Tell the study how far a trial is."""
+        """Report the progress of a trial to the study."""
         self._going.add(trial_id)
         trial = self._running(trial_id)
         if trial is not None and int(result["step"]) not in trial.intermediate_values:
@@ -102,11 +102,11 @@ class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
             self._study.tell(trial.number, result[self.metric])
 
     def save(self, checkpoint_path: str) -> None:
-        """Point to the journal, which holds everything: Tune wants a file of each searcher, or does not go on."""
+        """Point to the journal, which holds everything: Tune resumes only with a file from each searcher."""
         Path(checkpoint_path).write_text(str(self._folder / JOURNAL), encoding="utf-8")
 
     def restore(self, checkpoint_path: str) -> None:
-        """Take nothing: the journal holds it."""
+        """Do nothing: the journal holds everything."""
 
     @property
     def _study(self) -> optuna.Study:

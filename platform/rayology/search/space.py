@@ -21,7 +21,7 @@ Value = str | float | bool
 class Dimension:
     """One value to search.
 
-    Behind each colon its name tells the kind that it belongs to: ``model:vae.latents`` is open to a VAE alone.
+    Each colon in its name is followed by the kind that it belongs to: ``model:vae.latents`` is open to a VAE alone.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Dimension:
         return self.name.endswith(".kind")
 
     def is_open(self, chosen: Mapping[str, object]) -> bool:
-        """Tell whether every kind that the name tells was chosen."""
+        """Tell whether every kind in the name was chosen."""
         return is_open(self.name, chosen)
 
     def is_named_by(self, key: str) -> bool:
@@ -63,7 +63,7 @@ class Dimension:
                 return isinstance(value, int | float) and low <= value <= high
 
     def nearest(self, value: Value) -> Value | None:
-        """Return the value if it is admitted, else the nearest bound; None if there is none, among choices."""
+        """Return the value if it is admitted, else the nearest bound of a range; None for choices."""
         if isinstance(self.mark, Range) and not isinstance(value, str):
             bounded = min(max(value, self.mark.low), self.mark.high)
             return int(bounded) if self.is_integer else bounded
@@ -84,8 +84,8 @@ class Dimension:
 def dimensions(experiment: Experiment) -> tuple[Dimension, ...]:
     """Return all that a sweep searches, a union's kind before that kind's own fields.
 
-    The experiment's own value is one of the choices of its field, marked or not; a range is never widened. A field that
-    several kinds have keeps, in each kind, those of the wanted values that this kind has. A kind that
+    The experiment's own value is one of the choices of its field, marked or not; a range is never widened. If several
+    kinds have a field, each keeps those of the wanted values that it has. A kind that
     ``search.narrow`` leaves out, or whose models lack the objective, has no dimensions.
 
     Raises:
@@ -188,7 +188,7 @@ def _interval(wanted: Sequence[Value]) -> tuple[float, float] | None:
 
 
 def _narrowed(dimension: Dimension, narrow: Mapping[str, Sequence[Value]]) -> Dimension:
-    """Keep what a dimension has of the values that a sweep wants; the key that names most kinds counts."""
+    """Keep what a dimension has of the values that a sweep wants; the key that names the most kinds counts."""
     keys = [key for key in narrow if dimension.is_named_by(key)]
     if not keys:
         return dimension

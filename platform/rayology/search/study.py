@@ -35,12 +35,14 @@ logger = logging.getLogger(__name__)
 def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
     """Run the trials that the experiment asks for and return them, the best first.
 
-    Each one that trained to its last step has left a bundle. A sweep that was ended goes on where it was: finished
-    trials count, unfinished ones go on from their last checkpoint.
+    Each trial that reached its last step has left a bundle. An interrupted sweep resumes: finished trials count,
+    unfinished ones go on from their last checkpoint.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # each trial writes its own history
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # what a killed driver knew of its trials, at most this old
-    os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")  # which is wanted so
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")  # age of what a restarted driver knows of its trials
+    os.environ.setdefault(
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0"
+    )  # frequent syncs are wanted
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupted sweep has not ended, and promotes nobody
     for sentence in out_of_range(sweep.experiment):  # raises if search.narrow is wrong
         logger.warning("%s", sentence)
@@ -113,7 +115,7 @@ def _name(trial: "tune.experiment.Trial") -> str:
 
 
 def _trial(choices: Mapping[str, object], assignment: Assignment) -> None:
-    """Train one candidate; a loss that diverges ends this trial alone, with the worst figure there is."""
+    """Train one candidate; a loss that diverges ends this trial alone, with the worst possible figure."""
     experiment = Experiment.model_validate(assignment["experiment"])
     candidate = experiment.patched(nested({path_of(name): value for name, value in choices.items()}))
     # Tune takes no report without the objective, so a trial's checkpoints come with its evaluations.
@@ -132,7 +134,7 @@ def _trial(choices: Mapping[str, object], assignment: Assignment) -> None:
 
 def _train_alone(run: Run, data: PreparedDataset) -> None:
     """Train in the trial's own process, from its last checkpoint if it was interrupted."""
-    if (run.folder / BUNDLE).is_dir():  # it ended, and its driver was lost before it knew
+    if (run.folder / BUNDLE).is_dir():  # it ended, but its driver was lost before it knew
         return
 
     def report(figures: Mapping[str, float], checkpoint: Path | None) -> None:

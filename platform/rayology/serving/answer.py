@@ -1,4 +1,4 @@
-"""What a model answers, and how its headers say so; imports neither torch nor Ray, so that clients may share it."""
+"""A model's answer and its HTTP headers; imports neither torch nor Ray, so that clients can share it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,21 +11,22 @@ from numpy.typing import NDArray
 from rayology.errors import RequestError
 from rayology.serving.schemas import Nature
 
-__all__ = ["CLASSES", "FIRST_INDEX", "NATURE", "SEED", "VERSION", "Answer", "encoded"]
+__all__ = ["CLASSES", "FIRST_INDEX", "NATURE", "PREFIX", "SEED", "VERSION", "Answer", "encoded"]
 
-VERSION = "X-Rayology-Version"
-NATURE = "X-Rayology-Nature"
-CLASSES = "X-Rayology-Classes"
-SEED = "X-Rayology-Seed"
-FIRST_INDEX = "X-Rayology-First-Index"
+PREFIX = "X-Rayology-"
+VERSION = f"{PREFIX}Version"
+NATURE = f"{PREFIX}Nature"
+CLASSES = f"{PREFIX}Classes"
+SEED = f"{PREFIX}Seed"
+FIRST_INDEX = f"{PREFIX}First-Index"
 MAX_CLASSES_BYTES = 3000  # proxies refuse an answer whose headers outgrow a buffer, of 4 kB in the smallest default
 
 
 def encoded(classes: Sequence[str]) -> str:
-    """Return names of classes, which may be any text, percent-encoded (RFC 3986, section 2.1) and parted by commas.
+    """Return names of classes, which may be any text, percent-encoded (RFC 3986, section 2.1) and separated by commas.
 
     Raises:
-        RequestError: they are more than a header holds.
+        RequestError: they do not fit into a header.
     """
     value = ",".join(quote(name, safe="") for name in classes)
     if len(value) > MAX_CLASSES_BYTES:
@@ -35,10 +36,10 @@ def encoded(classes: Sequence[str]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Images that a model made, with all it takes to ask for them again."""
+    """Images that a model made, with all that is needed to ask for them again."""
 
     images: NDArray[np.float32]
-    """(count, channel, height, width) in modality units; of volumes (count, channel, slices, height, width)."""
+    """(count, channel, height, width) in modality units; for volumes (count, channel, slices, height, width)."""
     classes: tuple[str, ...]
     """The class of each image; empty for a model without classes."""
     seed: int | None
@@ -55,7 +56,7 @@ class Answer:
         """Return all but the images as HTTP headers.
 
         Raises:
-            RequestError: there are more names of classes than a header holds.
+            RequestError: the names of the classes do not fit into a header.
         """
         drawn = {SEED: self.seed, FIRST_INDEX: self.first_index}
         classes = {CLASSES: encoded(self.classes)} if self.classes else {}

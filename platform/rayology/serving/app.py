@@ -36,21 +36,21 @@ class ServeArgs(Config):
     """Which bundle to serve, to whom, and on what."""
 
     store: str = ".rayology/store"
-    """The store: a folder, relative to where Ray was started, or an object store's URI."""
+    """Store of the model: a folder, relative to where Ray was started, or an object store's URI."""
     model: str = ""
     """Name of the model in the store; empty if the store holds a single one."""
     version: str = "champion"
-    """A version of the model; ``champion`` is looked up once, when the application is deployed."""
+    """Version of the model; ``champion`` is looked up once, when the application is deployed."""
     access: Literal["token", "open"] = "token"
-    """Who may call: who sends the bearer token that stands in RAYOLOGY_TOKEN, or everyone."""
+    """Who may call: token for callers who send the bearer token in RAYOLOGY_TOKEN, open for everyone."""
     max_count: PositiveInt = 64
     """Images that one request may ask for."""
     max_body_mb: PositiveInt = 16
-    """Megabytes (10^6 bytes) that the body of a request may have."""
+    """Size that the body of a request may have, in megabytes (10^6 bytes)."""
     body_timeout_s: PositiveFloat = 20.0
     """Seconds in which the body of a request must arrive."""
     batch_size: Annotated[PositiveInt, Field(le=1024)] = 4
-    """Images computed at once, always exactly so many: part of what makes an image the same again, bit for bit."""
+    """Images computed at once, always exactly this many, so that an image comes out the same, bit for bit."""
     num_threads: PositiveInt = 1
     """CPU cores, and threads, of a replica."""
     num_replicas: PositiveInt = 1
@@ -58,7 +58,7 @@ class ServeArgs(Config):
 
     @property
     def limits(self) -> Limits:
-        """What the card tells of the limits."""
+        """Limits as the card shows them."""
         return Limits(max_count=self.max_count, max_body_bytes=self.max_body_mb * 1_000_000)
 
 
@@ -108,7 +108,7 @@ class ModelServer:
 
 @contextmanager
 def run(args: ServeArgs, *, name: str, port: int) -> Iterator[str]:
-    """Serve a bundle on loopback behind HAProxy, give its URL, and end all of Serve on leaving."""
+    """Serve a bundle on loopback behind HAProxy, yield its URL, and shut Serve down on leaving."""
     application = build(args)
     # Not in TMPDIR, which may be long: the path of a socket may have only 107 characters.
     with tempfile.TemporaryDirectory(prefix="rayology-", dir="/tmp") as folder:

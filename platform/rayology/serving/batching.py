@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class Batcher(Generic[Item, Result]):
-    """Run a function on whatever queued while it last ran; without a timer, an idle server answers at once."""
+    """Run a function on whatever queued while it last ran; there is no timer, so an idle server answers at once."""
 
     def __init__(
         self, run: Callable[[Sequence[Item]], Sequence[Result]], executor: Executor, *, batch_size: int
@@ -46,7 +46,7 @@ class Batcher(Generic[Item, Result]):
                     _settle(future, result)
 
     def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        """Take what waits, leaving out those whose client has gone."""
+        """Take waiting items, leaving out those whose client has gone."""
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
         while self._waiting and len(batch) < self._batch_size:
             item, future = self._waiting.popleft()

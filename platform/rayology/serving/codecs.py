@@ -34,7 +34,7 @@ def encode_png(images: Array, values: ValueRange, *, text: Mapping[str, str]) ->
     Args:
         images: (count, channel, height, width), or (count, channel, slices, height, width).
         values: ``low`` becomes black, ``high`` white.
-        text: what the file says of itself (PNG specification, section 11.3.3).
+        text: what the file says about itself (PNG specification, section 11.3.3).
     """
     levels = np.rint((images.astype(np.float64) - values.low) * (255 / (values.high - values.low)))
     chunks = PngImagePlugin.PngInfo()
@@ -77,7 +77,7 @@ def encode_npy(images: Array) -> bytes:
 def decode_npy(body: bytes, *, channels: int, num_axes: int = 2, max_values: int = MAX_VALUES) -> Array:
     """Return the images of an NPY as (count, channel, height, width), or its volumes with ``slices`` before height.
 
-    The file holds that shape; of one image also without count, or without count and channel. All numbers are finite.
+    A single image may also come without count, or without count and channel. All numbers are finite.
 
     Raises:
         RequestError: the body is not an NPY, is damaged, or holds something else.
@@ -91,7 +91,7 @@ def decode_npy(body: bytes, *, channels: int, num_axes: int = 2, max_values: int
 
 
 def _open_png(body: bytes) -> Image.Image:
-    """Read what a PNG says of itself, and none of its pixels."""
+    """Read the header of a PNG, and none of its pixels."""
     try:
         return Image.open(BytesIO(body), formats=("PNG",))
     except UnidentifiedImageError:
@@ -111,7 +111,7 @@ def _levels(picture: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:
 
 
 def _read_npy(body: bytes, *, channels: int, num_axes: int, max_values: int) -> NDArray[np.generic]:
-    """Read images without trusting their header: nothing is made or said of a shape that the body does not hold."""
+    """Read images without trusting their header: no array is made for a shape that the body does not hold."""
     file = BytesIO(body)
     try:
         read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]

@@ -21,10 +21,10 @@ __all__ = ["environment"]
 def environment(folder: Path) -> dict[str, str]:
     """Return the variables for the Serve controller, under which HAProxy's files lie in a folder.
 
-    The folder's path should be short: that of a socket in it may have 107 characters, with a node's name among them.
+    Keep the folder's path short: that of a socket in it, which includes a node's name, may have 107 characters.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)  # what lies here is run: fails where the folder is someone else's
+    folder.chmod(0o700)  # what lies here is executed: fails if the folder is someone else's
     launcher = folder / "haproxy"
     command = shlex.join([sys.executable, "-I", "-S", haproxy_launcher.__file__, get_haproxy_binary()])
     launcher.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")

@@ -15,7 +15,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def launch(binary: str, *arguments: str) -> None:
-    """Become HAProxy: one that dies with its parent, and shows its metrics and statistics on loopback alone."""
+    """Become an HAProxy that dies with its parent, and shows its metrics and statistics on loopback only."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     file = Path(arguments[arguments.index("-f") + 1])
     config = file.read_text(encoding="utf-8")

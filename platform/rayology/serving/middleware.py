@@ -1,4 +1,4 @@
-"""What lies between the network and the endpoints: who may ask and how much, which version answers, what has failed."""
+"""Middleware between the network and the endpoints: authorization, limits, the version header, server errors."""
 
 import asyncio
 import hashlib
@@ -20,20 +20,20 @@ __all__ = ["Admission", "AuthAndLimits", "ServerErrors", "VersionHeader"]
 
 logger = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/healthz", "/docs", "/openapi.json"})  # of the model they tell its endpoints alone
+OPEN_PATHS = frozenset({"/healthz", "/docs", "/openapi.json"})  # they tell only the endpoints of the model
 CLOSE = {"Connection": "close"}  # what is left of the body is not worth reading
 
 
 @dataclass(frozen=True)
 class Admission:
-    """What a request must bring."""
+    """What a request needs to be admitted."""
 
     token_digest: bytes | None
     """SHA-256 of the bearer token, so that the token itself is stored nowhere; None lets everyone in."""
     max_body_bytes: int
-    """The largest body."""
+    """Largest body of a request, in bytes."""
     body_timeout_s: float
-    """How long a body may take to arrive; a trickled one holds a connection open."""
+    """Time that a body may take to arrive, in seconds; a trickled one would hold a connection open."""
 
     @staticmethod
     def digest(token: str) -> bytes:
@@ -41,7 +41,7 @@ class Admission:
         return hashlib.sha256(token.encode()).digest()
 
     def admits(self, authorization: str) -> bool:
-        """Say whether an ``Authorization`` header carries the token, in a time that does not tell how nearly."""
+        """Tell whether an ``Authorization`` header carries the token, in a time that does not show how nearly."""
         if self.token_digest is None:
             return True
         scheme, _, token = authorization.partition(" ")
@@ -49,7 +49,7 @@ class Admission:
 
 
 class AuthAndLimits:
-    """Refuse what may not come in, before the application reads it."""
+    """Refuse requests that lack the token or are too large, before the application reads them."""
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
         self.app = app
@@ -144,7 +144,7 @@ class ServerErrors:
             where = "".join(traceback.format_tb(error.__traceback__))
             logger.error("A request failed with %s\n%s", type(error).__name__, where)  # noqa: TRY400 - see the class
             if not has_begun:
-                detail = "the server failed at this request: try again, and tell its operator if it stays so"
+                detail = "the server failed on this request: try again, and tell its operator if it keeps failing"
                 await problem(500, detail)(scope, receive, send)
 
 

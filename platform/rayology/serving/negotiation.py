@@ -1,4 +1,4 @@
-"""Which form an answer takes: what the client accepts, of what there is."""
+"""The media type of an answer: the one that the client prefers, of those on offer."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ MEDIA_TYPES: tuple[MediaType, ...] = ("image/png", "application/x-npy")
 
 
 def wanted(accept: Annotated[str, Header()] = "*/*") -> MediaType:
-    """Return the form that the client likes best (RFC 9110, section 12.5.1).
+    """Return the media type that the client prefers (RFC 9110, section 12.5.1).
 
     Raises:
         HTTPException: 406, the client accepts none.

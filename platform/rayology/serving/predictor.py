@@ -56,7 +56,7 @@ class Predictor:
 
     An image depends on what it is made from and on its class, never on what is computed in the same batch: every batch
     is padded with zeros to ``batch_size``. The last bits of a convolution on a CPU depend on the batch's size and on
-    ``num_threads``, but not on the place in it (measured, and kept by a test).
+    ``num_threads``, but not on the position in it (measured, and kept by a test).
     """
 
     def __init__(self, model: Model, card: Card, *, batch_size: int, num_threads: int) -> None:
@@ -66,7 +66,7 @@ class Predictor:
         # One thread owns the model, so that batches follow each other and torch keeps its threads.
         thread = ThreadPoolExecutor(1, "model", initializer=torch.set_num_threads, initargs=(num_threads,))
         self._batchers: dict[str, Batcher[BatchItem, Array]] = {}
-        # One thread a verb reads what is sent, so that one image at a time is as large as a client made it.
+        # One thread per verb reads what is sent, so that only one image at a time has the size that a client chose.
         self._readers: dict[str, Executor] = {}
         for verb in verbs_of(card.capabilities):
             self._batchers[verb.name] = Batcher(partial(self._computed, verb), thread, batch_size=batch_size)
@@ -78,7 +78,7 @@ class Predictor:
         return self._model.image
 
     async def answer(self, verb: Verb[Request], request: Request) -> Answer:
-        """Do what a verb that the model is capable of asks.
+        """Answer a request for a verb that the model is capable of.
 
         Raises:
             RequestError: the model cannot do this, or not so much at once.

@@ -1,4 +1,4 @@
-"""What went wrong, as problem documents (RFC 9457)."""
+"""Errors as problem documents (RFC 9457)."""
 
 from collections.abc import Mapping
 from http import HTTPStatus

@@ -13,7 +13,7 @@ from fastapi.security import HTTPBearer
 from numpy.typing import NDArray
 
 from rayology.image import ImageSpec
-from rayology.serving.answer import CLASSES, FIRST_INDEX, NATURE, SEED, Answer
+from rayology.serving.answer import CLASSES, FIRST_INDEX, NATURE, PREFIX, SEED, Answer
 from rayology.serving.codecs import MAX_VALUES, decode_npy, decode_png, encode_npy, encode_png
 from rayology.serving.middleware import Admission, AuthAndLimits, ServerErrors, VersionHeader
 from rayology.serving.negotiation import MEDIA_TYPES, MediaType, wanted
@@ -28,15 +28,15 @@ Document = dict[str, object]
 Endpoint = Callable[..., Awaitable[Response]]
 
 DESCRIPTION = (
-    "Every answer tells its nature in the header X-Rayology-Nature: synthetic (shows nobody), derived (shows whom the "
-    "image that was sent shows) or prediction (not a finding). Nothing here is for diagnosis."
+    f"Every answer tells its nature in the header {NATURE}: synthetic (shows nobody), derived (shows the "
+    "person in the image that was sent) or prediction (not a finding). Nothing here is for diagnosis."
 )
 BINARY: Document = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES}
 HEADERS: Mapping[str, str] = {
     NATURE: "What the images are.",
-    CLASSES: "The class of each image, percent-encoded, separated by commas; only of models that know classes.",
-    SEED: "The seed that the images were drawn with; only of synthetic ones.",
-    FIRST_INDEX: "The index of the first image, which the others follow; only of synthetic ones.",
+    CLASSES: "The class of each image, percent-encoded, separated by commas; only from models with classes.",
+    SEED: "The seed that the images were drawn with; only for synthetic ones.",
+    FIRST_INDEX: "The index of the first image, which the others follow; only for synthetic ones.",
 }
 IMAGES: dict[int | str, Document] = {
     200: {
@@ -49,7 +49,7 @@ TOKEN = [Security(HTTPBearer(auto_error=False))]  # the middleware checks it; he
 
 
 def create_app(predictor: Predictor, admission: Admission) -> FastAPI:
-    """Return the application of one model; one that can be asked nothing still has its card and its health."""
+    """Return the application of one model; without any verb it still has its card and its health."""
     app = FastAPI(title="Rayology", description=DESCRIPTION, redoc_url=None, responses=PROBLEMS)
     app.state.predictor = predictor
     app.get("/healthz")(healthz)
@@ -95,7 +95,7 @@ async def healthz() -> Health:
 
 def _asked_for_new(verb: Verb[GenerateRequest], _: ImageSpec) -> tuple[Endpoint, Document]:
     async def endpoint(asked: GenerateRequest, predictor: Served, media_type: Wanted) -> Response:
-        """Get a PNG, of one image or a sheet of several, or an NPY, of the array in modality units.
+        """Get a PNG of one image or of a sheet of several, or an NPY of the array in modality units.
 
         A PNG shows a volume as its middle axial, coronal and sagittal plane, side by side.
         """
@@ -126,18 +126,16 @@ ENDPOINTS: Mapping[type[object], Callable[[Verb[Any], ImageSpec], tuple[Endpoint
     GenerateRequest: _asked_for_new,
     ImagesRequest: _asked_with_images,
 }
-"""By what a verb takes: its endpoint, and what the docs must say of the body."""
+"""Endpoint, and what the docs must say about its body, by the type of a verb's request."""
 
 
 def _no_such_endpoint(card: Card) -> str:
     able, asked = (", ".join(names) or "nothing" for names in (card.capabilities, card.verbs))
-    return (
-        f"no such endpoint: this model can {able}, of which this server offers {asked}; see its card, GET /, and /docs"
-    )
+    return f"no such endpoint: this model can {able}, and this server offers {asked}; see its card, GET /, and /docs"
 
 
 def _taken(image: ImageSpec) -> tuple[MediaType, ...]:
-    """Return the forms in which the model takes images; a PNG cannot hold a volume."""
+    """Return the media types in which the model takes images; a PNG cannot hold a volume."""
     return ("application/x-npy",) if image.is_volume else MEDIA_TYPES
 
 
@@ -161,7 +159,7 @@ async def _response(answer: Answer, media_type: MediaType, image: ImageSpec) -> 
 
 
 def _png_text(answer: Answer) -> Mapping[str, str]:
-    """Return what a PNG says of itself: the values of the headers, by keywords without their prefix."""
-    text = {name.removeprefix("X-Rayology-"): value for name, value in answer.headers.items()}
+    """Return what a PNG says about itself: the values of the headers, by keywords without their prefix."""
+    text = {name.removeprefix(PREFIX): value for name, value in answer.headers.items()}
     synthetic = {"Synthetic": "YES"} if answer.nature == "synthetic" else {}
     return {**text, **synthetic, "Disclaimer": NATURES[answer.nature]}

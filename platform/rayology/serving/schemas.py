@@ -1,4 +1,4 @@
-"""What goes in and comes out over HTTP, as types; imports neither torch nor Ray, so that clients may share it."""
+"""What goes in and comes out over HTTP, as types; imports neither torch nor Ray, so that clients can share it."""
 
 import secrets
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ Seed = Annotated[int, Field(ge=0, lt=END)]
 Nature = Literal["synthetic", "derived", "prediction"]
 NATURES: Mapping[Nature, str] = {
     "synthetic": "Synthetic: a model drew it, and it shows nobody. Not for diagnosis.",
-    "derived": "Derived from what was sent: it shows whom that shows. Not for diagnosis.",
+    "derived": "Derived from what was sent: it shows the same person. Not for diagnosis.",
     "prediction": "A prediction about what was sent, not a finding. Not for diagnosis.",
 }
-"""What an answer is, and what its reader must know of it."""
+"""What an answer is, and what its reader must know about it."""
 
 
 class Message(BaseModel):
@@ -30,13 +30,13 @@ class GenerateRequest(Message):
     """Ask for images."""
 
     count: Annotated[int, Field(ge=1)] = 1
-    """How many images; the card names the most."""
+    """Number of images; the card names the most."""
     seed: Seed = Field(default_factory=lambda: secrets.randbelow(2**53))  # JavaScript keeps integers up to 2^53
-    """The same seed gives the same images of a version; without one, a seed is drawn and told in the answer."""
+    """Seed of the images, which are the same for a version. Without it, one is drawn and named in the answer."""
     first_index: Annotated[int, Field(ge=0)] = 0
     """Index of the first image; the others follow it. Image 5 of a seed is the same whether asked for alone or not."""
     class_name: Annotated[str | None, Field(alias="class")] = None
-    """A class of the card; without one, each image draws its own. Only for models that know classes."""
+    """Class from the card; without it, one is drawn for each image. Only for models with classes."""
 
     @field_validator("first_index")
     @classmethod
@@ -50,11 +50,11 @@ class ImageCard(Message):
     """What every image of a model has in common."""
 
     channels: int
-    """How many channels."""
+    """Number of channels."""
     size: tuple[int, int] | tuple[int, int, int]
-    """Rows and columns; of volumes slices, rows and columns, and they take volumes of this size alone."""
+    """Rows and columns; for volumes slices, rows and columns, which is the only size that the model takes."""
     spacing_mm: float | None = None
-    """The distance between voxels of volumes, whose axes lead to head, back and left; null for slices."""
+    """Distance between voxels of volumes, in mm, whose axes lead to head, back and left; null for slices."""
     low: float
     """The lowest value: black in a PNG."""
     high: float
@@ -78,32 +78,32 @@ class Card(Message):
     version: str
     """The version that answers."""
     kind: str
-    """Which kind of model."""
+    """Kind of model."""
     capabilities: tuple[str, ...]
-    """What the model is able to do, asked for here or not."""
+    """What the model can do, whether this server offers it or not."""
     verbs: dict[str, Nature]
-    """The endpoints, and the nature of what each answers: ``synthetic`` (shows nobody), ``derived`` (shows whom the
-    image that was sent shows) or ``prediction`` (not a finding); never for diagnosis."""
+    """The endpoints, and the nature of what each answers: ``synthetic`` (shows nobody), ``derived`` (shows the
+    person in the image that was sent) or ``prediction`` (not a finding); never for diagnosis."""
     classes: tuple[str, ...]
-    """The classes that can be asked for; empty for a model that knows none."""
+    """The classes that can be asked for; empty for a model without classes."""
     image: ImageCard
     """The images it makes and takes."""
     metrics: dict[str, float]
     """Its figures on the validation split."""
     note: str
-    """What every figure must be read with, such as 'one patient'; empty if there is nothing to say."""
+    """Caveat to every figure, such as 'one patient'; empty if there is none."""
     seed: int | None
     """The seed of the samples that were evaluated and that the bundle's sheet shows, from index 0 on; null for a bundle
-    of format 1, which drew them otherwise."""
+    of format 1, which drew them differently."""
     limits: Limits
     """The most that one request may ask for."""
 
 
 class Health(Message):
-    """That a replica answers."""
+    """State of a replica that answers."""
 
     status: str = "ok"
-    """Always ``ok``: a replica that is not well does not answer. The card tells the version, if one may know it."""
+    """Always ``ok``: a replica that is not well does not answer. The card tells the version."""
 
 
 class Problem(Message):

@@ -29,14 +29,14 @@ class ImagesRequest:
     """Ask for something about images."""
 
     read: Callable[[], Array]
-    """Returns them as (count, channel, *space) in modality units; called off the event loop, one request at a time."""
+    """Function that returns (count, channel, *space) in modality units, called off the event loop, one at a time."""
     class_name: str | None = None
-    """The class of them all; None for a model without classes."""
+    """Class of them all; None for a model without classes."""
 
 
 @dataclass(frozen=True)
 class BatchItem:
-    """What one image of a batch is computed from, and the seed and the index that it is drawn by, if it is."""
+    """Inputs of one image of a batch, and the seed and index that it is drawn with, if it is drawn."""
 
     inputs: Mapping[str, Tensor]
     label: int
@@ -49,19 +49,19 @@ class Verb(Generic[Request]):
     """One thing that a model can be asked."""
 
     name: str
-    """What it is called at every door."""
+    """Name of the verb at every door, such as REST."""
     needs: str
     """The capability that a model must have."""
     nature: Nature
     """What the answers are."""
     summary: str
-    """What it does, in one sentence."""
+    """Sentence that says what it does."""
     request: type[Request]
-    """What a door must make of what is sent."""
+    """Type that a door must turn a request into."""
     items: Callable[[Model, Request, int], Sequence[BatchItem]]
-    """Returns one item for each image that is asked for, of which there may be so many; raises RequestError."""
+    """Function from a request, and the most images allowed, to one item per image; raises RequestError."""
     compute: Callable[[Model, Mapping[str, Tensor], Tensor], Tensor]
-    """Returns the images of a batch of inputs and labels, in modality units."""
+    """Function from a batch of inputs and labels to images in modality units."""
 
 
 def classes_of(model: Model) -> tuple[str, ...]:

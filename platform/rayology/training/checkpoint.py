@@ -1,4 +1,4 @@
-"""A training at rest: weights, averages and optimizer states, enough to go on, on a CPU bit for bit.
+"""The state of a training: weights, averages and optimizer states, enough to resume it, bit for bit on a CPU.
 
 Randomness is keyed by seed and step and batches follow from them, so no generator and no position is kept.
 """
@@ -30,13 +30,15 @@ def save(training: Training, folder: Path) -> None:
 
 
 def restore(training: Training, folder: Path) -> None:
-    """Bring a fresh training to where another one was saved.
+    """Bring a fresh training to the state in which another one was saved.
 
     Raises:
         TrainingError: the folder holds no checkpoint, or one of another model.
     """
     try:
-        tensors = load_file(folder / TENSORS)
+        written = load_file(folder / TENSORS)
+        # Runs begun earlier have the buffer's former name.
+        tensors = {name.replace(".adaptive.told_apart", ".adaptive.signs"): written[name] for name in written}
         step = json.loads((folder / POSITION).read_text(encoding="utf-8"))["step"]
         for name in ("model", "average"):
             getattr(training, name).load_state_dict(_below(tensors, name))

@@ -1,4 +1,4 @@
-"""Ray Train around the recipe: workers, checkpoints, and going on after one was lost."""
+"""Ray Train around the recipe: workers, checkpoints, and resuming after a worker was lost."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -23,18 +23,18 @@ from rayology.training.run import BUNDLE, INIT, Assignment, Run, finish, start_f
 __all__ = ["require_room", "require_suitable", "train", "uses_gpu"]
 
 
-DIVERGED = "diverged.txt"  # what a run leaves that would only diverge again
+DIVERGED = "diverged.txt"  # left by a run that would only diverge again
 
 
 def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...] = ()) -> Bundle:
     """Train on the workers that the experiment asks for and return the bundle, written into the run's folder.
 
-    A run that was ended goes on from its last checkpoint.
+    An interrupted run resumes from its last checkpoint.
 
     Raises:
         Diverged: a loss or a sample is no longer finite.
         TrainingError: the cluster is too small, or workers were lost too often.
-        DatasetError: a single image validates.
+        DatasetError: the validation split holds a single image.
     """
     scaling, gpu = run.experiment.scaling, uses_gpu(run.experiment)
     require_room(run.experiment)
@@ -89,7 +89,7 @@ def uses_gpu(experiment: Experiment) -> bool:
 
 
 def require_room(experiment: Experiment) -> None:
-    """Refuse what would wait forever.
+    """Refuse workers that the cluster could never start.
 
     Raises:
         TrainingError: the cluster has too few CPU cores in all, or on its largest node.
@@ -98,13 +98,13 @@ def require_room(experiment: Experiment) -> None:
     largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
     if scaling.num_workers * scaling.cpus_per_worker > cpus or scaling.cpus_per_worker > largest:
         raise TrainingError(
-            f"{scaling.num_workers} workers of {scaling.cpus_per_worker} CPUs do not fit the cluster's {cpus:g}, of"
-            f" which {largest:g} on its largest node; lower scaling.num_workers or scaling.cpus_per_worker"
+            f"{scaling.num_workers} workers of {scaling.cpus_per_worker} CPUs do not fit the cluster's {cpus:g}, with"
+            f" {largest:g} on its largest node; lower scaling.num_workers or scaling.cpus_per_worker"
         )
 
 
 def require_start(run: Run, data: PreparedDataset) -> None:
-    """Refuse weights to start from that do not fit, before any worker is started.
+    """Refuse initial weights that do not fit, before any worker is started.
 
     Raises:
         ConfigError: they are of another architecture, or of other images.
@@ -115,7 +115,7 @@ def require_start(run: Run, data: PreparedDataset) -> None:
 
 
 def require_suitable(experiment: Experiment, data: PreparedDataset) -> None:
-    """Refuse a dataset of which no figure could be computed, or that lacks what the model is to learn.
+    """Refuse a dataset on which nothing can be measured, or that lacks what the model learns.
 
     Raises:
         DatasetError: a single image was held out, or the images have no classes or masks and the model needs them.
@@ -130,7 +130,7 @@ def require_suitable(experiment: Experiment, data: PreparedDataset) -> None:
     count = data.info.splits["validation"].images
     if count < 2:
         raise DatasetError(
-            f"{data.path}: {count} image validates, and figures compare at least 2; add images, or raise "
+            f"{data.path}: {count} image in the validation split, and figures compare at least 2; add images, or raise "
             "preparation.validation"
         )
 

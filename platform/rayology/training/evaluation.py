@@ -27,7 +27,7 @@ from rayology.noise import Noise, NoiseSpec, indexed_noise, placed, rows_of
 __all__ = ["EVALUATIONS", "Evaluation", "Evaluator"]
 
 QUICK_FIGURES = ("mmd", "spectrum", "histogram")
-MOST_QUICK = 256  # images: what a look during training may cost
+MOST_QUICK = 256  # images in an evaluation during training
 MOST_FULL = 2048
 SLICE = 512 * 512  # values of the largest image that counts as one of those; a volume counts as several
 MOST_VALUES = 2**28  # of training images that samples are compared with: 1 GiB in float32
@@ -35,7 +35,7 @@ BATCH_SIZE = 64  # images of up to 64x64 that pass a model together; a volume of
 
 
 class Evaluator:
-    """Hold what a model makes against one split of a dataset, the validation split by default.
+    """Compare what a model makes with one split of a dataset, the validation split by default.
 
     Models run in full precision here, as they are served. Sample ``i`` is the one that a server draws for the
     seed, index ``i`` and the class of unseen image ``i``.
@@ -57,22 +57,22 @@ class Evaluator:
 
     @cached_property
     def unseen(self) -> Batch:
-        """As many images of the split as a full evaluation takes, in such an order."""
+        """As many images of the split as a full evaluation takes, in a random order that is the same each time."""
         return self._draw(self._unseen, num_affordable(MOST_FULL, self._shape, unit=SLICE))
 
     @cached_property
     def few_unseen(self) -> Batch:
-        """As many of them as a quick evaluation takes."""
+        """As many images of the split as a quick evaluation takes."""
         return self._draw(self._unseen, self._num_quick)
 
     @cached_property
     def reference(self) -> Reference:
-        """What a full evaluation holds samples against."""
+        """Images that a full evaluation compares samples with."""
         return self._reference(self.unseen, self.train)
 
     @cached_property
     def few_reference(self) -> Reference:
-        """What a quick evaluation holds samples against."""
+        """Images that a quick evaluation compares samples with."""
         return self._reference(self.few_unseen, self._draw(self._train, self._num_quick))
 
     def quick(self, model: Model) -> dict[str, float]:
@@ -81,7 +81,7 @@ class Evaluator:
         return {name: figure for measure in measures for name, figure in measure(self, model).items()}
 
     def full(self, model: Model) -> dict[str, float]:
-        """Return every figure there is, with intervals; ``examined`` says of how many images if not of all."""
+        """Return every figure, with intervals; ``examined`` is the number of images if not all were used."""
         num_examined = len(self.unseen)
         count = {"examined": float(num_examined)} if num_examined < len(self._unseen) else {}
         measures = [evaluation.full for evaluation in _evaluations_of(model)]
@@ -96,7 +96,7 @@ class Evaluator:
 
     @torch.inference_mode()
     def reconstruct(self, model: Model, unseen: Batch) -> Tensor:
-        """Return what the model keeps of each image."""
+        """Return the reconstruction of each image."""
         assert isinstance(model, Reconstructs)  # noqa: S101 - as above
         return torch.cat([model.reconstruct(part.images, part.labels) for part in self._parts(model, unseen)])
 
@@ -149,9 +149,9 @@ class Evaluation:
     """How one capability is measured."""
 
     quick: Callable[[Evaluator, Model], dict[str, float]]
-    """Figures that cost little, at each evaluation of a training."""
+    """Function that measures the cheap figures, at each evaluation during training."""
     full: Callable[[Evaluator, Model], dict[str, float]]
-    """All figures, of a model that is finished."""
+    """Function that measures all figures of a finished model."""
 
 
 def _quick_samples(evaluator: Evaluator, model: Model) -> dict[str, float]:
@@ -176,7 +176,7 @@ def _classes(evaluator: Evaluator, model: Model, unseen: Batch) -> dict[str, flo
 
 
 def _regions(evaluator: Evaluator, model: Model, unseen: Batch) -> dict[str, float]:
-    assert unseen.masks is not None, "a model that segments is built of a dataset with masks"  # noqa: S101
+    assert unseen.masks is not None, "a model that segments is built from a dataset with masks"  # noqa: S101
     return compare_masks(evaluator.segment(model, unseen), unseen.masks)
 
 
@@ -195,7 +195,7 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "classify": _of_given(_classes),
     "segment": _of_given(_regions),
 }
-"""By capability; one that is not here has no figures."""
+"""Evaluation of each capability; one that is not here has no figures."""
 
 
 def _evaluations_of(model: Model) -> list[Evaluation]:

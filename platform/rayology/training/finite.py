@@ -37,7 +37,7 @@ class FiniteGuard:
 
     @torch.no_grad()
     def undo(self, tensors: Sequence[Tensor], before: Sequence[Tensor]) -> None:
-        """Give tensors the values back that they had before a step, if the step, or one before it, was not finite."""
+        """Restore the values that tensors had before a step, if that step or an earlier one was not finite."""
         for tensor, old in zip(tensors, before, strict=True):
             tensor.copy_(torch.where(self.found > 0, old, tensor))
 
@@ -45,7 +45,7 @@ class FiniteGuard:
         """Return figures as numbers, in one copy from the device.
 
         Raises:
-            Diverged: a figure was not finite, now or at a step before; it names the first one.
+            Diverged: a figure was not finite, at this step or an earlier one; the first is named.
         """
         stacked = [figure.double() for figure in figures.values()]
         found, step, place, value, *values = torch.stack([self.found.double(), *self._first, *stacked]).tolist()

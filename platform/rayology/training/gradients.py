@@ -52,7 +52,7 @@ ALONE = Workers()
 
 
 def only_trainable(model: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
-    """Let gradients flow to these parameters of the model and to no other."""
+    """Let gradients flow to these parameters of the model and to no others."""
     model.requires_grad_(requires_grad=False)
     for parameter in parameters:
         parameter.requires_grad = True

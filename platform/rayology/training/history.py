@@ -1,4 +1,4 @@
-"""What a training said on its way: lines of JSON for programs, TensorBoard for people."""
+"""The history of a training: lines of JSON for programs, TensorBoard for people."""
 
 import json
 import time
@@ -18,7 +18,7 @@ FILE = "history.jsonl"
 class History:
     """Append figures to ``history.jsonl`` and to TensorBoard's event files in a folder.
 
-    A training that goes on from a checkpoint passes its step: lines past it are of a time that never was, and go.
+    A training that resumes from a checkpoint passes its step: the lines of later steps are removed.
     """
 
     def __init__(self, folder: Path, *, step: int = 0) -> None:

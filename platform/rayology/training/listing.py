@@ -24,7 +24,7 @@ def listing(store: Store, models: Sequence[str]) -> Table:
 
 
 def card(store: Store, name: str, version: str) -> Table:
-    """Lay out what a version says of itself.
+    """Lay out the card of a version.
 
     Raises:
         StoreError: there is no such version.

@@ -1,4 +1,4 @@
-"""The recipe: a training step is the model's phases in order; there is no Ray in it."""
+"""The recipe, without Ray: a training step is the model's phases in order."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from rayology.training.schedule import lr_factor
 __all__ = ["Batches", "Training", "fit"]
 
 Batches = Callable[[int, slice], Batch]
-"""Maps a step and rows of its global batch to those images, which are good until the next step."""
+"""Maps a step and rows of its global batch to those images, which are valid until the next step."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Training:
             model = experiment.model.build(image)
         model.to(device, precision.dtype_of(precision.resolve(experiment.scaling, device)))
         for weight in model.parameters():
-            # A convolution is 1.3 to 1.8 times faster so, on CPU and GPU; of volumes 1.1 to 1.3 times, on a CPU.
+            # Makes convolutions 1.3 to 1.8 times faster on CPU and GPU, those of volumes 1.1 to 1.3 times on a CPU.
             if primitives := PRIMITIVES.get(weight.ndim - 2):
                 weight.data = weight.data.contiguous(memory_format=primitives.channels_last)
         average = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)

@@ -1,4 +1,4 @@
-"""What is seen of a training on its way: history, figures, checkpoints, and the report to whoever runs it."""
+"""What is observed of a training: history, figures, checkpoints, and the report to whoever runs it."""
 
 import tempfile
 import time
@@ -19,14 +19,14 @@ from rayology.training.loop import Training
 
 __all__ = ["LOSS", "Observer", "Report", "observing"]
 
-LOSS = "loss"  # the objective as what a search lowers, beside the figures that people read
+LOSS = "loss"  # the objective as a search lowers it, next to the figures that people read
 
 Report = Callable[[Mapping[str, float], Path | None], None]
 """Takes the newest figures and the folder of a checkpoint, if there is one; only the leading process has either."""
 
 
 class Observer:
-    """What a process that does not lead does: take part in each report, with nothing to tell."""
+    """What a process that does not lead does: take part in each report, with nothing to say."""
 
     def __init__(self, experiment: Experiment, report: Report) -> None:
         self.schedule = experiment.schedule
@@ -56,10 +56,10 @@ class Leader(Observer):
         self._history = history
         self._figures: dict[str, float] = {}
         self._logged_at: tuple[int, float] | None = None
-        self._paused_s = 0.0  # spent on evaluations and checkpoints: no time of training's
+        self._paused_s = 0.0  # spent on evaluations and checkpoints, which does not count as training
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Write the figures of a step into the history, and how many images a second it took since the last."""
+        """Write the figures of a step into the history, with the images per second since the last."""
         now = time.monotonic() - self._paused_s
         rate = {}
         if self._logged_at is not None:
@@ -105,7 +105,7 @@ def observing(  # noqa: PLR0913 - what is observed, where, and for whom
     step: int,
     leads: bool,
 ) -> Iterator[Observer]:
-    """Give the observer of a training in this process, from a step on."""
+    """Yield the observer of a training in this process, from a step on."""
     if not leads:
         yield Observer(experiment, report)
         return

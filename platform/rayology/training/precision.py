@@ -13,7 +13,7 @@ Precision = Literal["bf16", "float32", "float64"]
 
 
 def resolve(scaling: ScalingConfig, device: torch.device) -> Precision:
-    """Return the precision to train with; auto is bf16 where the processor multiplies it in hardware.
+    """Return the precision to train with; auto is bf16 if the processor multiplies it in hardware.
 
     The choice follows from the processor alone, so that the same machine always computes the same.
     """

@@ -19,8 +19,8 @@ from rayology.store import Store
 from rayology.training.evaluation import EVALUATIONS, Evaluator
 
 __all__ = [
-    "Comparison",
     "Promotion",
+    "VersionComparison",
     "compare",
     "objective_of",
     "promote",
@@ -32,25 +32,25 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 Verdict = Literal["first", "same", "better", "equal", "worse", "incomparable"]
-"""What a version is beside the champion; the first has none beside it, and the same is the champion."""
+"""How a version compares with the champion; for the first there is none, and the same is the champion itself."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A version held against another one."""
+class VersionComparison:
+    """Result of comparing a version with another one."""
 
     verdict: Verdict
     sentence: str
-    """Both figures, on what, and who is better by how much; or why there are none."""
+    """Both figures, on which images, and which is better by how much; or why there are none."""
     figures: Mapping[str, float] = field(default_factory=dict)
-    """The objective's figures of the version, with the interval if it has one."""
+    """Figures of the objective for the version, with the interval if it has one."""
     others_figures: Mapping[str, float] = field(default_factory=dict)
-    """The same figures of the other one."""
+    """Figures of the objective for the other version."""
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """What became of a version that was to be the champion."""
+    """Outcome of promoting a version."""
 
     store: str
     """URI of the store."""
@@ -60,7 +60,7 @@ class Promotion:
     """The champion now."""
     before: str
     """The champion before; empty if there was none."""
-    comparison: Comparison
+    comparison: VersionComparison
 
     @property
     def is_champion(self) -> bool:
@@ -69,16 +69,16 @@ class Promotion:
 
     @property
     def refusal(self) -> str:
-        """Why the version is not the champion, and the command that makes it so all the same."""
+        """Why the version is not the champion, and the command that promotes it anyway."""
         flags = ["--action", "promote", "--store", self.store, "--name", self.model, "--version", self.version]
         command = shlex.join(["python", "jobs/models.py", *flags, "--force"])
         return (
             f"{self.version}: is not promoted: {self.comparison.sentence}. {self.champion} stays the champion of "
-            f"{self.model}. To promote the other all the same: {command}"
+            f"{self.model}. To promote the other anyway: {command}"
         )
 
     def answer(self) -> dict[str, object]:
-        """Return what a job says of it."""
+        """Return what a job prints about it."""
         found = self.comparison
         return {
             "store": self.store,
@@ -121,11 +121,11 @@ def require_gates(bundle: Bundle) -> None:
 
 
 def promote(store: Store, name: str, version: str, *, storage: Path, force: bool = False) -> Promotion:
-    """Make a version the champion if it is better on the same images, or in any case if ``force`` is set.
+    """Make a version the champion if it is better on the same images, or whenever ``force`` is set.
 
     Raises:
-        StoreError: there is no such version, a gate refuses it, which no force overrules, or it is no better than the
-            champion, or cannot be compared with it.
+        StoreError: there is no such version, a gate refuses it, which ``force`` does not overrule, or it is no better
+            than the champion, or cannot be compared with it.
         BundleError: the version is damaged.
     """
     promotion = promote_if_better(store, name, version, storage=storage, force=force)
@@ -142,7 +142,7 @@ def promote_if_better(store: Store, name: str, version: str, *, storage: Path, f
     bundle = Bundle.load(store.fetch(name, version))
     require_gates(bundle)
     before = store.champion_or_none(name) or ""
-    comparison = _beside_champion(store, name, version, before, bundle=bundle, storage=storage)
+    comparison = _against_champion(store, name, version, before, bundle=bundle, storage=storage)
     match comparison.verdict:
         case "first" | "better":
             logger.info("%s: %s.", version, comparison.sentence)
@@ -150,7 +150,7 @@ def promote_if_better(store: Store, name: str, version: str, *, storage: Path, f
             logger.info("%s: %s.", version, comparison.sentence)
             return Promotion(store.uri, name, version, before, before, comparison)
         case _ if force:
-            logger.warning("%s: %s; promoted all the same, as was asked.", version, comparison.sentence)
+            logger.warning("%s: %s; promoted anyway, because of --force.", version, comparison.sentence)
         case _:
             return Promotion(store.uri, name, version, before, before, comparison)
     if (store.champion_or_none(name) or "") != before:  # another promotion came first: compare with that one
@@ -159,8 +159,8 @@ def promote_if_better(store: Store, name: str, version: str, *, storage: Path, f
     return Promotion(store.uri, name, version, version, before, comparison)
 
 
-def compare(bundle: Bundle, other: Bundle, *, called: str, storage: Path) -> Comparison:
-    """Hold two bundles against the same images, by the objective of the first one's experiment.
+def compare(bundle: Bundle, other: Bundle, *, called: str, storage: Path) -> VersionComparison:
+    """Compare two bundles on the same images, by the objective of the first one's experiment.
 
     If its model cannot have that figure, the first metric that it can have stands in.
 
@@ -184,18 +184,18 @@ def compare(bundle: Bundle, other: Bundle, *, called: str, storage: Path) -> Com
 
 
 def objective_of(manifest: Manifest) -> str:
-    """Return the metric by which the experiment of a model chose; empty if it does not say."""
+    """Return the objective of a model's experiment; empty if the manifest does not name it."""
     search = manifest.experiment.get("search")
     return str(search.get("objective", "")) if isinstance(search, dict) else ""
 
 
-def _beside_champion(
+def _against_champion(
     store: Store, name: str, version: str, champion: str, *, bundle: Bundle, storage: Path
-) -> Comparison:
+) -> VersionComparison:
     if not champion:
-        return Comparison("first", f"it is the first champion of {name}")
+        return VersionComparison("first", f"it is the first champion of {name}")
     if version == champion:
-        return Comparison("same", f"it is the champion of {name} already")
+        return VersionComparison("same", f"it is the champion of {name} already")
     called = f"the champion {champion}"
     try:
         other = Bundle.load(store.fetch(name, champion))
@@ -204,8 +204,8 @@ def _beside_champion(
     return compare(bundle, other, called=called, storage=storage)
 
 
-def _incomparable(called: str, reason: str) -> Comparison:
-    return Comparison("incomparable", f"it cannot be compared with {called}: {reason}")
+def _incomparable(called: str, reason: str) -> VersionComparison:
+    return VersionComparison("incomparable", f"it cannot be compared with {called}: {reason}")
 
 
 def _dataset(manifest: Manifest, storage: Path) -> Path:
@@ -236,7 +236,7 @@ def _metric_of(manifest: Manifest) -> Metric:
 
 
 def _compared(image: ImageSpec) -> str:
-    """Return what images must have in common; masks are not among it."""
+    """Return what images must have in common; masks do not count."""
     return image.model_dump_json(exclude={"masks"})
 
 
@@ -248,7 +248,7 @@ def _measured(evaluator: Evaluator, model: Model, metric: Metric) -> dict[str, f
 
 def _weighed(
     metric: Metric, figures: Mapping[str, float], others: Mapping[str, float], *, called: str, num_images: int
-) -> Comparison:
+) -> VersionComparison:
     """Say who is better by how much."""
     name = metric.name
     losses = loss_of(name, figures.get(name)), loss_of(name, others.get(name))
@@ -260,7 +260,7 @@ def _weighed(
         f"{name} {mine:.4g} against {theirs:.4g} of {called} on {num_images} unseen images "
         f"({'lower' if metric.direction == 'min' else 'higher'} is better): {found}{overlap}"
     )
-    return Comparison(verdict, sentence, figures, others)
+    return VersionComparison(verdict, sentence, figures, others)
 
 
 def _overlap(name: str, figures: Mapping[str, float], others: Mapping[str, float]) -> bool:

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 EXPERIMENT, BUNDLE, INIT = "experiment.json", "bundle", "init"
-FORMAT_VERSION = 2  # of experiment.json; one of before is refused
+FORMAT_VERSION = 2  # of experiment.json; an earlier one is refused
 
 
 class Assignment(TypedDict):
@@ -60,7 +60,7 @@ class Run:
 
 
 def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
-    """Start a run under a new name, or find the one to go on with; that one keeps the experiment it began with.
+    """Start a run under a new name, or find the one to resume, which keeps the experiment that it began with.
 
     Raises:
         ConfigError: there is no run of that name.
@@ -73,11 +73,10 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         folder = parent / f"{experiment.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         folder.mkdir(parents=True)
         for role, bundle in sources.items():
-            shutil.copytree(bundle.path, folder / INIT / role)  # the run is on its own from here
+            shutil.copytree(bundle.path, folder / INIT / role)  # from here on the run does not depend on them
         written = {"format_version": FORMAT_VERSION, "experiment": experiment.model_dump(mode="json")}
-        write_atomic(
-            folder / EXPERIMENT, json.dumps(written, indent=2).encode()
-        )  # the source's path may name a patient
+        # Its owner's alone: the source's path may name a patient.
+        write_atomic(folder / EXPERIMENT, json.dumps(written, indent=2).encode())
         return Run(folder, experiment)
     begun_at = {file.parent.name: file.stat().st_mtime_ns for file in parent.glob(f"*/{EXPERIMENT}")}
     known = sorted(begun_at, key=lambda name: begun_at[name])

@@ -1,4 +1,4 @@
-"""What every backbone is to the models: networks between an image and its coarsest grid."""
+"""What every backbone provides: networks between an image and its coarsest grid."""
 
 from abc import ABC, abstractmethod
 from typing import Literal
@@ -34,7 +34,7 @@ class GridDecoder(nn.Module):
 
 
 class BaseBackboneConfig(Config, ABC):
-    """What the config of every backbone has; the nonlinearity is the model's choice."""
+    """What the configs of all backbones have in common; the nonlinearity is the model's choice."""
 
     @abstractmethod
     def encoder(self, image: Grid, *, activation: Activation) -> GridEncoder:

@@ -21,13 +21,13 @@ class ResNetConfig(BaseBackboneConfig):
     """Residual blocks of two convolutions, 3 pixels a side, at every resolution below the image's own."""
 
     kind: Literal["resnet"] = "resnet"
-    """Which backbone."""
+    """Kind of backbone."""
     width: Annotated[int, Field(ge=8, le=512, multiple_of=8), Choice(8, 16, 32, 64)] = 16
     """Channels at the image's own resolution."""
     depth: Annotated[int, Field(ge=1, le=16), Choice(1, 2, 3)] = 1
     """Residual blocks at each resolution."""
     growth: Annotated[float, Field(ge=1, le=4), Choice(1.5, 2.0)] = 1.5
-    """Factor on the channels each time the image is halved; 2 (of volumes 2.8) keeps every resolution's cost equal."""
+    """Factor on the channels each time the image is halved; 2 (2.8 for volumes) keeps every resolution's cost equal."""
 
     def encoder(self, image: Grid, *, activation: Activation) -> GridEncoder:
         """Build the network from images to the coarsest grid."""
@@ -39,7 +39,7 @@ class ResNetConfig(BaseBackboneConfig):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside an identity; the last starts at zero (Fixup; Zhang et al. 2019, section 3)."""
+    """Two convolutions added to an identity; the last starts at zero (Fixup; Zhang et al. 2019, section 3)."""
 
     def __init__(self, width: int, activation: Activation, *, axes: int) -> None:
         super().__init__()
