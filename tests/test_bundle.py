@@ -1,6 +1,7 @@
 """A bundle comes back as it was, or says what is wrong with it."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_a_sheet_of_volumes_is_drawn_in_parts_as_it_would_be_as_a_whole(
         whole = model.sample(noise, indexed_labels(2, seed=3, indices=range(16)))
     monkeypatch.setattr(model, "sample", watched)  # the model is real; it is only listened to
 
-    drawn = draw(model, count=16, seed=3)
+    drawn = draw(model, count=16, seed=3, values_at_once=5 * 4 * math.prod(VOLUMES.shape))
 
     assert parts == [5, 5, 5, 1]
     torch.testing.assert_close(drawn, whole)

@@ -20,7 +20,7 @@ from torch import Tensor
 from rayology.atomic import atomic_folder
 from rayology.config import Config
 from rayology.errors import BundleError
-from rayology.image import ImageSpec, num_affordable
+from rayology.image import VALUES_AT_ONCE, ImageSpec, num_at_once
 from rayology.migration import FORMAT_VERSION, migrated, migrated_weights
 from rayology.models import Generates, Model, ModelConfig, capabilities
 from rayology.noise import indexed_labels, indexed_noise, placed
@@ -33,6 +33,7 @@ WEIGHTS: Final = "weights.safetensors"
 CARD: Final = "README.md"
 PACKAGES = ("numpy", "pydicom", "ray", "rayology", "torch")
 SHEET = 16  # samples on a sheet
+COPIES = 4  # of an image that is drawn: what the widest layers hold
 
 
 class Provenance(Config):
@@ -237,7 +238,7 @@ def provenance_of(*, dataset: str, note: str, seed: int, steps: int, parents: tu
 
 
 @torch.inference_mode()
-def draw(model: Model, *, count: int, seed: int) -> Tensor:
+def draw(model: Model, *, count: int, seed: int, values_at_once: int = VALUES_AT_ONCE) -> Tensor:
     """Sample images of a generative model with indices from 0 on, each of a class drawn for it.
 
     A server draws the same images for this seed.
@@ -248,7 +249,7 @@ def draw(model: Model, *, count: int, seed: int) -> Tensor:
     assert isinstance(model, Generates), "only what generates is drawn from"  # noqa: S101
     weight = next(model.parameters())
     parts = []
-    at_once = num_affordable(count, model.image.shape)
+    at_once = num_at_once(values_at_once, model.image.shape, copies=COPIES)
     for start in range(0, count, at_once):
         indices = range(start, min(start + at_once, count))
         noise = placed(indexed_noise(model.sample_noise(), seed=seed, indices=indices), weight)

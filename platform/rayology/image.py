@@ -15,17 +15,20 @@ from torch import Tensor
 from rayology.config import Config
 
 __all__ = [
+    "VALUES_AT_ONCE",
     "Batch",
     "Grid",
     "ImageSpec",
     "ValueRange",
     "clipped_share",
     "from_model_range",
-    "num_affordable",
+    "num_at_once",
     "to_model_range",
     "to_stored",
 ]
 
+VALUES_AT_ONCE = 2**20
+"""How many float32 values a step of an evaluation holds at once, unless it is told otherwise."""
 Values = NDArray[np.float32] | NDArray[np.float64]
 
 
@@ -129,13 +132,13 @@ class Batch:
         return [self[start : start + count] for start in range(0, len(self), count)]
 
 
-def num_affordable(most: int, shape: Sequence[int], *, unit: int = 64 * 64) -> int:
-    """Return how many images of a shape fit into the memory of ``most`` images of ``unit`` values: 1 to ``most``.
+def num_at_once(values: int, shape: Sequence[int], *, copies: int = 1) -> int:
+    """Return how many images of a shape, at least 1, make so many values in a step that holds each ``copies`` times.
 
-    >>> [num_affordable(64, (1, *size)) for size in [(32, 32), (64, 64), (128, 128), (64, 64, 64), (128, 128, 128)]]
-    [64, 64, 16, 1, 1]
+    >>> [num_at_once(VALUES_AT_ONCE, (1, *size)) for size in [(32, 32), (64, 64), (128, 128), (128, 128, 128)]]
+    [1024, 256, 64, 1]
     """
-    return max(1, most * unit // max(unit, math.prod(shape)))
+    return max(1, values // (copies * math.prod(shape)))
 
 
 def to_stored(values: Values, kept: ValueRange) -> NDArray[np.uint16]:

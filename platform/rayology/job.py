@@ -98,24 +98,12 @@ def prepared(experiment: Experiment) -> PreparedDataset:
     if info.note:
         console.print(f"Read every figure with this in mind: {info.note}.", style="yellow", highlight=False)
     console.print(f"What it holds, to look at: {report_file(data)}", soft_wrap=True, highlight=False)
-    left_out = {"nearly empty": info.counts.nearly_empty, "between blocks": info.counts.dropped_in_gaps}
-    left_out |= {"that repeat others": info.counts.duplicates, "of other modalities": info.counts.other_modality}
-    if any(left_out.values()):
-        listed = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
-        console.print(f"Left out: {listed}.", highlight=False)
-    if info.counts.joined_patients:
-        console.print(
-            f"{info.counts.joined_patients} patients count as another's: they have an image in common, or nearly.",
-            style="yellow",
-            highlight=False,
-        )
-    if info.counts.not_in_table:
-        console.print(
-            f"{info.counts.not_in_table} images are in no row of the table: what it says of patients and splits does "
-            "not hold for them.",
-            style="yellow",
-            highlight=False,
-        )
+    left_out = ", ".join(f"{count} {what}" for what, count in info.counts.left_out.items() if count)
+    if left_out:
+        console.print(f"Left out: {left_out}.", highlight=False)
+    for what, count in info.counts.doubts.items():
+        if count:
+            console.print(f"{count} {what}.", style="yellow", highlight=False)
     if info.image.classes:
         console.print(
             f"Classes, named wherever the dataset and its models go: {', '.join(info.image.classes)}.",

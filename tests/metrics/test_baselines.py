@@ -55,11 +55,10 @@ def test_of_many_training_images_a_fair_part_is_decomposed(monkeypatch: pytest.M
     torch.testing.assert_close(found, pca_reconstructions(train[::3], unseen, components=4))
 
 
-def test_the_nearest_image_is_a_training_image_and_none_is_nearer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baselines, "AT_ONCE", 4)  # a constant; so that both sets fall into parts
+def test_the_nearest_image_is_a_training_image_and_none_is_nearer() -> None:
     train, unseen = _images(30, seed=0), _images(9, seed=1)
 
-    nearest = nearest_images(train, unseen)
+    nearest = nearest_images(train, unseen, values_at_once=4 * train[0].numel())  # so that both sets fall into parts
 
     distances = (unseen[:, None] - train).square().sum(dim=(2, 3, 4))
     assert torch.equal(nearest, train[distances.argmin(dim=1)])

@@ -14,7 +14,6 @@ from rayology.bundle import provenance_of, write_bundle
 from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
 from rayology.image import Batch, ImageSpec, from_model_range
-from rayology.metrics import features, images, likeness, spectrum
 from rayology.models import GanConfig, Model, Phase, VaeConfig
 from rayology.models.backbones import ResNetConfig
 from rayology.noise import Noise, NoiseSpec
@@ -111,11 +110,8 @@ def test_the_figures_do_not_depend_on_how_many_images_pass_at_once(
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     whole = Evaluator(small.seed, dataset, CPU).full(model)
-    for module in (features, images, likeness, spectrum):
-        monkeypatch.setattr(module, "AT_ONCE", 2)  # constants; so that few images fall into parts
-    monkeypatch.setattr(evaluation, "BATCH_SIZE", 2)
 
-    in_parts = Evaluator(small.seed, dataset, CPU).full(model)
+    in_parts = Evaluator(small.seed, dataset, CPU, values_at_once=2 * math.prod(dataset.info.image.shape)).full(model)
 
     assert in_parts == pytest.approx(whole, rel=1e-4, abs=1e-6)
 

@@ -74,6 +74,26 @@ class Counts(Config):
     dropped_in_gaps: NonNegativeInt
     """Images of a single patient between its blocks, across them, in another frame of reference, or nowhere known."""
 
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many images or files were left out, by what they are."""
+        return {
+            "nearly empty": self.nearly_empty,
+            "between blocks": self.dropped_in_gaps,
+            "that repeat others": self.duplicates,
+            "of other modalities": self.other_modality,
+        }
+
+    @property
+    def doubts(self) -> dict[str, int]:
+        """How many patients or images the splits must be read with, by what holds for them."""
+        return {
+            "patients count as another's: they have an image in common, or nearly": self.joined_patients,
+            "images are in no row of the table: what it says of patients and splits does not hold for them": (
+                self.not_in_table
+            ),
+        }
+
 
 class DatasetInfo(Config):
     """All that is known of a dataset beside its images: dataset.json."""

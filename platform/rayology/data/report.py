@@ -53,11 +53,14 @@ def write_report(data: PreparedDataset) -> None:
     """Write the page, which its owner alone may read: it shows images of patients, though no name."""
     info = data.info
     splits: dict[str, Split] = {name: data.split(name) for name in SHOWN_SPLITS}
-    counts = info.counts.model_dump()
+    counts = info.counts
     rows = [
-        ("images", counts.pop("images")),
-        ("patients", info.patients if info.patients < info.counts.images else f"{info.patients}, one an image"),
-        *((name.replace("_", " "), count) for name, count in counts.items()),
+        ("images", counts.images),
+        ("patients", info.patients if info.patients < counts.images else f"{info.patients}, one an image"),
+        ("files", counts.files),
+        ("files skipped", counts.skipped),
+        *((f"left out: {what}", count) for what, count in counts.left_out.items()),
+        *counts.doubts.items(),
         ("clipped share of the foreground", f"{info.clipped_share:.2%}"),
     ]
     body = [

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from rayology.errors import ConfigError, DataError
+from rayology.image import VALUES_AT_ONCE
 from rayology.metrics.distribution import HISTOGRAM, MMD, SPECTRUM
 from rayology.metrics.images import Images, ImageSet, Reference
-from rayology.metrics.likeness import DIVERSITY, PSNR, SSIM
+from rayology.metrics.likeness import DIVERSITY, PSNR, SSIM, mean_over_pairs
 from rayology.metrics.metric import (
     Comparison,
     Estimate,
@@ -84,7 +85,8 @@ def compare_samples(
     if found != expected:
         raise DataError(f"samples have channels and size {found}, real images {expected}; prepare both alike")
     _require_finite(samples, "samples")
-    generated = ImageSet(samples.to(reference.real.images.device), name="samples")
+    samples = samples.to(reference.real.images.device)
+    generated = ImageSet(samples, name="samples", values_at_once=reference.values_at_once)
 
     figures: dict[str, float] = {}
     for metric in chosen:
@@ -95,7 +97,9 @@ def compare_samples(
 
 
 @torch.no_grad()
-def compare_reconstructions(reconstructions: Images, originals: Images) -> dict[str, float]:
+def compare_reconstructions(
+    reconstructions: Images, originals: Images, *, values_at_once: int = VALUES_AT_ONCE
+) -> dict[str, float]:
     """Return every figure of reconstructions, both clipped to [-1, 1].
 
     Raises:
@@ -103,7 +107,8 @@ def compare_reconstructions(reconstructions: Images, originals: Images) -> dict[
     """
     _require_finite(reconstructions, "reconstructions")
     pair = reconstructions.float().clip(-1.0, 1.0), originals.float().clip(-1.0, 1.0)
-    return {metric.name: metric.measure(*pair) for metric in METRICS.values() if isinstance(metric, PairMetric)}
+    metrics = [metric for metric in METRICS.values() if isinstance(metric, PairMetric)]
+    return {metric.name: mean_over_pairs(metric.measure, *pair, values_at_once) for metric in metrics}
 
 
 def compare_labels(logits: Tensor, labels: Tensor) -> dict[str, float]:

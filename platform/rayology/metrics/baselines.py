@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rayology.image import num_affordable
+from rayology.image import VALUES_AT_ONCE, num_at_once
 
 __all__ = ["nearest_images", "pca_reconstructions"]
 
@@ -14,7 +14,6 @@ Images = Float[Tensor, "batch channel *space"]
 TrainImages = Float[Tensor, "train channel *space"]
 
 MOST_DECOMPOSED = 4096  # bounds the decomposition: 64 MiB of training images of 64x64, 1 GiB of 256x256
-AT_ONCE = 1024  # images of up to 64x64 whose distances are taken in one go
 
 
 def pca_reconstructions(train: TrainImages, images: Images, *, components: int) -> Images:
@@ -29,9 +28,9 @@ def pca_reconstructions(train: TrainImages, images: Images, *, components: int) 
     return ((images - mean).flatten(1) @ kept.T @ kept).view_as(images) + mean
 
 
-def nearest_images(train: TrainImages, images: Images) -> Images:
+def nearest_images(train: TrainImages, images: Images, values_at_once: int = VALUES_AT_ONCE) -> Images:
     """Return, for each image, the training image with the least squared difference."""
-    at_once = num_affordable(AT_ONCE, train.shape[1:])
+    at_once = num_at_once(values_at_once, train.shape[1:])
     return train[torch.cat([_nearest(train, part, at_once) for part in images.flatten(1).split(at_once)])]
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls i
 from jaxtyping import Float
 from torch import Tensor
 
-from rayology.image import num_affordable
+from rayology.image import VALUES_AT_ONCE, num_at_once
 from rayology.primitives import PRIMITIVES
 
 __all__ = ["FeatureScale", "random_features"]
@@ -18,10 +18,12 @@ SEED = 0
 WIDTHS = (16, 32)  # the finest two scales cost most; all coarser ones have
 COARSE_WIDTH = 64
 SMALLEST_SIDE = 4
-AT_ONCE = 8  # the activations of 8 images of 64x64 stay in a processor's cache; more are slower
+COPIES = 32  # so that the activations of 8 images of 64x64 stay in a processor's cache; more are slower
 
 
-def random_features(images: Float[Tensor, "image channel *space"]) -> Float[Tensor, "image feature"]:
+def random_features(
+    images: Float[Tensor, "image channel *space"], values_at_once: int = VALUES_AT_ONCE
+) -> Float[Tensor, "image feature"]:
     """Return mean and standard deviation over the pixels of every channel at every scale, down to 4 pixels.
 
     Each scale is a convolution, 3 pixels a side, the absolute value, and a halving of the size. Random filters keep
@@ -29,7 +31,7 @@ def random_features(images: Float[Tensor, "image channel *space"]) -> Float[Tens
     zero: it sees edges and texture alone, whatever the brightness.
     """
     filters = [(weight.to(images.device), bias.to(images.device)) for weight, bias in _filters(images.shape)]
-    num_parts = math.ceil(len(images) / num_affordable(AT_ONCE, images.shape[1:]))
+    num_parts = math.ceil(len(images) / num_at_once(values_at_once, images.shape[1:], copies=COPIES))
     return torch.cat([_pooled(part, filters) for part in images.chunk(num_parts)])
 
 

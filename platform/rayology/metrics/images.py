@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rayology.errors import DataError
-from rayology.image import num_affordable
+from rayology.image import VALUES_AT_ONCE, num_at_once
 from rayology.metrics.features import FeatureScale, random_features
 from rayology.metrics.fingerprints import fingerprints
 from rayology.metrics.histogram import grey_shares
@@ -19,7 +19,6 @@ __all__ = ["MOST_COMPARED", "ImageSet", "Images", "Reference"]
 Images = Float[Tensor, "batch channel *space"]
 
 MOST_COMPARED = 2048  # bounds the kernel matrices at 32 MiB each
-AT_ONCE = 256  # images of up to 64x64 measured in one go: bounds what lies in memory beside them
 
 
 class ImageSet:
@@ -28,8 +27,9 @@ class ImageSet:
     The others are neither copied nor measured.
     """
 
-    def __init__(self, images: Images, *, name: str) -> None:
+    def __init__(self, images: Images, *, name: str, values_at_once: int = VALUES_AT_ONCE) -> None:
         _require_images(images, name)
+        self._values_at_once = values_at_once
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(len(images)))
         self.places = order[:MOST_COMPARED].to(images.device)
         """Where each image stood among those given."""
@@ -42,12 +42,12 @@ class ImageSet:
     @cached_property
     def features(self) -> Float[Tensor, "image feature"]:
         """The features of a random network, as they come."""
-        return random_features(self.images)
+        return random_features(self.images, self._values_at_once)
 
     @cached_property
     def spectra(self) -> Float[Tensor, "image channel ring"]:
         """The power in each ring of equal frequency."""
-        return radial_power(self.images)
+        return radial_power(self.images, self._values_at_once)
 
     @cached_property
     def grey_shares(self) -> Float[Tensor, "image channel bin"]:
@@ -60,7 +60,7 @@ class ImageSet:
         return self._in_parts(fingerprints)
 
     def _in_parts(self, measure: Callable[[Images], Tensor]) -> Tensor:
-        at_once = num_affordable(AT_ONCE, self.images.shape[1:])
+        at_once = num_at_once(self._values_at_once, self.images.shape[1:])
         return torch.cat([measure(part) for part in self.images.split(at_once)])
 
 
@@ -75,11 +75,17 @@ class Reference:
     """
 
     def __init__(
-        self, real: Images, train: Float[Tensor, "train channel *space"], *, patient_safe: bool = True
+        self,
+        real: Images,
+        train: Float[Tensor, "train channel *space"],
+        *,
+        patient_safe: bool = True,
+        values_at_once: int = VALUES_AT_ONCE,
     ) -> None:
         self._patient_safe = patient_safe
-        self.real = ImageSet(real, name="real images")
-        self.train = ImageSet(train, name="training images")
+        self.values_at_once = values_at_once
+        self.real = ImageSet(real, name="real images", values_at_once=values_at_once)
+        self.train = ImageSet(train, name="training images", values_at_once=values_at_once)
         self._all_train = train.detach()
 
     @cached_property
@@ -107,7 +113,7 @@ class Reference:
         """Look through the training images in parts; an image is not compared with that at its own place, if any."""
         sought = images.fingerprints
         likeness = torch.full((len(images),), -1.0, device=sought.device)
-        at_once = num_affordable(AT_ONCE, self._all_train.shape[1:])
+        at_once = num_at_once(self.values_at_once, self._all_train.shape[1:])
         for start in range(0, len(self._all_train), at_once):
             part = self._all_train[start : start + at_once].to(sought.device).float().clip(-1.0, 1.0)
             places = torch.arange(start, start + len(part), device=sought.device)

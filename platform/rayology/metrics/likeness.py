@@ -1,52 +1,57 @@
 """How alike two images are: reconstructions and originals, or samples among themselves."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from rayology.image import num_affordable
+from rayology.image import VALUES_AT_ONCE, num_at_once
 from rayology.metrics.images import Images, ImageSet
 from rayology.metrics.metric import Comparison, Estimate, PairMetric, SampleMetric
 
-__all__ = ["DIVERSITY", "PSNR", "SSIM"]
+__all__ = ["DIVERSITY", "PSNR", "SSIM", "mean_over_pairs"]
 
 RANGE = 2.0
 MOST_PAIRS = 128
-AT_ONCE = 32
+COPIES = 8  # what the structural similarity of a pair holds of each
 
 
-def psnr(images: Images, originals: Images) -> float:
-    """Return the mean over images of 10 log10(range² / mean squared error); equal images count as 100 dB."""
+def mean_over_pairs(
+    measure: Callable[[Images, Images], Float[Tensor, " image"]],
+    images: Images,
+    others: Images,
+    values_at_once: int = VALUES_AT_ONCE,
+) -> float:
+    """Return the mean of what is measured of each pair of images, in parts of one size."""
+    num_parts = math.ceil(len(images) / num_at_once(values_at_once, images.shape[1:], copies=COPIES))
+    parts = zip(images.chunk(num_parts), others.chunk(num_parts), strict=True)
+    return float(torch.cat([measure(*part) for part in parts]).mean())
+
+
+def psnr(images: Images, originals: Images) -> Float[Tensor, " image"]:
+    """Return 10 log10(range² / mean squared error) of each image; equal images count as 100 dB."""
     error = (images - originals).square().mean(dim=tuple(range(1, images.ndim))).clamp(min=RANGE**2 * 1e-10)
-    return float((10 * torch.log10(RANGE**2 / error)).mean())
+    return 10 * torch.log10(RANGE**2 / error)
 
 
-def ssim(images: Images, originals: Images) -> float:
-    """Return the mean structural similarity (Wang et al. 2004)."""
-    return float(_ssim(images, originals).mean())
-
-
-def _ssim(left: Images, right: Images) -> Float[Tensor, " image"]:
-    num_parts = math.ceil(len(left) / num_affordable(AT_ONCE, left.shape[1:]))
-    parts = [
-        structural_similarity_index_measure(*pair, data_range=RANGE, reduction="none").reshape(-1)
-        for pair in zip(left.chunk(num_parts), right.chunk(num_parts), strict=True)
-    ]
-    return torch.cat(parts)
+def ssim(images: Images, originals: Images) -> Float[Tensor, " image"]:
+    """Return the structural similarity of each image (Wang et al. 2004)."""
+    return structural_similarity_index_measure(images, originals, data_range=RANGE, reduction="none").reshape(-1)
 
 
 def _diversity(comparison: Comparison) -> Estimate:
-    samples, real = comparison.samples, comparison.reference.real
-    return Estimate(value=_self_likeness(samples, comparison.count), real=_self_likeness(real, comparison.count))
+    sets, count = (comparison.samples, comparison.reference.real), min(comparison.count, MOST_PAIRS)
+    samples, real = (_self_likeness(each, count, comparison.reference.values_at_once) for each in sets)
+    return Estimate(value=samples, real=real)
 
 
-def _self_likeness(images: ImageSet, count: int) -> float:
+def _self_likeness(images: ImageSet, count: int, values_at_once: int) -> float:
     """Compare each image with the next in the shuffled order: as many pairs as images, none of them with itself."""
-    first = images.images[: min(count, MOST_PAIRS)]
-    return ssim(first, first.roll(1, dims=0))
+    first = images.images[:count]
+    return mean_over_pairs(ssim, first, first.roll(1, dims=0), values_at_once)
 
 
 PSNR = PairMetric(

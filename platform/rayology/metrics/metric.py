@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rayology.metrics.images import Images, ImageSet, Reference
@@ -106,9 +106,9 @@ class SampleMetric(Metric):
 
 @dataclass(frozen=True, kw_only=True)
 class PairMetric(Metric):
-    """A figure of reconstructions held against their originals."""
+    """A figure of reconstructions held against their originals: the mean of what is measured of each."""
 
-    measure: Callable[[Images, Images], float]
+    measure: Callable[[Images, Images], Float[Tensor, " image"]]
     needs = "reconstruct"
 
 

@@ -5,13 +5,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rayology.image import num_affordable
+from rayology.image import VALUES_AT_ONCE, num_at_once
 from rayology.primitives import PRIMITIVES
 
 __all__ = ["Recogniser"]
 
 STEPS, BATCH_SIZE, WIDTH, LR = 1000, 32, 16, 2e-3
-AT_ONCE = 256  # images of up to 64x64 that are judged in one go
+COPIES = 8  # of a batch that is trained on: what the backward pass keeps
 SHIFT = 4  # pixels by which training images are moved at random, so that a place is not learned for a class
 
 
@@ -19,8 +19,14 @@ class Recogniser:
     """A convolutional classifier fitted to real images in [-1, 1]; the same images give the same classifier."""
 
     def __init__(
-        self, images: Float[Tensor, "batch channel *space"], labels: Int[Tensor, " batch"], *, num_classes: int
+        self,
+        images: Float[Tensor, "batch channel *space"],
+        labels: Int[Tensor, " batch"],
+        *,
+        num_classes: int,
+        values_at_once: int = VALUES_AT_ONCE,
     ) -> None:
+        self._values_at_once = values_at_once
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the accelerators for good
             self._network = _network(images.shape[1], num_classes, axes=images.ndim - 2).to(images.device)
@@ -31,7 +37,7 @@ class Recogniser:
             chosen = torch.randint(len(images), (BATCH_SIZE,), generator=generator)
             shifts = torch.randint(-SHIFT, SHIFT + 1, (len(space),), generator=generator).tolist()
             optimizer.zero_grad()
-            for part in chosen.split(num_affordable(BATCH_SIZE, images.shape[1:])):
+            for part in chosen.split(num_at_once(values_at_once, images.shape[1:], copies=COPIES)):
                 scores = self._network(images[part].roll(shifts, dims=space))
                 (functional.cross_entropy(scores, labels[part], reduction="sum") / BATCH_SIZE).backward()
             optimizer.step()
@@ -41,7 +47,7 @@ class Recogniser:
     @torch.inference_mode()
     def accuracy(self, images: Float[Tensor, "batch channel *space"], labels: Int[Tensor, " batch"]) -> float:
         """Return the share of the images that are recognised as their label."""
-        parts = images.split(num_affordable(AT_ONCE, images.shape[1:]))
+        parts = images.split(num_at_once(self._values_at_once, images.shape[1:]))
         guesses = torch.cat([self._network(part).argmax(dim=1) for part in parts])
         return float((guesses == labels).float().mean())
 

@@ -6,16 +6,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rayology.image import num_affordable
+from rayology.image import VALUES_AT_ONCE, num_at_once
 from rayology.metrics.bootstrap import Counts, Distance
 
 __all__ = ["radial_power", "spectrum_distance"]
 
 ROUNDING_POWER = (2 / 4095) ** 2 / 12  # the noise of rounding to 12 bits; no frequency of a stored image holds less
-AT_ONCE = 256  # images of up to 64x64 whose spectrum is taken in one go
 
 
-def radial_power(images: Float[Tensor, "image channel *space"]) -> Float[Tensor, "image channel ring"]:
+def radial_power(
+    images: Float[Tensor, "image channel *space"], values_at_once: int = VALUES_AT_ONCE
+) -> Float[Tensor, "image channel ring"]:
     """Return the mean power in each ring of equal frequency, from one wave per image up to two pixels per wave."""
     space = images.shape[2:]
     num_rings = min(space) // 2
@@ -23,7 +24,7 @@ def radial_power(images: Float[Tensor, "image channel *space"]) -> Float[Tensor,
     ring = (functools.reduce(torch.hypot, waves) * 2 * num_rings).round().flatten()
 
     member = (ring[:, None] == torch.arange(1, num_rings + 1, device=images.device)).to(images.dtype)
-    parts = images.split(num_affordable(AT_ONCE, images.shape[1:]))
+    parts = images.split(num_at_once(values_at_once, images.shape[1:]))
     return torch.cat([_power(part) @ member for part in parts]) / member.sum(dim=0)
 
 

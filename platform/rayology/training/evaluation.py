@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rayology.data import PreparedDataset, Split
 from rayology.data.splits import SplitName
-from rayology.image import Batch, num_affordable
+from rayology.image import VALUES_AT_ONCE, Batch, num_at_once
 from rayology.metrics import Reference, compare_labels, compare_masks, compare_reconstructions, compare_samples
 from rayology.models import (
     BoundsLikelihood,
@@ -31,7 +31,7 @@ MOST_QUICK = 256  # images in an evaluation during training
 MOST_FULL = 2048
 SLICE = 512 * 512  # values of the largest image that counts as one of those; a volume counts as several
 MOST_VALUES = 2**28  # of training images that samples are compared with: 1 GiB in float32
-BATCH_SIZE = 64  # images of up to 64x64 that pass a model together; a volume of 64x64x64 passes alone
+COPIES = 4  # of an image that passes a model: what the widest layers hold
 
 
 class Evaluator:
@@ -42,13 +42,20 @@ class Evaluator:
     """
 
     def __init__(
-        self, seed: int, data: PreparedDataset, device: torch.device, *, split: SplitName = "validation"
+        self,
+        seed: int,
+        data: PreparedDataset,
+        device: torch.device,
+        *,
+        split: SplitName = "validation",
+        values_at_once: int = VALUES_AT_ONCE,
     ) -> None:
         self.seed = seed
+        self.values_at_once = values_at_once
         self._device = device
         self._train, self._unseen = data.split("train"), data.split(split)
         self._shape = data.info.image.shape
-        self._at_once = num_affordable(BATCH_SIZE, self._shape)
+        self._at_once = num_at_once(values_at_once, self._shape, copies=COPIES)
 
     @cached_property
     def train(self) -> Batch:
@@ -58,12 +65,12 @@ class Evaluator:
     @cached_property
     def unseen(self) -> Batch:
         """As many images of the split as a full evaluation takes, in a random order that is the same each time."""
-        return self._draw(self._unseen, num_affordable(MOST_FULL, self._shape, unit=SLICE))
+        return self._draw(self._unseen, self._num_drawn(MOST_FULL))
 
     @cached_property
     def few_unseen(self) -> Batch:
         """As many images of the split as a quick evaluation takes."""
-        return self._draw(self._unseen, self._num_quick)
+        return self._draw(self._unseen, self._num_drawn(MOST_QUICK))
 
     @cached_property
     def reference(self) -> Reference:
@@ -73,7 +80,7 @@ class Evaluator:
     @cached_property
     def few_reference(self) -> Reference:
         """Images that a quick evaluation compares samples with."""
-        return self._reference(self.few_unseen, self._draw(self._train, self._num_quick))
+        return self._reference(self.few_unseen, self._draw(self._train, self._num_drawn(MOST_QUICK)))
 
     def quick(self, model: Model) -> dict[str, float]:
         """Return the cheap figures of all that the model can do: those that a search may follow."""
@@ -120,12 +127,13 @@ class Evaluator:
         assert isinstance(model, Segments)  # noqa: S101 - as above
         return torch.cat([model.mask_logits(part.images) for part in self._parts(model, unseen)])
 
-    @property
-    def _num_quick(self) -> int:
-        return num_affordable(MOST_QUICK, self._shape, unit=SLICE)
+    def _num_drawn(self, most: int) -> int:
+        """Return how many images cost what ``most`` slices do."""
+        return most * SLICE // max(SLICE, math.prod(self._shape))
 
     def _reference(self, unseen: Batch, train: Batch) -> Reference:
-        return Reference(unseen.images, train.images, patient_safe=self._train.info.patient_safe)
+        patient_safe = self._train.info.patient_safe
+        return Reference(unseen.images, train.images, patient_safe=patient_safe, values_at_once=self.values_at_once)
 
     def _parts(self, model: Model, batch: Batch) -> list[Batch]:
         """Cut a batch into what passes a model at once."""
@@ -164,7 +172,8 @@ def _full_samples(evaluator: Evaluator, model: Model) -> dict[str, float]:
 
 
 def _reconstructions(evaluator: Evaluator, model: Model, unseen: Batch) -> dict[str, float]:
-    return compare_reconstructions(evaluator.reconstruct(model, unseen), unseen.images)
+    reconstructions = evaluator.reconstruct(model, unseen)
+    return compare_reconstructions(reconstructions, unseen.images, values_at_once=evaluator.values_at_once)
 
 
 def _bound(evaluator: Evaluator, model: Model, unseen: Batch) -> dict[str, float]:
