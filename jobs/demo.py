@@ -1,4 +1,4 @@
-"""Walk the whole path on the built-in phantom: prepare, train, search, examine, serve, generate.
+"""Walk the whole path on the built-in phantom: prepare, train, search, evaluate, serve, generate.
 
 python jobs/demo.py jobs/experiments/demo.yaml
 """
@@ -23,7 +23,7 @@ from rayology.progress import console
 from rayology.serving.app import TOKEN, ServeArgs
 from rayology.serving.app import run as served
 from rayology.store import Store
-from rayology.training.examination import ExaminationConfig
+from rayology.training.evaluation_report import EvaluateConfig
 
 PORT = 8000
 STAGES = ("prepare", "train", "tune", "evaluate", "serve")
@@ -42,7 +42,7 @@ def main(experiment: Experiment) -> Mapping[str, object]:
             tuned = tune.main(experiment)
         with stage("evaluate", seconds):
             champion = Store(str(tuned["store"])).fetch(experiment.name, str(tuned["champion"]))
-            examined = evaluate.main(ExaminationConfig(bundle=champion, storage=storage, split="test"))
+            evaluated = evaluate.main(EvaluateConfig(bundle=champion, storage=storage, split="test"))
         with stage("serve", seconds):
             sheet = generate(storage, experiment.name)
     places = {
@@ -50,7 +50,7 @@ def main(experiment: Experiment) -> Mapping[str, object]:
         "the champion": champion,
         "the sweep's table": f"{tuned['sweep']}/sweep.txt",
         "the sweep's plot": f"{tuned['sweep']}/sweep.png",
-        "samples beside real images": examined["pictures"]["samples"],
+        "samples next to real images": evaluated["pictures"]["samples"],
         "the sheet that was served": sheet,
     }
     console.rule("What you have now")

@@ -14,7 +14,7 @@ from rayology.bundle import provenance_of, write_bundle
 from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
 from rayology.image import Batch, ImageSpec, from_model_range
-from rayology.metrics import features, images, likeness, spectrum
+from rayology.metrics import features, images, similarity, spectrum
 from rayology.models import GanConfig, Model, Phase, VaeConfig
 from rayology.models.backbones import ResNetConfig
 from rayology.noise import Noise, NoiseSpec
@@ -106,12 +106,12 @@ def test_no_more_values_pass_a_model_at_once_than_those_of_64_images_of_64x64(
 def test_the_figures_do_not_depend_on_how_many_images_pass_at_once(
     small: Experiment, dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "MOST_FULL", 5)  # a constant; the likeness of volumes takes long
+    monkeypatch.setattr(evaluation, "MOST_FULL", 5)  # a constant; the similarity of volumes takes long
     model = small.model.build(dataset.info.image)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     whole = Evaluator(small.seed, dataset, CPU).full(model)
-    for module in (features, images, likeness, spectrum):
+    for module in (features, images, similarity, spectrum):
         monkeypatch.setattr(module, "AT_ONCE", 2)  # constants; so that few images fall into parts
     monkeypatch.setattr(evaluation, "BATCH_SIZE", 2)
 

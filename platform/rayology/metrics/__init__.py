@@ -9,7 +9,6 @@ from torch import Tensor
 from rayology.errors import ConfigError, DataError
 from rayology.metrics.distribution import HISTOGRAM, MMD, SPECTRUM
 from rayology.metrics.images import Images, ImageSet, Reference
-from rayology.metrics.likeness import DIVERSITY, PSNR, SSIM
 from rayology.metrics.metric import (
     Comparison,
     Estimate,
@@ -22,6 +21,7 @@ from rayology.metrics.metric import (
 )
 from rayology.metrics.neighbours import COPIES, PRECISION, RECALL
 from rayology.metrics.predictions import ACCURACY, DICE
+from rayology.metrics.similarity import DIVERSITY, PSNR, SSIM
 
 __all__ = [
     "METRICS",
@@ -44,6 +44,7 @@ __all__ = [
 
 BOUND = ModelMetric(
     name="bound",
+    group="likelihood",
     direction="min",
     unit="bits per dimension",
     meaning="how many bits a value of an unseen image costs under the model, at most (the ELBO at beta = 1)",

@@ -81,9 +81,9 @@ class Evaluator:
         return {name: figure for measure in measures for name, figure in measure(self, model).items()}
 
     def full(self, model: Model) -> dict[str, float]:
-        """Return every figure there is, with intervals; ``examined`` says of how many images if not of all."""
-        num_examined = len(self.unseen)
-        count = {"examined": float(num_examined)} if num_examined < len(self._unseen) else {}
+        """Return every figure there is, with intervals; ``num_images`` says of how many if not of all."""
+        num_images = len(self.unseen)
+        count = {"num_images": float(num_images)} if num_images < len(self._unseen) else {}
         measures = [evaluation.full for evaluation in _evaluations_of(model)]
         return {name: figure for measure in measures for name, figure in measure(self, model).items()} | count
 

@@ -47,7 +47,7 @@ def bundle_of(small: Experiment, data: PreparedDataset, folder: Path) -> Bundle:
 def test_a_bundle_is_held_against_unseen_images_and_shown_beside_them(
     kind: str, small: Experiment, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Constants; a thousand steps, and the likeness of many volumes, take minutes.
+    # Constants; a thousand steps, and the similarity of many volumes, take minutes.
     monkeypatch.setattr(recognition, "STEPS", 3)
     monkeypatch.setattr(evaluation, "MOST_FULL", 5)
     data: PreparedDataset = request.getfixturevalue(kind)

@@ -40,10 +40,10 @@ def _ssim(left: Images, right: Images) -> Float[Tensor, " image"]:
 
 def _diversity(comparison: Comparison) -> Estimate:
     samples, real = comparison.samples, comparison.reference.real
-    return Estimate(value=_self_likeness(samples, comparison.count), real=_self_likeness(real, comparison.count))
+    return Estimate(value=_self_similarity(samples, comparison.count), real=_self_similarity(real, comparison.count))
 
 
-def _self_likeness(images: ImageSet, count: int) -> float:
+def _self_similarity(images: ImageSet, count: int) -> float:
     """Compare each image with the next in the shuffled order: as many pairs as images, none of them with itself."""
     first = images.images[: min(count, MOST_PAIRS)]
     return ssim(first, first.roll(1, dims=0))
@@ -51,6 +51,7 @@ def _self_likeness(images: ImageSet, count: int) -> float:
 
 PSNR = PairMetric(
     name="psnr",
+    group="reconstructions",
     direction="max",
     unit="dB",
     meaning="the peak signal-to-noise ratio of reconstructions of unseen images",
@@ -59,6 +60,7 @@ PSNR = PairMetric(
 )
 SSIM = PairMetric(
     name="ssim",
+    group="reconstructions",
     direction="max",
     unit="1 is equal",
     meaning="the structural similarity of reconstructions of unseen images",
@@ -67,6 +69,7 @@ SSIM = PairMetric(
 )
 DIVERSITY = SampleMetric(
     name="diversity",
+    group="diversity of samples",
     direction="min",
     unit="SSIM",
     meaning="how alike two samples are on average; far above the real figure, samples repeat themselves",
