@@ -148,7 +148,7 @@ def test_an_evaluated_sample_is_what_a_server_draws_for_its_seed_index_and_class
     assert len({image.tobytes() for image in evaluated}) == len(labels)
 
 
-def test_an_examination_of_a_part_says_of_how_many_images(
+def test_an_evaluation_of_a_part_says_of_how_many_images(
     small: Experiment, data: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = small.model.build(data.info.image)
@@ -157,5 +157,5 @@ def test_an_examination_of_a_part_says_of_how_many_images(
 
     part = Evaluator(small.seed, data, CPU).full(model)
 
-    assert part["examined"] == 3
-    assert part.keys() - whole.keys() == {"examined"}
+    assert part["num_images"] == 3
+    assert part.keys() - whole.keys() == {"num_images"}

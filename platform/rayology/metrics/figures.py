@@ -39,9 +39,10 @@ class Figure:
     """The same figure of chance, or of what needs no training, by its name."""
 
     def beats(self, baseline: str) -> bool:
-        """Tell whether the figure is better than a baseline's."""
+        """Tell whether the figure, with its whole interval if it has one, is better than a baseline's."""
+        low, high = self.interval or (self.value, self.value)
         other = self.baselines[baseline]
-        return self.value < other if self.better == "lower" else self.value > other
+        return high < other if self.better == "lower" else low > other
 
     def cells(self) -> tuple[str, ...]:
         """Return what stands below each word of ``HEAD``."""

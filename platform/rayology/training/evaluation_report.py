@@ -1,6 +1,7 @@
 """A bundle on a split of its dataset: every figure, what it is held against, and pictures to look at."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -128,7 +129,7 @@ def _write(report: EvaluationReport, shown: Sequence["Presentation"], values: Va
     (report.folder / "evaluation.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
     body = [
         note(f"Every figure: {report.note}." if report.note else ""),
-        table((name, value) for name, value in report.facts.items() if value != ""),
+        table((name, str(value)) for name, value in report.facts.items() if value != ""),
     ]
     for each in shown:
         sheet = each.sheet(values)
@@ -233,9 +234,12 @@ def _tissue(values: ValueRange, samples: Tensor, real: Tensor) -> dict[str, floa
 def _class_accuracy(model: Model, train: Batch, unseen: Batch, samples: Tensor) -> dict[str, float]:
     """Return how often a classifier of real images sees the class that was asked for."""
     classifier = ReferenceClassifier(train.images, train.labels, num_classes=model.num_classes)
-    name = CLASS_ACCURACY.name
+    name, share = CLASS_ACCURACY.name, classifier.accuracy(samples, unseen.labels)
+    reach = 1.96 * math.sqrt(share * (1.0 - share) / len(samples))  # the normal interval of a share
     return {
-        name: classifier.accuracy(samples, unseen.labels),
+        name: share,
+        f"{name}/low": share - reach,
+        f"{name}/high": share + reach,
         f"{name}/real": classifier.accuracy(unseen.images, unseen.labels),
         f"{name}/chance": 1.0 / model.num_classes,
     }
