@@ -1,14 +1,15 @@
-"""Walk the whole path on the built-in phantom: prepare, train, search, examine, serve, generate.
+"""Walk the whole path on the built-in phantom: prepare, train, search, evaluate, serve, generate.
 
 python jobs/demo.py jobs/experiments/demo.yaml
 """
 
+import io
 import os
 import secrets
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import evaluate
@@ -23,7 +24,7 @@ from rayology.progress import console
 from rayology.serving.app import TOKEN, ServeArgs
 from rayology.serving.app import run as served
 from rayology.store import Store
-from rayology.training.examination import ExaminationConfig
+from rayology.training.evaluation_report import EvaluateConfig
 
 PORT = 8000
 STAGES = ("prepare", "train", "tune", "evaluate", "serve")
@@ -33,16 +34,19 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     """Return where everything lies and the seconds of each stage."""
     storage = experiment.storage.absolute()
     seconds: dict[str, float] = {}
-    with on_cluster():
+    # What Ray writes to stdout reads as errors, such as that the end of Serve's controller will be retried.
+    with redirect_stdout(io.StringIO()), on_cluster():
         with stage("prepare", seconds):
             prepare.main(experiment)
         with stage("train", seconds):
-            trained = train.main(experiment.patched({"scaling": {"num_workers": 2}}))
+            # A third of the steps: the sweep trains this very model again, to the last step.
+            steps = max(1, experiment.schedule.steps // 3)
+            trained = train.main(experiment.patched({"scaling": {"num_workers": 2}, "schedule": {"steps": steps}}))
         with stage("tune", seconds):
             tuned = tune.main(experiment)
         with stage("evaluate", seconds):
             champion = Store(str(tuned["store"])).fetch(experiment.name, str(tuned["champion"]))
-            examined = evaluate.main(ExaminationConfig(bundle=champion, storage=storage, split="test"))
+            evaluated = evaluate.main(EvaluateConfig(bundle=champion, storage=storage, split="test"))
         with stage("serve", seconds):
             sheet = generate(storage, experiment.name)
     places = {
@@ -50,7 +54,8 @@ def main(experiment: Experiment) -> Mapping[str, object]:
         "the champion": champion,
         "the sweep's table": f"{tuned['sweep']}/sweep.txt",
         "the sweep's plot": f"{tuned['sweep']}/sweep.png",
-        "samples beside real images": examined["pictures"]["samples"],
+        "all that was measured of it": evaluated["page"],
+        "samples next to real images": evaluated["pictures"]["samples"],
         "the sheet that was served": sheet,
     }
     console.rule("What you have now")

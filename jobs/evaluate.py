@@ -1,4 +1,4 @@
-"""Examine a bundle on a split of the dataset that it was trained on, beside what costs nothing to train.
+"""Evaluate a bundle on a split of the dataset that it was trained on, next to what costs nothing to train.
 
 python jobs/evaluate.py --bundle .rayology/runs/NAME/bundle --split test
 
@@ -10,17 +10,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from rayology.job import run
-from rayology.progress import console
-from rayology.training.examination import ExaminationConfig, examine
+from rayology.metrics.figures import as_table
+from rayology.progress import console, progress_bar
+from rayology.training.evaluation_report import EvaluateConfig, evaluate
 
 
-def main(config: ExaminationConfig) -> Mapping[str, Any]:
+def main(config: EvaluateConfig) -> Mapping[str, Any]:
     """Return the figures and where the pictures lie."""
-    examination = examine(config)
-    console.print(examination.table())
-    pictures = {picture.stem: picture for picture in examination.pictures}
-    return {"figures": examination.figures, "note": examination.note, "pictures": pictures}
+    with progress_bar("evaluate", "reading the bundle and the images") as bar:
+        report = evaluate(config, tell=bar.advance)
+    console.print(as_table(report.figures, caption=report.note))
+    console.print(f"To look at: {report.page}", soft_wrap=True, highlight=False, markup=False)
+    return {"figures": report.figures, "note": report.note, "page": report.page, "pictures": report.pictures}
 
 
 if __name__ == "__main__":
-    run(ExaminationConfig, main)
+    run(EvaluateConfig, main)

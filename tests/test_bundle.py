@@ -17,6 +17,7 @@ from rayology.bundle import Bundle, draw, provenance_of, write_bundle
 from rayology.errors import BundleError
 from rayology.experiment import Experiment
 from rayology.image import ImageSpec
+from rayology.metrics.figures import as_markdown
 from rayology.models import GanConfig, Generates, Model, VaeConfig, capabilities
 from rayology.models.backbones import ResNetConfig
 from rayology.noise import Noise, indexed_labels, indexed_noise
@@ -44,6 +45,7 @@ def bundle(experiment: Experiment, model: Model, tmp_path: Path) -> Bundle:
         experiment=experiment,
         model=model,
         metrics={"mmd": 0.5},
+        figures=as_markdown({"mmd": 0.5}),
         provenance=provenance_of(dataset="1234", note="one patient", seed=0, steps=7),
     )
 
@@ -104,7 +106,8 @@ def test_a_loaded_bundle_says_the_same(bundle: Bundle) -> None:
 def test_the_card_shows_the_figures_with_their_note(bundle: Bundle) -> None:
     card = (bundle.path / "README.md").read_text()
 
-    assert "| mmd | 0.5 |" in card
+    assert as_markdown({"mmd": 0.5}) in card
+    assert "## Intended use and limits" in card
     assert "one patient" in card
 
 

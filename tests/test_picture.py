@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rayology.picture import GAP, MARGIN, contact_sheet, labelled_sheet, num_planes, to_grey_levels
+from rayology.image import ValueRange
+from rayology.picture import GAP, LINE, MARGIN, SCALE_WIDTH, contact_sheet, labelled_sheet, num_planes, to_grey_levels
 
 
 def test_the_ends_of_the_range_are_black_and_white() -> None:
@@ -46,19 +47,39 @@ def test_a_volume_is_shown_as_its_middle_planes_with_the_head_up(channels: int) 
 def test_a_labelled_sheet_has_a_row_for_each_label_and_shows_the_images_right_of_it() -> None:
     rows = {"first": torch.full((3, 1, 48, 48), 1.0), "second": torch.full((2, 1, 48, 48), -1.0)}
 
-    sheet = np.asarray(labelled_sheet(rows))
+    sheet = np.asarray(labelled_sheet(rows, ValueRange()))
 
-    assert sheet.shape == (192, MARGIN + 192)
+    assert sheet.shape == (192 + LINE, MARGIN + 192)
     assert (sheet[:96, MARGIN:] == 255).all()
-    assert not sheet[96:, MARGIN:].any()
+    assert not sheet[96:192, MARGIN:].any()
     assert sheet[:96, :MARGIN].any()
-    assert sheet[96:, :MARGIN].any()
+    assert sheet[96:192, :MARGIN].any()
+
+
+def test_captions_stand_above_their_columns() -> None:
+    black = {"real": torch.full((2, 1, 96, 96), -1.0)}
+
+    bare = np.asarray(labelled_sheet(black, ValueRange()))
+    sheet = np.asarray(labelled_sheet(black, ValueRange(), captions=["", "nodule"]))
+
+    assert np.array_equal(sheet[LINE:], bare)
+    assert not sheet[:LINE, : MARGIN + 96].any()
+    assert sheet[:LINE, MARGIN + 96 :].any()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_labelled_sheet_ends_with_a_scale_from_black_to_white(channels: int) -> None:
+    sheet = labelled_sheet({"real": torch.full((1, channels, 96, 96), -1.0)}, ValueRange())
+
+    line = np.asarray(sheet.convert("L"))[-LINE // 2]
+    starts = [at for at in range(len(line)) if (np.diff(line[at : at + SCALE_WIDTH].astype(int)) >= 0).all()]
+    assert any(line[at] < 5 and line[at + SCALE_WIDTH - 1] > 250 for at in starts if at + SCALE_WIDTH <= len(line))
 
 
 def test_each_plane_of_a_small_volume_is_enlarged_on_a_labelled_sheet() -> None:
-    sheet = labelled_sheet({"volumes": torch.zeros(2, 1, 32, 32, 32)})
+    sheet = labelled_sheet({"volumes": torch.zeros(2, 1, 32, 32, 32)}, ValueRange())
 
-    assert sheet.size == (MARGIN + 2 * 3 * 96 + 3 * GAP, 96)
+    assert sheet.size == (MARGIN + 2 * 3 * 96 + 3 * GAP, 96 + LINE)
 
 
 @pytest.mark.parametrize(("size", "expected"), [((32, 32), 1), ((32, 32, 32), 3)])

@@ -197,16 +197,25 @@ def read_manifest(content: bytes, *, file: str) -> tuple[Manifest, int]:
 
 
 def write_bundle(
-    path: Path, *, experiment: Origin, model: Model, metrics: Mapping[str, float], provenance: Provenance
+    path: Path,
+    *,
+    experiment: Origin,
+    model: Model,
+    metrics: Mapping[str, float],
+    provenance: Provenance,
+    figures: str = "",
 ) -> Bundle:
-    """Write a model as a bundle; the folder appears only once it is whole."""
+    """Write a model as a bundle; the folder appears only once it is whole.
+
+    ``figures`` are the metrics as people read them, in Markdown for the card.
+    """
     able = capabilities(type(model))
     with atomic_folder(path, mode=0o777) as folder:
         save_file({name: weight.contiguous() for name, weight in _inference_weights(model).items()}, folder / WEIGHTS)
         pictures = [(name, picture) for capability, (name, picture) in PICTURES.items() if capability in able]
         for name, picture in pictures:
             picture(model, experiment.seed).save(folder / name)
-        (folder / CARD).write_text(_card(experiment, model, metrics, provenance), encoding="utf-8")
+        (folder / CARD).write_text(_card(experiment, model, figures, provenance), encoding="utf-8")
         manifest = Manifest(
             name=experiment.name,
             capabilities=able,
@@ -321,27 +330,32 @@ SENTENCES: Mapping[str, str] = {
 """What a card says about each capability."""
 
 
-def _card(experiment: Origin, model: Model, metrics: Mapping[str, float], origin: Provenance) -> str:
+def _card(experiment: Origin, model: Model, figures: str, origin: Provenance) -> str:
     """Return the model card as Markdown."""
     image, able = model.image, capabilities(type(model))
     note = f"**Every figure: {origin.note}.**\n\n" if origin.note else ""
-    figures = "\n".join(f"| {name} | {figure:.4g} |" for name, figure in sorted(metrics.items()))
     shape = f"{'x'.join(map(str, image.size))} {'volumes' if image.is_volume else 'images'}"
     sheet = "![Generated samples, none of them real](samples.png)\n\n" if "generate" in able else ""
-    sentences = "\n".join(sentence for capability, sentence in SENTENCES.items() if capability in able)
+    sentences = "\n".join(f"- {sentence}" for capability, sentence in SENTENCES.items() if capability in able)
     return f"""# {experiment.name}: a {experiment.model.kind} of {shape}
 
 {sheet}{sentences}
-None of its output is fit for diagnosis or treatment.
 
 Images have values from {image.values.low:g} to {image.values.high:g} ({image.values.unit}).
 Classes: {", ".join(image.classes) or "none"}.
 
+## Intended use and limits
+
+For research and for the development of software: to try methods, to fill tests and demonstrations, to compare models.
+Nothing that it answers is fit for diagnosis or treatment, and no regulator has seen it.
+
+It knows the images of its dataset alone: other scanners, protocols, body parts and populations are unknown to it, and
+what is rare in its dataset is rarer or missing in its answers. A model may have learned single training images by
+heart; where `copies` is among the figures, it says how many samples come that near to one.
+
 ## Figures on the validation split
 
-{note}| metric | value |
-|---|---|
-{figures}
+{note}{figures or "None."}
 
 ## Where it comes from
 

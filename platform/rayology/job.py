@@ -19,6 +19,7 @@ from rayology.data.prepare import prepare
 from rayology.data.report import report_file
 from rayology.errors import RayologyError
 from rayology.experiment import Experiment
+from rayology.metrics.figures import as_table
 from rayology.progress import Bar, console, progress_bar, watching
 from rayology.training.history import read
 from rayology.training.run import Run
@@ -80,7 +81,8 @@ def on_cluster() -> Iterator[None]:
 
 def prepared(experiment: Experiment) -> PreparedDataset:
     """Prepare the experiment's source, or find that it was, and say what came of it."""
-    with progress_bar("prepare") as bar:
+    is_phantom = experiment.source.kind == "phantom"
+    with progress_bar("prepare", "drawing the phantom" if is_phantom else "listing the source's files") as bar:
         data = prepare(
             experiment.source,
             experiment.preparation,
@@ -119,18 +121,22 @@ def prepared(experiment: Experiment) -> PreparedDataset:
 
 @contextmanager
 def watching_run(run: Run) -> Iterator[None]:
-    """Show how far a run is, read from the history that its leading worker writes."""
+    """Show how far a run is, read from the history that its leading worker writes, and its last validation figures."""
 
     def look(bar: Bar) -> None:
-        lines = list(read(run.folder))
+        lines = [line for line in read(run.folder) if "lr" in line]
         if lines:
             losses = "  ".join(
                 f"{name} {value:.3g}" for name, value in lines[-1].items() if name not in {"step", "seconds"}
             )
             bar.advance(int(lines[-1]["step"]), run.experiment.schedule.steps, losses)
 
-    with watching("train", look):
+    with watching("train", "starting the workers", look):
         yield
+    figures: dict[str, float] = {}
+    for line in read(run.folder):
+        figures = {name[4:]: value for name, value in line.items() if name.startswith("val/")} or figures
+    console.print(as_table(figures, caption=f"On the validation split, after {run.experiment.schedule.steps} steps"))
 
 
 def _explained(error: RayologyError | OSError) -> str:

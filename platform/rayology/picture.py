@@ -1,18 +1,23 @@
 """Images as pictures for people: grey levels, and many images on one sheet."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from rayology.image import ValueRange
 
 __all__ = ["contact_sheet", "labelled_sheet", "num_planes", "to_grey_levels"]
 
 MARGIN = 96  # pixels left of a row for its label
 GAP = 2  # pixels between volumes: the planes of one touch each other
+LINE = 24  # pixels of a line of text above or below the images
+FONT_SIZE = 13
+SCALE_WIDTH = 64  # pixels of the grey scale: even a sheet of one image is wide enough for it
 LEAST_TILE = 96  # pixels that a side of a shown image has at least: small images are enlarged
 
 
@@ -48,20 +53,43 @@ def contact_sheet(levels: UInt8[np.ndarray, "count channel *space"], *, columns:
     return Image.fromarray(sheet[: len(sheet) - gap, : sheet.shape[1] - gap])
 
 
-def labelled_sheet(rows: Mapping[str, Float[Tensor, "count channel *space"]]) -> Image.Image:
-    """Lay rows of images in [-1, 1] below one another, each with its label, as many as the shortest row has."""
+def labelled_sheet(
+    rows: Mapping[str, Float[Tensor, "count channel *space"]], values: ValueRange, *, captions: Sequence[str] = ()
+) -> Image.Image:
+    """Lay rows of images in [-1, 1] below one another, each with its label, as many as the shortest row has.
+
+    Each column stands under its caption, if there are any; below is a scale of what the grey levels mean.
+    """
     shown = min(len(images) for images in rows.values())
     levels = np.concatenate([to_grey_levels(images[:shown]) for images in rows.values()])
     sheet = contact_sheet(levels, columns=shown)
     enlarged = math.ceil(LEAST_TILE * shown * num_planes(levels.shape) / sheet.width)
     sheet = sheet.resize((sheet.width * enlarged, sheet.height * enlarged), Image.Resampling.NEAREST)
 
-    labelled = Image.new(sheet.mode, (sheet.width + MARGIN, sheet.height))
-    labelled.paste(sheet, (MARGIN, 0))
+    head = LINE if captions else 0
+    labelled = Image.new(sheet.mode, (sheet.width + MARGIN, head + sheet.height + LINE))
+    labelled.paste(sheet, (MARGIN, head))
     draw = ImageDraw.Draw(labelled)
+    font = ImageFont.load_default(FONT_SIZE)
     for row, label in enumerate(rows):
-        draw.text((4, (row + 0.5) * sheet.height / len(rows)), label, fill="white", anchor="lm")
+        draw.text((4, head + (row + 0.5) * sheet.height / len(rows)), label, fill="white", anchor="lm", font=font)
+    for column, caption in enumerate(captions[:shown]):
+        draw.text(
+            (MARGIN + (column + 0.5) * sheet.width / shown, head / 2), caption, fill="white", anchor="mm", font=font
+        )
+    _draw_scale(labelled, draw, values)
     return labelled
+
+
+def _draw_scale(sheet: Image.Image, draw: ImageDraw.ImageDraw, values: ValueRange) -> None:
+    """Draw black to white, with the values at both ends, into the sheet's last line."""
+    font, middle = ImageFont.load_default(FONT_SIZE), sheet.height - LINE / 2
+    low, high = f"{values.low:g}", f"{values.high:g} {values.unit}"
+    left = MARGIN + round(font.getlength(low)) + 6
+    ramp = Image.linear_gradient("L").rotate(90).resize((SCALE_WIDTH, LINE // 2))
+    sheet.paste(ramp.convert(sheet.mode), (left, round(middle) - LINE // 4))
+    draw.text((left - 6, middle), low, fill="white", anchor="rm", font=font)
+    draw.text((left + SCALE_WIDTH + 6, middle), high, fill="white", anchor="lm", font=font)
 
 
 def _middle_planes(

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 __all__ = ["Bar", "console", "progress_bar", "watching"]
 
 SECONDS_BETWEEN_LINES = 10.0
+FEW = 10  # parts that are so few take so long that each is worth a line
 
 console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)  # a log file has no width to wrap to
 
@@ -19,51 +20,55 @@ console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)  # a 
 class Bar:
     """The progress of one stage."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, words: str = "") -> None:
         self._title = title
         self._live = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}"),  # empty until the total is known
             TimeRemainingColumn(),
             TextColumn("{task.fields[words]}"),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._live.add_task(title, total=None, words="")
+        self._task = self._live.add_task(title, total=None, count="", words=words)
         self._started_at = self._said_at = time.monotonic()
         self._begun = self._done = 0
+        if words:
+            self._say(words)
 
     def advance(self, done: int, total: int, words: str = "") -> None:
         """Show how much is done, and the newest words."""
-        self._live.update(self._task, completed=done, total=total, words=words)
+        self._live.update(self._task, completed=done, total=total, count=f"{done}/{total}", words=words)
         now = time.monotonic()
-        if not self._begun:  # what comes before the first of them, such as starting workers, is no part of the rate
-            self._begun, self._started_at = done, now
+        if not self._begun:  # what comes before the first of them, such as starting workers, is not part of the rate
+            self._begun = done
+            self._started_at = self._said_at = now
         is_due = now - self._said_at >= SECONDS_BETWEEN_LINES or done == total
-        if not console.is_terminal and done > max(self._done, self._begun) and is_due:
+        if total <= FEW:
+            self._say(f"{done}/{total}  {words}".rstrip())
+        elif done > max(self._done, self._begun) and is_due:
             rate = (done - self._begun) / max(now - self._started_at, 1e-9)
-            left = (total - done) / rate
-            console.print(
-                f"{self._title}: {done}/{total}, {rate:.3g}/s, {left:.0f} s left  {words}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            self._say(f"{done}/{total}, {rate:.3g}/s, {(total - done) / rate:.0f} s left  {words}")
             self._said_at, self._done = now, done
+
+    def _say(self, words: str) -> None:
+        """Print a line if there is no bar to be seen."""
+        if not console.is_terminal:
+            console.print(f"{self._title}: {words}", highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Bar]:
-    """Show a bar until the block ends."""
-    bar = Bar(title)
+def progress_bar(title: str, words: str = "") -> Iterator[Bar]:
+    """Show a bar until the block ends, and what is done before anything can be counted."""
+    bar = Bar(title, words)
     with bar._live:  # noqa: SLF001 - the bar's own module
         yield bar
 
 
 @contextmanager
-def watching(title: str, look: Callable[[Bar], None], *, every_s: float = 1.0) -> Iterator[None]:
-    """Let ``look`` advance a bar every second while the block runs, for work that other processes do."""
+def watching(title: str, words: str, look: Callable[[Bar], None], *, every_s: float = 1.0) -> Iterator[None]:
+    """Let ``look`` advance a bar again and again while the block runs, for work that other processes do."""
     ended = threading.Event()
 
     def watch(bar: Bar) -> None:
@@ -71,7 +76,7 @@ def watching(title: str, look: Callable[[Bar], None], *, every_s: float = 1.0) -
             look(bar)
         look(bar)
 
-    with progress_bar(title) as bar:
+    with progress_bar(title, words) as bar:
         thread = threading.Thread(target=watch, args=(bar,), daemon=True)
         thread.start()
         try:

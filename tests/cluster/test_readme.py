@@ -22,7 +22,7 @@ from rayology.bundle import provenance_of, write_bundle
 from rayology.data import PhantomConfig
 from rayology.experiment import Experiment
 from rayology.image import ImageSpec
-from rayology.metrics import recognition
+from rayology.metrics import class_accuracy
 from rayology.models import VaeConfig
 from rayology.store import Store
 
@@ -119,7 +119,7 @@ def test_the_jobs_run_in_the_order_of_the_readme(
     run_job: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     series = PhantomConfig(patients=9, slices=3, size=32).build(tmp_path).items()[0].path.parents[2]
-    monkeypatch.setattr(recognition, "STEPS", 3)  # a constant; the classifier that examines samples takes longest
+    monkeypatch.setattr(class_accuracy, "STEPS", 3)  # a constant; the classifier that looks at samples takes longest
     monkeypatch.setenv("SERIES", str(series))
     monkeypatch.setenv("VOLUMES", str(write_hippocampi(tmp_path / "volumes")))
 

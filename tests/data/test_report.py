@@ -50,6 +50,17 @@ def test_the_page_shows_training_images_that_are_the_datasets(data: PreparedData
     assert (low, high) != (0, 0)
 
 
+def test_the_page_is_titled_with_its_source_and_its_histogram_has_axes_and_every_split(data: PreparedDataset) -> None:
+    shown = page(data)
+
+    assert f"<h1>CT from folder: dataset {data.info.fingerprint}</h1>" in shown
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", shown)
+    assert {"train", "validation", "test", "HU", "-1000", "0", "1000", "share of the pixels, in each of 64 bins"} <= {
+        *texts
+    }
+    assert len(re.findall("<polyline", shown)) == 3
+
+
 def test_the_page_names_neither_files_nor_patients_and_its_owner_alone_may_read_it(data: PreparedDataset) -> None:
     shown = page(data)
 

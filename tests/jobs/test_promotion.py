@@ -25,7 +25,7 @@ RunJob = Callable[..., "CompletedProcess[str]"]
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Compare few images on one thread: several wait for each other many times as long as they work."""
-    monkeypatch.setattr(evaluation, "MOST_FULL", 6)  # a constant; the likeness of many images takes seconds
+    monkeypatch.setattr(evaluation, "MOST_FULL", 6)  # a constant; the similarity of many images takes seconds
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -65,9 +65,9 @@ def test_the_nearest_training_image_is_the_same_in_parts_as_in_one_go() -> None:
     real, train = _images(5, seed=0), _images(10, seed=1)
     reference = Reference(real, train, values_at_once=THREE)
 
-    likeness = fingerprints(reference.real.images) @ fingerprints(train).T
+    similarity = fingerprints(reference.real.images) @ fingerprints(train).T
 
-    torch.testing.assert_close(reference.nearest_training(reference.real), 1.0 - likeness.amax(dim=1))
+    torch.testing.assert_close(reference.nearest_training(reference.real), 1.0 - similarity.amax(dim=1))
 
 
 @pytest.mark.usefixtures("few_compared")
@@ -75,9 +75,9 @@ def test_training_images_of_one_patient_are_not_their_own_neighbours() -> None:
     train = _images(8, seed=1)
     reference = Reference(_images(4, seed=0), train, patient_safe=False, values_at_once=THREE)
 
-    likeness = (fingerprints(train) @ fingerprints(train).T).fill_diagonal_(-1.0)
+    similarity = (fingerprints(train) @ fingerprints(train).T).fill_diagonal_(-1.0)
 
-    expected = float((1.0 - likeness.amax(dim=1)).quantile(0.05))
+    expected = float((1.0 - similarity.amax(dim=1)).quantile(0.05))
     assert reference.copy_distance == pytest.approx(expected, abs=1e-5)
     assert expected > 0.1
 

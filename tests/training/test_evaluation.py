@@ -105,7 +105,7 @@ def test_no_more_values_pass_a_model_at_once_than_those_of_64_images_of_64x64(
 def test_the_figures_do_not_depend_on_how_many_images_pass_at_once(
     small: Experiment, dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "MOST_FULL", 5)  # a constant; the likeness of volumes takes long
+    monkeypatch.setattr(evaluation, "MOST_FULL", 5)  # a constant; the similarity of volumes takes long
     model = small.model.build(dataset.info.image)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
@@ -144,7 +144,7 @@ def test_an_evaluated_sample_is_what_a_server_draws_for_its_seed_index_and_class
     assert len({image.tobytes() for image in evaluated}) == len(labels)
 
 
-def test_an_examination_of_a_part_says_of_how_many_images(
+def test_an_evaluation_of_a_part_says_of_how_many_images(
     small: Experiment, data: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = small.model.build(data.info.image)
@@ -153,5 +153,5 @@ def test_an_examination_of_a_part_says_of_how_many_images(
 
     part = Evaluator(small.seed, data, CPU).full(model)
 
-    assert part["examined"] == 3
-    assert part.keys() - whole.keys() == {"examined"}
+    assert part["num_images"] == 3
+    assert part.keys() - whole.keys() == {"num_images"}

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "MOST_FULL", 6)  # a constant; the likeness of many images takes seconds
+    monkeypatch.setattr(evaluation, "MOST_FULL", 6)  # a constant; the similarity of many images takes seconds
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from rayology.errors import ConfigError, DataError
 from rayology.image import VALUES_AT_ONCE
 from rayology.metrics.distribution import HISTOGRAM, MMD, SPECTRUM
 from rayology.metrics.images import Images, ImageSet, Reference
-from rayology.metrics.likeness import DIVERSITY, PSNR, SSIM, mean_over_pairs
 from rayology.metrics.metric import (
     Comparison,
     Estimate,
@@ -23,6 +22,7 @@ from rayology.metrics.metric import (
 )
 from rayology.metrics.neighbours import COPIES, PRECISION, RECALL
 from rayology.metrics.predictions import ACCURACY, DICE
+from rayology.metrics.similarity import DIVERSITY, PSNR, SSIM, mean_over_pairs
 
 __all__ = [
     "METRICS",
@@ -45,6 +45,7 @@ __all__ = [
 
 BOUND = ModelMetric(
     name="bound",
+    group="likelihood",
     direction="min",
     unit="bits per dimension",
     meaning="how many bits a value of an unseen image costs under the model, at most (the ELBO at beta = 1)",

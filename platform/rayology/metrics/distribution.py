@@ -80,6 +80,7 @@ def _estimator(
 
 MMD = SampleMetric(
     name="mmd",
+    group="fidelity of samples",
     direction="min",
     unit="squared kernel distance, without an upper end",
     meaning="how far samples lie from real images in the features of a random network; 0 is the same distribution, "
@@ -88,6 +89,7 @@ MMD = SampleMetric(
 )
 SPECTRUM = SampleMetric(
     name="spectrum",
+    group="fidelity of samples",
     direction="min",
     unit="dB",
     meaning="how far the power at each spatial frequency lies from that of real images",
@@ -96,6 +98,7 @@ SPECTRUM = SampleMetric(
 )
 HISTOGRAM = SampleMetric(
     name="histogram",
+    group="fidelity of samples",
     direction="min",
     unit="grey value, of a range of 2",
     meaning="how far a grey value must be moved on average to get the real images' histogram",

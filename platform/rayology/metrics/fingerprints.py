@@ -14,7 +14,7 @@ LONGEST_SIDE = 64
 
 
 def fingerprints(images: Float[Tensor, "image channel *space"]) -> Float[Tensor, "image pixel"]:
-    """Return each image's middle detail, scaled to length 1: the inner product of two is their likeness.
+    """Return each image's middle detail, scaled to length 1: the inner product of two is their similarity.
 
     A difference of Gaussians (Marr & Hildreth 1980) leaves out the finest detail, where noise and rounding lie, and
     the coarse shape, which all images of a body part share and which is all that a blurry image has. Scaling to length

@@ -112,14 +112,14 @@ class Reference:
     def _nearest_training(self, images: ImageSet, *, own_places: Int[Tensor, " image"]) -> Float[Tensor, " image"]:
         """Look through the training images in parts; an image is not compared with that at its own place, if any."""
         sought = images.fingerprints
-        likeness = torch.full((len(images),), -1.0, device=sought.device)
+        similarity = torch.full((len(images),), -1.0, device=sought.device)
         at_once = num_at_once(self.values_at_once, self._all_train.shape[1:])
         for start in range(0, len(self._all_train), at_once):
             part = self._all_train[start : start + at_once].to(sought.device).float().clip(-1.0, 1.0)
             places = torch.arange(start, start + len(part), device=sought.device)
             found = (sought @ fingerprints(part).T).masked_fill(own_places[:, None] == places, -1.0)
-            likeness = likeness.maximum(found.amax(dim=1))
-        return 1.0 - likeness
+            similarity = similarity.maximum(found.amax(dim=1))
+        return 1.0 - similarity
 
 
 def _require_images(images: Images, name: str) -> None:

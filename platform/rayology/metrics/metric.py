@@ -13,6 +13,7 @@ __all__ = [
     "AtMost",
     "Comparison",
     "Estimate",
+    "Group",
     "LabelMetric",
     "MaskMetric",
     "Metric",
@@ -20,6 +21,18 @@ __all__ = [
     "PairMetric",
     "SampleMetric",
 ]
+
+
+Group = Literal[
+    "fidelity of samples",
+    "diversity of samples",
+    "copies among samples",
+    "classes of samples",
+    "reconstructions",
+    "likelihood",
+    "predictions",
+]
+"""What a figure says something of."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,7 @@ class Metric:
     """A figure of merit."""
 
     name: str
+    group: Group
     direction: Literal["min", "max"]
     unit: str
     meaning: str

@@ -55,6 +55,7 @@ def _share(which: Bool[Tensor, " image"]) -> float:
 
 PRECISION = SampleMetric(
     name="precision",
+    group="fidelity of samples",
     direction="max",
     unit="share",
     meaning="the share of samples that lie among real images; from 1,000 images up",
@@ -63,6 +64,7 @@ PRECISION = SampleMetric(
 )
 RECALL = SampleMetric(
     name="recall",
+    group="diversity of samples",
     direction="max",
     unit="share",
     meaning="the share of real images that lie among samples; from 1,000 images up",
@@ -71,6 +73,7 @@ RECALL = SampleMetric(
 )
 COPIES = SampleMetric(
     name="copies",
+    group="copies among samples",
     direction="min",
     unit="share",
     meaning="the share of samples nearer to a training image than 95 % of unseen real images are",

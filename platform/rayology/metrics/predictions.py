@@ -24,6 +24,7 @@ def _dice(logits: Float[Tensor, "batch region *space"], masks: UInt8[Tensor, "ba
 
 ACCURACY = LabelMetric(
     name="accuracy",
+    group="predictions",
     direction="max",
     unit="share",
     meaning="the share of unseen images whose class is named right",
@@ -32,6 +33,7 @@ ACCURACY = LabelMetric(
 )
 DICE = MaskMetric(
     name="dice",
+    group="predictions",
     direction="max",
     unit="1 is equal",
     meaning="how much found and true regions overlap, in the mean over regions",

@@ -22,12 +22,10 @@ class NamedTrial(Protocol):
 class ProgressCallback(Callback):  # type: ignore[misc] # Ray ships no types
     """Log each evaluation of a trial next to the best so far."""
 
-    def __init__(self, objective: str, *, num_trials: int, steps: int) -> None:
+    def __init__(self, objective: str, *, steps: int) -> None:
         self._objective = objective
-        self._num_trials = num_trials
         self._steps = steps
         self._least, self._best = float("inf"), float("nan")
-        self._ended: set[str] = set()
 
     def on_trial_result(
         self, iteration: int, trials: list[NamedTrial], trial: NamedTrial, result: Mapping[str, float], **_: object
@@ -38,7 +36,7 @@ class ProgressCallback(Callback):  # type: ignore[misc] # Ray ships no types
         if result[LOSS] < self._least:
             self._least, self._best = result[LOSS], figure
         logger.info(
-            "%s (%s) step %d/%d: %s %.4g, best %.4g; %d of %d trials have ended.",
+            "%s (%s) step %d/%d: %s %.4g, best %.4g.",
             trial,
             trial.config["model.kind"],
             result["step"],
@@ -46,17 +44,9 @@ class ProgressCallback(Callback):  # type: ignore[misc] # Ray ships no types
             self._objective,
             figure,
             self._best,
-            len(self._ended),
-            self._num_trials,
         )
-
-    def on_trial_complete(self, iteration: int, trials: list[NamedTrial], trial: NamedTrial, **_: object) -> None:
-        """Count a trial that ended."""
-        del iteration, trials
-        self._ended.add(str(trial))
 
     def on_trial_error(self, iteration: int, trials: list[NamedTrial], trial: NamedTrial, **_: object) -> None:
         """Say that a trial failed; the sweep goes on."""
         del iteration, trials
-        self._ended.add(str(trial))
         logger.warning("%s failed; the others go on.", trial)

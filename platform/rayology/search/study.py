@@ -19,9 +19,10 @@ from rayology.data import PreparedDataset
 from rayology.errors import Diverged
 from rayology.experiment import Experiment
 from rayology.metrics import WORST
+from rayology.progress import Bar, watching
 from rayology.search.callback import ProgressCallback
 from rayology.search.results import TrialResult, read_results
-from rayology.search.searcher import JournalSearcher, close_study
+from rayology.search.searcher import JournalSearcher, close_study, open_study
 from rayology.search.space import out_of_range
 from rayology.training.cluster import require_room, require_suitable, train, uses_gpu
 from rayology.training.observer import LOSS
@@ -57,9 +58,19 @@ def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
         tuner = Tuner.restore(place, trainable=trainable, resume_unfinished=True, resume_errored=True)
     else:
         tuner = Tuner(trainable, tune_config=_tune_config(sweep), run_config=_run_config(sweep))
-    results = tuner.fit()
+    with watching("tune", "starting the trials", partial(_look, sweep), every_s=5.0):
+        results = tuner.fit()
     close_study(sweep.folder)
     return read_results(sweep, results)
+
+
+def _look(sweep: Run, bar: Bar) -> None:
+    """Show how many of all steps were taken or are spared, as the study's journal knows it."""
+    steps, num_trials = sweep.experiment.schedule.steps, sweep.experiment.search.num_trials
+    trials = open_study(sweep.folder).get_trials(deepcopy=False)
+    ended = sum(trial.state.is_finished() for trial in trials)
+    going = sum(max(trial.intermediate_values, default=0) for trial in trials if not trial.state.is_finished())
+    bar.advance(ended * steps + going, num_trials * steps, f"steps; {ended} of {num_trials} trials have ended")
 
 
 def _tune_config(sweep: Run) -> TuneConfig:
@@ -89,7 +100,7 @@ def _run_config(sweep: Run) -> RunConfig:
         storage_path=str(sweep.folder),
         failure_config=FailureConfig(max_failures=wanted.max_failures),
         checkpoint_config=CheckpointConfig(num_to_keep=1),
-        callbacks=[ProgressCallback(wanted.objective, num_trials=wanted.num_trials, steps=steps)],
+        callbacks=[ProgressCallback(wanted.objective, steps=steps)],
         verbose=0,
     )
 

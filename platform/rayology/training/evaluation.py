@@ -88,9 +88,9 @@ class Evaluator:
         return {name: figure for measure in measures for name, figure in measure(self, model).items()}
 
     def full(self, model: Model) -> dict[str, float]:
-        """Return every figure, with intervals; ``examined`` is the number of images if not all were used."""
-        num_examined = len(self.unseen)
-        count = {"examined": float(num_examined)} if num_examined < len(self._unseen) else {}
+        """Return every figure, with intervals; ``num_images`` is how many images were measured if not all were."""
+        num_images = len(self.unseen)
+        count = {"num_images": float(num_images)} if num_images < len(self._unseen) else {}
         measures = [evaluation.full for evaluation in _evaluations_of(model)]
         return {name: figure for measure in measures for name, figure in measure(self, model).items()} | count
 

@@ -16,6 +16,7 @@ from rayology.data import Plan, PreparedDataset, feeding
 from rayology.errors import ConfigError, StoreError
 from rayology.experiment import Experiment
 from rayology.image import Batch
+from rayology.metrics.figures import as_markdown
 from rayology.models import Segments
 from rayology.noise import derive_seed
 from rayology.store import CHAMPION, Store
@@ -221,11 +222,13 @@ def finish(experiment: Experiment, data: PreparedDataset, training: Training, pa
     """Evaluate in full and write the bundle."""
     model = training.average.float()  # as it is loaded and served
     device = next(model.parameters()).device
+    metrics = Evaluator(experiment.seed, data, device).full(model)
     return write_bundle(
         path,
         experiment=experiment,
         model=model,
-        metrics=Evaluator(experiment.seed, data, device).full(model),
+        metrics=metrics,
+        figures=as_markdown(metrics),
         provenance=provenance_of(
             dataset=data.info.fingerprint,
             note=data.info.note,

@@ -18,7 +18,7 @@ def test_an_error_of_a_tenth_is_26_decibels(size: tuple[int, ...]) -> None:
     assert compare_reconstructions(originals + 0.1, originals)["psnr"] == pytest.approx(20 * math.log10(20), abs=1e-3)
 
 
-def test_equal_images_score_100_decibels_and_a_likeness_of_1() -> None:
+def test_equal_images_score_100_decibels_and_a_similarity_of_1() -> None:
     figures = compare_reconstructions(_images(3, seed=0), _images(3, seed=0))
 
     assert figures == pytest.approx({"psnr": 100.0, "ssim": 1.0})

@@ -44,11 +44,11 @@ def ssim(images: Images, originals: Images) -> Float[Tensor, " image"]:
 
 def _diversity(comparison: Comparison) -> Estimate:
     sets, count = (comparison.samples, comparison.reference.real), min(comparison.count, MOST_PAIRS)
-    samples, real = (_self_likeness(each, count, comparison.reference.values_at_once) for each in sets)
+    samples, real = (_self_similarity(each, count, comparison.reference.values_at_once) for each in sets)
     return Estimate(value=samples, real=real)
 
 
-def _self_likeness(images: ImageSet, count: int, values_at_once: int) -> float:
+def _self_similarity(images: ImageSet, count: int, values_at_once: int) -> float:
     """Compare each image with the next in the shuffled order: as many pairs as images, none of them with itself."""
     first = images.images[:count]
     return mean_over_pairs(ssim, first, first.roll(1, dims=0), values_at_once)
@@ -56,6 +56,7 @@ def _self_likeness(images: ImageSet, count: int, values_at_once: int) -> float:
 
 PSNR = PairMetric(
     name="psnr",
+    group="reconstructions",
     direction="max",
     unit="dB",
     meaning="the peak signal-to-noise ratio of reconstructions of unseen images",
@@ -64,6 +65,7 @@ PSNR = PairMetric(
 )
 SSIM = PairMetric(
     name="ssim",
+    group="reconstructions",
     direction="max",
     unit="1 is equal",
     meaning="the structural similarity of reconstructions of unseen images",
@@ -72,6 +74,7 @@ SSIM = PairMetric(
 )
 DIVERSITY = SampleMetric(
     name="diversity",
+    group="diversity of samples",
     direction="min",
     unit="SSIM",
     meaning="how alike two samples are on average; far above the real figure, samples repeat themselves",

@@ -6,16 +6,28 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rayology.image import VALUES_AT_ONCE, num_at_once
+from rayology.metrics.metric import Metric
 from rayology.primitives import PRIMITIVES
 
-__all__ = ["Recogniser"]
+__all__ = ["CLASS_ACCURACY", "ReferenceClassifier"]
 
-STEPS, BATCH_SIZE, WIDTH, LR = 1000, 32, 16, 2e-3
+# It names 93 to 98 % of unseen phantom slices of 64x64 right; 1,000 steps of width 16 name 98 to 99 % and take nine
+# times as long.
+STEPS, BATCH_SIZE, WIDTH, LR = 400, 32, 8, 5e-3
 COPIES = 8  # of a batch that is trained on: what the backward pass keeps
 SHIFT = 4  # pixels by which training images are moved at random, so that a place is not learned for a class
 
+CLASS_ACCURACY = Metric(
+    name="class_accuracy",
+    group="classes of samples",
+    direction="max",
+    unit="share",
+    meaning="the share of samples in which a small classifier of real images sees the class that was asked for",
+    blind_to="samples that are all alike within a class",
+)
 
-class Recogniser:
+
+class ReferenceClassifier:
     """A convolutional classifier fitted to real images in [-1, 1]; the same images give the same classifier."""
 
     def __init__(
@@ -30,6 +42,7 @@ class Recogniser:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the accelerators for good
             self._network = _network(images.shape[1], num_classes, axes=images.ndim - 2).to(images.device)
+        layout = PRIMITIVES[images.ndim - 2].channels_last  # a third faster on a CPU
         generator, space = torch.Generator().manual_seed(0), tuple(range(2, images.ndim))
         optimizer = torch.optim.AdamW(self._network.parameters(), lr=LR, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=STEPS)
@@ -38,7 +51,7 @@ class Recogniser:
             shifts = torch.randint(-SHIFT, SHIFT + 1, (len(space),), generator=generator).tolist()
             optimizer.zero_grad()
             for part in chosen.split(num_at_once(values_at_once, images.shape[1:], copies=COPIES)):
-                scores = self._network(images[part].roll(shifts, dims=space))
+                scores = self._network(images[part].roll(shifts, dims=space).contiguous(memory_format=layout))
                 (functional.cross_entropy(scores, labels[part], reduction="sum") / BATCH_SIZE).backward()
             optimizer.step()
             schedule.step()
@@ -46,7 +59,7 @@ class Recogniser:
 
     @torch.inference_mode()
     def accuracy(self, images: Float[Tensor, "batch channel *space"], labels: Int[Tensor, " batch"]) -> float:
-        """Return the share of the images that are recognised as their label."""
+        """Return the share of the images that are classified as their label."""
         parts = images.split(num_at_once(self._values_at_once, images.shape[1:]))
         guesses = torch.cat([self._network(part).argmax(dim=1) for part in parts])
         return float((guesses == labels).float().mean())

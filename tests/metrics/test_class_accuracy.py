@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from rayology.metrics import recognition
-from rayology.metrics.recognition import Recogniser
+from rayology.metrics import class_accuracy
+from rayology.metrics.class_accuracy import ReferenceClassifier
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fit a tenth as long: these classes are obvious; a constant, so monkeypatch is the only way."""
-    monkeypatch.setattr(recognition, "STEPS", 100)
+    """Fit a quarter as long: these classes are obvious; a constant, so monkeypatch is the only way."""
+    monkeypatch.setattr(class_accuracy, "STEPS", 100)
 
 
 def _crosses_and_plain(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -22,33 +22,33 @@ def _crosses_and_plain(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.slow
-def test_obvious_classes_are_recognised() -> None:
-    recogniser = Recogniser(*_crosses_and_plain(64, seed=0), num_classes=2)
+def test_obvious_classes_are_classified() -> None:
+    classifier = ReferenceClassifier(*_crosses_and_plain(64, seed=0), num_classes=2)
     unseen, labels = _crosses_and_plain(64, seed=1)
 
-    assert recogniser.accuracy(unseen, labels) > 0.95
-    assert recogniser.accuracy(unseen, 1 - labels) < 0.05
+    assert classifier.accuracy(unseen, labels) > 0.95
+    assert classifier.accuracy(unseen, 1 - labels) < 0.05
 
 
 @pytest.mark.slow
-def test_obvious_classes_of_volumes_are_recognised() -> None:
+def test_obvious_classes_of_volumes_are_classified() -> None:
     (images, labels), (unseen, unseen_labels) = _crosses_and_plain(64, seed=0), _crosses_and_plain(64, seed=1)
     volumes, unseen = (each[:, :, None].expand(-1, -1, 16, -1, -1) for each in (images, unseen))
 
-    recogniser = Recogniser(volumes, labels, num_classes=2)
+    classifier = ReferenceClassifier(volumes, labels, num_classes=2)
 
-    assert recogniser.accuracy(unseen, unseen_labels) > 0.95
+    assert classifier.accuracy(unseen, unseen_labels) > 0.95
 
 
 @pytest.mark.slow
-def test_labels_that_say_nothing_are_recognised_by_chance() -> None:
+def test_labels_that_say_nothing_are_classified_by_chance() -> None:
     (images, _), (unseen, _) = _crosses_and_plain(64, seed=0), _crosses_and_plain(400, seed=1)
     drawn = torch.Generator().manual_seed(2)
     labels, unseen_labels = (torch.randint(2, (count,), generator=drawn) for count in (64, 400))
 
-    recogniser = Recogniser(images, labels, num_classes=2)
+    classifier = ReferenceClassifier(images, labels, num_classes=2)
 
-    assert recogniser.accuracy(unseen, unseen_labels) == pytest.approx(0.5, abs=0.1)  # 4 standard deviations
+    assert classifier.accuracy(unseen, unseen_labels) == pytest.approx(0.5, abs=0.1)  # 4 standard deviations
 
 
 @pytest.mark.slow
@@ -56,9 +56,9 @@ def test_the_same_images_give_the_same_classifier_whatever_was_drawn_before() ->
     images, _ = _crosses_and_plain(64, seed=0)
     labels = torch.randint(3, (64,), generator=torch.Generator().manual_seed(2))
 
-    first = Recogniser(images, labels, num_classes=3)
+    first = ReferenceClassifier(images, labels, num_classes=3)
     torch.randn(7)
-    second = Recogniser(images, labels, num_classes=3)
+    second = ReferenceClassifier(images, labels, num_classes=3)
 
     for one, other in zip(first._network.parameters(), second._network.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -69,27 +69,28 @@ def test_the_same_images_give_the_same_classifier_whatever_was_drawn_before() ->
 def test_fitting_leaves_the_random_numbers_of_others_alone() -> None:
     before = torch.random.get_rng_state()
 
-    Recogniser(*_crosses_and_plain(4, seed=0), num_classes=2)
+    ReferenceClassifier(*_crosses_and_plain(4, seed=0), num_classes=2)
 
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.slow
 def test_many_images_are_judged_in_parts_that_count_alike() -> None:
-    recogniser = Recogniser(*_crosses_and_plain(64, seed=0), num_classes=2)
+    classifier = ReferenceClassifier(*_crosses_and_plain(64, seed=0), num_classes=2)
     images, labels = _crosses_and_plain(300, seed=1)
     wrong = labels.clone()
     wrong[:30] = 1 - wrong[:30]
 
-    assert recogniser.accuracy(images, wrong) == pytest.approx(recogniser.accuracy(images, labels) - 0.1, abs=0.02)
+    assert classifier.accuracy(images, wrong) == pytest.approx(classifier.accuracy(images, labels) - 0.1, abs=0.02)
 
 
 def test_a_classifier_does_not_depend_on_how_many_images_it_sees_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recognition, "STEPS", 10)  # rounding grows with every step
+    monkeypatch.setattr(class_accuracy, "STEPS", 10)  # rounding grows with every step
     images, labels = _crosses_and_plain(64, seed=0)
-    whole = Recogniser(images, labels, num_classes=2)
+    whole = ReferenceClassifier(images, labels, num_classes=2)
 
-    in_parts = Recogniser(images, labels, num_classes=2, values_at_once=6 * recognition.COPIES * images[0].numel())
+    values_at_once = 6 * class_accuracy.COPIES * images[0].numel()
+    in_parts = ReferenceClassifier(images, labels, num_classes=2, values_at_once=values_at_once)
 
     for one, other in zip(in_parts._network.parameters(), whole._network.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)

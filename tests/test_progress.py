@@ -1,0 +1,40 @@
+"""What people see while they wait, where there is no terminal."""
+
+import time
+
+import pytest
+
+from rayology.progress import progress_bar
+
+
+def test_what_is_done_before_anything_can_be_counted_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("prepare", "listing files"):
+        pass
+
+    assert capsys.readouterr().err == "prepare: listing files\n"
+
+
+def test_each_of_a_few_parts_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("evaluate") as bar:
+        bar.advance(0, 2, "figures")
+        bar.advance(1, 2, "samples")
+        bar.advance(2, 2)
+
+    assert capsys.readouterr().err == "evaluate: 0/2  figures\nevaluate: 1/2  samples\nevaluate: 2/2\n"
+
+
+def test_many_parts_have_a_line_now_and_then_with_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    # The clock; a test that waits for it takes as long.
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with progress_bar("train") as bar:
+        for done in range(1, 101):
+            now += 0.5
+            bar.advance(done, 100, "loss 1")
+
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "train: 21/100, 2/s, 40 s left  loss 1"
+    assert len(said) == 5
+    assert said[-1] == "train: 100/100, 2/s, 0 s left  loss 1"
