@@ -12,10 +12,10 @@ from PIL import Image
 from pydantic import PositiveInt
 from torch import Tensor
 
+from rayology.atomic import append_line, write_atomic
 from rayology.bundle import Bundle
 from rayology.config import Config
 from rayology.data import PreparedDataset
-from rayology.data.private import append_private, write_private
 from rayology.data.splits import SplitName
 from rayology.errors import ConfigError
 from rayology.image import Batch, ValueRange, from_model_range
@@ -141,7 +141,7 @@ def _write(report: EvaluationReport, shown: Sequence["Presentation"], values: Va
         body += [f"<h2>{safe(group)}</h2>", table((figure.cells() for figure in members), head=HEAD)]
         body += [f"<p><b>{safe(figure.name)}</b>: {safe(figure.meaning)}.</p>" for figure in members if figure.meaning]
     title = "{model}: a {kind} on the {split} split".format_map(report.facts)
-    write_private(report.page, page(title, body))
+    write_atomic(report.page, page(title, body))
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def _reconstructions(evaluator: Evaluator, model: Model) -> Presentation:
     if isinstance(model, Encodes):
         size = model.latent().num_values
         rows[f"pca-{size}"] = pca_reconstructions(train.images, unseen.images, components=size)
-    rows["nearest"] = nearest_images(train.images, unseen.images)
+    rows["nearest"] = nearest_images(train.images, unseen.images, evaluator.values_at_once)
     classes = [model.image.classes[label] for label in unseen.labels.tolist()] if model.image.classes else []
     return Presentation(
         "reconstructions", {"real": unseen.images, **rows}, _baseline_figures(rows, unseen.images), classes
@@ -218,7 +218,7 @@ PRESENTERS: Mapping[str, Presenter] = {
 def _record(file: Path, bundle: Path) -> None:
     """Note next to the dataset's key that its test images were looked at: each look makes them less of a test."""
     reading = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "bundle": str(bundle.absolute())}
-    append_private(file, json.dumps(reading))
+    append_line(file, json.dumps(reading))
 
 
 def _tissue(values: ValueRange, samples: Tensor, real: Tensor) -> dict[str, float]:
