@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, PositiveInt
 
-from rayology.config import Choice, Config, Range, leaves, load, path_of
+from rayology.command_line import load
+from rayology.config import Choice, Config, Range, leaves, path_of
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 from rayology.usage import type_text

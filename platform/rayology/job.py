@@ -13,7 +13,8 @@ from typing import TypeVar
 import ray
 from rich.logging import RichHandler
 
-from rayology.config import Config, load
+from rayology.command_line import load
+from rayology.config import Config
 from rayology.data import PreparedDataset
 from rayology.data.prepare import prepare
 from rayology.data.report import report_file
