@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rayology.experiment import Experiment
-from rayology.job import prepared
+from rayology.session import prepared
 
 ROOT = Path(__file__).parents[1]
 

@@ -110,7 +110,7 @@ def leaves(
 ) -> Iterator[Leaf]:
     """Yield every value of a config, in all kinds; a union's kind before the values of each kind."""
     for key, info in config.model_fields.items():
-        name, own = f"{prefix}{key}", info.get_default(call_default_factory=True)
+        name, own = f"{prefix}{info.alias or key}", info.get_default(call_default_factory=True)
         value = own if default is None else getattr(default, key)
         match alternatives(info.annotation):
             case () if key == "kind" and re.search(r":\w+\.$", prefix):

@@ -154,14 +154,7 @@ def _decode(body: bytes, content_type: str, image: ImageSpec) -> NDArray[np.floa
 
 async def _response(answer: Answer, media_type: MediaType, image: ImageSpec) -> Response:
     if media_type == "image/png":
-        content = await asyncio.to_thread(encode_png, answer.images, image.values, text=_png_text(answer))
+        content = await asyncio.to_thread(encode_png, answer.images, image.values, text=answer.png_text)
     else:
         content = encode_npy(answer.images)
     return Response(content, headers=answer.headers, media_type=media_type)
-
-
-def _png_text(answer: Answer) -> Mapping[str, str]:
-    """Return what a PNG says of itself: the values of the headers, by keywords without their prefix."""
-    text = {name.removeprefix("X-Rayology-"): value for name, value in answer.headers.items()}
-    synthetic = {"Synthetic": "YES"} if answer.nature == "synthetic" else {}
-    return {**text, **synthetic, "Disclaimer": NATURES[answer.nature]}
