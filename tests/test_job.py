@@ -48,10 +48,15 @@ def test_a_wrong_key_exits_with_2_and_one_line_that_names_the_right_one(wrong_ke
         (
             "publish",
             ["--bundle", "/nonexistent"],
-            "holds no bundle.json; name a folder that train, tune or publish wrote",
+            "/nonexistent: no such folder; name a folder that train, tune or publish wrote",
         ),
         ("models", ["--action", "rollback", "--store", "/nonexistent"], "/nonexistent: holds no model"),
-        ("evaluate", ["--bundle", "/nonexistent"], "holds no bundle.json"),
+        ("evaluate", ["--bundle", "/nonexistent"], "/nonexistent: no such folder"),
+        (
+            "train",
+            ["--storage", "/dev/null/x"],
+            "storage: /dev/null/x: Not a directory; name a folder that can be written",
+        ),
         ("train", ["nosuch.yaml"], "nosuch.yaml: no such file"),
     ],
 )
@@ -74,12 +79,15 @@ def test_a_run_that_is_not_there_cannot_go_on() -> None:
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("name", ["prepare", "train", "tune", "evaluate", "publish", "models"])
+@pytest.mark.parametrize("name", ["prepare", "train", "tune", "evaluate", "publish", "models", "deidentify"])
 def test_help_documents_the_fields_and_how_to_submit(name: str, run_job: RunJob) -> None:
     ended = run_job(f"{name}.py", "--help")
 
     assert ended.returncode == 0
-    assert "--storage" in ended.stdout or "--store" in ended.stdout
+    opening = ended.stdout.splitlines()[:12]
+    assert opening[0].startswith(f"usage: {name}.py [FILE.yaml]")
+    assert f"  rayology {name} " in "\n".join(opening), "an example is among the first lines"
+    assert "--storage" in ended.stdout or "--store" in ended.stdout or "--source" in ended.stdout
     assert "ray job submit" in (ROOT / "jobs" / f"{name}.py").read_text()
 
 

@@ -94,7 +94,8 @@ def require_machine(experiment: Experiment) -> None:
 def joins_cluster() -> bool:
     """Tell whether Ray would join a cluster, and not start one of this machine alone."""
     current = Path(_ray_folder(), "ray", "ray_current_cluster")  # where `ray start` says that it runs
-    return ray.is_initialized() or bool(os.environ.get("RAY_ADDRESS")) or current.exists()
+    address = os.environ.get("RAY_ADDRESS", "")
+    return ray.is_initialized() or (address != "local" and (bool(address) or current.exists()))
 
 
 def _ray_folder() -> str:

@@ -75,10 +75,11 @@ def main(config: ServeConfig) -> Mapping[str, object]:
     require_free(host, port)
     # Not in TMPDIR, which may be long: the path of a socket may have only 107 characters.
     folder = Path(f"/tmp/rayology-serve-{os.getuid()}-{port}")  # noqa: S108 - it fails where it is someone else's
-    os.environ.update(haproxy.environment(folder), RAY_USAGE_STATS_ENABLED="0")
+    environment = {**os.environ, **haproxy.environment(folder), "RAY_USAGE_STATS_ENABLED": "0"}
     file = folder / "serve.yaml"
     file.write_text(json.dumps(config.model_dump(mode="json")), encoding="utf-8")
-    os.execv(sys.executable, [sys.executable, "-c", SERVE_RUN, "run", str(file)])  # noqa: S606 - our own interpreter
+    words = [sys.executable, "-c", SERVE_RUN, "run", str(file)]
+    os.execve(sys.executable, words, environment)  # noqa: S606 - our own interpreter
 
 
 def require_free(host: str, port: int) -> None:
