@@ -3,6 +3,7 @@
 import json
 import os
 import pkgutil
+import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -198,10 +199,12 @@ def test_serving_becomes_serve_run_with_what_was_asked(
     monkeypatch.setenv("RAYOLOGY_TOKEN", "secret")
     monkeypatch.setattr(os, "execve", execve)  # this process must stay itself
 
-    rayology("serve", config, "--http-options.port", str(port))
+    said = rayology("serve", config, "--http-options.port", str(port)).stderr
 
     _, [*_, verb, file], environment = executed
     asked = json.loads(Path(file).read_text())
+    shutil.rmtree(Path(file).parent)
+    assert f"http://127.0.0.1:{port}/models/small" in said
     assert environment["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
     assert verb == "run"
     assert asked["http_options"] == {"host": "127.0.0.1", "port": port}

@@ -1,14 +1,19 @@
 """What every job promises: one line of JSON at the end, or one line that says what to mend and exit status 2."""
 
+import errno
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from rayology.config import Config
 from rayology.experiment import Experiment
+from rayology.job import run
 from rayology.session import prepared
 
 ROOT = Path(__file__).parents[1]
@@ -113,3 +118,59 @@ def test_a_preparation_tells_what_it_left_out_and_which_names_it_publishes(
     assert data.info.counts.nearly_empty
     assert f"Left out: {data.info.counts.nearly_empty} nearly empty" in said
     assert "Classes, named wherever the dataset and its models go: consolidation, effusion, nodule." in said
+
+
+class NothingConfig(Config):
+    """Nothing to say."""
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/data"),
+            "/data: Permission denied; name a folder that is",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "No space left on device; free some space, or name a folder",
+        ),
+        (OSError(errno.EADDRINUSE, "Address already in use"), "Address already in use; end what listens there"),
+        (ConnectionError("lost"), "lost; name another place, or see that this one can be reached"),
+    ],
+)
+def test_an_error_of_the_system_is_one_line_that_says_what_to_do(
+    error: OSError, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: NothingConfig) -> NoReturn:
+        raise error
+
+    with pytest.raises(SystemExit, match="2"):
+        run(NothingConfig, fail, arguments=[])
+
+    said = capsys.readouterr()
+    assert said.err.startswith(message)
+    assert len(said.err.splitlines()) == 1
+    assert not said.out
+
+
+def test_an_interrupted_job_says_how_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(_: NothingConfig) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit, match="130"):
+        run(NothingConfig, interrupt, arguments=[])
+
+    assert "with --resume last" in capsys.readouterr().err
+
+
+def test_what_a_library_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    def chatter(_: NothingConfig) -> dict[str, object]:
+        print("View detailed results here")  # noqa: T201 - as Ray does
+        return {"done": True}
+
+    run(NothingConfig, chatter, arguments=[])
+
+    said = capsys.readouterr()
+    assert json.loads(said.out)["done"]
+    assert "View detailed" in said.err

@@ -56,8 +56,6 @@ def run(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
     )
     logging.getLogger("rayology").setLevel(logging.INFO)
-    logging.getLogger("optuna").setLevel(logging.WARNING)
-    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses files that trials are told not to write
     started_at = time.monotonic()
     try:
         words = sys.argv[1:] if arguments is None else arguments

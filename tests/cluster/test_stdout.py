@@ -26,8 +26,8 @@ def run(*words: str | Path, environment: dict[str, str]) -> "subprocess.Complete
 
 
 def test_all_that_a_sweep_prints_is_json(small: Experiment, ray_cluster: str, tmp_path: Path) -> None:
-    values = small.patched({"storage": str(tmp_path), "search": {"num_trials": 2}}).model_dump_json()
-    (tmp_path / "small.yaml").write_text(values)
+    shorter = {"schedule": {"steps": 4, "evaluate_every": 2}, "search": {"num_trials": 2, "grace_steps": 2}}
+    (tmp_path / "small.yaml").write_text(small.patched({"storage": str(tmp_path), **shorter}).model_dump_json())
 
     ended = run("tune", tmp_path / "small.yaml", environment={"RAY_ADDRESS": ray_cluster})
 

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field
 
 from rayology.config import Config, validated
 from rayology.errors import ConfigError
+from rayology.progress import console
 from rayology.serving import haproxy
 from rayology.serving.app import ServeArgs, build
 
@@ -78,6 +79,8 @@ def main(config: ServeConfig) -> Mapping[str, object]:
     environment = {**os.environ, **haproxy.environment(folder), "RAY_USAGE_STATS_ENABLED": "0"}
     file = folder / "serve.yaml"
     file.write_text(json.dumps(config.model_dump(mode="json")), encoding="utf-8")
+    for application in config.applications:
+        console.print(f"To be served: http://{host}:{port}{application.route_prefix}", highlight=False)
     words = [sys.executable, "-c", SERVE_RUN, "run", str(file)]
     os.execve(sys.executable, words, environment)  # noqa: S606 - our own interpreter
 

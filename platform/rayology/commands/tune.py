@@ -5,6 +5,7 @@ rayology tune FILE.yaml --search.narrow '{"model.kind": ["vae", "gan"]}' --sched
 rayology tune --resume last
 """
 
+import logging
 from collections.abc import Mapping
 
 from rayology.experiment import Experiment
@@ -17,6 +18,8 @@ from rayology.session import begin, on_cluster, prepared
 
 def main(experiment: Experiment) -> Mapping[str, object]:
     """Return the sweep, its best model with its figures, and whether that is the champion now."""
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses files that trials are told not to write
     dimensions(experiment)  # refuses a narrowing that is wrong
     sweep = begin(experiment, "sweeps")
     with on_cluster():
