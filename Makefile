@@ -9,8 +9,14 @@ setup: .venv/installed
 
 # pip reads torch's version from the lock first: any other torch brings gigabytes of CUDA.
 .venv/installed: pyproject.toml platform/constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c platform/constraints.txt -e '.[dev]'
+	@test ! -e .venv/unfinished || rm -rf .venv
+	@test -x $(BIN)/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is not Python 3.11 or newer; name one that is, as in: make PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/pip || { mkdir -p .venv && touch .venv/unfinished && $(PYTHON) -m venv .venv; } || \
+		{ rm -rf .venv; exit 2; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -c platform/constraints.txt -e '.[dev]' || \
+		{ test ! -e .venv/unfinished || rm -rf .venv; exit 2; }
+	@rm -f .venv/unfinished
 	touch $@
 
 lint: setup
@@ -52,5 +58,4 @@ serve: setup
 	@test -e .rayology/demo/store/demo/champion -o -e .rayology/demo/store/champion || \
 		{ echo "there is no champion to serve yet; run 'make demo' first"; exit 2; }
 	export RAYOLOGY_TOKEN="$${RAYOLOGY_TOKEN:-$$(cat .rayology/demo/token)}"; \
-	eval "$$($(BIN)/python -m rayology.serving.haproxy "$$(mktemp -d)")"; \
-	exec $(BIN)/serve run serve_configs/demo.yaml
+	exec $(BIN)/rayology serve serve_configs/demo.yaml

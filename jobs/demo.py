@@ -12,17 +12,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
-import evaluate
-import prepare
-import train
-import tune
-
 from rayology.client import Client
+from rayology.commands import evaluate, prepare, train, tune
 from rayology.experiment import Experiment
-from rayology.job import on_cluster, run
+from rayology.job import run
 from rayology.progress import console
 from rayology.serving.app import TOKEN, ServeArgs
 from rayology.serving.app import run as served
+from rayology.session import on_cluster
 from rayology.store import Store
 from rayology.training.evaluation_report import EvaluateConfig
 

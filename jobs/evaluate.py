@@ -6,23 +6,7 @@ ray job submit --working-dir . --runtime-env-json '{"env_vars": {"PYTHONPATH": "
     python jobs/evaluate.py --bundle /shared/rayology/runs/NAME/bundle --storage /shared/rayology
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from rayology.job import run
-from rayology.metrics.figures import as_table
-from rayology.progress import console, progress_bar
-from rayology.training.evaluation_report import EvaluateConfig, evaluate
-
-
-def main(config: EvaluateConfig) -> Mapping[str, Any]:
-    """Return the figures and where the pictures lie."""
-    with progress_bar("evaluate", "reading the bundle and the images") as bar:
-        report = evaluate(config, tell=bar.advance)
-    console.print(as_table(report.figures, caption=report.note))
-    console.print(f"To look at: {report.page}", soft_wrap=True, highlight=False, markup=False)
-    return {"figures": report.figures, "note": report.note, "page": report.page, "pictures": report.pictures}
-
+from rayology.commands import start
 
 if __name__ == "__main__":
-    run(EvaluateConfig, main)
+    start("evaluate")

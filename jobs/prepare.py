@@ -6,18 +6,7 @@ ray job submit --working-dir . --runtime-env-json '{"env_vars": {"PYTHONPATH": "
     python jobs/prepare.py jobs/experiments/phantom.yaml --storage /shared/rayology
 """
 
-from collections.abc import Mapping
-
-from rayology.experiment import Experiment
-from rayology.job import on_cluster, prepared, run
-
-
-def main(experiment: Experiment) -> Mapping[str, object]:
-    """Return where the dataset lies and what it holds."""
-    with on_cluster():
-        data = prepared(experiment)
-    return {"dataset": data.path, "images": data.info.counts.images, "reused": data.reused, "note": data.info.note}
-
+from rayology.commands import start
 
 if __name__ == "__main__":
-    run(Experiment, main)
+    start("prepare")

@@ -9,7 +9,8 @@ import yaml
 from pydantic import Field, PositiveFloat, PositiveInt
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from rayology.config import Config, Leaf, is_open, kinds_of, leaves, load, nested, path_of
+from rayology.command_line import load
+from rayology.config import Config, Leaf, is_open, kinds_of, leaves, nested, path_of
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 from rayology.usage import value_text
@@ -271,6 +272,13 @@ def test_a_flag_of_a_kind_that_was_not_chosen_is_an_error_that_names_the_kind() 
         load(Experiment, ["--model.penalty", "1"])
 
 
+def test_a_flag_of_another_kind_that_is_nearly_one_of_the_chosen_kind_says_both() -> None:
+    with pytest.raises(
+        ConfigError, match=r"source\.patient: belongs to kind .*; set source\.kind, or did you mean patients\?$"
+    ):
+        load(Experiment, ["--source.patient", "3"])
+
+
 def test_a_new_kind_starts_from_the_default_of_the_field_that_holds_it() -> None:
     tree = Tree().patched({"model": {"kind": "judge", "name": "x", "network": {"layers": 9}}})
 
@@ -310,6 +318,7 @@ def test_a_value_that_a_new_kind_needs_is_asked_for() -> None:
         ("net: {kind: dance}", r"net.kind: 'dance' is not known; write one of: 'dense', 'conv'"),
         ("lr: -1", "lr: Input should be greater than 0, found '-1'"),
         ("lr: fast", "lr: .*found 'fast'"),
+        ("", "is empty; write 'key: value' lines, or leave the file out"),
         ("- 1", "holds a list; write 'key: value' lines"),
         ("lr: [", "not readable as YAML"),
     ],
@@ -335,10 +344,44 @@ def test_a_flag_out_of_range_is_a_mistake_of_the_command_line() -> None:
 
 
 def test_an_unknown_flag_is_named_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match=r"^the command line: .*--net\.kernal 1; did you mean kernel\?$"):
+    with pytest.raises(ConfigError, match=r"^the command line: there is no flag --net\.kernal; did you mean"):
         load(Settings, ["--net.kernal", "1"])
 
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (["--scaling.num_workers", "2"], "--scaling.num-workers"),
+        (["--num-workers=2"], "--scaling.num-workers"),
+        (["--shedule.steps", "3"], "--schedule.steps"),
+        (["--source.patint", "3"], "--source.patients"),
+        (["--source.kind", "folder", "--source.path", "x", "--source.pat", "3"], "--source.path"),
+        (["--source.kind=folder", "--source.pacients", "3"], "--source.patients"),
+        (["--model.penlty", "3"], "--model.penalty"),
+    ],
+)
+def test_an_unknown_flag_is_answered_with_one_of_the_chosen_kinds_before_one_of_another(
+    arguments: list[str], near: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"there is no flag --[\w.-]+; did you mean {near}\?$"):
+        load(Experiment, arguments)
+
+
+def test_an_unknown_flag_that_is_near_to_none_is_answered_with_the_way_to_the_help() -> None:
+    with pytest.raises(ConfigError, match=r"there is no flag --zzz; --help lists what there is$"):
+        load(Settings, ["--zzz"])
+
+
+def test_an_unknown_key_is_answered_with_one_of_its_own_group() -> None:
+    with pytest.raises(ConfigError, match=r"model\.nam: no such field; did you mean name\?$"):
+        Tree().patched({"model": {"kind": "judge", "name": "x", "nam": 3}})
+
+
+def test_a_word_between_flags_is_told_what_a_flag_takes() -> None:
+    with pytest.raises(ConfigError, match=r"^the command line: there is not a flag; a flag takes one value, and text"):
+        load(Settings, ["--lr", "1", "there"])
 
 
 def test_a_flag_without_its_value_is_not_taken_for_an_unknown_one() -> None:
@@ -347,15 +390,26 @@ def test_a_flag_without_its_value_is_not_taken_for_an_unknown_one() -> None:
 
 
 def test_a_file_after_a_flag_is_told_where_it_belongs() -> None:
-    with pytest.raises(ConfigError, match=r"wrong\.yaml; the YAML file comes before all flags$"):
+    with pytest.raises(ConfigError, match=r"wrong\.yaml is not a flag; the YAML file comes before all flags$"):
         load(Settings, ["--lr", "1", "wrong.yaml"])
 
 
-@pytest.mark.parametrize("arguments", [["--source.limits", "{max_files: 3"], ["--source.limits={max_files: 3"]])
-def test_json_that_is_none_is_named_by_its_flag_and_its_place(arguments: list[str]) -> None:
-    with pytest.raises(
-        ConfigError, match=r"^--source\.limits: no JSON from character 2 on .*; write mappings and lists as"
-    ):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--source.limits", "{max_files: 3"],
+            r"^--source\.limits: .* is not JSON from character 2 on .*; write the group",
+        ),
+        (
+            ["--source.limits={max_files: 3"],
+            r"^--source\.limits: .* is not JSON from character 2 on .*; write the group",
+        ),
+        (["--init", "nosuch"], r"^--init: 'nosuch' is not JSON from character 1 on .*; write \{text: text\} as JSON$"),
+    ],
+)
+def test_json_that_is_not_any_is_named_by_its_flag_and_its_place(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         load(Experiment, arguments)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rayology.config import load
+from rayology.command_line import load
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 from rayology.search.space import dimensions, starting_points

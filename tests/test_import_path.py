@@ -39,6 +39,11 @@ def _imported(module: str) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
+        (
+            "rayology.commands",
+            CLIENT | {"numpy", "pydantic", "rayology.job", "rich"},
+        ),  # a name that is wrong is said at once
+        ("rayology.job", CLIENT - {"pydantic_settings", "yaml"}),  # and a flag before Ray is there
         ("rayology.client", CLIENT),
         ("rayology.serving", CLIENT | {"numpy"}),
         ("rayology.bundle", EDGE | TABLES | WEB),

@@ -1,15 +1,20 @@
 """What every job promises: one line of JSON at the end, or one line that says what to mend and exit status 2."""
 
+import errno
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from rayology.config import Config
 from rayology.experiment import Experiment
-from rayology.job import prepared
+from rayology.job import run
+from rayology.session import prepared
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,10 +53,15 @@ def test_a_wrong_key_exits_with_2_and_one_line_that_names_the_right_one(wrong_ke
         (
             "publish",
             ["--bundle", "/nonexistent"],
-            "holds no bundle.json; name a folder that train, tune or publish wrote",
+            "/nonexistent: no such folder; name a folder that train, tune or publish wrote",
         ),
         ("models", ["--action", "rollback", "--store", "/nonexistent"], "/nonexistent: holds no model"),
-        ("evaluate", ["--bundle", "/nonexistent"], "holds no bundle.json"),
+        ("evaluate", ["--bundle", "/nonexistent"], "/nonexistent: no such folder"),
+        (
+            "train",
+            ["--storage", "/dev/null/x"],
+            "storage: /dev/null/x: Not a directory; name a folder that can be written",
+        ),
         ("train", ["nosuch.yaml"], "nosuch.yaml: no such file"),
     ],
 )
@@ -74,12 +84,15 @@ def test_a_run_that_is_not_there_cannot_go_on() -> None:
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("name", ["prepare", "train", "tune", "evaluate", "publish", "models"])
+@pytest.mark.parametrize("name", ["prepare", "train", "tune", "evaluate", "publish", "models", "deidentify"])
 def test_help_documents_the_fields_and_how_to_submit(name: str, run_job: RunJob) -> None:
     ended = run_job(f"{name}.py", "--help")
 
     assert ended.returncode == 0
-    assert "--storage" in ended.stdout or "--store" in ended.stdout
+    opening = ended.stdout.splitlines()[:12]
+    assert opening[0].startswith(f"usage: {name}.py [FILE.yaml]")
+    assert f"  rayology {name} " in "\n".join(opening), "an example is among the first lines"
+    assert "--storage" in ended.stdout or "--store" in ended.stdout or "--source" in ended.stdout
     assert "ray job submit" in (ROOT / "jobs" / f"{name}.py").read_text()
 
 
@@ -105,3 +118,59 @@ def test_a_preparation_tells_what_it_left_out_and_which_names_it_publishes(
     assert data.info.counts.nearly_empty
     assert f"Left out: {data.info.counts.nearly_empty} nearly empty" in said
     assert "Classes, named wherever the dataset and its models go: consolidation, effusion, nodule." in said
+
+
+class NothingConfig(Config):
+    """Nothing to say."""
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/data"),
+            "/data: Permission denied; name a folder that is",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "No space left on device; free some space, or name a folder",
+        ),
+        (OSError(errno.EADDRINUSE, "Address already in use"), "Address already in use; end what listens there"),
+        (ConnectionError("lost"), "lost; name another place, or see that this one can be reached"),
+    ],
+)
+def test_an_error_of_the_system_is_one_line_that_says_what_to_do(
+    error: OSError, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: NothingConfig) -> NoReturn:
+        raise error
+
+    with pytest.raises(SystemExit, match="2"):
+        run(NothingConfig, fail, arguments=[])
+
+    said = capsys.readouterr()
+    assert said.err.startswith(message)
+    assert len(said.err.splitlines()) == 1
+    assert not said.out
+
+
+def test_an_interrupted_job_says_how_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(_: NothingConfig) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit, match="130"):
+        run(NothingConfig, interrupt, arguments=[])
+
+    assert "with --resume last" in capsys.readouterr().err
+
+
+def test_what_a_library_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    def chatter(_: NothingConfig) -> dict[str, object]:
+        print("View detailed results here")  # noqa: T201 - as Ray does
+        return {"done": True}
+
+    run(NothingConfig, chatter, arguments=[])
+
+    said = capsys.readouterr()
+    assert json.loads(said.out)["done"]
+    assert "View detailed" in said.err

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, PositiveInt
 
-from rayology.config import Choice, Config, Range, leaves, load, path_of
+from rayology.command_line import load
+from rayology.config import Choice, Config, Range, leaves, path_of
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 from rayology.usage import type_text
@@ -93,6 +94,15 @@ With net.kind = small: A small network.
       Units of a layer.
 """
     )
+
+
+def test_help_opens_with_what_a_command_says_of_itself_and_its_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load(Settings, ["--help"], program="rayology set", about="Set it.\n\nrayology set --net.width 3\n")
+
+    usage, sentence, _, examples, *_ = capsys.readouterr().out.split("\n\n")
+    assert (usage, sentence) == ("usage: rayology set [FILE.yaml] [--path.to.field VALUE ...]", "Set it.")
+    assert examples == "  rayology set --net.width 3"
 
 
 def test_help_shows_the_kind_that_the_flags_choose_with_its_own_texts_and_defaults(shown: Help) -> None:

@@ -18,8 +18,9 @@ from syntaxes import head, written
 
 from rayology.config import Config
 from rayology.errors import ConfigError
-from rayology.job import KEEP_FREED_MEMORY, run
+from rayology.job import run
 from rayology.progress import console, progress_bar
+from rayology.session import KEEP_FREED_MEMORY
 
 SCRIPT = Path(__file__).with_name("read_dicom_peer.py")
 SYNTAXES = ("raw", "RLE", "JPEG-LS", "JPEG lossless", "JPEG 2000", "HTJ2K", "JPEG 8 bit")
@@ -50,8 +51,6 @@ class ReadConfig(Config):
     """Slices of each time."""
     size: PositiveInt = 512
     """Rows and columns of a slice."""
-    keep_memory: bool = False
-    """Whether glibc keeps what every library frees, as in our workers; else it does so for ours alone."""
 
 
 def main(config: ReadConfig) -> Mapping[str, object]:
@@ -64,7 +63,7 @@ def main(config: ReadConfig) -> Mapping[str, object]:
     notes: list[str] = []
     with TemporaryDirectory() as folder, ExitStack() as stack:
         files = {name: slices(Path(folder), name, config) for name in SYNTAXES}
-        processes = start(stack, [PEERS[name] for name in config.subjects], notes, keep_memory=config.keep_memory)
+        processes = start(stack, [PEERS[name] for name in config.subjects], notes)
         with progress_bar("read") as bar:
             for number in range(config.rounds):
                 for name in SYNTAXES:
@@ -99,13 +98,12 @@ def slices(folder: Path, name: str, config: ReadConfig) -> list[str]:
     return files
 
 
-def start(stack: ExitStack, peers: Sequence[Peer], notes: list[str], *, keep_memory: bool) -> dict[str, Process]:
-    """Start ours and every other library that can be installed here."""
+def start(stack: ExitStack, peers: Sequence[Peer], notes: list[str]) -> dict[str, Process]:
+    """Start ours and every other library that can be installed here, all with the allocator of our workers."""
     processes = {}
     for peer in (OURS, *peers):
-        variables = KEEP_FREED_MEMORY if peer == OURS or keep_memory else {}
         try:
-            processes[peer.name] = stack.enter_context(started(peer, SCRIPT, peer.name, variables=variables))
+            processes[peer.name] = stack.enter_context(started(peer, SCRIPT, peer.name, variables=KEEP_FREED_MEMORY))
         except PeerError as error:
             notes.append(str(error))
     return processes

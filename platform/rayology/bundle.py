@@ -129,7 +129,8 @@ class Bundle:
         try:
             manifest, written_as = read_manifest(file.read_bytes(), file=str(file))
         except (FileNotFoundError, NotADirectoryError):
-            raise BundleError(f"{path}: holds no {MANIFEST}; name a folder that train, tune or publish wrote") from None
+            found = f"holds no {MANIFEST}" if path.is_dir() else "no such folder"
+            raise BundleError(f"{path}: {found}; name a folder that train, tune or publish wrote") from None
         for name, expected in manifest.files.items():
             _check(path / name, expected)
         return cls(path, manifest, written_as)

@@ -1,27 +1,18 @@
 """One frozen tree of values: read from a file, changed by flags and patches, marked for search."""
 
 import difflib
-import io
-import json
 import re
-import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stderr
 from dataclasses import dataclass, field
-from itertools import pairwise
-from pathlib import Path
 from types import UnionType
 from typing import Annotated, Self, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, PydanticUndefined, to_jsonable_python
-from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+from pydantic_core import ErrorDetails, to_jsonable_python
 
 from rayology.errors import ConfigError
-from rayology.usage import Flag, Section, lay_out, type_text, value_text
+from rayology.usage import paragraph, type_text
 
 __all__ = [
     "Choice",
@@ -29,16 +20,15 @@ __all__ = [
     "Leaf",
     "Range",
     "alternatives",
+    "check",
     "is_open",
     "kinds_of",
     "leaves",
-    "load",
+    "merged",
     "nested",
     "path_of",
     "validated",
 ]
-
-HELP = {"-h", "--help"}
 
 Patch = Mapping[str, object]
 C = TypeVar("C", bound="Config")
@@ -83,7 +73,7 @@ class Config(BaseModel):
         Raises:
             ConfigError: a key is unknown or a value is out of range.
         """
-        return validated(type(self), _merged(type(self), self.model_dump(mode="json"), patch), where="patch")
+        return validated(type(self), merged(type(self), self.model_dump(mode="json"), patch), where="patch")
 
 
 @dataclass(frozen=True)
@@ -106,27 +96,6 @@ class Leaf:
         return " | ".join(self.kinds) or type_text(self.info.annotation, self.info.metadata)
 
 
-def load(config: type[C], arguments: Sequence[str], *, program: str = "rayology") -> C:
-    """Read ``[FILE.yaml] [--path.to.field VALUE ...]`` as a config; a flag beats the file, the file beats a default.
-
-    Raises:
-        ConfigError: the file is missing or is not a YAML mapping, a key or flag is unknown, or a value is out of range.
-        SystemExit: ``--help`` was asked for.
-    """
-    words = [word for word in arguments if word not in HELP]
-    asks_help = len(words) < len(arguments)
-    file = Path(words[0]) if words and not words[0].startswith("-") else None
-    flags = _read_flags(config, words[1:] if file else words)
-    values = _merged(config, {}, _read_yaml(file)) if file else {}
-    if file and not asks_help:
-        _check_file(config, values, file)
-    values = _merged(config, values, flags)
-    if asks_help:
-        sys.stdout.write(_usage(config, values, program=program))
-        raise SystemExit(0)
-    return validated(config, values, where="the command line")
-
-
 def alternatives(annotation: object) -> tuple[type[Config], ...]:
     """Return the config classes that a field's annotation allows: one, or those of a union."""
     if isinstance(annotation, type):
@@ -141,7 +110,7 @@ def leaves(
 ) -> Iterator[Leaf]:
     """Yield every value of a config, in all kinds; a union's kind before the values of each kind."""
     for key, info in config.model_fields.items():
-        name, own = f"{prefix}{key}", info.get_default(call_default_factory=True)
+        name, own = f"{prefix}{info.alias or key}", info.get_default(call_default_factory=True)
         value = own if default is None else getattr(default, key)
         match alternatives(info.annotation):
             case () if key == "kind" and re.search(r":\w+\.$", prefix):
@@ -150,15 +119,15 @@ def leaves(
                 yield Leaf(name, info, value, section)
             case (group,):
                 start = value if isinstance(value, group) else None
-                yield from leaves(group, prefix=f"{name}.", default=start, section=_paragraph(info.description))
+                yield from leaves(group, prefix=f"{name}.", default=start, section=paragraph(info.description))
             case groups:
                 kinds = {str(_kind_of(group)): group for group in groups}
                 kind = getattr(value, "kind", value)
                 tag = kinds.get(str(kind), groups[0]).model_fields["kind"]
-                yield Leaf(f"{name}.kind", tag, kind, _paragraph(info.description), kinds)
+                yield Leaf(f"{name}.kind", tag, kind, paragraph(info.description), kinds)
                 for kind, group in kinds.items():
                     start = next((start for start in (value, own) if type(start) is group), None)
-                    about = _paragraph(group.__doc__)
+                    about = paragraph(group.__doc__)
                     yield from leaves(group, prefix=f"{name}:{kind}.", default=start, section=about)
 
 
@@ -216,26 +185,30 @@ def validated(config: type[C], values: Patch, *, where: str) -> C:
         raise _refusal(config, error.errors(), where) from None
 
 
-def _check_file(config: type[Config], values: Patch, file: Path) -> None:
-    """Refuse what is wrong in a file itself; a flag may give what it lacks."""
+def check(config: type[Config], values: Patch, *, where: str) -> None:
+    """Refuse what is wrong in values of which some may be missing yet.
+
+    Raises:
+        ConfigError: as ``validated``.
+    """
     try:
         config.model_validate(values)
     except ValidationError as error:
         if wrong := [mistake for mistake in error.errors() if mistake["type"] != "missing"]:
-            raise _refusal(config, wrong, str(file)) from None
+            raise _refusal(config, wrong, where) from None
 
 
 def _refusal(config: type[Config], mistakes: Sequence[ErrorDetails], where: str) -> ConfigError:
     return ConfigError(f"{where}: {'; '.join(_explained(config, mistake) for mistake in mistakes)}")
 
 
-def _merged(config: type[Config] | None, old: Patch, patch: Patch) -> dict[str, object]:
+def merged(config: type[Config] | None, old: Patch, patch: Patch) -> dict[str, object]:
     """Lay a patch over the values of a config; what they do not name has its default."""
-    merged = dict(old)
+    values = dict(old)
     for key, value in patch.items():
         info = config.model_fields.get(key) if config else None
-        merged[key] = _overlaid(info, merged.get(key), value) if isinstance(value, Mapping) else value
-    return merged
+        values[key] = _overlaid(info, values.get(key), value) if isinstance(value, Mapping) else value
+    return values
 
 
 def _overlaid(info: FieldInfo | None, old: object, patch: Patch) -> dict[str, object]:
@@ -244,134 +217,41 @@ def _overlaid(info: FieldInfo | None, old: object, patch: Patch) -> dict[str, ob
     default = to_jsonable_python(info.get_default(call_default_factory=True)) if info and not info.is_required() else {}
     starts = [start for start in (old, default) if isinstance(start, Mapping)] or [{}]
     if not groups:
-        return _merged(None, starts[0], patch)
+        return merged(None, starts[0], patch)
     kind = patch.get("kind", starts[0].get("kind"))
     start = next((start for start in starts if start.get("kind") == kind), {"kind": kind})
-    return _merged(next((group for group in groups if _kind_of(group) == kind), None), start, patch)
+    return merged(next((group for group in groups if _kind_of(group) == kind), None), start, patch)
 
 
 def _kind_of(config: type[Config]) -> object:
     return config.model_fields["kind"].default if "kind" in config.model_fields else None
 
 
-def _read_yaml(file: Path) -> dict[str, object]:
-    try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{file}: no such file; the first argument is a YAML file of the experiment") from None
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise ConfigError(f"{file}: not readable as YAML: {' '.join(str(error).split())}") from None
-    if tree is not None and not isinstance(tree, dict):
-        raise ConfigError(f"{file}: holds a {type(tree).__name__}; write 'key: value' lines")
-    return tree or {}
+@dataclass(frozen=True)
+class _Place:
+    """Where in a tree of configs a mistake is."""
 
-
-def _usage(config: type[Config], values: Patch, *, program: str) -> str:
-    """Return the help: the flags of the kinds that the values choose, and which flag shows those of another kind."""
-    chosen: dict[str, object] = {}
-    groups: dict[str, list[Leaf]] = {"": []}
-    for leaf in leaves(config):
-        if not is_open(leaf.name, chosen):
-            continue
-        if leaf.kinds:
-            chosen[leaf.name] = _chosen_kind(leaf, values)
-        name = leaf.name.rpartition(".")[0]
-        for end in re.finditer(r"[.:]|$", name):  # so that a group comes before those in it
-            groups.setdefault(name[: end.start()], [])
-        groups[name].append(leaf)
-    opening = [
-        f"usage: {program} [FILE.yaml] [--path.to.field VALUE ...]",
-        _paragraph(config.__doc__),
-        "A flag beats the file, the file beats the default. Lists, mappings and groups are JSON; mappings add up.",
-    ]
-    sections = [_section(name, group, chosen) for name, group in groups.items() if group]
-    return lay_out(opening, sections, width=min(max(shutil.get_terminal_size().columns, 60), 120))
-
-
-def _section(name: str, group: Sequence[Leaf], chosen: Mapping[str, object]) -> Section:
-    """Return the part of the help that shows one group."""
-    union, _, kind = name.rpartition(":")
-    title = f"With {path_of(union)}.kind = {kind}" if union and "." not in kind else path_of(name)
-    section = Section(f"{title}: {group[0].section}" if title else "")
-    for leaf in group:
-        flag, type_text = f"--{path_of(leaf.name).replace('_', '-')}", leaf.type_text
-        if leaf.kinds:
-            kinds = {kind: config for kind, config in leaf.kinds.items() if kind != chosen[leaf.name]}
-            section.others.update({f"{flag} {kind}": _paragraph(config.__doc__) for kind, config in kinds.items()})
-        if leaf.info.annotation is bool:
-            flag, type_text = f"{flag}, --no-{flag[2:]}", ""
-        tried = [f"; a sweep tries {mark}" for mark in leaf.info.metadata if isinstance(mark, Range | Choice)]
-        default = "required" if leaf.default is PydanticUndefined else f"default: {value_text(leaf.default)}"
-        section.flags.append(
-            Flag(flag, type_text, "".join([default, *tried]), " ".join((leaf.info.description or "").split()))
-        )
-    return section
-
-
-def _chosen_kind(leaf: Leaf, values: Patch) -> object:
-    value: object = values
-    for key in path_of(leaf.name).split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    if value is not None and not (isinstance(value, str) and value in leaf.kinds):
-        raise ConfigError(f"{path_of(leaf.name)}: {value!r} is not known; write one of: {', '.join(leaf.kinds)}")
-    return value or leaf.default
-
-
-def _paragraph(text: str | None) -> str:
-    return " ".join((text or "").partition("\n\n")[0].split())
-
-
-def _read_flags(config: type[Config], arguments: Sequence[str]) -> dict[str, object]:
-    """Return only what the command line sets, so that it can be laid over a file."""
-    settings = type(
-        config.__name__,
-        (BaseSettings, config),
-        {"__doc__": config.__doc__, "__module__": config.__module__, "model_config": SettingsConfigDict(frozen=True)},
-    )
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said):  # where argparse prints the whole usage before the one line that counts
-            source: CliSettingsSource[object] = CliSettingsSource(
-                settings, cli_parse_args=list(arguments), cli_kebab_case=True, cli_implicit_flags=True
-            )
-            return dict(source())
-    except ValueError as error:  # a word that stands for a mapping or a list and is no JSON
-        complaint = _wrong_json(arguments) or f"a flag's value cannot be read ({error})"
-        raise ConfigError(f"{complaint}; write mappings and lists as JSON") from None
-    except SystemExit:
-        _, _, complaint = said.getvalue().strip().rpartition("error: ")
-        flag = next((word for word in complaint.split() if word.startswith("--")), "")
-        is_unknown = complaint.startswith("unrecognized")
-        near = _near(flag.rpartition(".")[2].strip("-").replace("-", "_"), config) if is_unknown else ""
-        if is_unknown and complaint.endswith((".yaml", ".yml")):
-            near = "; the YAML file comes before all flags"
-        raise ConfigError(f"the command line: {complaint}{near}") from None
-
-
-def _wrong_json(arguments: Sequence[str]) -> str:
-    """Say which flag's value starts as JSON and does not go on so; an empty string where none does."""
-    words = [
-        word for argument in arguments for word in (argument.split("=", 1) if argument[:2] == "--" else [argument])
-    ]
-    for flag, value in pairwise(words):
-        if flag.startswith("--") and value.startswith(("{", "[")):
-            try:
-                json.loads(value)
-            except json.JSONDecodeError as error:
-                return f"{flag}: no JSON from character {error.pos + 1} on ({error.msg})"
-    return ""
+    path: Sequence[str]
+    """The field as it is written, which names no kind."""
+    group: type[Config] | None
+    """The config that the last part of the path is looked for in."""
+    kinds: Mapping[str, type[Config]]
+    """The kinds that this group could have."""
 
 
 def _explained(config: type[Config], mistake: ErrorDetails) -> str:
     """Say which field is wrong, what was found, and what to write instead."""
-    path, kinds = _field_of(config, mistake["loc"])
-    name = ".".join(path) or "the whole"
+    place = _place_of(config, mistake["loc"])
+    name = ".".join(place.path) or "the whole"
     match mistake["type"]:
         case "extra_forbidden":
-            others = [kind for kind, other in kinds.items() if path[-1] in other.model_fields]
+            *parents, key = place.path
+            others = [kind for kind, other in place.kinds.items() if key in other.model_fields]
             if others:
-                return f"{name}: belongs to kind {' or '.join(others)}; set {'.'.join([*path[:-1], 'kind'])}"
-            return f"{name}: no such field{_near(path[-1], config)}"
+                near = difflib.get_close_matches(key, place.group.model_fields if place.group else (), n=1, cutoff=0.8)
+                meant = f", or did you mean {near[0]}?" if near else ""
+                return f"{name}: belongs to kind {' or '.join(others)}; set {'.'.join([*parents, 'kind'])}{meant}"
+            return f"{name}: no such field{_near(key, place.group or config, config)}"
         case "missing":
             return f"{name}: needs a value"
         case "union_tag_invalid":
@@ -383,26 +263,31 @@ def _explained(config: type[Config], mistake: ErrorDetails) -> str:
             return f"{name}: {mistake['msg']}, found {str(mistake['input'])[:80]!r}"
 
 
-def _field_of(config: type[Config], location: Sequence[int | str]) -> tuple[list[str], dict[str, type[Config]]]:
-    """Return a field's path as it is written, which names no kind, and the kinds that its group could have."""
+def _place_of(config: type[Config], location: Sequence[int | str]) -> _Place:
     path: list[str] = []
     kinds: dict[str, type[Config]] = {}
+    group: type[Config] | None = config
     found: tuple[type[Config], ...] = (config,)
     for part in map(str, location):
         if len(found) > 1:
             kinds = {str(each.model_fields["kind"].default): each for each in found}
             found = (kinds[part],) if part in kinds else ()
             continue
-        kinds = kinds if len(found) == 1 and found[0] in kinds.values() else {}
+        group = found[0] if found else None
+        kinds = kinds if group in kinds.values() else {}
         path.append(part)
-        field = found[0].model_fields.get(part) if found else None
+        field = group.model_fields.get(part) if group else None
         found = alternatives(field.annotation) if field else ()
-    return path, kinds
+    return _Place(path, group, kinds)
 
 
-def _near(name: str, config: type[Config]) -> str:
-    near = difflib.get_close_matches(name, sorted(_field_names(config)), n=1)
-    return f"; did you mean {near[0]}?" if near and near[0] != name else "; --help lists what there is"
+def _near(name: str, group: type[Config], config: type[Config]) -> str:
+    """Suggest a field of the group, else one of the whole tree."""
+    near = [
+        *difflib.get_close_matches(name, list(group.model_fields), n=1),
+        *difflib.get_close_matches(name, sorted(_field_names(config) - {name}), n=1),
+    ]
+    return f"; did you mean {near[0]}?" if near else "; --help lists what there is"
 
 
 def _field_names(annotation: object) -> set[str]:

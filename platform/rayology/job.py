@@ -1,51 +1,68 @@
-"""What every job does around its own few lines: read the experiment, join a cluster, answer in one line of JSON."""
+"""What every job does around its own few lines: read its config, do the work, answer in one line of JSON."""
 
+import errno
 import json
 import logging
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TypeVar
 
-import ray
 from rich.logging import RichHandler
 
-from rayology.config import Config, load
-from rayology.data import PreparedDataset
-from rayology.data.prepare import prepare
-from rayology.data.report import report_file
+from rayology.command_line import load
+from rayology.config import Config
 from rayology.errors import RayologyError
-from rayology.experiment import Experiment
-from rayology.metrics.figures import as_table
-from rayology.progress import Bar, console, progress_bar, watching
-from rayology.training.history import read
-from rayology.training.run import Run
+from rayology.progress import console
 
-__all__ = ["KEEP_FREED_MEMORY", "on_cluster", "prepared", "run", "watching_run"]
+__all__ = ["run"]
 
 C = TypeVar("C", bound=Config)
-KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
-"""What has glibc keep freed memory (mallopt(3)): faulting pages in costs more than decoding a slice into them."""
 
 
-def run(config: type[C], main: Callable[[C], Mapping[str, object]]) -> None:
-    """Run a job with the config of the command line; the last line of stdout is its answer as one JSON object.
+ADVICE: Mapping[int, str] = {
+    **dict.fromkeys(
+        (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS),
+        "name a folder that is there and may be written",
+    ),
+    **dict.fromkeys((errno.EDQUOT, errno.ENOSPC), "free some space, or name a folder on another disk"),
+    errno.EADDRINUSE: "end what listens there, or name another port",
+}
+"""What to do about an error of the system, by its number."""
+
+
+def run(
+    config: type[C],
+    main: Callable[[C], Mapping[str, object]],
+    *,
+    arguments: Sequence[str] | None = None,
+    program: str = "",
+    about: str = "",
+) -> None:
+    """Run a job with the config of the command line; stdout is its answer, one JSON object in one line, and no more.
 
     Exits with 2, and one line that says what to write instead, where the user can mend what is wrong.
+
+    Args:
+        config: what the command line is read as.
+        main: the work; what it prints goes to stderr.
+        arguments: the words of the command line; those of this process if there are none.
+        program: what the help calls it; the name of this process's script if it is empty.
+        about: what opens the help, as ``load`` takes it.
     """
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
     )
     logging.getLogger("rayology").setLevel(logging.INFO)
-    logging.getLogger("optuna").setLevel(logging.WARNING)
-    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses files that trials are told not to write
     started_at = time.monotonic()
     try:
-        answer = main(load(config, sys.argv[1:], program=Path(sys.argv[0]).name))
-    except (RayologyError, PermissionError, FileNotFoundError, NotADirectoryError) as error:
+        words = sys.argv[1:] if arguments is None else arguments
+        values = load(config, words, program=program or Path(sys.argv[0]).name, about=about)
+        with redirect_stdout(sys.stderr):  # Ray prints what people may read
+            answer = main(values)
+    except (RayologyError, OSError) as error:
         console.print(_explained(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
@@ -57,90 +74,9 @@ def run(config: type[C], main: Callable[[C], Mapping[str, object]]) -> None:
     print(json.dumps({**answer, "seconds": round(time.monotonic() - started_at, 1)}, default=str), flush=True)  # noqa: T201
 
 
-@contextmanager
-def on_cluster() -> Iterator[None]:
-    """Join the cluster of the job that this process belongs to, or start one on this machine until the block ends."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a report waits for the controller's next look
-    if ray.is_initialized():
-        yield
-        return
-    missing = {name: value for name, value in KEEP_FREED_MEMORY.items() if name not in os.environ}
-    try:
-        ray.init("auto", runtime_env={"env_vars": missing}, logging_level=logging.WARNING, log_to_driver=False)
-    except ConnectionError:
-        if "RAY_ADDRESS" in os.environ:
-            raise
-        os.environ.update(missing)  # workers inherit them, which saves starting others in place of the first ones
-        ray.init("local", logging_level=logging.WARNING, log_to_driver=False)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def prepared(experiment: Experiment) -> PreparedDataset:
-    """Prepare the experiment's source, or find that it was, and say what came of it."""
-    is_phantom = experiment.source.kind == "phantom"
-    with progress_bar("prepare", "drawing the phantom" if is_phantom else "listing the source's files") as bar:
-        data = prepare(
-            experiment.source,
-            experiment.preparation,
-            experiment.storage.expanduser().absolute(),
-            report=lambda progress: bar.advance(progress.done, progress.total, progress.stage),
-        )
-    info = data.info
-    found = "found as it was prepared" if data.reused else f"prepared from {info.counts.files} files"
-    splits = ", ".join(
-        # Where nothing says whose the images are, each counts as a patient.
-        f"{split} {held.images}" + (f" of {held.patients} patients" if held.patients < held.images else "")
-        for split, held in info.splits.items()
-    )
-    console.print(f"{info.counts.images} images {found}: {splits}.", highlight=False)
-    if info.note:
-        console.print(f"Read every figure with this in mind: {info.note}.", style="yellow", highlight=False)
-    console.print(f"What it holds, to look at: {report_file(data)}", soft_wrap=True, highlight=False)
-    left_out = ", ".join(f"{count} {what}" for what, count in info.counts.left_out.items() if count)
-    if left_out:
-        console.print(f"Left out: {left_out}.", highlight=False)
-    for what, count in info.counts.doubts.items():
-        if count:
-            console.print(f"{count} {what}.", style="yellow", highlight=False)
-    if info.image.classes:
-        console.print(
-            f"Classes, named wherever the dataset and its models go: {', '.join(info.image.classes)}.",
-            highlight=False,
-            markup=False,
-        )
-    for text, count in info.mended.items():
-        console.print(f"{count} series mended: {text}", style="yellow", markup=False, highlight=False)
-    for reason, count in info.reasons.items():
-        console.print(f"{count} files skipped: {reason}", style="yellow", markup=False, highlight=False)
-    return data
-
-
-@contextmanager
-def watching_run(run: Run) -> Iterator[None]:
-    """Show how far a run is, read from the history that its leading worker writes, and its last validation figures."""
-
-    def look(bar: Bar) -> None:
-        lines = [line for line in read(run.folder) if "lr" in line]
-        if lines:
-            losses = "  ".join(
-                f"{name} {value:.3g}" for name, value in lines[-1].items() if name not in {"step", "seconds"}
-            )
-            bar.advance(int(lines[-1]["step"]), run.experiment.schedule.steps, losses)
-
-    with watching("train", "starting the workers", look):
-        yield
-    figures: dict[str, float] = {}
-    for line in read(run.folder):
-        figures = {name[4:]: value for name, value in line.items() if name.startswith("val/")} or figures
-    console.print(as_table(figures, caption=f"On the validation split, after {run.experiment.schedule.steps} steps"))
-
-
 def _explained(error: RayologyError | OSError) -> str:
-    if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""  # Arrow names it in the text alone
-        return f"{place}{error.strerror or error}; name a folder that is there and may be written"
-    return f"{type(error).__name__}: {error}"
+    if not isinstance(error, OSError):
+        return f"{type(error).__name__}: {error}"
+    place = f"{error.filename}: " if error.filename else ""  # Arrow names it in the text alone
+    advice = ADVICE.get(error.errno or 0, "name another place, or see that this one can be reached and written")
+    return f"{place}{error.strerror or error}; {advice}"

@@ -64,7 +64,7 @@ class Store:
         if name in models:
             return name
         if not models:
-            raise StoreError(f"{self.uri}: holds no model; run jobs/tune.py, or jobs/publish.py with a bundle")
+            raise StoreError(f"{self.uri}: holds no model; run rayology tune, or rayology publish with a bundle")
         if name:
             raise StoreError(f"{self.uri}: holds no model {_checked(name)!r}; name one of: {', '.join(models)}")
         if len(models) > 1:
@@ -104,7 +104,7 @@ class Store:
         champions = self._champions(name)
         if not champions:
             raise StoreError(
-                f"{self.uri}: {name} has no champion; run jobs/tune.py, or jobs/publish.py with a bundle"
+                f"{self.uri}: {name} has no champion; run rayology tune, or rayology publish with a bundle"
                 f"{self._models_listed()}"
             )
         return champions[0]

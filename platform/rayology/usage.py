@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-__all__ = ["Flag", "Section", "lay_out", "type_text", "value_text"]
+__all__ = ["Flag", "Section", "lay_out", "paragraph", "type_text", "value_text"]
 
 NAMES: Mapping[object, str] = {str: "text", bool: "true | false", Path: "path", NoneType: "null"}
 
@@ -38,10 +38,17 @@ class Section:
     """Flags that, given with ``--help``, show what this help leaves out, and what that is."""
 
 
-def lay_out(opening: Sequence[str], sections: Iterable[Section], *, width: int) -> str:
-    """Return the help: paragraphs, then the sections that have flags."""
+def lay_out(opening: Sequence[str], sections: Iterable[Section], *, width: int, examples: Sequence[str] = ()) -> str:
+    """Return the help: paragraphs, examples as they are, then the sections that have flags."""
     paragraphs = [_wrapped(paragraph, width) for paragraph in opening]
+    if examples:
+        paragraphs.append("\n".join(f"  {line}" for line in examples))
     return "\n\n".join([*paragraphs, *("\n".join(_lines(each, width)) for each in sections if each.flags)]) + "\n"
+
+
+def paragraph(text: str | None) -> str:
+    """Return the first paragraph of a docstring as one line."""
+    return " ".join((text or "").partition("\n\n")[0].split())
 
 
 def type_text(annotation: object, marks: Iterable[object] = ()) -> str:

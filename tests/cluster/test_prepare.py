@@ -14,7 +14,7 @@ from rayology.data.prepare import prepare
 from rayology.data.workers import in_order
 from rayology.errors import SourceLost
 from rayology.experiment import Experiment
-from rayology.job import KEEP_FREED_MEMORY
+from rayology.session import KEEP_FREED_MEMORY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -47,7 +47,7 @@ def test_an_error_of_our_own_comes_back_from_a_worker_as_it_was_raised() -> None
 
 JOIN = """
 import json, os, ray
-from rayology.job import on_cluster
+from rayology.session import on_cluster
 
 with on_cluster():
     print(json.dumps(ray.get(ray.remote(lambda: dict(os.environ)).remote())))

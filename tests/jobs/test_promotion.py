@@ -12,6 +12,7 @@ import torch
 from tests.training.untrained import ranked, untrained
 
 from rayology.bundle import Bundle
+from rayology.commands import tune
 from rayology.data import PreparedDataset
 from rayology.errors import SearchError
 from rayology.experiment import Experiment
@@ -73,12 +74,13 @@ def test_a_worse_bundle_is_published_and_the_command_that_promotes_it_is_said(
 
     ended = run_job("publish.py", *worse, *places)
     _, _, command = ended.stderr.strip().rpartition("anyway: ")
-    _, script, *flags = shlex.split(command)
+    program, name, *flags = shlex.split(command)
 
     assert ended.returncode == 2
     assert "worse by" in ended.stderr
     assert Store(places[1]).champion("small") == champion
-    promoted = answer(run_job(script.removeprefix("jobs/"), *flags))
+    assert program == "rayology"
+    promoted = answer(run_job(f"{name}.py", *flags))
     assert (promoted["before"], promoted["promoted"]) == (champion, True)
 
 
@@ -215,13 +217,11 @@ def test_a_sweep_that_found_nothing_better_ends_well_and_says_so(
     (worse.path).rename(tmp_path / "trial" / "bundle")
     trial = TrialResult(tmp_path / "trial", {}, "finished", 1, 1.0)
     # The sweep itself takes a Ray and minutes; what follows it is under test.
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "jobs"))
-    job = __import__("tune")
-    monkeypatch.setattr(job, "on_cluster", nullcontext)
-    monkeypatch.setattr(job, "prepared", lambda _: data)
-    monkeypatch.setattr(job, "search", lambda *_: [trial])
+    monkeypatch.setattr(tune, "on_cluster", nullcontext)
+    monkeypatch.setattr(tune, "prepared", lambda _: data)
+    monkeypatch.setattr(tune, "search", lambda *_: [trial])
 
-    said = job.main(sweep)
+    said = tune.main(sweep)
 
     assert (said["promoted"], said["champion"], said["verdict"]) == (False, champion, "worse")
     assert said["version"] in store.versions("small")

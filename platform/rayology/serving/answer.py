@@ -1,7 +1,7 @@
 """A model's answer and its HTTP headers; imports neither torch nor Ray, so that clients can share it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Self, get_args
 from urllib.parse import quote, unquote
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayology.errors import RequestError
-from rayology.serving.schemas import Nature
+from rayology.serving.schemas import NATURES, Nature
 
 __all__ = ["CLASSES", "FIRST_INDEX", "NATURE", "PREFIX", "SEED", "VERSION", "Answer", "encoded"]
 
@@ -62,6 +62,24 @@ class Answer:
         classes = {CLASSES: encoded(self.classes)} if self.classes else {}
         numbers = {name: str(number) for name, number in drawn.items() if number is not None}
         return {VERSION: self.version, NATURE: self.nature, **classes, **numbers}
+
+    def each(self) -> Iterator[Self]:
+        """Yield an answer of each image alone."""
+        for row in range(len(self.images)):
+            first_index = None if self.first_index is None else self.first_index + row
+            rows = slice(row, row + 1)
+            yield replace(self, images=self.images[rows], classes=self.classes[rows], first_index=first_index)
+
+    @property
+    def png_text(self) -> dict[str, str]:
+        """Return what a PNG says about itself: the values of the headers, by keywords without their prefix.
+
+        Raises:
+            RequestError: as ``headers``.
+        """
+        text = {name.removeprefix(PREFIX): value for name, value in self.headers.items()}
+        synthetic = {"Synthetic": "YES"} if self.nature == "synthetic" else {}
+        return {**text, **synthetic, "Disclaimer": NATURES[self.nature]}
 
     @classmethod
     def received(cls, images: NDArray[np.float32], headers: Mapping[str, str]) -> Self:

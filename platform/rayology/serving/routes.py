@@ -13,7 +13,7 @@ from fastapi.security import HTTPBearer
 from numpy.typing import NDArray
 
 from rayology.image import ImageSpec
-from rayology.serving.answer import CLASSES, FIRST_INDEX, NATURE, PREFIX, SEED, Answer
+from rayology.serving.answer import CLASSES, FIRST_INDEX, NATURE, SEED, Answer
 from rayology.serving.codecs import MAX_VALUES, decode_npy, decode_png, encode_npy, encode_png
 from rayology.serving.middleware import Admission, AuthAndLimits, ServerErrors, VersionHeader
 from rayology.serving.negotiation import MEDIA_TYPES, MediaType, wanted
@@ -152,14 +152,7 @@ def _decode(body: bytes, content_type: str, image: ImageSpec) -> NDArray[np.floa
 
 async def _response(answer: Answer, media_type: MediaType, image: ImageSpec) -> Response:
     if media_type == "image/png":
-        content = await asyncio.to_thread(encode_png, answer.images, image.values, text=_png_text(answer))
+        content = await asyncio.to_thread(encode_png, answer.images, image.values, text=answer.png_text)
     else:
         content = encode_npy(answer.images)
     return Response(content, headers=answer.headers, media_type=media_type)
-
-
-def _png_text(answer: Answer) -> Mapping[str, str]:
-    """Return what a PNG says about itself: the values of the headers, by keywords without their prefix."""
-    text = {name.removeprefix(PREFIX): value for name, value in answer.headers.items()}
-    synthetic = {"Synthetic": "YES"} if answer.nature == "synthetic" else {}
-    return {**text, **synthetic, "Disclaimer": NATURES[answer.nature]}

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-__all__ = ["NATURES", "Card", "GenerateRequest", "Health", "ImageCard", "Limits", "Nature", "Problem", "Seed"]
+__all__ = ["END", "NATURES", "Card", "GenerateRequest", "Health", "ImageCard", "Limits", "Nature", "Problem", "Seed"]
 
 END = 2**63
 Seed = Annotated[int, Field(ge=0, lt=END)]

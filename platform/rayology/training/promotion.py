@@ -71,7 +71,7 @@ class Promotion:
     def refusal(self) -> str:
         """Why the version is not the champion, and the command that promotes it anyway."""
         flags = ["--action", "promote", "--store", self.store, "--name", self.model, "--version", self.version]
-        command = shlex.join(["python", "jobs/models.py", *flags, "--force"])
+        command = shlex.join(["rayology", "models", *flags, "--force"])
         return (
             f"{self.version}: is not promoted: {self.comparison.sentence}. {self.champion} stays the champion of "
             f"{self.model}. To promote the other anyway: {command}"

@@ -28,10 +28,12 @@ from rayology.training.observer import Report, observing
 
 __all__ = [
     "BUNDLE",
+    "EXPERIMENT",
     "INIT",
     "Assignment",
     "Run",
     "augmented",
+    "begun",
     "finish",
     "open_run",
     "plan_of",
@@ -86,11 +88,11 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         raise ConfigError(
             f"resume: {parent} holds no {name!r}; the newest there are: {', '.join(known[-3:]) or 'none yet'}"
         )
-    begun = _begun(parent / name)
+    first = begun(parent / name)
     asked = _without_place(experiment)
-    if asked not in (_without_place(Experiment()), _without_place(begun)):
+    if asked not in (_without_place(Experiment()), _without_place(first)):
         raise ConfigError(f"resume: {name} goes on with the experiment that it began with; leave out what changes it")
-    return Run(parent / name, begun.patched({"storage": str(experiment.storage)}), is_resumed=True)
+    return Run(parent / name, first.patched({"storage": str(experiment.storage)}), is_resumed=True)
 
 
 def _source_of(role: str, place: str, experiment: Experiment) -> Bundle:
@@ -128,8 +130,12 @@ def start_from(training: Training, bundle: Bundle) -> None:
         ) from None
 
 
-def _begun(folder: Path) -> Experiment:
-    """Read the experiment that a run began with."""
+def begun(folder: Path) -> Experiment:
+    """Read the experiment that a run began with.
+
+    Raises:
+        ConfigError: it is damaged, or another version wrote it.
+    """
     again = "start it anew, with its YAML file and flags; its bundle, if it has one, stays readable"
     try:
         written = json.loads((folder / EXPERIMENT).read_text(encoding="utf-8"))

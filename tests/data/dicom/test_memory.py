@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from syntaxes import head, written
 
-from rayology.job import KEEP_FREED_MEMORY
+from rayology.session import KEEP_FREED_MEMORY
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = """

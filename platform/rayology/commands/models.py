@@ -1,0 +1,79 @@
+"""List the models of a store, show one, compare two versions, promote one, or roll a promotion back.
+
+rayology models
+rayology models --action compare --name phantom --version 20260101-120000-0123abcd
+rayology models --action rollback --name phantom
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from rayology.bundle import Bundle
+from rayology.config import Config
+from rayology.errors import StoreError
+from rayology.progress import console
+from rayology.store import CHAMPION, Store
+from rayology.training.listing import card, listing
+from rayology.training.promotion import compare, promote
+
+
+class ModelsConfig(Config):
+    """What to do with which model."""
+
+    action: Literal["list", "show", "compare", "promote", "rollback"] = "list"
+    """What to do; rollback makes the champion of before the champion again."""
+    store: str = ".rayology/store"
+    """A folder, or an object store's URI such as s3://bucket/prefix."""
+    storage: Path = Path(".rayology")
+    """Folder of the datasets, as in the experiment: on one of them versions are compared."""
+    name: str = ""
+    """Name of the model; empty if the store holds a single one, or to list all."""
+    version: str = CHAMPION
+    """Version to show, compare or promote."""
+    other: str = CHAMPION
+    """Version to compare it with."""
+    force: bool = False
+    """Whether to promote even what is worse than the champion, or cannot be compared with it."""
+
+
+def main(config: ModelsConfig) -> Mapping[str, object]:
+    """Return what was found or done."""
+    store = Store(config.store)
+    if config.action == "list" and not config.name and (models := store.models()):
+        return listed(store, models)
+    name = store.resolve(config.name)
+    match config.action:
+        case "list":
+            return listed(store, [name])
+        case "show":
+            version = store.pin(name, config.version)
+            console.print(card(store, name, version))
+            return {"version": version, **store.manifest(name, version).model_dump(mode="json")}
+        case "compare":
+            return compared(store, name, config)
+        case "promote":
+            return promote(
+                store, name, store.pin(name, config.version), storage=config.storage, force=config.force
+            ).answer()
+        case "rollback":
+            return {"name": name, "before": store.champion(name), "champion": store.rollback(name)}
+
+
+def listed(store: Store, names: Sequence[str]) -> Mapping[str, object]:
+    """Show the versions of some models."""
+    console.print(listing(store, names))
+    held = {name: {"champion": store.champion_or_none(name), "versions": store.versions(name)} for name in names}
+    return {"store": store.uri, "models": held}
+
+
+def compared(store: Store, name: str, config: ModelsConfig) -> Mapping[str, object]:
+    """Hold a version against another one."""
+    version, other = store.pin(name, config.version), store.pin(name, config.other)
+    bundles = [Bundle.load(store.fetch(name, each)) for each in (version, other)]
+    found = compare(*bundles, called=other, storage=config.storage)
+    if found.verdict == "incomparable":
+        raise StoreError(f"{version}: {found.sentence}")
+    console.print(f"{version}: {found.sentence}.", highlight=False, markup=False, soft_wrap=True)
+    figures = {version: found.figures, other: found.others_figures}
+    return {"name": name, "verdict": found.verdict, "why": found.sentence, "figures": figures}

@@ -1,0 +1,18 @@
+"""Prepare a source: decode it once, bring it to one size and range, split it by patient.
+
+rayology prepare FILE.yaml --storage /data/rayology
+rayology prepare --source.kind folder --source.path /data/ct --storage /data/rayology
+"""
+
+from collections.abc import Mapping
+
+from rayology.experiment import Experiment
+from rayology.session import on_cluster, prepared, require_places
+
+
+def main(experiment: Experiment) -> Mapping[str, object]:
+    """Return where the dataset lies and what it holds."""
+    require_places(experiment)
+    with on_cluster():
+        data = prepared(experiment)
+    return {"dataset": data.path, "images": data.info.counts.images, "reused": data.reused, "note": data.info.note}

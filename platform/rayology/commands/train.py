@@ -1,0 +1,40 @@
+"""Train one model on as many workers as the experiment asks for, and write it as a bundle.
+
+rayology train FILE.yaml --storage /data/rayology --scaling.num-workers 2
+rayology train FILE.yaml --model.kind gan --schedule.steps 4000 --schedule.batch-size 32
+rayology train --resume last
+rayology train --help --model.kind gan --source.kind folder
+"""
+
+import shlex
+from collections.abc import Mapping
+
+from rayology.bundle import Bundle
+from rayology.experiment import Experiment
+from rayology.progress import console
+from rayology.session import begin, on_cluster, prepared, watching_run
+from rayology.training.cluster import train
+from rayology.training.run import BUNDLE, Run
+
+
+def main(experiment: Experiment) -> Mapping[str, object]:
+    """Return the run, its bundle and the bundle's figures."""
+    run = begin(experiment, "runs")
+    bundle = trained(run)
+    storage = run.experiment.storage
+    flags = ["--bundle", str(bundle.path), "--store", f"{storage}/store", "--storage", str(storage)]
+    following = shlex.join(["rayology", "publish", *flags])
+    console.print(f"Next: {following}", markup=False, highlight=False, soft_wrap=True)
+    return {"run": run.folder.name, "bundle": bundle.path, "metrics": bundle.manifest.metrics}
+
+
+def trained(run: Run) -> Bundle:
+    """Take the steps that are left, and return the bundle."""
+    if (run.folder / BUNDLE).exists():
+        steps = run.experiment.schedule.steps
+        console.print(f"{run.folder.name} took all its {steps} steps before: nothing is left to do.", highlight=False)
+        return Bundle.load(run.folder / BUNDLE)
+    with on_cluster():
+        data = prepared(run.experiment)
+        with watching_run(run):
+            return train(run, data)

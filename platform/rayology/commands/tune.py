@@ -1,0 +1,35 @@
+"""Search architectures and learning rates, and make the best model the champion if it is better than that.
+
+rayology tune FILE.yaml --storage /data/rayology --search.num-trials 16
+rayology tune FILE.yaml --search.narrow '{"model.kind": ["vae", "gan"]}' --schedule.steps 1000
+rayology tune --resume last
+"""
+
+import logging
+from collections.abc import Mapping
+
+from rayology.experiment import Experiment
+from rayology.progress import console
+from rayology.search.results import plot, promote_best, table, write_table
+from rayology.search.space import dimensions
+from rayology.search.study import search
+from rayology.session import begin, on_cluster, prepared
+
+
+def main(experiment: Experiment) -> Mapping[str, object]:
+    """Return the sweep, its best model with its figures, and whether that is the champion now."""
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses files that trials are told not to write
+    dimensions(experiment)  # refuses a narrowing that is wrong
+    sweep = begin(experiment, "sweeps")
+    with on_cluster():
+        trials = search(sweep, prepared(sweep.experiment))
+    objective = sweep.experiment.search.objective
+    console.print(table(trials, objective=objective))
+    write_table(trials, sweep.folder / "sweep.txt", objective=objective)
+    plot(trials, sweep.folder / "sweep.png", objective=objective)
+    best = promote_best(trials, sweep.experiment)
+    if not best.promotion.is_champion:
+        console.print(best.promotion.refusal, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    metrics = best.bundle.manifest.metrics
+    return {"sweep": sweep.folder, "bundle": best.bundle.path, "metrics": metrics, **best.promotion.answer()}
