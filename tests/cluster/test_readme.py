@@ -1,4 +1,4 @@
-"""Every command of the README, run: smaller than it stands there, in the order in which it stands there."""
+"""Every command of the README and of the rooms' pages, run: smaller than it stands there, in its order."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from rayology.bundle import provenance_of, write_bundle
+from rayology.commands import main
 from rayology.data import PhantomConfig
 from rayology.experiment import Experiment
 from rayology.image import ImageSpec
@@ -29,11 +30,24 @@ from rayology.store import Store
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
-JOBS = [line for line in LINES if line.startswith("python jobs/")]
-SUBMITTED = [line for line in LINES if line.startswith("ray job submit")]
-CURLS = [line for line in LINES if line.startswith("curl")]
+README = ROOT / "README.md"
+PAGES = (
+    README,
+    *sorted((ROOT / "platform" / "rayology").glob("*/README.md")),
+    ROOT / "jobs" / "benchmarks" / "README.md",
+    ROOT / ".github" / "CONTRIBUTING.md",
+)
+BLOCKS = {
+    page: re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE) for page in PAGES
+}
+LINES = {
+    page: [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    for page, blocks in BLOCKS.items()
+}
+COMMANDS = [(page, line) for page, lines in LINES.items() for line in lines if line.startswith("rayology")]
+SUBMITTED = [line for line in LINES[README] if line.startswith("ray job submit")]
+CURLS = [line for lines in LINES.values() for line in lines if line.startswith("curl")]
+TESTED_ELSEWHERE = ("make ", ".venv/bin/pytest", "export ", "eval ", "serve run")
 SMALLER = {
     "--schedule.steps": "4",
     "--schedule.evaluate-every": "2",
@@ -50,8 +64,10 @@ def smaller(line: str, storage: Path) -> list[str]:
     )
     if "deidentify" in line:
         return [*words, "--output", str(storage / "shared"), "--private", str(storage / "private")]
+    if "generate" in line:
+        return [*words, "--output", str(storage / "images")]
     words += ["--storage", str(storage)]
-    if "publish" in line or "models.py" in line:
+    if "publish" in line or "models" in line:
         words += ["--store", str(storage / "store")]
     if "jobs/experiments/" in line:
         words += [word for pair in SMALLER.items() for word in pair]
@@ -94,7 +110,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(store: Path, ray_cluster: str) -> Iterator[dict[str, str]]:  # noqa: ARG001 - the second Ray takes no jobs
     """Run the README's lines that serve, and give the environment that its curl lines need."""
-    (lines,) = [block for block in BLOCKS if "serve run" in block]
+    (lines,) = [block for blocks in BLOCKS.values() for block in blocks if "serve run" in block]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment |= {"PATH": path_with_the_environment(), "RAYOLOGY_TOKEN": "choose-one", "RAY_USAGE_STATS_ENABLED": "0"}
     script = lines.replace("serve_configs/", f"{ROOT}/serve_configs/").replace("serve run", "exec serve run")
@@ -108,29 +124,45 @@ def served(store: Path, ray_cluster: str) -> Iterator[dict[str, str]]:  # noqa: 
         server.wait(60)
 
 
-def test_the_readme_has_commands_of_each_kind() -> None:
-    assert len(JOBS) >= 10
-    assert len(SUBMITTED) == 1
-    assert len(CURLS) == 3
+def test_every_line_of_every_page_is_run_by_a_test() -> None:
+    run = [line for _, line in COMMANDS] + SUBMITTED + CURLS
+
+    left = [line for lines in LINES.values() for line in lines if line.strip() and line not in run]
+
+    assert [line for line in left if not line.strip().startswith(TESTED_ELSEWHERE)] == []
+    assert len(COMMANDS) >= 10
+    assert (len(SUBMITTED), len(CURLS)) == (1, 3)
+
+
+def test_the_readme_fits_in_one_hand_and_its_links_lead_somewhere() -> None:
+    text = README.read_text(encoding="utf-8")
+
+    assert len(text.splitlines()) <= 130
+    for page in PAGES:
+        for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page}: {link}"
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_the_jobs_run_in_the_order_of_the_readme(
-    run_job: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_commands_run_in_the_order_of_the_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     series = PhantomConfig(patients=9, slices=3, size=32).build(tmp_path).items()[0].path.parents[2]
     monkeypatch.setattr(class_accuracy, "STEPS", 3)  # a constant; the classifier that looks at samples takes longest
     monkeypatch.setenv("SERIES", str(series))
     monkeypatch.setenv("VOLUMES", str(write_hippocampi(tmp_path / "volumes")))
+    monkeypatch.chdir(tmp_path)
 
-    for line in JOBS:
-        _, script, *words = smaller(line, tmp_path)
-        ended = run_job(
-            script.removeprefix("jobs/"), *(ROOT / word if word.startswith("jobs/") else word for word in words)
-        )
-        assert ended.returncode == 0, f"{line}\n{ended.stderr[-2000:]}"
-        answer = json.loads(ended.stdout.splitlines()[-1])
-        monkeypatch.setenv("BUNDLE", answer.get("bundle", os.environ.get("BUNDLE", "")))
+    for page, line in COMMANDS:
+        words = [str(ROOT / word) if word.startswith("jobs/") else word for word in smaller(line, tmp_path)]
+        monkeypatch.setattr(sys, "argv", words)
+        try:
+            main()  # in this process: a new one takes seconds to start
+        except SystemExit as ended:
+            pytest.fail(f"{page.parent.name}: {line}\n{ended.code} {capsys.readouterr().err[-2000:]}")
+        answer = json.loads(capsys.readouterr().out)
+        if page == README:
+            monkeypatch.setenv("BUNDLE", str(answer.get("bundle", os.environ.get("BUNDLE", ""))))
 
 
 @pytest.mark.usefixtures("ray_cluster")
