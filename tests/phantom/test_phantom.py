@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from tests.data.archives import left
 
 from rayology.data.sources import phantom
 from rayology.data.sources.phantom import PhantomConfig, PhantomSource
@@ -224,25 +226,24 @@ def test_a_kill_while_drawing_leaves_no_folder(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(KeyboardInterrupt):
             source.items()
 
-    assert list((tmp_path / "sources").iterdir()) == []
+    assert left(tmp_path) == []
     assert len(source.items()) == SMALL.patients * SMALL.slices
 
 
-def test_the_patients_that_another_process_drew_first_are_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tiny = SMALL.model_copy(update={"patients": 1, "slices": 1})
-    source, rival = tiny.build(tmp_path), tiny.build(tmp_path)
+def test_patients_that_two_ask_for_at_once_are_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = SMALL.model_copy(update={"patients": 2, "slices": 1})
+    drawn: list[int] = []
 
-    def write_too_late(folder: Path, patient: int, *, seed: int, size: int, slices: int, key: str) -> None:
-        monkeypatch.setattr(phantom, "write_patient", write_patient)
-        rival.items()
+    def write_counted(folder: Path, patient: int, *, seed: int, size: int, slices: int, key: str) -> None:
+        drawn.append(patient)
         write_patient(folder, patient, seed=seed, size=size, slices=slices, key=key)
 
-    monkeypatch.setattr(phantom, "write_patient", write_too_late)
+    monkeypatch.setattr(phantom, "write_patient", write_counted)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda source: source.items(), [tiny.build(tmp_path), tiny.build(tmp_path)])
 
-    assert len(source.items()) == 1
-    assert [folder.name for folder in (tmp_path / "sources").iterdir()] == [source.path.name]
+    assert drawn == [0, 1]
+    assert one == other
 
 
 def test_a_folder_that_cannot_be_put_in_place_is_an_error(tmp_path: Path) -> None:

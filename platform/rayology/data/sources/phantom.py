@@ -33,8 +33,9 @@ class PhantomSource:
         Raises:
             SourceError: files that were drawn before are missing.
         """
-        if not self.path.is_dir():
-            self._write()
+        with sole_use(self.path):
+            if not self.path.is_dir():
+                self._write()
         images = sorted((self.path / "images").glob("*/*/*.dcm"))
         expected = self.config.patients * self.config.slices
         if len(images) != expected:
@@ -52,12 +53,9 @@ class PhantomSource:
     def _write(self) -> None:
         config = self.config
         key = config.model_copy(update={"patients": 0}).model_dump_json()  # all that shapes a patient's pixels
-        with sole_use(self.path):
-            if self.path.is_dir():  # another process drew the same patients first
-                return
-            with landing_folder(self.path) as drawn:
-                for patient in range(config.patients):
-                    write_patient(drawn, patient, seed=config.seed, size=config.size, slices=config.slices, key=key)
+        with landing_folder(self.path) as drawn:
+            for patient in range(config.patients):
+                write_patient(drawn, patient, seed=config.seed, size=config.size, slices=config.slices, key=key)
         logger.info("Drew %d patients in %s.", config.patients, self.path)
 
 
