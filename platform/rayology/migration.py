@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["FORMAT_VERSION", "migrated", "migrated_weights"]
+__all__ = ["FORMAT_VERSION", "migrated", "migrated_experiment", "migrated_weights"]
 
 Document = dict[str, Any]  # JSON of a form that no type describes any more
 Weights = dict[str, Tensor]
 
 FORMAT_VERSION = 2
+RENAMED_SOURCES = {"pictures": "image_folder", "pairs": "image_mask_pairs"}
 
 
 def migrated(manifest: Document) -> Document:
@@ -30,6 +31,16 @@ def migrated_weights(weights: Weights, *, written_as: int) -> Weights:
     for version in range(written_as, FORMAT_VERSION):
         weights = MIGRATIONS[version][1](weights)
     return weights
+
+
+def migrated_experiment(experiment: Document) -> Document:
+    """Return what a run began with, its source under today's kind.
+
+    Raises:
+        KeyError, TypeError: it is not an experiment.
+    """
+    source = experiment["source"]
+    return {**experiment, "source": {**source, "kind": RENAMED_SOURCES.get(source["kind"], source["kind"])}}
 
 
 def _manifest_of_1(manifest: Document) -> Document:

@@ -40,6 +40,20 @@ def test_a_run_goes_on_with_the_experiment_that_it_began_with(small: Experiment,
     assert (begun.folder / "experiment.json").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize(("old", "kind"), [("pictures", "image_folder"), ("pairs", "image_mask_pairs")])
+def test_a_run_of_a_source_under_its_earlier_kind_goes_on(
+    small: Experiment, tmp_path: Path, old: str, kind: str
+) -> None:
+    source = {"kind": kind, "path": str(tmp_path)}
+    begun = open_run(small.patched({"storage": str(tmp_path), "source": source}), "runs")
+    written = begun.folder / "experiment.json"
+    written.write_text(written.read_text().replace(f'"{kind}"', f'"{old}"'))
+
+    resumed = open_run(Experiment(storage=tmp_path, resume="last"), "runs")
+
+    assert resumed.experiment == begun.experiment
+
+
 @pytest.mark.parametrize(
     "damage", ["", "{", "[]", '{"format_version": 2}', '{"format_version": 2, "experiment": {"x": 1}}']
 )

@@ -21,7 +21,7 @@ class DeidentifyConfig(Config):
     source: Path = Path("dicom")
     """A folder with DICOM files below it; it is only read."""
     output: Path = Path("deidentified")
-    """Where the copies go, under pseudonyms, with a report beside them; nothing in it names anybody."""
+    """Where the copies go, under pseudonyms, with a report next to them; nothing in it names anybody."""
     private: Path = Path(".rayology/private")
     """Where the key lies, and what names files; whoever has it can name the patients."""
     workers: PositiveInt = 1

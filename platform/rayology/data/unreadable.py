@@ -39,7 +39,7 @@ def as_source_error(place: object, complaint: str, remedy: str, *kinds: type[Exc
     try:
         yield
     except SourceError as error:
-        raise type(error)(f"{place}: {str(error).removeprefix(f'{place}: ')}") from None
+        raise SourceError(f"{place}: {str(error).removeprefix(f'{place}: ')}") from None
     except kinds as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise SourceError(f"{place}: {complaint} ({reason}); {remedy}") from None

@@ -17,6 +17,7 @@ from rayology.errors import ConfigError, StoreError
 from rayology.experiment import Experiment
 from rayology.image import Batch
 from rayology.metrics.figures import as_markdown
+from rayology.migration import migrated_experiment
 from rayology.models import Segments
 from rayology.noise import derive_seed
 from rayology.store import CHAMPION, Store
@@ -145,8 +146,8 @@ def begun(folder: Path) -> Experiment:
     if found != FORMAT_VERSION:
         raise ConfigError(f"resume: another version of Rayology began {folder.name} (format {found}); {again}")
     try:
-        return validated(Experiment, written["experiment"], where=str(folder / EXPERIMENT))
-    except (ConfigError, KeyError) as error:
+        return validated(Experiment, migrated_experiment(written["experiment"]), where=str(folder / EXPERIMENT))
+    except (ConfigError, KeyError, TypeError) as error:
         raise ConfigError(f"resume: {folder.name} cannot go on ({error}); {again}") from None
 
 

@@ -226,3 +226,9 @@ def test_a_folder_is_no_file_unless_it_holds_just_one(tmp_path: Path, num_files:
 
     with pytest.raises(SourceError, match=rf"a folder with {num_files} npz files; set source\.path to one"):
         config.patched({"path": str(folder)}).build(tmp_path / "root").items()
+
+
+def test_a_folder_with_one_file_is_that_file(tmp_path: Path) -> None:
+    file = saved(tmp_path)
+
+    assert MedMnistConfig(path=str(tmp_path)).build(tmp_path / "root").items() == items(file)
