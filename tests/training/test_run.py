@@ -86,7 +86,7 @@ def test_a_training_starts_from_a_bundles_weights_and_names_its_parent(
     assert bundle.manifest.provenance.parents == (parent.fingerprint,)
     assert "init" not in bundle.manifest.experiment
     shutil.rmtree(run.folder / "init")
-    with pytest.raises(BundleError, match=r"holds no bundle\.json"):
+    with pytest.raises(BundleError, match=r"init.model: no such folder"):
         train_here(experiment, data, run.folder, start=None, report=lambda *_: None, device=CPU)
 
 
