@@ -72,7 +72,8 @@ def on_cluster() -> Iterator[None]:
 
 def prepared(experiment: Experiment) -> PreparedDataset:
     """Prepare the experiment's source, or find that it was, and say what came of it."""
-    with progress_bar("prepare", "listing the source's files; a phantom is drawn first") as bar:
+    is_phantom = experiment.source.kind == "phantom"
+    with progress_bar("prepare", "drawing the phantom" if is_phantom else "listing the source's files") as bar:
         data = prepare(
             experiment.source,
             experiment.preparation,
