@@ -19,7 +19,7 @@ __all__ = ["MOST_COMPARED", "ImageSet", "Images", "Reference"]
 Images = Float[Tensor, "batch channel *space"]
 
 MOST_COMPARED = 2048  # bounds the kernel matrices at 32 MiB each
-AT_ONCE = 256  # images of up to 64x64 measured in one go: bounds what lies in memory beside them
+AT_ONCE = 256  # images of up to 64x64 measured in one go: bounds what lies in memory next to them
 
 
 class ImageSet:

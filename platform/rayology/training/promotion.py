@@ -32,7 +32,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 Verdict = Literal["first", "same", "better", "equal", "worse", "incomparable"]
-"""What a version is beside the champion; the first has none beside it, and the same is the champion."""
+"""What a version is next to the champion; the first has none to be compared with, and the same is the champion."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def promote_if_better(store: Store, name: str, version: str, *, storage: Path, f
     bundle = Bundle.load(store.fetch(name, version))
     require_gates(bundle)
     before = store.champion_or_none(name) or ""
-    comparison = _beside_champion(store, name, version, before, bundle=bundle, storage=storage)
+    comparison = _next_to_champion(store, name, version, before, bundle=bundle, storage=storage)
     match comparison.verdict:
         case "first" | "better":
             logger.info("%s: %s.", version, comparison.sentence)
@@ -189,7 +189,7 @@ def objective_of(manifest: Manifest) -> str:
     return str(search.get("objective", "")) if isinstance(search, dict) else ""
 
 
-def _beside_champion(
+def _next_to_champion(
     store: Store, name: str, version: str, champion: str, *, bundle: Bundle, storage: Path
 ) -> Comparison:
     if not champion:
