@@ -14,9 +14,10 @@ def test_what_is_done_before_anything_can_be_counted_is_said_at_once(capsys: pyt
     assert capsys.readouterr().err == "prepare: listing files\n"
 
 
-def test_each_of_a_few_parts_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_of_a_few_parts_has_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bar("evaluate") as bar:
         bar.advance(0, 2, "figures")
+        bar.advance(1, 2, "samples")
         bar.advance(1, 2, "samples")
         bar.advance(2, 2)
 

@@ -34,6 +34,7 @@ class Bar:
         self._task = self._live.add_task(title, total=None, count="", words=words)
         self._started_at = self._said_at = time.monotonic()
         self._begun = self._done = 0
+        self._said = ""
         if words:
             self._say(words)
 
@@ -53,8 +54,9 @@ class Bar:
             self._said_at, self._done = now, done
 
     def _say(self, words: str) -> None:
-        """Print a line if there is no bar to be seen."""
-        if not console.is_terminal:
+        """Print a line if there is no bar to be seen; the same line again would say nothing."""
+        if not console.is_terminal and words != self._said:
+            self._said = words
             console.print(f"{self._title}: {words}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -57,7 +57,7 @@ def test_a_figure_is_better_than_a_baseline_only_with_its_whole_interval() -> No
 def test_figures_stand_in_groups_and_what_is_not_known_comes_last() -> None:
     groups = grouped(figures_of(FIGURES))
 
-    assert [name for name, _ in groups] == ["Fidelity of samples", "Reconstructions", "Classes of samples", "Other"]
+    assert [name for name, _ in groups] == ["Fidelity of samples", "Classes of samples", "Reconstructions", "Other"]
     assert [each.name for each in groups[0][1]] == ["mmd", "share/lung"]
 
 

@@ -28,7 +28,7 @@ COLORS: Mapping[SplitName, str] = {"train": "#2563eb", "validation": "#d97706", 
 
 
 def report_file(data: PreparedDataset) -> Path:
-    """Return where the page of a dataset lies: in ``reports`` beside ``datasets``."""
+    """Return where the page of a dataset lies: in ``reports`` next to ``datasets``."""
     return data.path.parents[1] / "reports" / f"{data.info.fingerprint}.html"
 
 

@@ -78,7 +78,7 @@ def compare_samples(
     ``resamples`` sets how often the bootstrap draws for the intervals; 0 leaves them out, which is cheapest.
 
     Raises:
-        ConfigError: a name in ``only`` is no metric of samples.
+        ConfigError: a name in ``only`` is not a metric of samples.
         DataError: there are fewer than 2 samples, they differ in size from the real images or are not finite.
     """
     chosen = _chosen(only)

@@ -3,19 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from typing import Literal, get_args
 
 from rich.table import Table
 
 from rayology.metrics import METRICS
 from rayology.metrics.bands import BANDS
 from rayology.metrics.class_accuracy import CLASS_ACCURACY
-from rayology.metrics.metric import Metric
+from rayology.metrics.metric import Group, Metric
 
 __all__ = ["HEAD", "Figure", "as_markdown", "as_table", "figures_of", "grouped"]
 
 HEAD = ("figure", "value", "unit", "better if", "real images", "held against")
-GROUPS = tuple(dict.fromkeys(metric.group for metric in (*METRICS.values(), CLASS_ACCURACY)))
 DESCRIBED: Mapping[str, Metric] = {**METRICS, CLASS_ACCURACY.name: CLASS_ACCURACY}
 BOUNDS = ("low", "high")
 REAL = "real"
@@ -62,7 +61,7 @@ def figures_of(metrics: Mapping[str, float]) -> list[Figure]:
     """
     names = [name for name in metrics if name.rpartition("/")[0] not in metrics]
     figures = [_figure(name, metrics) for name in names]
-    order = [*GROUPS, ""]
+    order = [*get_args(Group), ""]
     return sorted(figures, key=lambda figure: order.index(figure.group))
 
 
@@ -95,8 +94,8 @@ def as_markdown(metrics: Mapping[str, float]) -> str:
 
 
 def _figure(name: str, metrics: Mapping[str, float]) -> Figure:
-    beside = {key.removeprefix(f"{name}/"): value for key, value in metrics.items() if key.startswith(f"{name}/")}
-    low, high = (beside.get(bound) for bound in BOUNDS)
+    others = {key.removeprefix(f"{name}/"): value for key, value in metrics.items() if key.startswith(f"{name}/")}
+    low, high = (others.get(bound) for bound in BOUNDS)
     group, unit, better, meaning = _described(name)
     return Figure(
         name=name,
@@ -106,8 +105,8 @@ def _figure(name: str, metrics: Mapping[str, float]) -> Figure:
         better=better,
         meaning=meaning,
         interval=None if low is None or high is None else (low, high),
-        real=beside.get(REAL),
-        baselines={key: value for key, value in beside.items() if key not in {*BOUNDS, REAL}},
+        real=others.get(REAL),
+        baselines={key: value for key, value in others.items() if key not in {*BOUNDS, REAL}},
     )
 
 

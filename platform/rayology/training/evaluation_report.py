@@ -74,11 +74,7 @@ class EvaluationReport:
         return self.folder / "evaluation.html"
 
 
-def _ignore(done: int, total: int, words: str) -> None:
-    del done, total, words
-
-
-def evaluate(config: EvaluateConfig, *, tell: Tell = _ignore) -> EvaluationReport:
+def evaluate(config: EvaluateConfig, *, tell: Tell) -> EvaluationReport:
     """Return every figure of a bundle, draw its sheets, and write both as JSON and as a page.
 
     Raises:
