@@ -31,7 +31,7 @@ class Drawing:
 def draw_patient(seed: tuple[int, int], *, lesion: str, size: int, slices: int) -> Drawing:
     """Draw a patient whose anatomy and noise are the same whatever the lesion."""
     build, disease, scan = (np.random.default_rng((*seed, stream)) for stream in range(3))
-    physique = Physique.sampled(build)
+    physique = Physique(build)
     space = place(physique, size=size, slices=slices, generator=build)
     thorax = draw_thorax(physique, space, build)
 
