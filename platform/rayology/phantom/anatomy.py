@@ -99,7 +99,7 @@ def _lung_density(physique: Physique, space: Space, generator: np.random.Generat
     uneven = texture(generator, scale_mm=11, heights=space.heights, offsets=space.offsets)
     broad = texture(generator, scale_mm=45, heights=space.heights, offsets=space.offsets)
     gradient = np.float32(physique.lung_gradient / 100) * (space.y + 60)
-    return np.float32(physique.lung) + gradient + 9 * uneven + 14 * broad
+    return physique.lung + gradient + 9 * uneven + 14 * broad
 
 
 def _lung_vessels(space: Space, depth: Field, generator: np.random.Generator) -> Field:

@@ -35,8 +35,8 @@ def _paint_ribs(physique: Physique, space: Space, hu: Field, wall: Wall) -> Fiel
     """Paint the ribs, which descend from the spine and end as cartilage near the sternum."""
     front = (1 - wall.back) / 2
     phase = np.where(space.x < 0, *(np.float32(phase) for phase in physique.rib_phase))
-    height = (space.z + np.float32(physique.rib_drop) * front) / np.float32(_RIB_SPACING_MM) + phase
-    along = (height - np.rint(height)) * np.float32(_RIB_SPACING_MM)
+    height = (space.z + physique.rib_drop * front) / _RIB_SPACING_MM + phase
+    along = (height - np.rint(height)) * _RIB_SPACING_MM
     across = wall.cage + 4.6
     thickness, width = 4.1, 6.2
     rib = (np.hypot(across / thickness, along / width) - 1) * thickness
@@ -51,8 +51,8 @@ def _paint_ribs(physique: Physique, space: Space, hu: Field, wall: Wall) -> Fiel
 
 def _paint_spine(physique: Physique, space: Space, hu: Field) -> Field:
     """Paint vertebrae and discs around the canal."""
-    level = space.z / np.float32(_VERTEBRA_SPACING_MM) + np.float32(physique.disc_phase)
-    from_disc = np.abs(level - np.rint(level)) * np.float32(_VERTEBRA_SPACING_MM)
+    level = space.z / _VERTEBRA_SPACING_MM + physique.disc_phase
+    from_disc = np.abs(level - np.rint(level)) * _VERTEBRA_SPACING_MM
     canal = ellipsoid(space, _CANAL, (10, 9, _UPRIGHT_MM))
     body = overlapped(ellipsoid(space, (0, 50, 0), (18.5, 15.5, _UPRIGHT_MM)), -canal, 3)
     arch = np.abs(canal - 3.2) - 3.2

@@ -41,7 +41,7 @@ def build_wall(physique: Physique, space: Space) -> Wall:
     back: Field = space.y / radius
     aside: Field = np.abs(space.x / radius)
     power = np.float32(physique.squareness)
-    level = (np.abs(back) / np.float32(HALF_DEPTH)) ** power + (aside / np.float32(HALF_WIDTH)) ** power
+    level = (np.abs(back) / HALF_DEPTH) ** power + (aside / HALF_WIDTH) ** power
     cage = radius - level ** (-1 / power) * narrowing(space.z)
 
     height = np.clip((space.z + 30) / 100, 0, 1)
@@ -49,7 +49,7 @@ def build_wall(physique: Physique, space: Space) -> Wall:
     erectors = 15 * np.exp(-(((aside - 0.3) / 0.26) ** 2)) * behind
     pectorals = (4 + 7 * height) * np.exp(-(((aside - 0.5) / 0.3) ** 2)) * before
     shoulders = (6 + 20 * height) * aside * aside * (1 + back) / 2
-    muscle = cage - np.float32(physique.muscle) * (0.35 + aside * aside) - erectors - pectorals - shoulders
+    muscle = cage - physique.muscle * (0.35 + aside * aside) - erectors - pectorals - shoulders
 
     midline = np.exp(-((aside / 0.25) ** 2))
     fat = np.float32(physique.fat) * (0.5 + 0.5 * aside + 0.3 * behind)
@@ -78,7 +78,7 @@ def paint_wall(physique: Physique, space: Space, wall: Wall, generator: np.rando
     hu = painted(hu, gland * (wall.back < -0.45) * np.float32(physique.breast > 0), 30.0)
 
     flesh = covered(wall.muscle, edge)
-    planes = covered(np.abs(wall.muscle - (wall.muscle - wall.cage) / 2 + streaks) - 0.8, edge)
+    planes = covered(np.abs(wall.muscle - (wall.muscle - wall.cage) / 2 + streaks) - np.float32(0.8), edge)
     fatty = np.clip(0.12 + 0.12 * streaks, 0, 0.6)
     hu = painted(hu, flesh, MUSCLE_HU)
     hu = painted(hu, flesh * np.maximum(fatty, 0.6 * planes), FAT_HU)
