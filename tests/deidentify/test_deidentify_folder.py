@@ -151,7 +151,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path, source: Path
     with pytest.raises(KeyboardInterrupt):
         deidentify_folder(source, tmp_path / "output", tmp_path / "private", ProfileConfig(), tell=interrupt)
     (tmp_path / "output" / "dicom" / "half.part").touch()
-    (ledger,) = (tmp_path / "private").glob("ledger-*")
+    (ledger,) = (tmp_path / "private").glob("outcomes-*")
     with ledger.open("a") as opened:
         opened.write('{"file": "cut')
 

@@ -8,7 +8,7 @@ from pydicom import dcmread
 from tests.deidentify.copies import RAMP, WriteDicom, deidentified, item
 
 from rayology.deidentify import ProfileConfig, SafePrivate
-from rayology.deidentify.descriptors import cleaned
+from rayology.deidentify.values import cleaned
 
 
 def test_uids_stay_where_that_is_asked_for(tmp_path: Path, write_dicom: WriteDicom) -> None:

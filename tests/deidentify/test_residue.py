@@ -78,8 +78,8 @@ def test_a_file_whose_name_would_stay_in_a_kept_attribute_is_held_back(tmp_path:
     leaking = write_dicom(tmp_path / "a.dcm", RAMP, PatientName="Doe^Jane", BodyPartExamined="JANE LEG")
     other = write_dicom(tmp_path / "b.dcm", RAMP, PatientName="Doe^John", BodyPartExamined="JANE LEG")
 
-    assert treat(leaking, profile, b"key").reason == RESIDUE
-    assert treat(other, profile, b"key").reason == ""
+    assert treat(leaking, profile, b"key").outcome.reason == RESIDUE
+    assert treat(other, profile, b"key").outcome.reason == ""
 
 
 def test_pixels_are_told_from_texts_also_in_a_deflated_file(tmp_path: Path, write_dicom: WriteDicom) -> None:

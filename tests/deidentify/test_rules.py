@@ -55,7 +55,7 @@ def test_what_may_show_a_name_is_held_back(
 ) -> None:
     held = treated(write_dicom(tmp_path / "a.dcm", RAMP, **attributes))
 
-    assert (held.reason, held.written) == (reason, b"")
+    assert (held.outcome.reason, held.written) == (reason, b"")
 
 
 def test_an_overlay_in_the_bits_of_the_pixels_is_held_back(tmp_path: Path, write_dicom: WriteDicom) -> None:
@@ -63,14 +63,14 @@ def test_an_overlay_in_the_bits_of_the_pixels_is_held_back(tmp_path: Path, write
     dataset.add_new(0x60020102, "US", 15)
     dataset.save_as(tmp_path / "b.dcm")
 
-    assert "overlay" in treated(tmp_path / "b.dcm").reason
+    assert "overlay" in treated(tmp_path / "b.dcm").outcome.reason
 
 
 def test_an_ordinary_image_may_leave(tmp_path: Path, write_dicom: WriteDicom) -> None:
     passed = treated(write_dicom(tmp_path / "a.dcm", RAMP, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"]))
 
     assert passed.written
-    assert passed.reason == ""
+    assert passed.outcome.reason == ""
 
 
 def test_a_rule_of_ones_own_comes_first(tmp_path: Path, write_dicom: WriteDicom) -> None:
@@ -80,7 +80,7 @@ def test_a_rule_of_ones_own_comes_first(tmp_path: Path, write_dicom: WriteDicom)
 
     assert treated(file, clean).written
     assert not treated(file, other).written
-    assert treated(file, Rule(reason="nothing at all", when={}), clean).reason == "nothing at all"
+    assert treated(file, Rule(reason="nothing at all", when={}), clean).outcome.reason == "nothing at all"
 
 
 def test_a_rectangle_is_blackened_and_the_rest_stays(tmp_path: Path, write_dicom: WriteDicom) -> None:
@@ -92,7 +92,7 @@ def test_a_rectangle_is_blackened_and_the_rest_stays(tmp_path: Path, write_dicom
     copy = content(result.written).dataset
     expected = RAMP.copy()
     expected[0:2, 1:4] = RAMP.min()
-    assert result.is_masked
+    assert result.outcome.is_masked
     np.testing.assert_array_equal(copy.pixel_array, expected)
     assert copy.BurnedInAnnotation == "NO"
     assert [method.CodeValue for method in copy.DeidentificationMethodCodeSequence] == ["113100", "113101"]
@@ -149,7 +149,7 @@ def test_a_rectangle_that_misses_the_image_holds_it_back(tmp_path: Path, write_d
     result = treated(file, Rule(reason="banner", when={}, action="mask", rectangles=(beside,)))
 
     assert not result.written
-    assert "outside 4 x 4 pixels" in result.reason
+    assert "outside 4 x 4 pixels" in result.outcome.reason
 
 
 def test_pixels_that_cannot_be_masked_are_refused(tmp_path: Path, write_dicom: WriteDicom) -> None:
@@ -179,7 +179,7 @@ def test_a_class_that_the_file_meta_alone_names_is_seen(tmp_path: Path, write_di
     dataset.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
     dataset.save_as(tmp_path / "b.dcm")
 
-    assert treated(tmp_path / "b.dcm").reason == "a directory of files"
+    assert treated(tmp_path / "b.dcm").outcome.reason == "a directory of files"
 
 
 def test_an_attribute_that_is_missing_is_empty_to_a_rule() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from rayology.deidentify.dummies import REMOVED
+from rayology.deidentify.values import REMOVED
 
 __all__ = ["OPTIONS", "PARTS", "clean_concept", "published_meaning"]
 

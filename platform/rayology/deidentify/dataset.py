@@ -1,6 +1,5 @@
 """Turn an identified data set into one that names nobody: DICOM PS3.15 annex E."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.pixels.utils import get_expected_length
 from pydicom.sequence import Sequence
 
+from rayology.data.dicom.values import text
 from rayology.data.identity import Identity, pseudonyms
 from rayology.data.suppression import suppress_output
 from rayology.deidentify.codes import published_meaning
@@ -32,10 +32,11 @@ class Deidentified:
     dataset: Dataset
     patient: str
     """The patient's pseudonym, the same for all files under one key."""
-    done: Mapping[tuple[str, str], int]
+    done: Mapping[str, Mapping[str, int]]
     """Number of times that each action was done, by action and keyword."""
 
 
+@suppress_output()
 def deidentify(dataset: Dataset, profile: Profile, key: bytes, *, masked: bool = False) -> Deidentified:
     """Return a copy of a data set, with its file meta, that keeps nothing but what the profile lets pass.
 
@@ -45,33 +46,26 @@ def deidentify(dataset: Dataset, profile: Profile, key: bytes, *, masked: bool =
     Raises:
         UnreadableImage: the data set does not say which instance it is, or its pixels end early.
     """
-    with suppress_output():
-        if not dataset.get("SOPInstanceUID"):
-            raise UnreadableImage("names no SOP instance; rewrite it with a complete header")
-        return _deidentified(dataset, profile, key, masked=masked)
-
-
-def encoded(dataset: Dataset) -> bytes:
-    """Return a data set as a file; its preamble is zeros (DICOM PS3.10 7.1)."""
-    buffer = BytesIO()
-    with suppress_output():
-        dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-def _deidentified(dataset: Dataset, profile: Profile, key: bytes, *, masked: bool) -> Deidentified:
-    identity = Identity(
-        *(_text(dataset, keyword) for keyword in ("PatientID", "IssuerOfPatientID", "StudyInstanceUID"))
-    )
+    if not dataset.get("SOPInstanceUID"):
+        raise UnreadableImage("names no SOP instance; rewrite it with a complete header")
+    identity = Identity(*(text(dataset, keyword) for keyword in ("PatientID", "IssuerOfPatientID", "StudyInstanceUID")))
     patient = pseudonyms(identity, key, seed=0).patient
-    done = Counter[tuple[str, str]]()
-    copied = Deidentifier(profile, key, patient, done).copy(dataset)
+    deidentifier = Deidentifier(profile, key, patient)
+    copied = deidentifier.copy(dataset)
     _clean_pixels(copied)
     _declare(copied, profile, masked=masked)
     copied.file_meta = _file_meta(dataset, copied)
     is_implicit, is_little_endian = dataset.original_encoding
     copied.set_original_encoding(is_implicit, is_little_endian, dataset.original_character_set)
-    return Deidentified(copied, patient, done)
+    return Deidentified(copied, patient, deidentifier.done)
+
+
+@suppress_output()
+def encoded(dataset: Dataset) -> bytes:
+    """Return a data set as a file; its preamble is zeros (DICOM PS3.10 7.1)."""
+    buffer = BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def _file_meta(dataset: Dataset, copied: Dataset) -> FileMetaDataset:
@@ -119,7 +113,3 @@ def _clean_pixels(copied: Dataset) -> None:
         raise UnreadableImage(f"holds {len(pixels)} bytes of pixels, not {length}; truncated")
     if 0 < length < len(pixels):
         copied["PixelData"].value = pixels[:length] + bytes(length % 2)
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    return str(dataset.get(keyword) or "")

@@ -1,8 +1,8 @@
 """Copy a data set without what identifies, down to the last item of its last sequence."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence as AbstractSequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag
@@ -12,12 +12,18 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
 from rayology.deidentify.codes import PARTS, clean_concept
-from rayology.deidentify.dates import offset_days, shifted
-from rayology.deidentify.descriptors import cleaned
-from rayology.deidentify.dummies import REMOVED, dummy
 from rayology.deidentify.profile import Action, Entry, Profile, SafePrivate
-from rayology.deidentify.uids import mapped_uid
-from rayology.deidentify.unlisted import CHECKED, conforms, unlisted_action
+from rayology.deidentify.values import (
+    CHECKED,
+    REMOVED,
+    cleaned,
+    conforms,
+    dummy,
+    mapped_uid,
+    offset_days,
+    shifted,
+    texts,
+)
 
 __all__ = ["Deidentifier"]
 
@@ -39,7 +45,7 @@ class Deidentifier:
     key: bytes
     patient: str
     """The patient's pseudonym."""
-    done: Counter[tuple[str, str]]
+    done: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Number of times that each action was done, by action and keyword; what stays without an option is not counted."""
 
     def copy(self, source: Dataset, *, hollow: bool = False) -> Dataset:
@@ -56,7 +62,7 @@ class Deidentifier:
             else:
                 held = None if keyword == UNKNOWN else self._standard(source, tag, hollow=hollow)
             if held is None:
-                self.done[Action.REMOVE, keyword] += 1
+                self.done[Action.REMOVE][keyword] += 1
             else:
                 copied[tag] = held
         return copied
@@ -77,26 +83,21 @@ class Deidentifier:
             return DataElement(tag, vr, Sequence() if vr == "SQ" else None)
         if vr == "SQ":
             return self._sequence(element, entry.action, hollow=hollow)
-        if entry.action is Action.KEEP and (vr not in CHECKED or all(conforms(text, vr) for text in _texts(element))):
+        if entry.action is Action.KEEP and (vr not in CHECKED or all(conforms(text, vr) for text in texts(element))):
             return self._kept(element, held, vr)
         return self._changed(element, vr, entry)
 
     def _entry(self, element: DataElement, vr: str, *, hollow: bool) -> Entry:
         """Return the action on an attribute, and its fallback; within a hollow copy no text or number stays."""
-        listed = self.profile.entry(element.tag)
-        action = listed.action if listed else unlisted_action(vr, element.keyword, self.profile.config)
-        is_hollowed = hollow and vr not in {"CS", "SQ"} and action in {Action.KEEP, Action.SHIFT, Action.CLEAN}
-        if element.keyword in PSEUDONYMOUS or is_hollowed:
-            action = Action.REPLACE
-        # An invalid number must not become another number.
-        otherwise = Action.REMOVE if action is Action.KEEP else Action.REPLACE
-        return Entry(action, listed.otherwise if listed else otherwise, is_searched=False)
+        entry = self.profile.listed.get(element.tag) or self.profile.unlisted(vr, element.keyword)
+        is_hollowed = hollow and vr not in {"CS", "SQ"} and entry.action in {Action.KEEP, Action.SHIFT, Action.CLEAN}
+        return replace(entry, action=Action.REPLACE) if element.keyword in PSEUDONYMOUS or is_hollowed else entry
 
     def _kept(self, element: DataElement, held: Held, vr: str) -> Held:
         """Return an element as it was read, byte for byte, except for the ages of the very old."""
-        if self.profile.entry(element.tag):
-            self.done[Action.KEEP, element.keyword] += 1
-        if vr == "AS" and any(text > "089Y" and text.endswith("Y") for text in _texts(element)):
+        if element.tag in self.profile.listed:
+            self.done[Action.KEEP][element.keyword] += 1
+        if vr == "AS" and any(text > "089Y" and text.endswith("Y") for text in texts(element)):
             return DataElement(element.tag, vr, AGE_OF_MANY)
         # An implicit element does not name its VR, and an explicit file may hold some.
         return held._replace(VR=element.VR) if isinstance(held, RawDataElement) else held
@@ -106,33 +107,30 @@ class Deidentifier:
         for action in (entry.action, entry.otherwise):
             value = None if action is Action.REMOVE else self._value(element, vr, action)
             if value is not None:
-                if action is not Action.MAP or value != _texts(element):  # the standard's own UIDs stay as they are
-                    self.done[action, element.keyword] += 1
+                if action is not Action.MAP or value != texts(element):  # the standard's own UIDs stay as they are
+                    self.done[action][element.keyword] += 1
                 return DataElement(element.tag, vr, value)
         return None
 
     def _value(self, element: DataElement, vr: str, action: Action) -> object:
-        texts = _texts(element)
         value: object = None
         match action:
             case Action.EMPTY:
                 value = ""
-            case Action.MAP:
-                value = [mapped_uid(text, self.key) for text in texts]
-            case Action.REPLACE if vr == "UI":
-                value = [mapped_uid(text, self.key) for text in texts]
+            case Action.MAP | Action.REPLACE if action is Action.MAP or vr == "UI":
+                value = [mapped_uid(text, self.key) for text in texts(element)]
             case Action.REPLACE if element.keyword in PSEUDONYMOUS:
                 value = self.patient[:LONGEST_PSEUDONYM]
             case Action.REPLACE:
                 value = dummy(element, vr)
             case Action.SHIFT:
-                moved = [shifted(text, vr, offset_days(self.patient, self.key)) for text in texts]
+                moved = [shifted(text, vr, offset_days(self.patient, self.key)) for text in texts(element)]
                 value = None if None in moved else moved
             case Action.CLEAN:
-                left = [cleaned(text, self.profile.config.words) for text in texts]
+                left = [cleaned(text, self.profile.config.words) for text in texts(element)]
                 value = left if any(left) else None
             case Action.KEEP if vr == "CS":  # of several codes the valid ones stay
-                value = [text if conforms(text, vr) else REMOVED for text in texts]
+                value = [text if conforms(text, vr) else REMOVED for text in texts(element)]
         return value
 
     def _sequence(self, element: DataElement, action: Action, *, hollow: bool) -> DataElement:
@@ -141,7 +139,7 @@ class Deidentifier:
         if action is Action.REPLACE or hollow:
             items, hollow = items[:1], True
         if action in {Action.EMPTY, Action.REPLACE}:
-            self.done[action, element.keyword] += 1
+            self.done[action][element.keyword] += 1
         return DataElement(element.tag, "SQ", Sequence([self.copy(item, hollow=hollow) for item in items]))
 
     def _private(self, source: Dataset, tag: BaseTag) -> Held | None:
@@ -156,13 +154,9 @@ class Deidentifier:
             return source.get_item(tag) if any(_tag(safe, block) in source for safe in allowed) else None
         if all(_tag(safe, block) != tag for safe in allowed) or source[tag].VR == "UN":
             return None
-        self.done[Action.KEEP, PRIVATE] += 1
+        self.done[Action.KEEP][PRIVATE] += 1
         held, element = source.get_item(tag), source[tag]
         return self._sequence(element, Action.KEEP, hollow=False) if element.VR == "SQ" else held
-
-
-def _texts(element: DataElement) -> list[str]:
-    return [str(value).strip(" \0") for value in (element.value if element.VM > 1 else [element.value])]
 
 
 def _tag(safe: SafePrivate, block: int) -> int:

@@ -4,18 +4,16 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from rayology.data.dicom.header import MAX_BYTES, inflated, read_file_meta
+from rayology.data.dicom.layout import PIXEL_KEYWORDS
 from rayology.data.unreadable import as_unreadable
 from rayology.errors import NotDicom, UnreadableImage
 
 __all__ = ["Content", "content"]
-
-PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 @dataclass(frozen=True)
@@ -38,23 +36,20 @@ def content(file: Path | bytes) -> Content:
     with as_unreadable("it cannot be read"):
         if isinstance(file, Path) and file.stat().st_size > MAX_BYTES:
             raise UnreadableImage(f"takes more than {MAX_BYTES} bytes; split the file")
-        stored = file.read_bytes() if isinstance(file, Path) else file
-        if stored[128:132] != b"DICM":
+        plain = file.read_bytes() if isinstance(file, Path) else file
+        if plain[128:132] != b"DICM":
             raise NotDicom("has no DICOM preamble")
-        stream = BytesIO(stored)
+        stream = BytesIO(plain)
         stream.seek(132)
-        meta, length = read_file_meta(stream), stream.tell()
-        if not meta.get("TransferSyntaxUID"):
+        meta, begin = read_file_meta(stream), stream.tell()
+        syntax = meta.get("TransferSyntaxUID")
+        if not syntax:
             raise UnreadableImage("its header names no transfer syntax; rewrite it with a complete one")
-        if meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
-            return _content(dcmread(BytesIO(stored)), stored, 0)
-        # pydicom would inflate it once more, and without a limit.
-        body = inflated(stream)
-        dataset = read_dataset(BytesIO(body), is_implicit_VR=False, is_little_endian=True)
+        if syntax == DeflatedExplicitVRLittleEndian:
+            plain = plain[:begin] + inflated(stream)
+            stream = BytesIO(plain)
+            stream.seek(begin)
+        dataset = read_dataset(stream, syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian)
         dataset.file_meta = FileMetaDataset(meta)
-        return _content(dataset, stored[:length] + body, length)
-
-
-def _content(dataset: Dataset, plain: bytes, begins_at: int) -> Content:
-    pixels_at = [dataset.get_item(keyword).value_tell for keyword in PIXELS if keyword in dataset]
-    return Content(dataset, plain, begins_at + min(pixels_at) if pixels_at else len(plain))
+        pixels_at = [dataset.get_item(keyword).value_tell for keyword in PIXEL_KEYWORDS if keyword in dataset]
+        return Content(dataset, plain, min(pixels_at, default=len(plain)))

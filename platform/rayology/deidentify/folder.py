@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import permutations
@@ -15,7 +15,7 @@ from rayology.atomic import UNFINISHED, write_atomic
 from rayology.data.identity import kept_key
 from rayology.data.sources.files.local import files_below
 from rayology.deidentify.files import content
-from rayology.deidentify.ledger import Ledger, Line
+from rayology.deidentify.ledger import FileOutcome, Ledger, Original
 from rayology.deidentify.profile import Profile, ProfileConfig
 from rayology.deidentify.report import REPORTS, Report, report, write_report
 from rayology.deidentify.residue import Search, identifiers
@@ -39,10 +39,6 @@ class Progress:
     """Files, each of which is treated and then searched."""
 
 
-def _ignore(progress: Progress) -> None:
-    del progress
-
-
 def deidentify_folder(
     source: Path,
     output: Path,
@@ -50,127 +46,112 @@ def deidentify_folder(
     config: ProfileConfig,
     *,
     workers: int = 1,
-    tell: Callable[[Progress], None] = _ignore,
+    tell: Callable[[Progress], object] = lambda _: None,
 ) -> Report:
     """Write a copy of each file that may leave under ``output/dicom``, and a report next to it.
 
     The key, which gives the same pseudonyms in the next run, and all that names a file stay in the private folder:
-    ``key``, ``held-back-*.json``, and the ledger from which an interrupted run resumes. The number of processes
-    does not change what is written.
+    ``key``, ``held-back-*.json``, and ``outcomes-*.jsonl``, from which an interrupted run resumes. The number of
+    processes does not change what is written.
 
     Raises:
         ConfigError: one of the folders lies within another, or the output holds what other settings wrote.
         SourceError: the source is not there or holds no file.
     """
-    folder = _opened(source, output, private, config)
-    files = sorted(files_below(folder.source))
-    pending = folder.pending(files)
-    for done, (line, treated) in enumerate(folder.treatments(pending, workers), len(files) - len(pending) + 1):
-        folder.take(line, treated)
-        tell(Progress("de-identify", done, 2 * len(files)))
+    folder = _Folder(source, output, private, config)
+    originals, pending = folder.originals, folder.pending()
+    total = 2 * len(originals)
+    for done, (original, treated) in enumerate(folder.treatments(pending, workers), len(originals) - len(pending) + 1):
+        folder.take(original, treated)
+        tell(Progress("de-identify", done, total))
     search = Search(folder.values)
-    for done, file in enumerate(files, len(files) + 1):
-        folder.search(file, search)
-        tell(Progress("search", done, 2 * len(files)))
-    found = report(folder.concluded(files), config)
+    for done, original in enumerate(originals, len(originals) + 1):
+        folder.search(original, search)
+        tell(Progress("search", done, total))
+    found = report(folder.concluded(), config)
     write_report(found, folder.output.parent)
     return found
 
 
-def _opened(source: Path, output: Path, private: Path, config: ProfileConfig) -> "_Folder":
-    source, output, private = (folder.expanduser().resolve() for folder in (source, output, private))
-    _check_apart(source=source, output=output, private=private)
-    if not any(True for _ in files_below(source)):
-        raise SourceError(f"source: {source}: no such folder, or no file in it; name one with DICOM files below it")
-    key = kept_key(private / "key")
-    fingerprint = _fingerprint(config, source, output, key)
-    ledger = Ledger(private / f"ledger-{fingerprint}.jsonl")
-    if not ledger.lines and any(file.parent != output or file.name not in REPORTS for file in files_below(output)):
-        raise ConfigError(f"output: {output} holds files of other settings or another source; name an empty folder")
-    return _Folder(
-        source=source,
-        output=output / "dicom",
-        held_back=private / f"held-back-{fingerprint}.json",
-        profile=config.build(),
-        key=key,
-        ledger=ledger,
-    )
-
-
-@dataclass
 class _Folder:
-    source: Path
-    output: Path
-    held_back: Path
-    profile: Profile
-    key: bytes
-    ledger: Ledger
-    values: set[str] = field(default_factory=set)
-    """Values that identify anybody in any file, to be searched for in all of them."""
+    """The files of a source, their copies, and what stays private."""
 
-    def pending(self, files: Sequence[Path]) -> list[Line]:
+    def __init__(self, source: Path, output: Path, private: Path, config: ProfileConfig) -> None:
+        source, output, private = (folder.expanduser().resolve() for folder in (source, output, private))
+        _check_apart(source=source, output=output, private=private)
+        files = sorted(files_below(source))
+        if not files:
+            raise SourceError(f"source: {source}: no such folder, or no file in it; name one with DICOM files below it")
+        self._key = kept_key(private / "key")
+        fingerprint = _fingerprint(config, source, output, self._key)
+        self._ledger = Ledger(private / f"outcomes-{fingerprint}.jsonl")
+        is_new = not self._ledger.outcomes
+        if is_new and any(file.parent != output or file.name not in REPORTS for file in files_below(output)):
+            raise ConfigError(f"output: {output} holds files of other settings or another source; name an empty folder")
+        self.originals = [Original.at(file, source) for file in files]
+        self._source, self.output = source, output / "dicom"
+        self._held_back = private / f"held-back-{fingerprint}.json"
+        self._profile = config.build()
+        self.values = set[str]()
+        """Values that identify anybody in any file, to be searched for in all of them."""
+
+    def pending(self) -> list[Original]:
         """List what is still to be done, and remove the copies of files that are gone or changed."""
-        found = {self._name(file): file.stat() for file in files}
-        lines = [Line(name, status.st_size, status.st_mtime_ns) for name, status in found.items()]
-        pending = [line for line in lines if not self._is_done(line)]
-        outdated = self.ledger.lines.keys() - ({line.file for line in lines} - {line.file for line in pending})
-        for output in {self.ledger.lines[name].output for name in outdated} - {""}:
+        done = {original for original in self.originals if self._is_done(original)}
+        outdated = self._ledger.outcomes.keys() - done
+        for output in {self._ledger.outcomes[original].output for original in outdated} - {""}:
             (self.output / output).unlink(missing_ok=True)
-        self.ledger.forget(outdated)
+        self._ledger.forget(outdated)
         for unfinished in self.output.rglob(f"*{UNFINISHED}"):
             unfinished.unlink()
-        for name in self.ledger.lines:
-            self.values |= _values(self.source / name, self.profile)
-        self._taken = {line.output for line in self.ledger.lines.values()} - {""}
-        return pending
+        for original in done:
+            self.values |= _values(self._source / original.name, self._profile)
+        self._taken = {outcome.output for outcome in self._ledger.outcomes.values()} - {""}
+        return [original for original in self.originals if original not in done]
 
-    def treatments(self, lines: Sequence[Line], workers: int) -> Iterator[tuple[Line, Treated]]:
+    def treatments(self, originals: Sequence[Original], workers: int) -> Iterator[tuple[Original, Treated]]:
         """Treat files in order and only a few ahead; several workers are processes of their own."""
-        work = partial(treat, profile=self.profile, key=self.key)
-        files = [self.source / line.file for line in lines]
+        work = partial(treat, profile=self._profile, key=self._key)
+        files = [self._source / original.name for original in originals]
         if workers == 1:
-            yield from zip(lines, map(work, files), strict=True)
+            yield from zip(originals, map(work, files), strict=True)
             return
         # A forked process would hold the locks of threads that it does not have.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             for start in range(0, len(files), workers * FILES_AHEAD):
                 ahead = slice(start, start + workers * FILES_AHEAD)
-                yield from zip(lines[ahead], pool.map(work, files[ahead], chunksize=FILES_A_TASK), strict=True)
+                yield from zip(originals[ahead], pool.map(work, files[ahead], chunksize=FILES_A_TASK), strict=True)
 
-    def take(self, line: Line, treated: Treated) -> None:
+    def take(self, original: Original, treated: Treated) -> None:
         """Bring a copy into the output, unless one of the same instance is there."""
         self.values |= treated.values
-        if treated.name in self._taken:
-            treated = Treated(reason=REPEATED)
-        if treated.written:
-            self._taken.add(treated.name)
-            write_atomic(self.output / treated.name, treated.written, mode=0o666)
-        done = {" ".join(what): count for what, count in treated.done.items()}
-        facts = (treated.name, treated.reason, treated.is_readable, treated.is_masked, done, treated.let_pass)
-        self.ledger.append(Line(line.file, line.size, line.changed_ns, *facts))
+        outcome = treated.outcome
+        if outcome.output in self._taken:
+            outcome = FileOutcome(reason=REPEATED)
+        elif outcome.output:
+            self._taken.add(outcome.output)
+            write_atomic(self.output / outcome.output, treated.written, mode=0o666)
+        self._ledger.append(original, outcome)
 
-    def search(self, file: Path, search: Search) -> None:
+    def search(self, original: Original, search: Search) -> None:
         """Take a file back out of the output if it identifies anybody."""
-        line = self.ledger.lines[self._name(file)]
-        if line.output and search.finds(content(self.output / line.output)):
-            (self.output / line.output).unlink()
-            self.ledger.append(replace(line, output="", reason=FOREIGN, done={}))
+        output = self._ledger.outcomes[original].output
+        if output and search.finds(content(self.output / output)):
+            (self.output / output).unlink()
+            self._ledger.append(original, FileOutcome(reason=FOREIGN))
 
-    def concluded(self, files: Sequence[Path]) -> list[Line]:
+    def concluded(self) -> list[FileOutcome]:
         """Return what became of the files, and write a list of those held back, which only its owner can read."""
-        lines = [self.ledger.lines[self._name(file)] for file in files]
-        held = [{"file": line.file, "reason": line.reason} for line in lines if line.reason]
-        write_atomic(self.held_back, (json.dumps(held, indent=2) + "\n").encode())
-        return lines
+        outcomes = {original.name: self._ledger.outcomes[original] for original in self.originals}
+        held = [{"file": name, "reason": outcome.reason} for name, outcome in outcomes.items() if outcome.reason]
+        write_atomic(self._held_back, (json.dumps(held, indent=2) + "\n").encode())
+        return list(outcomes.values())
 
-    def _name(self, file: Path) -> str:
-        return str(file.relative_to(self.source))
-
-    def _is_done(self, line: Line) -> bool:
-        before = self.ledger.lines.get(line.file)
-        if not before or (before.size, before.changed_ns) != (line.size, line.changed_ns) or before.reason == REPEATED:
+    def _is_done(self, original: Original) -> bool:
+        outcome = self._ledger.outcomes.get(original)
+        if not outcome or outcome.reason == REPEATED:
             return False
-        return not before.output or (self.output / before.output).exists()
+        return not outcome.output or (self.output / outcome.output).exists()
 
 
 def _values(file: Path, profile: Profile) -> frozenset[str]:

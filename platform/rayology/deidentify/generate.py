@@ -25,18 +25,16 @@ OPTIONS = {
 
 
 def compact(rows: list[dict[str, str]]) -> str:
-    """Return a line for every attribute: its tag, the code of the basic profile, and those of the options."""
-    lines = ("\t".join((_tag(row["id"]), row["basicProfile"], _options(row))) for row in rows)
-    return "\n".join(sorted(lines)) + "\n"
+    """Return a line for every attribute: its tag, the code of the basic profile, and those of the options.
 
-
-def _tag(identifier: str) -> str:
-    """Return eight digits, with X for any; a row that stands for all private attributes begins with G."""
-    return re.sub(r"[^0-9A-FGX]", "", identifier.upper())[:8]
-
-
-def _options(row: dict[str, str]) -> str:
-    return " ".join(f"{ours}={row[theirs]}" for theirs, ours in OPTIONS.items() if row.get(theirs))
+    A tag is eight digits, with X for any; that of the row that stands for all private attributes begins with G.
+    """
+    lines = []
+    for row in rows:
+        tag = re.sub(r"[^0-9A-FGX]", "", row["id"].upper())[:8]
+        options = " ".join(f"{ours}={row[theirs]}" for theirs, ours in OPTIONS.items() if row.get(theirs))
+        lines.append(f"{tag}\t{row['basicProfile']}\t{options}\n")
+    return "".join(sorted(lines))
 
 
 if __name__ == "__main__":

@@ -1,50 +1,67 @@
 """What became of each file of a source, by name: it may name patients, so it stays with the key."""
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from rayology.atomic import append_line, whole_lines, write_atomic
 
-__all__ = ["Ledger", "Line"]
+__all__ = ["FileOutcome", "Ledger", "Original"]
 
 
 @dataclass(frozen=True)
-class Line:
-    """What became of a file."""
+class FileOutcome:
+    """What became of a file: it has a copy, or a reason why not."""
 
-    file: str
+    output: str = ""
+    """Path of its copy below the output, in pseudonyms; empty if it has none."""
+    reason: str = ""
+    """Reason why it is held back; empty if it may leave."""
+    is_readable: bool = True
+    is_masked: bool = False
+    let_pass: str = ""
+    """Reason of the rule that let it pass."""
+    done: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Number of times that each action was done, by action and keyword."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """A file of the source; once it changes it is another."""
+
+    name: str
     """Path of the file below the source."""
     size: int
     changed_ns: int
     """Time of its last change, in ns."""
-    output: str = ""
-    """Path of its copy below the output; empty if it has none."""
-    reason: str = ""
-    is_readable: bool = True
-    is_masked: bool = False
-    done: Mapping[str, int] = field(default_factory=dict)
-    """Number of times that each action was done, by action and keyword in one word."""
-    let_pass: str = ""
-    """Reason of the rule that let it pass."""
+
+    @classmethod
+    def at(cls, file: Path, source: Path) -> "Original":
+        """Return the file as it is now."""
+        status = file.stat()
+        return cls(str(file.relative_to(source)), status.st_size, status.st_mtime_ns)
+
+
+LINE = TypeAdapter(tuple[Original, FileOutcome])
 
 
 class Ledger:
-    """Append lines as files are done, and find them again after an interruption."""
+    """Append outcomes as files are done, and find them again after an interruption."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self.lines = {line.file: line for line in (Line(**json.loads(text)) for text in whole_lines(file))}
+        self.outcomes = dict(map(LINE.validate_json, whole_lines(file)))
         self.forget(())
 
-    def append(self, line: Line) -> None:
-        """Append a line to the others."""
-        self.lines[line.file] = line
-        append_line(self._file, json.dumps(asdict(line)))
+    def append(self, original: Original, outcome: FileOutcome) -> None:
+        """Append what became of a file, which replaces what became of it before."""
+        self.outcomes[original] = outcome
+        append_line(self._file, LINE.dump_json((original, outcome)).decode())
 
-    def forget(self, files: Iterable[str]) -> None:
-        """Write the ledger anew without the lines of some files."""
-        for file in files:
-            self.lines.pop(file, None)
-        write_atomic(self._file, "".join(json.dumps(asdict(line)) + "\n" for line in self.lines.values()).encode())
+    def forget(self, originals: Iterable[Original]) -> None:
+        """Write the ledger anew without some files."""
+        for original in originals:
+            del self.outcomes[original]
+        write_atomic(self._file, b"".join(LINE.dump_json(line) + b"\n" for line in self.outcomes.items()))

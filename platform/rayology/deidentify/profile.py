@@ -11,6 +11,7 @@ from pydantic import Field
 
 from rayology.config import Config
 from rayology.deidentify.rules import Rule
+from rayology.deidentify.values import NUMBERS
 
 __all__ = ["TABLE", "Action", "Entry", "Profile", "ProfileConfig", "SafePrivate"]
 
@@ -92,11 +93,26 @@ class Profile:
     """Say what becomes of each attribute."""
 
     config: ProfileConfig
-    entries: Mapping[int, Entry]
+    listed: Mapping[int, Entry]
+    """What the standard's table says, by tag."""
 
-    def entry(self, tag: int) -> Entry | None:
-        """Return what the table says about a standard attribute; None if it does not list it."""
-        return self.entries.get(tag)
+    def unlisted(self, vr: str, keyword: str) -> Entry:
+        """Return what becomes of a standard attribute that the table does not list, by its VR in the dictionary.
+
+        Numbers and code strings stay if they are valid. Texts and bytes stay in the attributes of ``kept.txt``, which
+        scanners fill with terms of their own; elsewhere text is treated as a description, and bytes become zeros.
+        """
+        action = Action.REPLACE
+        if vr in NUMBERS | {"OF", "OD", "OL", "OV", "CS", "SQ"} or keyword in _kept():
+            action = Action.KEEP
+        elif vr == "UI":
+            action = Action.KEEP if self.config.retain_uids else Action.MAP
+        elif vr in {"DA", "DT", "TM"} and self.config.dates == "shifted":
+            action = Action.SHIFT
+        elif vr in {"LO", "SH", "ST", "LT", "UT", "UC"} and self.config.descriptors == "cleaned":
+            action = Action.CLEAN
+        # An invalid number must not become another number.
+        return Entry(action, Action.REMOVE if action is Action.KEEP else Action.REPLACE, is_searched=False)
 
     def codes(self) -> tuple[str, ...]:
         """Return the codes of the profile and of the options in use (DICOM PS3.16 CID 7050)."""
@@ -134,12 +150,8 @@ def _entry(tag: int, basic: str, options: Mapping[str, str], config: ProfileConf
         action = Action.KEEP
     elif "descriptors" in options and config.descriptors == "cleaned":
         action = Action.CLEAN
-    return Entry(
-        action=action,
-        otherwise=otherwise,
-        is_searched=action is not Action.KEEP
-        and not {"device", "institution", "patient", "descriptors"} & options.keys(),
-    )
+    names_nobody = {"device", "institution", "patient", "descriptors"} & options.keys()
+    return Entry(action, otherwise, is_searched=action is not Action.KEEP and not names_nobody)
 
 
 @functools.cache
@@ -151,3 +163,8 @@ def _table() -> Mapping[int, tuple[str, Mapping[str, str]]]:
         for tag, basic, options in rows
         if not set("GX") & set(tag)
     }
+
+
+@functools.cache
+def _kept() -> frozenset[str]:
+    return frozenset(TABLE.with_name("kept.txt").read_text(encoding="ascii").split())

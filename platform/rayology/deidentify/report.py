@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rayology.deidentify.ledger import Line
+from rayology.deidentify.ledger import FileOutcome
 from rayology.deidentify.profile import ProfileConfig
 
 __all__ = ["REPORTS", "Report", "report", "write_report"]
@@ -43,20 +43,20 @@ SEARCHED = (
 )
 
 
-def report(lines: Sequence[Line], config: ProfileConfig) -> Report:
+def report(outcomes: Sequence[FileOutcome], config: ProfileConfig) -> Report:
     """Count what became of files."""
-    done: dict[str, Counter[str]] = defaultdict(Counter)
-    for line in lines:
-        for what, count in line.done.items():
-            action, keyword = what.split(" ", 1)
-            done[action][keyword] += count
+    written = [outcome for outcome in outcomes if outcome.output]
+    done = defaultdict[str, Counter[str]](Counter)
+    for outcome in written:
+        for action, counts in outcome.done.items():
+            done[action].update(counts)
     return Report(
-        files=len(lines),
-        written=sum(bool(line.output) for line in lines),
-        masked=sum(line.is_masked and bool(line.output) for line in lines),
-        let_pass=dict(Counter(line.let_pass for line in lines if line.let_pass and line.output)),
-        held_back=dict(Counter(line.reason for line in lines if line.reason and line.is_readable)),
-        unreadable=dict(Counter(line.reason for line in lines if not line.is_readable)),
+        files=len(outcomes),
+        written=len(written),
+        masked=sum(outcome.is_masked for outcome in written),
+        let_pass=dict(Counter(outcome.let_pass for outcome in written if outcome.let_pass)),
+        held_back=dict(Counter(outcome.reason for outcome in outcomes if outcome.reason and outcome.is_readable)),
+        unreadable=dict(Counter(outcome.reason for outcome in outcomes if not outcome.is_readable)),
         done={action: dict(counts.most_common()) for action, counts in sorted(done.items())},
         searched=SEARCHED,
         profile=config.model_dump(mode="json", exclude={"rules"}),
@@ -71,13 +71,14 @@ def write_report(found: Report, folder: Path) -> None:
 
 
 def _told(found: Report) -> str:
-    passed = [
-        f"{count} let pass by a rule, whatever their pixels show: {reason}" for reason, count in found.let_pass.items()
-    ]
-    still = [f"{count} held back: {reason}" for reason, count in found.held_back.items()]
-    still += [f"{count} unreadable: {reason}" for reason, count in found.unreadable.items()]
-    actions = [
-        f"{action} {sum(counts.values())} values of {len(counts)} attributes" for action, counts in found.done.items()
-    ]
-    head = f"{found.written} of {found.files} files were de-identified, {found.masked} of them masked."
-    return "\n".join((head, *passed, *still, "", *actions, "", found.searched)) + "\n"
+    lines = [f"{found.written} of {found.files} files were de-identified, {found.masked} of them masked."]
+    for became, reasons in {
+        "let pass by a rule, whatever their pixels show": found.let_pass,
+        "held back": found.held_back,
+        "unreadable": found.unreadable,
+    }.items():
+        lines += [f"{count} {became}: {reason}" for reason, count in reasons.items()]
+    lines.append("")
+    for action, counts in found.done.items():
+        lines.append(f"{action} {sum(counts.values())} values of {len(counts)} attributes")
+    return "\n".join((*lines, "", found.searched, ""))

@@ -4,7 +4,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from pydicom.dataelem import DataElement
@@ -13,9 +13,9 @@ from pydicom.uid import UID_dictionary
 
 from rayology.data.suppression import suppress_output
 from rayology.deidentify.codes import OPTIONS, published_meaning
-from rayology.deidentify.dummies import DUMMIES, REMOVED
 from rayology.deidentify.files import Content
 from rayology.deidentify.profile import Action, Profile
+from rayology.deidentify.values import DUMMIES, REMOVED, texts
 
 __all__ = ["Identifiers", "Search", "identifiers"]
 
@@ -35,17 +35,14 @@ ENCODINGS = ("utf-8", "latin-1", "iso8859_2", "iso8859_5", "iso8859_7", "shift_j
 TEXTS = ("PN", "LO", "SH", "ST", "LT", "UT", "UC", "AE", "UI", "DA", "DT")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Identifiers:
     """What names a person or an act in a file; its repr shows none of it."""
 
-    whole: frozenset[str]
+    whole: frozenset[str] = field(repr=False)
     """Names, numbers, addresses and UIDs, which no output at all may hold."""
-    parts: frozenset[str]
+    parts: frozenset[str] = field(repr=False)
     """Parts of names, and dates: others have them too, so only the copy of this file must not hold them."""
-
-    def __repr__(self) -> str:
-        return "Identifiers(hidden)"
 
 
 def identifiers(dataset: Dataset, profile: Profile) -> Identifiers:
@@ -54,10 +51,10 @@ def identifiers(dataset: Dataset, profile: Profile) -> Identifiers:
     with suppress_output():
         elements = list(_elements(dataset))
     for element in elements:
-        entry = profile.entry(element.tag)
+        entry = profile.listed.get(element.tag)
         if entry is None or element.VR not in TEXTS or element.is_empty:
             continue
-        values = {str(value).strip(" \0") for value in (element.value if element.VM > 1 else [element.value])}
+        values = set(texts(element))
         if entry.action is Action.KEEP or (entry.action is Action.SHIFT and element.VR == "SH"):  # a time zone
             kept |= values
         elif entry.is_searched and element.VR in {"DA", "DT"}:
@@ -84,15 +81,14 @@ class Search:
 
     def finds(self, searched: Content) -> bool:
         """Tell whether the bytes of a file hold any of the values."""
-        return any(self._hits(searched.plain, searched.pixels_at))
-
-    def _hits(self, plain: bytes, pixels_at: int) -> Iterator[bytes]:
+        plain = searched.plain
         for begin in self._candidates(plain):
             for value in self._by_prefix[int.from_bytes(plain[begin : begin + PREFIX].lower(), "big")]:
                 end = begin + len(value)
-                is_telling = len(value) >= (MIN_LENGTH if begin < pixels_at else LONG)
+                is_telling = len(value) >= (MIN_LENGTH if begin < searched.pixels_at else LONG)
                 if is_telling and plain[begin:end].lower() == value and _is_apart(plain, begin, end):
-                    yield value
+                    return True
+        return False
 
     def _candidates(self, plain: bytes) -> Iterator[int]:
         """Yield where values may begin, judged by their first letters."""
@@ -107,9 +103,8 @@ def _is_apart(plain: bytes, begin: int, end: int) -> bool:
     value = plain[begin:end]
     if len(value) >= LONG and not value.isdigit():
         return True
-    is_followed = (
-        plain[end : end + 1].isalnum() and plain[end + 1 : end + 2] != b"\0"
-    )  # which is the next element's tag
+    # A letter or digit before a zero byte begins the tag of the next element.
+    is_followed = plain[end : end + 1].isalnum() and plain[end + 1 : end + 2] != b"\0"
     return not plain[begin - 1 : begin].isalnum() and (len(value) >= LONG or not is_followed)
 
 

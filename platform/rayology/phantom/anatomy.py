@@ -6,17 +6,7 @@ import numpy as np
 
 from rayology.phantom.physique import Physique
 from rayology.phantom.scanner import texture
-from rayology.phantom.shapes import (
-    Field,
-    Space,
-    covered,
-    ellipsoid,
-    joined,
-    overlapped,
-    painted,
-    plate,
-    tubes,
-)
+from rayology.phantom.shapes import Field, Space, covered, ellipsoid, joined, overlapped, painted, plate, tubes
 from rayology.phantom.skeleton import paint_bones
 from rayology.phantom.vessels import airways, great_vessels, grow_tree, hilum, oesophagus
 from rayology.phantom.wall import AIR_HU, FAT_HU, HALF_DEPTH, Wall, build_wall, paint_wall
@@ -56,8 +46,8 @@ def draw_thorax(physique: Physique, space: Space, generator: np.random.Generator
     hu = painted(hu, _lung_vessels(space, depth, generator), BLOOD_HU)
 
     hu = painted(hu, covered(heart, edge), HEART_HU)
-    groove = covered(np.abs(ventricles - atria) - np.float32(1.5), 2 * edge) * covered(-heart - np.float32(10), 6)
-    hu = painted(hu, np.float32(0.7) * groove * covered(heart, edge), FAT_HU)
+    groove = covered(np.abs(ventricles - atria) - 1.5, 2 * edge) * covered(-heart - 10, 6)
+    hu = painted(hu, 0.7 * groove * covered(heart, edge), FAT_HU)
     vessels = tubes(space, great_vessels(physique))
     hu = painted(hu, vessels, BLOOD_HU)
     hu = painted(hu, tubes(space, oesophagus()), OESOPHAGUS_HU)
@@ -68,7 +58,7 @@ def draw_thorax(physique: Physique, space: Space, generator: np.random.Generator
     return Thorax(
         space=space,
         hu=hu,
-        room=np.minimum(4 * lung * (1 - vessels) * (1 - lumen), np.float32(1)),
+        room=np.minimum(4 * lung * (1 - vessels) * (1 - lumen), 1),
         depth=depth,
         pleura=wall.pleura,
         body=covered(wall.skin, edge),
@@ -108,8 +98,8 @@ def _lung_density(physique: Physique, space: Space, generator: np.random.Generat
     """Return the density of aerated lung: denser where gravity pulls, and uneven."""
     uneven = texture(generator, scale_mm=11, heights=space.heights, offsets=space.offsets)
     broad = texture(generator, scale_mm=45, heights=space.heights, offsets=space.offsets)
-    gradient = np.float32(physique.lung_gradient / 100) * (space.y + np.float32(60))
-    return np.float32(physique.lung) + gradient + 9 * uneven + 14 * broad
+    gradient = np.float32(physique.lung_gradient / 100) * (space.y + 60)
+    return physique.lung + gradient + 9 * uneven + 14 * broad
 
 
 def _lung_vessels(space: Space, depth: Field, generator: np.random.Generator) -> Field:
@@ -119,4 +109,4 @@ def _lung_vessels(space: Space, depth: Field, generator: np.random.Generator) ->
         fan = generator.normal((0.8 * side, 0.1, -0.1), (0.4, 0.8, 0.8), (24, 3)).astype(np.float32)
         tree = grow_tree(hilum(side), fan, radius_mm=4.2, generator=generator)
         coverage = np.maximum(coverage, tubes(space, tree))
-    return coverage * np.clip((-depth - 2) / 8, np.float32(0), np.float32(1))
+    return coverage * np.clip((-depth - 2) / 8, 0, 1)

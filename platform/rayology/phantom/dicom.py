@@ -57,31 +57,28 @@ def _stored(hu: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 
 def _header(patient: int, *, size: int, key: str) -> Dataset:
-    """Return what the slices of a patient share: the CT Image IOD (DICOM PS3.3 A.3), marked as synthetic."""
-    header = Dataset()
-    header.file_meta = FileMetaDataset()
-    header.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    for keyword, value in (_SHARED | _identity(patient, key) | _grid(size)).items():
-        setattr(header, keyword, value)
-    return header
+    """Return what the slices of a patient share: the CT Image IOD (DICOM PS3.3 A.3), marked as synthetic.
 
-
-def _identity(patient: int, key: str) -> dict[str, str]:
-    """Return the names of a patient's objects, which depend on all that shapes their pixels."""
-    origin = digest(key, EDITION, patient)
-    return {
+    The names of a patient's objects depend on all that shapes their pixels.
+    """
+    origin, spacing = digest(key, EDITION, patient), round(FIELD_OF_VIEW_MM / size, 8)
+    own = {
         "PatientID": f"PHANTOM-{patient + 1:04}",
         "PatientName": f"PHANTOM^{patient + 1:04}",
         "StudyInstanceUID": _uid(origin, "study"),
         "SeriesInstanceUID": _uid(origin, "series"),
         "FrameOfReferenceUID": _uid(origin, "frame of reference"),
+        "Rows": size,
+        "Columns": size,
+        "PixelSpacing": [spacing, spacing],
     }
-
-
-def _grid(size: int) -> dict[str, int | list[float]]:
-    spacing = round(FIELD_OF_VIEW_MM / size, 8)
-    return {"Rows": size, "Columns": size, "PixelSpacing": [spacing, spacing]}
+    header = Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    for keyword, value in (_SHARED | own).items():
+        setattr(header, keyword, value)
+    return header
 
 
 def digest(*parts: object) -> str:
@@ -94,27 +91,24 @@ def _uid(*parts: object) -> str:
     return f"2.25.{int(digest(*parts)[:32], 16)}"
 
 
+_EMPTY = (
+    *("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber"),
+    *("ReferringPhysicianName", "PositionReferenceIndicator", "KVP"),
+)
+"""What a CT image must hold and may leave empty."""
 _SHARED: dict[str, str | float | list[str] | list[float]] = {
+    **dict.fromkeys(_EMPTY, ""),
     "SOPClassUID": CTImageStorage,
     "ImageType": ["DERIVED", "SECONDARY", "AXIAL"],
     "SyntheticData": "YES",
     "DerivationDescription": "Drawn by the phantom of Rayology; no person was imaged",
     "Modality": "CT",
     "Manufacturer": "Rayology",
-    "PatientBirthDate": "",
-    "PatientSex": "",
     "PatientIdentityRemoved": "YES",
     "DeidentificationMethod": "Synthetic: no person was imaged",
     "PatientPosition": "HFS",
-    "StudyDate": "",
-    "StudyTime": "",
-    "StudyID": "",
     "SeriesNumber": 1,
     "AcquisitionNumber": 1,
-    "AccessionNumber": "",
-    "ReferringPhysicianName": "",
-    "PositionReferenceIndicator": "",
-    "KVP": "",
     "BodyPartExamined": "CHEST",
     "BurnedInAnnotation": "NO",
     "ImageOrientationPatient": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],

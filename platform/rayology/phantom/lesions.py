@@ -38,7 +38,7 @@ def grow_nodules(thorax: Thorax, generator: np.random.Generator) -> Lesion:
         mass = ellipsoid(space, centre, radii, generator.uniform(0, np.pi)) + uneven * np.float32(diameter / 22)
         coverage = np.maximum(coverage, covered(mass, space.pixel_mm))
         if generator.random() < 0.5:
-            coverage = np.maximum(coverage, np.float32(0.7) * tubes(space, _spicules(centre, diameter / 2, generator)))
+            coverage = np.maximum(coverage, 0.7 * tubes(space, _spicules(centre, diameter / 2, generator)))
         height = centre[2] + 0.38 * diameter
     density = np.float32(generator.uniform(25, 60))
     return Lesion(coverage * thorax.room, density + 8 * uneven)
@@ -77,11 +77,11 @@ def grow_consolidation(thorax: Thorax, generator: np.random.Generator) -> Lesion
     right, back = side * (space.x - np.float32(root[0])), space.y - np.float32(root[1])
     away = np.hypot(right, back)
     angle = np.arctan2(back, right) - np.float32(towards) - np.float32(twist) * (space.z - space.heights.mean())
-    beside = away * np.sin(np.clip(np.abs(angle) - np.float32(half_angle), np.float32(-1.5), np.float32(1.5)))
+    beside = away * np.sin(np.clip(np.abs(angle) - np.float32(half_angle), -1.5, 1.5))
     wedge = np.maximum(beside, np.float32(start) - away) + 5 * ragged
     coverage = covered(wedge, 2 * space.pixel_mm) * thorax.room * (side * space.x > 0)
 
-    filled = np.clip(np.float32(0.86) + np.float32(0.22) * patchy, np.float32(0.3), np.float32(1))
+    filled = np.clip(0.86 + 0.22 * patchy, 0.3, 1)
     density = painted(np.full_like(space.x, -750), filled, float(generator.uniform(25, 50)))
     fan = generator.normal(0, 0.22, (4, 3)).astype(np.float32) + np.array(
         (side * np.cos(towards), np.sin(towards), 0), np.float32
@@ -98,10 +98,10 @@ def pour_effusion(thorax: Thorax, generator: np.random.Generator) -> Lesion:
     brim, bottom = generator.uniform(-45, 15), float(space.y[thorax.depth < 0].max())
     ripple = texture(generator, scale_mm=30, heights=space.heights, offsets=space.offsets)
 
-    fill = np.clip((space.y - np.float32(brim)) / np.float32(bottom - brim), np.float32(0), np.float32(1))
+    fill = np.clip((space.y - np.float32(brim)) / np.float32(bottom - brim), 0, 1)
     layer = np.float32(thickness) - np.float32(slope) * (space.z - space.heights.mean())
     one_sided = np.where(space.x * side > 0, np.float32(shares[side]), np.float32(shares[-side]))
-    surface = -thorax.pleura - layer * fill * one_sided + np.float32(1.2) * ripple
+    surface = -thorax.pleura - layer * fill * one_sided + 1.2 * ripple
     coverage = covered(surface, space.pixel_mm) * thorax.room * (fill > 0) * (one_sided > 0)
     return Lesion(coverage, np.float32(generator.uniform(6, 20)) + ripple)
 

@@ -31,7 +31,7 @@ class Drawing:
 def draw_patient(seed: tuple[int, int], *, lesion: str, size: int, slices: int) -> Drawing:
     """Draw a patient whose anatomy and noise are the same whatever the lesion."""
     build, disease, scan = (np.random.default_rng((*seed, stream)) for stream in range(3))
-    physique = Physique.sampled(build)
+    physique = Physique(build)
     space = place(physique, size=size, slices=slices, generator=build)
     thorax = draw_thorax(physique, space, build)
 
@@ -39,5 +39,5 @@ def draw_patient(seed: tuple[int, int], *, lesion: str, size: int, slices: int) 
     if lesion != HEALTHY:
         grown = LESIONS[lesion](thorax, disease)
         hu, mask = painted(hu, grown.coverage, grown.hu), grown.coverage >= 0.5
-    noise = np.float32(physique.noise) * draw_noise(space, thorax.body, scan)
+    noise = physique.noise * draw_noise(space, thorax.body, scan)
     return Drawing(hu=hu + noise, mask=mask, heights_mm=space.heights)

@@ -27,10 +27,9 @@ def place(physique: Physique, *, size: int, slices: int, generator: np.random.Ge
         x=(cos * right + sin * down) / np.float32(physique.scale[0]) + bends[0],
         y=(cos * down - sin * right) / np.float32(physique.scale[1]) + bends[1],
         z=np.broadcast_to(heights[:, None, None], bends[0].shape),
+        offsets=offsets,
         pixel_mm=pixel,
-        turn=physique.turn,
-        scale=physique.scale,
-        shift=physique.shift,
+        physique=physique,
         slack_mm=_BEND_MM,
     )
 
@@ -58,4 +57,4 @@ def draw_noise(space: Space, body: Field, generator: np.random.Generator) -> Fie
     ramp = (frequency * (1 + np.cos(np.pi * frequency))).astype(np.float32)
     white = np.fft.rfft2(generator.standard_normal(space.x.shape, dtype=np.float32))
     coloured = np.fft.irfft2(white * ramp, s=(size, size)).astype(np.float32)
-    return coloured / coloured.std() * (np.float32(0.5) + np.float32(0.5) * body)
+    return coloured / coloured.std() * (0.5 + 0.5 * body)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rayology.phantom.physique import Physique
+
 __all__ = [
     "Field",
     "Point",
@@ -35,13 +37,10 @@ class Space:
     x: Field
     y: Field
     z: Field
+    offsets: Field
+    """Where rows and columns lie, in mm from the image's middle."""
     pixel_mm: float
-    turn: float
-    """Angle by which the body is turned about z, in radians."""
-    scale: tuple[float, float]
-    """Factor on the usual width and depth of the body."""
-    shift: tuple[float, float]
-    """Where the body's middle lies in the image, to the right and down, in mm from the image's middle."""
+    physique: Physique
     slack_mm: float
     """Change of the body's bending over the length of a vessel, in mm."""
 
@@ -49,12 +48,6 @@ class Space:
     def heights(self) -> Field:
         """Return the z of every slice."""
         return self.z[:, 0, 0]
-
-    @property
-    def offsets(self) -> Field:
-        """Return where rows and columns lie, in mm from the image's middle."""
-        size = self.x.shape[-1]
-        return ((np.arange(size) - (size - 1) / 2) * self.pixel_mm).astype(np.float32)
 
     def pixels(self, points: Field, slices: Indices) -> Indices:
         """Return the (row, column) nearest to each (x, y) of the body in its slice."""
@@ -66,9 +59,10 @@ class Space:
 
     def _unbent(self, x: Field, y: Field) -> Field:
         """Return (row, column) of points as if the body were only turned, shifted and scaled."""
-        cos, sin = np.float32(np.cos(self.turn)), np.float32(np.sin(self.turn))
-        across, along = np.float32(self.scale[0]) * x, np.float32(self.scale[1]) * y
-        right, down = cos * across - sin * along + self.shift[0], sin * across + cos * along + self.shift[1]
+        body = self.physique
+        cos, sin = np.float32(np.cos(body.turn)), np.float32(np.sin(body.turn))
+        across, along = np.float32(body.scale[0]) * x, np.float32(body.scale[1]) * y
+        right, down = cos * across - sin * along + body.shift[0], sin * across + cos * along + body.shift[1]
         middle = (self.x.shape[-1] - 1) / 2
         return (np.stack([down, right], axis=1) / self.pixel_mm + middle).astype(np.float32)
 
@@ -100,12 +94,12 @@ class Segments:
 
     def grown(self, by_mm: float) -> "Segments":
         """Return the same pieces with other radii: thicker, or thinner below 0."""
-        return Segments(self.starts, self.ends, np.maximum(self.radii + np.float32(by_mm), np.float32(0.1)))
+        return Segments(self.starts, self.ends, np.maximum(self.radii + np.float32(by_mm), 0.1))
 
 
 def covered(distance: Field, edge_mm: float) -> Field:
     """Return the share of each voxel inside a shape: the partial volume over an edge of this width."""
-    return np.clip(np.float32(0.5) - distance / np.float32(edge_mm), np.float32(0), np.float32(1))
+    return np.clip(0.5 - distance / np.float32(edge_mm), 0, 1)
 
 
 def painted(volume: Field, coverage: Field, hu: Field | float) -> Field:
@@ -115,7 +109,7 @@ def painted(volume: Field, coverage: Field, hu: Field | float) -> Field:
 
 def joined(first: Field, second: Field, rounding_mm: float) -> Field:
     """Return the distance to the union of two shapes, with a fillet where they meet."""
-    near = np.maximum(np.float32(rounding_mm) - np.abs(first - second), np.float32(0))
+    near = np.maximum(np.float32(rounding_mm) - np.abs(first - second), 0)
     return np.minimum(first, second) - near * near * np.float32(0.25 / rounding_mm)
 
 
@@ -135,7 +129,7 @@ def ellipsoid(space: Space, centre: Point, radii: Point, turn: float = 0.0) -> F
     ]
     level = np.sqrt(sum(part * part for part in scaled))
     slope = np.sqrt(sum((part / np.float32(radius)) ** 2 for part, radius in zip(scaled, radii, strict=True)))
-    return level * (level - 1) / np.maximum(slope, np.float32(1e-6))
+    return level * (level - 1) / np.maximum(slope, 1e-6)
 
 
 def plate(space: Space, ends: tuple[tuple[float, float], tuple[float, float]], radius_mm: float) -> Field:
@@ -143,7 +137,7 @@ def plate(space: Space, ends: tuple[tuple[float, float], tuple[float, float]], r
     (x, y), (far_x, far_y) = ends
     right, back = space.x - np.float32(x), space.y - np.float32(y)
     across, along = np.float32(far_x - x), np.float32(far_y - y)
-    share = np.clip((right * across + back * along) / (across**2 + along**2), np.float32(0), np.float32(1))
+    share = np.clip((right * across + back * along) / (across**2 + along**2), 0, 1)
     return np.hypot(right - share * across, back - share * along) - np.float32(radius_mm)
 
 
@@ -156,7 +150,9 @@ def tubes(space: Space, segments: Segments) -> Field:
     slices, pieces = np.nonzero((heights >= low) & (heights <= high))
 
     span = np.abs(segments.ends - segments.starts)[pieces, :2].max(axis=1) / 2
-    reach = np.ceil((span + margin[pieces] + space.slack_mm) * max(space.scale) / space.pixel_mm).astype(np.int64)
+    reach = np.ceil((span + margin[pieces] + space.slack_mm) * max(space.physique.scale) / space.pixel_mm).astype(
+        np.int64
+    )
     coverage = np.zeros_like(space.x)
     for low_reach, high_reach in zip((0, *_PATCHES), (*_PATCHES, space.x.shape[-1]), strict=True):
         alike = (reach > low_reach) & (reach <= high_reach)
@@ -170,7 +166,7 @@ def tubes(space: Space, segments: Segments) -> Field:
 def _patches(space: Space, segments: Segments, slices: Indices, reach: int) -> tuple[Indices, Indices, Indices]:
     """Return the voxels of a square about the middle of each piece, in its slice."""
     patch = np.arange(-reach, reach + 1)
-    middle = space.pixels((segments.starts + segments.ends) * np.float32(0.5), slices)
+    middle = space.pixels((segments.starts + segments.ends) * 0.5, slices)
     last = space.x.shape[-1] - 1
     rows = np.clip(middle[:, :1] + patch, 0, last)[:, :, None]
     columns = np.clip(middle[:, 1:] + patch, 0, last)[:, None, :]
@@ -181,12 +177,12 @@ def _tube_coverage(space: Space, where: tuple[Indices, Indices, Indices], segmen
     """Return how much of a voxel's width lies within the radius of its nearest point on the piece's axis."""
     start, axis = segments.starts.T[..., None, None], (segments.ends - segments.starts).T[..., None, None]
     right, back, up = (grid[where] - start[i] for i, grid in enumerate((space.x, space.y, space.z)))
-    length = np.maximum((axis * axis).sum(axis=0), np.float32(1e-6))
-    along = np.clip((right * axis[0] + back * axis[1] + up * axis[2]) / length, np.float32(0), np.float32(1))
+    length = np.maximum((axis * axis).sum(axis=0), 1e-6)
+    along = np.clip((right * axis[0] + back * axis[1] + up * axis[2]) / length, 0, 1)
     offsets = [part - along * axis[i] for i, part in enumerate((right, back, up))]
     distance = np.sqrt(offsets[0] ** 2 + offsets[1] ** 2 + offsets[2] ** 2)
 
     first, last = segments.radii.T[..., None, None]
     radius, half = first + along * (last - first), np.float32(space.pixel_mm / 2)
     width = np.minimum(distance + half, radius) - np.maximum(distance - half, -radius)
-    return np.clip(width / np.float32(space.pixel_mm), np.float32(0), np.float32(1))
+    return np.clip(width / np.float32(space.pixel_mm), 0, 1)

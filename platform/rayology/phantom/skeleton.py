@@ -35,36 +35,36 @@ def _paint_ribs(physique: Physique, space: Space, hu: Field, wall: Wall) -> Fiel
     """Paint the ribs, which descend from the spine and end as cartilage near the sternum."""
     front = (1 - wall.back) / 2
     phase = np.where(space.x < 0, *(np.float32(phase) for phase in physique.rib_phase))
-    height = (space.z + np.float32(physique.rib_drop) * front) / np.float32(_RIB_SPACING_MM) + phase
-    along = (height - np.rint(height)) * np.float32(_RIB_SPACING_MM)
-    across = wall.cage + np.float32(4.6)
-    thickness, width = np.float32(4.1), np.float32(6.2)
+    height = (space.z + physique.rib_drop * front) / _RIB_SPACING_MM + phase
+    along = (height - np.rint(height)) * _RIB_SPACING_MM
+    across = wall.cage + 4.6
+    thickness, width = 4.1, 6.2
     rib = (np.hypot(across / thickness, along / width) - 1) * thickness
 
-    present: Field = np.clip((np.abs(space.x) - np.float32(17)) / 5, np.float32(0), np.float32(1))
-    cartilage: Field = np.clip((front - np.float32(0.84)) * 20, np.float32(0), np.float32(1))
+    present: Field = np.clip((np.abs(space.x) - 17) / 5, 0, 1)
+    cartilage: Field = np.clip((front - 0.84) * 20, 0, 1)
     bone = covered(rib, space.pixel_mm) * present
     hu = painted(hu, bone * (1 - cartilage), physique.bone)
-    hu = painted(hu, covered(rib + np.float32(1.7), space.pixel_mm) * present * (1 - cartilage), physique.marrow + 60)
+    hu = painted(hu, covered(rib + 1.7, space.pixel_mm) * present * (1 - cartilage), physique.marrow + 60)
     return painted(hu, bone * cartilage, CARTILAGE_HU)
 
 
 def _paint_spine(physique: Physique, space: Space, hu: Field) -> Field:
     """Paint vertebrae and discs around the canal."""
-    level = space.z / np.float32(_VERTEBRA_SPACING_MM) + np.float32(physique.disc_phase)
-    from_disc = np.abs(level - np.rint(level)) * np.float32(_VERTEBRA_SPACING_MM)
+    level = space.z / _VERTEBRA_SPACING_MM + physique.disc_phase
+    from_disc = np.abs(level - np.rint(level)) * _VERTEBRA_SPACING_MM
     canal = ellipsoid(space, _CANAL, (10, 9, _UPRIGHT_MM))
     body = overlapped(ellipsoid(space, (0, 50, 0), (18.5, 15.5, _UPRIGHT_MM)), -canal, 3)
-    arch = np.abs(canal - np.float32(3.2)) - np.float32(3.2)
+    arch = np.abs(canal - 3.2) - 3.2
     processes = [plate(space, ((side * 12, 74), (side * 34, 83)), 4.2) for side in (-1, 1)]
     spike = plate(space, ((0, 84), (0, 103)), 3.6)
-    shrunk = np.maximum(8 - from_disc, np.float32(0)) * np.float32(0.7)
+    shrunk = np.maximum(8 - from_disc, 0) * 0.7
     bone = joined(joined(arch, spike, 3), np.minimum(*processes) + shrunk, 3)
 
     hu = painted(hu, covered(canal, space.pixel_mm), CANAL_HU)
     hu = _paint_bone(physique, space, hu, bone, shell_mm=1.8)
     hu = _paint_bone(physique, space, hu, body, shell_mm=1.5)
-    disc = covered(from_disc - np.float32(3), 4) * covered(body, space.pixel_mm)
+    disc = covered(from_disc - 3, 4) * covered(body, space.pixel_mm)
     return painted(hu, disc, DISC_HU)
 
 

@@ -77,7 +77,7 @@ def grow_tree(root: Point, towards: Field, *, radius_mm: float, generator: np.ra
         ends = starts + directions * lengths[:, None]
         pieces.append((starts, ends, np.stack([radii, 0.85 * radii], axis=1)))
 
-        starts, radii, length = np.repeat(ends, 2, axis=0), np.repeat(radii * np.float32(0.78), 2), length * 0.82
+        starts, radii, length = np.repeat(ends, 2, axis=0), np.repeat(radii * 0.78, 2), length * 0.82
         directions = np.repeat(directions, 2, axis=0)
         fork = 0.45 * _unit(np.cross(directions[::2], _directions(len(directions) // 2, generator)))
         directions[::2] += fork
