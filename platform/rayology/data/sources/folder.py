@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
@@ -15,7 +15,6 @@ from rayology.data.sources.files.archive import ArchiveLimits, is_archive
 from rayology.data.sources.files.dicomdir import referenced_files
 from rayology.data.sources.files.local import files_below, local_folder, on_disk
 from rayology.data.sources.labels import Attribute, Naming, attribute_of
-from rayology.data.sources.phantom import PhantomConfig
 from rayology.data.sources.source import Example, Item
 from rayology.data.sources.table import Membership, TableFile
 from rayology.data.unreadable import as_unreadable
@@ -50,13 +49,6 @@ class FolderConfig(Config):
     def folder(self) -> Path:
         """The path as every process reads it, whatever folder it works in."""
         return Path(self.path) if "://" in self.path else Path(self.path).expanduser().absolute()
-
-    @classmethod
-    def example(cls, folder: Path) -> Self:
-        """Write a few images of each class below a folder, and return the config that reads them."""
-        drawn = PhantomConfig.example(folder).build(folder)
-        drawn.items()
-        return cls(path=str(drawn.path / "images"), labels="folder")
 
     def build(self, root: Path) -> "FolderSource":
         """Keep what is unpacked or fetched below a root."""

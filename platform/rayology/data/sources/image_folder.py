@@ -3,10 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
-
-import numpy as np
-from PIL import Image
+from typing import Literal
 
 from rayology.data.identity import Identity
 from rayology.data.sources.files.local import files_below
@@ -31,16 +28,6 @@ class ImageFolderConfig(NamedFilesConfig):
     number is refused, but a patient's folder such as Jane_Doe cannot be told from a class."""
     splits: Literal["none", "folder"] = "none"
     """Whether the first folder below the path is a split: train, val or validation, test."""
-
-    @classmethod
-    def example(cls, folder: Path) -> Self:
-        """Write a few images of each class below a folder, and return the config that reads them."""
-        generator = np.random.default_rng(0)
-        for number in range(8):
-            file = folder / "pictures" / "ab"[number % 2] / f"{number}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(generator.integers(0, 256, (12, 16), np.uint8)).save(file)
-        return cls(path=str(folder / "pictures"))
 
     def build(self, root: Path) -> "ImageFolderSource":
         """Keep what is unpacked or fetched below a root."""

@@ -4,10 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-import numpy as np
-from PIL import Image
 from pydantic import Field
 
 from rayology.data.identity import Identity
@@ -36,16 +34,6 @@ class ImageMaskPairsConfig(NamedFilesConfig):
     """The masks' names below the path."""
     regions: Literal["inside", "numbered"] = "inside"
     """What a mask's grey levels mean: all but 0 is inside, or each is the number of a region."""
-
-    @classmethod
-    def example(cls, folder: Path) -> Self:
-        """Write a few coloured images with masks below a folder, and return the config that reads them."""
-        generator = np.random.default_rng(0)
-        for number in range(6):
-            pixels = generator.integers(0, 256, (12, 16, 3), np.uint8)
-            Image.fromarray(pixels).save(folder / f"{number}.jpg")
-            Image.fromarray(pixels[..., 0] > 99).save(folder / f"{number}_mask.png")
-        return cls(path=str(folder))
 
     def build(self, root: Path) -> "ImageMaskPairsSource":
         """Keep what is unpacked or fetched below a root."""

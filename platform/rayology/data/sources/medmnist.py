@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -26,21 +26,6 @@ class MedMnistConfig(ArraysConfig):
     """This source."""
     path: str
     """The npz file, such as pneumoniamnist.npz, or its URI; nothing in it is unpickled."""
-
-    @classmethod
-    def example(cls, folder: Path) -> Self:
-        """Write a few images of each class below a folder, and return the config that reads them."""
-        generator = np.random.default_rng(0)
-        arrays = {
-            f"{prefix}_{name}": values
-            for prefix, count in zip(PREFIXES.values(), (20, 8, 8), strict=True)
-            for name, values in (
-                ("images", generator.integers(0, 256, (count, 12, 12, 3), np.uint8)),
-                ("labels", np.arange(count)[:, None] % 2),
-            )
-        }
-        np.savez_compressed(folder / "example.npz", allow_pickle=False, **arrays)
-        return cls(path=str(folder / "example.npz"))
 
     def build(self, root: Path) -> "MedMnistSource":
         """Keep what is unpacked or fetched below a root."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import nibabel
 import numpy as np
@@ -51,17 +51,6 @@ class NiftiConfig(NamedFilesConfig):
     """The slices' plane, as near to it as the volume's own axes are."""
     modality: ModalityCode = ""
     """The DICOM modality; CT says that values are Hounsfield units, others keep percentiles of each volume."""
-
-    @classmethod
-    def example(cls, folder: Path) -> Self:
-        """Write a few volumes with masks below a folder, and return the config that reads them."""
-        generator = np.random.default_rng(0)
-        for number in range(4):
-            voxels = generator.integers(0, 1000, (12, 14, 3)).astype(np.int16)
-            for name, values in (("images", voxels), ("masks", (voxels > 500).astype(np.uint8))):
-                (folder / name).mkdir(exist_ok=True)
-                nibabel.save(nibabel.Nifti1Image(values, np.diag([1.0, 1, 2, 1])), folder / name / f"{number}.nii.gz")
-        return cls(path=str(folder), image="images/{name}.nii.gz", mask="masks/{name}.nii.gz")
 
     def build(self, root: Path) -> "NiftiSource":
         """Keep what is unpacked or fetched below a root."""

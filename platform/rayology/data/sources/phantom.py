@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt
 
@@ -69,12 +69,6 @@ class PhantomConfig(Config):
     """Rows and columns of a slice; the field of view is 360 mm."""
     seed: NonNegativeInt = 0
     """Seed of everything drawn; patients of another seed are other patients."""
-
-    @classmethod
-    def example(cls, folder: Path) -> Self:
-        """Return the config of a few small patients of each class."""
-        del folder
-        return cls(patients=9, slices=1, size=32)
 
     def build(self, root: Path) -> PhantomSource:
         """Keep the drawn files below a root."""
