@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOT_YET = ("platform/rayology/metrics", "platform/rayology/training/examination.py", "jobs")
+NOT_YET = (
+    "platform/rayology/data/report.py",
+    "platform/rayology/metrics",
+    "platform/rayology/training/examination.py",
+    "jobs",
+)
 """Folders and files that still have such slips."""
 
 SLIPS = {

@@ -12,11 +12,10 @@ from rayology.data.preparation import PatchesConfig
 from rayology.data.records import ImageRecord, Outcome, Pixels, Work
 from rayology.data.scratch import Scratch
 from rayology.data.volumes.assembly import assemble
-from rayology.data.volumes.patches import patches, starts
 from rayology.data.volumes.resampling import resample, resampled_size
 from rayology.data.volumes.series import Frame
 from rayology.data.volumes.stack import Stack, arrange
-from rayology.data.volumes.volume import Volume, crop_or_pad, cut, orient
+from rayology.data.volumes.volume import Volume, crop_or_pad, cut, orient, patches, starts
 from rayology.errors import SeriesError
 from rayology.image import ValueRange
 

@@ -1,4 +1,4 @@
-"""MNIST and the data sets that came in its form: four idx files (LeCun, Cortes & Burges)."""
+"""MNIST and data sets in its form: four idx files (LeCun, Cortes & Burges)."""
 
 import struct
 from collections.abc import Mapping
@@ -21,18 +21,18 @@ UNSIGNED_BYTES = 0x08
 
 
 class IdxConfig(ArraysConfig):
-    """Images and classes as MNIST has them; validation images are drawn from its training images."""
+    """Images and classes in MNIST's form; validation images are drawn from its training images."""
 
     kind: Literal["idx"] = "idx"
     """This source."""
     path: str
-    """The folder, an archive of it, or the URI of either, with train-images-idx3-ubyte, train-labels-idx1-ubyte
-    and both of t10k, each gzipped (.gz) or not."""
+    """Folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and both of t10k, each gzipped (.gz) or not; an
+    archive of it, or the URI of either."""
     classes: tuple[str, ...] = tuple("0123456789")
-    """The names of the classes, in the order of their numbers."""
+    """Names of the classes in the order of their numbers."""
 
     def build(self, root: Path) -> "IdxSource":
-        """Keep what is unpacked or fetched below a root."""
+        """Return the source, which keeps what it unpacks or fetches below a root."""
         return IdxSource(self, root)
 
 

@@ -20,15 +20,15 @@ PREFIXES: dict[SplitName, str] = {"train": "train", "validation": "val", "test":
 
 
 class MedMnistConfig(ArraysConfig):
-    """Grey or coloured images of one class each, as MedMNIST has them; its splits are kept."""
+    """Grey or colour images of one class each, in MedMNIST's form; its splits are kept."""
 
     kind: Literal["medmnist"] = "medmnist"
     """This source."""
     path: str
-    """The npz file, such as pneumoniamnist.npz, or its URI; nothing in it is unpickled."""
+    """npz file, such as pneumoniamnist.npz, or its URI; nothing in it is unpickled."""
 
     def build(self, root: Path) -> "MedMnistSource":
-        """Keep what is unpacked or fetched below a root."""
+        """Return the source, which keeps what it unpacks or fetches below a root."""
         return MedMnistSource(self, root)
 
 
@@ -38,7 +38,7 @@ class MedMnistSource(ArraysSource[MedMnistConfig]):
     def files(self) -> Mapping[SplitName, tuple[Path, Path]]:
         """Unpack the file, which is a zip file of arrays."""
         file = on_disk(self.config.path, self.root)
-        if file.is_dir():  # as what is fetched lies in
+        if file.is_dir():  # into which it was fetched
             files = list(file.glob("*.npz"))
             if len(files) != 1:
                 raise SourceError(f"{file}: a folder with {len(files)} npz files; set source.path to one npz file")
@@ -52,5 +52,5 @@ class MedMnistSource(ArraysSource[MedMnistConfig]):
         }
 
     def map(self, file: Path) -> NDArray[np.generic]:
-        """Map an array, of which nothing is unpickled."""
+        """Map an array without unpickling anything."""
         return open_memmap(file, mode="r")
