@@ -66,7 +66,7 @@ class Counts(Config):
     joined_patients: NonNegativeInt
     """Number of patients that count as another patient when splits are drawn: they have a (nearly) equal image."""
     not_in_table: NonNegativeInt
-    """Number of images without a row in the source's table; their headers or names say what is known of them."""
+    """Number of images without a row in the source's table; their headers or names say what is known about them."""
     other_modality: NonNegativeInt
     """Number of files of a modality that was not asked for."""
     nearly_empty: NonNegativeInt
@@ -77,7 +77,7 @@ class Counts(Config):
 
 
 class DatasetInfo(Config):
-    """All that is known of a dataset besides its images: dataset.json."""
+    """All that is known about a dataset besides its images: dataset.json."""
 
     format_version: Literal[4] = 4
     """Version of the folder's layout."""

@@ -1,4 +1,4 @@
-"""What is known of images on their way into a dataset, from the worker that reads one to its row of the index."""
+"""What is known about images on their way into a dataset, from the worker that reads one to its row of the index."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ NOTHING_KNOWN = Facts()
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """All that is known of an image except its pixels; later stages fill in the last fields."""
+    """All that is known about an image except its pixels; later stages fill in the last fields."""
 
     who: Pseudonyms
     modality: str

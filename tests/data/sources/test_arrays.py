@@ -195,7 +195,7 @@ def test_a_bomb_is_refused_with_nothing_left(tmp_path: Path) -> None:
     header = struct.pack(">HBB3I", 0, 8, 3, 10, 2**12, 2**11)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(10 * 2**23)))
 
-    with pytest.raises(SourceError, match="becomes more than 100 times its size"):
+    with pytest.raises(SourceError, match="unpacks to more than 100 times its size"):
         config.build(tmp_path / "root").items()
 
     assert left(tmp_path / "root") == []

@@ -142,7 +142,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pyt
 def test_other_formats_are_no_pictures_whatever_their_name(tmp_path: Path) -> None:
     Image.fromarray(picture(0)).save(tmp_path / "a.png", format="GIF")
 
-    with pytest.raises(UnreadableImage, match="is no picture that can be read"):
+    with pytest.raises(UnreadableImage, match="is not a picture that can be read"):
         list(read_raster(tmp_path / "a.png"))
 
 

@@ -63,10 +63,10 @@ def test_empty_lines_and_rows_that_agree_are_no_fault(tmp_path: Path) -> None:
     [
         ("", "its first column is headed neither file nor uid; write a CSV file in UTF-8"),
         ("Doe,label\na,x\n", "its first column is headed neither file nor uid; write a CSV file in UTF-8"),
-        ("file,label,Doe\na,x,y\n", "column 3 is headed by none of label, patient, split, or by one again"),
-        ("file,label,label\na,x,y\n", "column 3 is headed by none of label, patient, split, or by one again"),
+        ("file,label,Doe\na,x,y\n", "column 3 is headed by none of label, patient, split, or by a repeated one"),
+        ("file,label,label\na,x,y\n", "column 3 is headed by none of label, patient, split, or by a repeated one"),
         ("file,split\na,train\n", "has no column headed label; add one, or write source.labels: none"),
-        ("file,label,split\na,x,train\nb,x,Doe\n", "line 3 has a split that is none of train, validation, test"),
+        ("file,label,split\na,x,train\nb,x,Doe\n", "line 3 has a split other than train, validation and test"),
         ("file,label\na,x\nDoe\n", "line 3 names no image, or has 1 columns instead of 2"),
         ("file,label\n,Doe\n", "line 2 names no image"),
         ("file,label\nDoe,x\nb,y\nDoe,y\n", "line 4 contradicts an earlier line of the same file"),
@@ -236,7 +236,7 @@ def test_a_patient_that_the_name_does_not_say_is_not_known() -> None:
     ("wrong", "message"),
     [
         ({"labels": "table"}, r"set source\.table"),
-        ({"patient": "("}, r"source\.patient is no regular expression"),
+        ({"patient": "("}, r"source\.patient is not a regular expression"),
         ({"patient": "p"}, r"source\.patient has no group"),
         (
             {"labels": "table", "table": Path("missing.csv")},

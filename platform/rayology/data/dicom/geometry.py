@@ -17,7 +17,7 @@ COSINE_ERROR = 0.01
 
 @dataclass(frozen=True)
 class Geometry:
-    """What is known of a frame's place; None if the file does not say."""
+    """What is known about a frame's place; None if the file does not say."""
 
     spacing_mm: tuple[float, float] | None = None
     """Distance between rows, and between columns."""

@@ -1,4 +1,4 @@
-"""What is known of an image besides its pixels: from its folders, its name, a table, or its header."""
+"""What is known about an image besides its pixels: from its folders, its name, a table, or its header."""
 
 import re
 from collections import defaultdict
@@ -67,7 +67,7 @@ class Naming:
         return (self.table,) if self.table else ()
 
     def look_up(self, names: Collection[str]) -> dict[str, Membership]:
-        """Return what is known of each file, as ``of`` does.
+        """Return what is known about each file, as ``of`` does.
 
         Raises:
             SourceError: the table, unless it names UIDs, names no file, or gives no file a label although labels come
@@ -96,7 +96,7 @@ class Naming:
         return known
 
     def of(self, name: str) -> Membership:
-        """Return what is known of a file by its name below the folder, with ``/`` between the parts."""
+        """Return what is known about a file by its name below the folder, with ``/`` between the parts."""
         row = self.row(name)
         folders = name.split("/")[:-1]
         split = row.split

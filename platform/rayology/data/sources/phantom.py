@@ -33,7 +33,7 @@ class PhantomSource:
         images = sorted((self.path / "images").glob("*/*/*.dcm"))
         expected = self.config.patients * self.config.slices
         if len(images) != expected:
-            raise SourceError(f"{self.path}: {len(images)} of {expected} files; delete the folder to draw them anew")
+            raise SourceError(f"{self.path}: {len(images)} of {expected} files; delete the folder to draw them again")
         return [Item(image, label=image.parts[-3], beside=(self._mask_of(image),)) for image in images]
 
     def read(self, item: Item) -> Iterator[Example]:

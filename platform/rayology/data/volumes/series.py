@@ -66,7 +66,7 @@ class SeriesConfig(Config):
 
 @dataclass(frozen=True)
 class Frame:
-    """What is known of one frame without its pixels."""
+    """What is known about one frame without its pixels."""
 
     number: int
     """Order of the frame in its file."""
@@ -96,7 +96,7 @@ class Frame:
         facts: Facts,
         file: Path = Path(),
     ) -> "Frame":
-        """Return what is known of the frame that shows these pixels, (channels, rows, columns)."""
+        """Return what is known about the frame that shows these pixels, (channels, rows, columns)."""
         channels, rows, columns = pixels.shape
         return cls(
             file=file,

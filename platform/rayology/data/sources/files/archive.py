@@ -100,7 +100,7 @@ def safe_name(name: str) -> Path:
     normal = unicodedata.normalize("NFC", name.replace("\\", "/"))  # some programs for Windows write backslashes
     parts = normal.split("/")
     if re.match(r"/|[A-Za-z]:", normal) or ".." in parts or "\0" in normal or len(parts) > MAX_DEPTH:
-        raise SourceError("a name is absolute, leads upwards or is too deep; pack the files anew")
+        raise SourceError("a name is absolute, leads upwards or is too deep; pack the files again")
     return Path(*parts)
 
 
@@ -132,11 +132,11 @@ class _Packed(io.BufferedReader):
         """Refuse more bytes than the limit, or than the packed bytes that were read so far may unpack to."""
         self._num_bytes += number
         if self._num_bytes > self._limits.max_bytes:
-            raise SourceError(f"becomes more than {self._limits.max_bytes} bytes; raise source.limits.max_bytes")
+            raise SourceError(f"unpacks to more than {self._limits.max_bytes} bytes; raise source.limits.max_bytes")
         if self._num_bytes > GRACE + self._limits.max_ratio * self.tell():
             raise SourceError(
-                f"becomes more than {self._limits.max_ratio} times its size, as only a bomb or blank images do; if you "
-                "trust it, pack it without compression or raise source.limits.max_ratio"
+                f"unpacks to more than {self._limits.max_ratio} times its size, as only a bomb or blank images do; if "
+                "you trust it, pack it without compression or raise source.limits.max_ratio"
             )
 
     def _check_members(self, number: int) -> None:
@@ -233,7 +233,7 @@ class _Forward(io.RawIOBase):
         if size < 0:
             raise ValueError  # a header points backwards
         if size > self.allowance:
-            raise SourceError(f"has a header of more than {MAX_HEADER} bytes; pack the files anew")
+            raise SourceError(f"has a header of more than {MAX_HEADER} bytes; pack the files again")
         self.last = self._stream.read(size)
         self.allowance -= len(self.last)
         self._position += len(self.last)
