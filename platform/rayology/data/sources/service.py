@@ -28,8 +28,8 @@ STORED = {"Accept": 'multipart/related; type="application/dicom"; transfer-synta
 PASSING = (408, 429, 500, 502, 503, 504)
 """HTTP statuses of trouble that may pass."""
 UNKNOWN_USER = (
-    "refuses the credentials; set RAYOLOGY_DICOMWEB_TOKEN, or RAYOLOGY_DICOMWEB_USER and RAYOLOGY_DICOMWEB_PASSWORD, in the"
-    " environment"
+    "refuses the credentials; set RAYOLOGY_DICOMWEB_TOKEN, or RAYOLOGY_DICOMWEB_USER and RAYOLOGY_DICOMWEB_PASSWORD, in"
+    " the environment"
 )
 UNKNOWN_AUTHORITY = "has a certificate that cannot be verified; name its authority's file in SSL_CERT_FILE"
 NO_JSON = (ValueError, AttributeError, TypeError, LookupError)
