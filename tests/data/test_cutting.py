@@ -16,10 +16,9 @@ from rayology.data.preparation import PatchesConfig
 from rayology.data.prepare import Progress, prepare
 from rayology.data.splits import SPLITS
 from rayology.data.volumes import read_volumes
-from rayology.data.volumes.patches import patches
 from rayology.data.volumes.resampling import resample
 from rayology.data.volumes.series import SeriesConfig
-from rayology.data.volumes.volume import Volume, orient
+from rayology.data.volumes.volume import Volume, orient, patches
 from rayology.image import to_stored
 
 

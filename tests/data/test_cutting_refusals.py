@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from tests.data.series_to_cut import WriteDicom, a_slice_inside, cut, patients
+from tests.data.sources.examples import example_of
 
 from rayology.data import FolderConfig, ImageFolderConfig, NiftiConfig, PreparationConfig, PreparedDataset
 from rayology.data.cutting import MIXED, OUTSIDE
@@ -120,7 +121,7 @@ def test_slices_that_filling_interpolates_from_are_shown(tmp_path: Path, write_d
 
 
 def test_a_file_of_which_any_slice_is_shown_is_not_counted(tmp_path: Path) -> None:
-    data = cut(NiftiConfig.example(tmp_path), tmp_path / "root", extent="centre", spacing_mm=0.1)
+    data = cut(example_of(NiftiConfig, tmp_path), tmp_path / "root", extent="centre", spacing_mm=0.1)
 
     assert data.info.counts.images == 4
     assert data.info.reasons == {}
@@ -219,14 +220,14 @@ def test_where_no_series_makes_a_volume_the_error_says_why(tmp_path: Path, write
 
 
 def test_pictures_make_no_volumes(tmp_path: Path) -> None:
-    source = ImageFolderConfig.example(tmp_path)
+    source = example_of(ImageFolderConfig, tmp_path)
 
     with pytest.raises(SourceError, match="do not say where they lie"):
         cut(source, tmp_path / "root")
 
 
 def test_patches_much_larger_than_their_volumes_are_told_from_empty_ones(tmp_path: Path) -> None:
-    source = NiftiConfig.example(tmp_path)
+    source = example_of(NiftiConfig, tmp_path)
     preparation = PreparationConfig(size=128, cut=PatchesConfig(spacing_mm=1.5))
 
     with pytest.raises(SourceError, match=r"patches of 192 mm are nearly empty.*lower preparation\.size"):
@@ -235,4 +236,4 @@ def test_patches_much_larger_than_their_volumes_are_told_from_empty_ones(tmp_pat
 
 def test_an_overlap_must_leave_room(tmp_path: Path) -> None:
     with pytest.raises((ConfigError, ValueError), match=r"cut\.overlap 16 must be less than size 16"):
-        cut(ImageFolderConfig.example(tmp_path), tmp_path / "root", overlap=16)
+        cut(example_of(ImageFolderConfig, tmp_path), tmp_path / "root", overlap=16)

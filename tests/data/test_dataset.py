@@ -112,7 +112,7 @@ def test_masks_of_a_source_without_masks_are_refused(train: Split) -> None:
 
 
 def test_a_folder_that_is_no_dataset_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no prepared dataset, make one with jobs/prepare\.py"):
+    with pytest.raises(DatasetError, match=r"not a prepared dataset, make one with jobs/prepare\.py"):
         PreparedDataset.open(tmp_path)
 
 
@@ -151,7 +151,7 @@ def test_a_shard_of_another_shape_is_refused(dataset: PreparedDataset) -> None:
     shape = np.load(shard).shape
     np.save(shard, np.zeros((shape[0], 1, 8, 32), np.uint16))
 
-    with pytest.raises(DatasetError, match="a shard is no uint16"):
+    with pytest.raises(DatasetError, match="a shard is not uint16"):
         PreparedDataset.open(dataset.path).split("train")
 
 

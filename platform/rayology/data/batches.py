@@ -31,13 +31,13 @@ class Plan:
 
     steps: range
     rows: Sequence[slice]
-    """Of each batch, the parts that fall to this process, all of one length."""
+    """The parts of each batch that fall to this process, all of one length."""
     batch_size: int
     """Images of a global batch."""
     seed: int
     sampling: Sampling = "natural"
     pack: int = 1
-    """How many consecutive images are of one class."""
+    """Number of consecutive images of one class."""
     with_masks: bool = False
     """Whether masks come with the images."""
 
@@ -63,12 +63,12 @@ class Levels:
 def feeding(split: Split, plan: Plan, device: torch.device) -> Iterator[Callable[[int, slice], Batch]]:
     """Give the batches of a plan, each to be asked for in its turn; the thread that makes them ends with the block.
 
-    Memory is used again: a batch is good until as many more were taken as a step has parts. An error of the thread is
+    Memory is reused: a batch is valid until as many more were taken as a step has parts. An error of the thread is
     raised where its batch is asked for.
 
     Raises:
         DatasetError: sampling is balanced and the dataset has no classes, a class is smaller than a pack, or masks are
-            wanted and there are none.
+            wanted and the dataset has none.
     """
     slots = _slots(split, plan, device, are_integers_kept=device.type != "cpu")
     with _ahead(split, plan, [slot.batch for slot in slots]) as feed:
@@ -84,7 +84,7 @@ def gathering(split: Split, plan: Plan, device: torch.device) -> Iterator[Callab
 
 
 class _Slot:
-    """Memory for one part of a batch, used again and again."""
+    """Reused memory for one part of a batch."""
 
     def __init__(
         self, split: Split, stored: UInt16[Tensor, "batch channel *space"], device: torch.device, *, with_masks: bool
@@ -94,7 +94,7 @@ class _Slot:
         self._stored = stored
         self._with_masks = with_masks
         self._labels = torch.empty(len(stored), dtype=torch.int64, pin_memory=is_cuda)
-        # Kernels of both threads wait in one line, so that none reads memory before it is filled, or after.
+        # Kernels of both threads share one stream, so that none reads memory before it is filled or after it is reused.
         self._line = torch.cuda.stream(torch.cuda.current_stream(device)) if is_cuda else nullcontext()
         self._copied = torch.cuda.Event() if is_cuda else None
 
@@ -126,7 +126,7 @@ class _Slot:
 
 
 def _slots(split: Split, plan: Plan, device: torch.device, *, are_integers_kept: bool) -> list[_Slot]:
-    """Return memory for the batches in use and those ahead; integers that nobody keeps share theirs."""
+    """Return memory for the batches in use and those ahead; they share one buffer of integers unless those are kept."""
     num_slots = len(plan.rows) + AHEAD
     shape = (plan.length, *split.info.image.shape)
     stored = [
@@ -139,7 +139,7 @@ def _slots(split: Split, plan: Plan, device: torch.device, *, are_integers_kept:
 
 @dataclass(frozen=True)
 class _Failure:
-    """Stands where the batch would be that could not be made."""
+    """Stands in for a batch that could not be made."""
 
     error: BaseException
 
@@ -148,9 +148,9 @@ class _Failure:
 def _ahead(
     split: Split, plan: Plan, makers: Sequence[Callable[[NDArray[np.int64]], T]]
 ) -> Iterator[Callable[[int, slice], T]]:
-    """Make what is asked for next while the last is in use; makers take turns.
+    """Make the next batch while the last one is in use; makers take turns.
 
-    One thread does all of it: a second that scaled what the first gathered would fetch it from the other's cache.
+    One thread does all of it: a second one would have to fetch what the first gathered from the other core's cache.
     """
     sampler = split.sampler(seed=plan.seed, sampling=plan.sampling, pack=plan.pack)
     idle: SimpleQueue[Callable[[NDArray[np.int64]], T] | None] = SimpleQueue()
@@ -162,7 +162,7 @@ def _ahead(
         try:
             for (step, rows), make in zip(plan, iter(idle.get, None), strict=False):  # None ends it earlier
                 made.put(make(sampler.at(step * plan.batch_size + np.arange(plan.batch_size)[rows])))
-        except BaseException as error:  # noqa: BLE001 - raised where the batch is asked for, lest that waits for ever
+        except BaseException as error:  # noqa: BLE001 - raised where the batch is asked for, which would otherwise wait forever
             end = error
         made.put(_Failure(end))
 
@@ -172,7 +172,7 @@ def _ahead(
         idle.put(next(turns))
         batch = made.get()
         if isinstance(batch, _Failure):
-            made.put(batch)  # for who asks again
+            made.put(batch)  # for whoever asks again
             raise batch.error
         return batch
 

@@ -1,4 +1,4 @@
-"""Which of the images that were read make a dataset: their ranges, their splits, and what is left out."""
+"""Choose the images of a dataset among those that were read, with their ranges and splits."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ from rayology.imaging import contrast, foreground
 __all__ = ["Curation", "check_classes", "check_one_kind", "curate"]
 
 MAX_VALUES_OF_A_SERIES = 2**25
-"""The most values from which the range of a series is found: all of 8,000 slices of 64 x 64."""
+"""Most values that the range of a series is computed from: all of 8,000 slices of 64 x 64."""
 MAX_SAMPLE_OF_A_SERIES = 2**16
-"""The most values that a series contributes to a range of all series."""
+"""Most values that one series contributes to the common range of all series."""
 OTHER_CHANNELS = "SourceError: has another number of channels than most images of the source"
 ONE_VALUE = "SourceError: its foreground has one value; leave its series out, or widen preparation.percentiles"
 Pixels = NDArray[np.float32]
-"""Those of all images of one shape in the scratch, by row."""
+"""Pixels of all images of one shape in the scratch, by row."""
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,21 @@ class Curation:
     """The images of a dataset, and how many were left out of it."""
 
     images: tuple[ImageRecord, ...]
-    """Each with its range and its split, in the order of the items."""
+    """Chosen images with range and split, in the order of the items."""
     inventory: Inventory
-    """What they were chosen from, with the reasons of all items that are in none of them."""
+    """What the images were chosen from, with a reason for each item that was left out."""
     num_duplicates: int
-    """Items that repeat an instance, and images that equal another patient's, or nearly."""
+    """Number of items that repeat an instance, and of images that (nearly) equal another patient's."""
     num_nearly_empty: int
     num_joined: int
-    """Patients that count as another's, since they have an image in common, or nearly."""
+    """Number of patients that count as another patient because they have a (nearly) equal image."""
     num_in_gaps: int
     num_leaking: int
-    """Images of official splits whose patient, or whose equal, lies in another of them."""
+    """Number of images in official splits whose patient, or an equal image, is in another split too."""
 
 
 def curate(inventory: Inventory, scratch: Scratch, preparation: PreparationConfig) -> Curation:
-    """Scale each series, leave out what is nearly empty or flat, and split the rest.
+    """Scale each series, leave out nearly empty and flat images, and split the rest.
 
     Raises:
         SourceError: there is no image, or several modalities, or nothing to hold out.
@@ -92,11 +92,7 @@ def curate(inventory: Inventory, scratch: Scratch, preparation: PreparationConfi
 
 
 def check_one_kind(inventory: Inventory) -> None:
-    """Refuse images of several kinds.
-
-    Raises:
-        SourceError: there is no image, or they are of several modalities, or declare several ranges of values.
-    """
+    """Raise SourceError if there are no images, or images of several modalities or declared ranges."""
     modalities = Counter(record.modality for record in inventory.images)
     listed = _listed(modalities or inventory.other_modalities)
     if not modalities:
@@ -114,7 +110,7 @@ def check_one_kind(inventory: Inventory) -> None:
 
 
 def check_classes(images: Sequence[ImageRecord]) -> None:
-    """Refuse classes that look like patients, whose names would become the names of classes.
+    """Refuse classes that look like patients, because the names of classes are published.
 
     Raises:
         SourceError: there are more than two classes, and most hold images of a single patient.
@@ -135,7 +131,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def _no_image(inventory: Inventory, other_modalities: str) -> str:
-    """Say why there is no image; if there are those of another modality alone, that one was not meant."""
+    """Say why there is no image: if all are of another modality, preparation.modality is wrong."""
     reasons = Counter(inventory.reasons.values())
     refused = Counter({reason: count for reason, count in reasons.items() if reason.startswith(SeriesError.__name__)})
     if other_modalities and not refused:
@@ -149,14 +145,14 @@ def _no_image(inventory: Inventory, other_modalities: str) -> str:
 
 
 def _with_commonest_channels(inventory: Inventory) -> Inventory:
-    """Return an inventory of only images with the commonest number of channels."""
+    """Return an inventory without images whose number of channels is not the commonest."""
     counts = Counter(record.shape[0] for record in inventory.images)
     channels = min(counts, key=lambda number: (-counts[number], number))
     return inventory.only(lambda record: record.shape[0] == channels, reason=OTHER_CHANNELS)
 
 
 def _scaled(series: Sequence[ImageRecord], pixels: Pixels, preparation: PreparationConfig) -> list[ImageRecord]:
-    """Return the images of a series that are not nearly empty, each with the range that is kept."""
+    """Return the images of a series that are not nearly empty, each with the range to keep."""
     declared = series[0].values
     if declared:
         return [replace(record, low=declared.low, high=declared.high) for record in series]
@@ -171,7 +167,7 @@ def _scaled(series: Sequence[ImageRecord], pixels: Pixels, preparation: Preparat
 def _ranges(
     pixels: Pixels, rows: Sequence[int], modality: str, preparation: PreparationConfig
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return a series' darkest and brightest value, and the range that is kept of it."""
+    """Return the darkest and brightest value of a series, and the range to keep."""
     if modality == "CT":
         window = (preparation.window.low, preparation.window.high)
         return window, window
@@ -188,14 +184,14 @@ def _ranges(
 def _with_shared_range(
     images: Sequence[ImageRecord], pixels: Pixels, preparation: PreparationConfig
 ) -> list[ImageRecord]:
-    """Give all series one range, since their files carry a slope each and so compare only in modality units."""
+    """Give all series one range: their files have different slopes, so only modality units are comparable."""
     samples = [_body_sample(pixels[[record.row for record in series]]) for series in by_series(images)]
     low, high = np.percentile(np.concatenate(samples), preparation.percentiles).tolist()
     return [replace(record, low=low, high=high) for record in images]
 
 
 def _body_sample(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return values of the foreground, at most so many of a series that all fit in memory and weigh alike."""
+    """Return values of the foreground: few enough that all series fit in memory and have similar weight."""
     body = values[foreground(values, *contrast(values))]
     return body[:: max(1, body.size // MAX_SAMPLE_OF_A_SERIES)].copy()  # a view would keep its whole series in memory
 
@@ -217,9 +213,9 @@ def _nothing_left(inventory: Inventory, num_nearly_empty: int, preparation: Prep
 
 
 def _alike(images: Sequence[ImageRecord], scratch: Scratch) -> list[tuple[int, int]]:
-    """Return pairs of images that are equal, or nearly, if they may be of different patients.
+    """Return pairs of images that are (nearly) equal, unless all are of one patient.
 
-    For patches their volumes are compared, and the first patch of one pairs with each of the other.
+    Patches are compared by their volumes: the first patch of one is paired with every patch of the other.
     """
     if len({record.who.draw for record in images}) == 1:
         return []
@@ -230,7 +226,7 @@ def _alike(images: Sequence[ImageRecord], scratch: Scratch) -> list[tuple[int, i
     shown, rows, groups = scratch.pixels(shape), np.array(list(numbers)), list(numbers.values())
     bounds = np.array([(images[group[0]].low, images[group[0]].high) for group in groups], np.float32)
     low, high = bounds.T.reshape(2, -1, 1, 1, 1)
-    # What is clipped, such as the surroundings of a CT, does not make images alike.
+    # Clipped values, such as the surroundings of a CT, must not make images alike.
     pairs = duplicates(lambda places: np.clip(shown[rows[places]], low[places], high[places]), len(rows))
     return [(groups[one][0], number) for one, other in pairs for number in groups[other]]
 
@@ -241,7 +237,7 @@ def _compared(record: ImageRecord) -> tuple[Shape, int]:
 
 
 def _shared(images: Sequence[ImageRecord], pairs: Sequence[tuple[int, int]]) -> set[int]:
-    """Return the images to leave out if patients who share them would be too few, joined, to hold any out."""
+    """Return the images to leave out because joining the patients who share them would leave too few to split."""
     own = [record.who.draw for record in images]
     if any(record.declared for record in images) or len(set(joined(own, pairs))) >= MIN_PATIENTS:
         return set()
@@ -251,7 +247,7 @@ def _shared(images: Sequence[ImageRecord], pairs: Sequence[tuple[int, int]]) -> 
 
 
 def _places(images: Sequence[ImageRecord], pairs: Sequence[tuple[int, int]]) -> list[Place]:
-    """Return what decides the splits; patients who share an image, or nearly, count as one."""
+    """Return what decides the splits; patients who share a (nearly) equal image count as one."""
     patients = joined([record.who.draw for record in images], pairs)
     return [
         Place(

@@ -1,4 +1,4 @@
-"""From the slices of a series to patches of its volumes; workers run it."""
+"""Cut the volumes that the slices of a series make into patches; runs in workers."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,31 +12,30 @@ from rayology.data.preparation import PatchesConfig
 from rayology.data.records import ImageRecord, Outcome, Pixels, Work
 from rayology.data.scratch import Scratch
 from rayology.data.volumes.assembly import assemble
-from rayology.data.volumes.patches import patches, starts
 from rayology.data.volumes.resampling import resample, resampled_size
 from rayology.data.volumes.series import Frame
 from rayology.data.volumes.stack import Stack, arrange
-from rayology.data.volumes.volume import Volume, crop_or_pad, cut, orient
+from rayology.data.volumes.volume import Volume, crop_or_pad, cut, orient, patches, starts
 from rayology.errors import SeriesError
 from rayology.image import ValueRange
 
 __all__ = ["OUTSIDE", "cut_series"]
 
 MAX_VALUES = 2**29
-"""The most values of a volume after it was resampled: 800 x 800 x 800, in 2 GiB."""
+"""Most values of a resampled volume: 800 x 800 x 800, in 2 GiB."""
 MAX_VALUES_OF_PATCHES = 2**30
-"""The most values of all patches of a series, in 4 GiB, for they travel together: 4,096 patches of 64 x 64 x 64."""
+"""Most values of all patches of a series, which travel together: 4,096 patches of 64 x 64 x 64, in 4 GiB."""
 MIXED = "slices of one volume differ in their class or their split; give them one"
 OUTSIDE = "lies outside all patches of its volume, by preparation.cut.extent or, at an end, preparation.cut.spacing_mm"
-"""Of a file that is sound, and yet in no image."""
+"""Why a sound file is in no image."""
 SAME_PLACE = 1e-6
-"""The share of a slice up to which a box that reaches into it is taken to end beside it, for positions are rounded."""
+"""Share of a slice by which a box may overlap it without showing it, because positions are rounded."""
 Fill = Callable[[NDArray[np.float32], str, ValueRange | None], float]
-"""Gives the value outside an image: of its pixels, its modality, and the range that its source declares."""
+"""Returns the value outside an image, given its pixels, its modality, and the range that its source declares."""
 
 
 def cut_series(images: Sequence[ImageRecord], scratch: Scratch, *, rules: PatchesConfig, side: int, fill: Fill) -> Work:
-    """Put the slices of a series together and cut them into patches; what does not make a volume gives its reason."""
+    """Assemble the slices of a series into volumes and cut them into patches, with a reason for each unused slice."""
     frames = {_frame(record, scratch): record for record in images}
     arranged = arrange(list(frames), rules.series)
     records: list[ImageRecord] = []
@@ -80,11 +79,7 @@ def _frame(record: ImageRecord, scratch: Scratch) -> Frame:
 
 
 def _volume(stack: Stack, members: Sequence[ImageRecord], scratch: Scratch) -> Volume:
-    """Put the slices of a stack together.
-
-    Raises:
-        SeriesError: they are of several classes or splits.
-    """
+    """Assemble the slices of a stack; raise SeriesError if they are of several classes or splits."""
     if len({(each.label, each.declared) for each in members}) > 1:
         raise SeriesError(MIXED)
     pixels = [scratch.image(each.shape, each.row) for each in members]
@@ -96,10 +91,10 @@ def _volume(stack: Stack, members: Sequence[ImageRecord], scratch: Scratch) -> V
 
 
 def _needed(volume: Volume, rules: PatchesConfig, side: int, room: int) -> int:
-    """Return how many values the patches of an oriented volume have at the spacing that is asked for.
+    """Return how many values the patches of an oriented volume have at the wanted spacing.
 
     Raises:
-        SeriesError: it would have more than any volume may, or its patches more than there is room for.
+        SeriesError: the volume or its patches would have too many.
     """
     channels = len(volume.pixels)
     size = resampled_size(volume, _spacing_mm(rules))
@@ -127,7 +122,7 @@ def _spacing_mm(rules: PatchesConfig) -> tuple[float, float, float]:
 
 
 def _boxes(volume: Volume, rules: PatchesConfig, side: int, *, fill: float) -> list[Volume]:
-    """Cut an oriented volume at the spacing that is asked for."""
+    """Resample an oriented volume to the wanted spacing and cut it."""
     whole = resample(volume, _spacing_mm(rules))
     match rules.extent:
         case "all":
@@ -149,7 +144,7 @@ def _record(box: Volume, volume: Volume, first: ImageRecord) -> ImageRecord:
 
 
 def _thumbnail(volume: Volume) -> NDArray[np.float32]:
-    """Return the middle slice of an oriented volume, its channels averaged, stretched to the shape of thumbnails."""
+    """Return the middle slice of an oriented volume, averaged over channels and stretched to the thumbnail shape."""
     slices, rows, columns = volume.size
     middle = cut(volume, (slices // 2, 0, 0), (1, rows, columns))
     between_slices_mm, between_rows_mm, between_columns_mm = volume.spacing_mm
@@ -159,9 +154,9 @@ def _thumbnail(volume: Volume) -> NDArray[np.float32]:
 
 
 def _shown(boxes: Sequence[Volume], volume: Volume, stack: Stack) -> range:
-    """Return the numbers of the frames whose slices lie, at least in part, between the ends of all boxes."""
+    """Return the numbers of the frames whose slices lie at least partly between the outermost ends of the boxes."""
     ends = np.array([(-0.5, -0.5, -0.5, 1.0), (*(length - 0.5 for length in boxes[0].size), 1.0)])
-    to_slices = np.linalg.inv(volume.affine)[0]  # boxes and volume have their axes in common, up to turns
+    to_slices = np.linalg.inv(volume.affine)[0]  # boxes and volume share their axes, up to turns
     along = np.stack([ends @ box.affine.T @ to_slices for box in boxes])
     first = math.floor(along.min() - 0.5 + SAME_PLACE) + 1
     last = math.ceil(along.max() + 0.5 - SAME_PLACE) - 1

@@ -30,49 +30,50 @@ S = TypeVar("S", np.uint8, np.uint16)
 
 
 class FileRecord(Config):
-    """A file of the dataset, so that damage is found."""
+    """A file of the dataset, with what reveals damage."""
 
     name: Annotated[str, Field(pattern=r"^((images|masks)-\d{5}\.npy|index\.parquet)$")]
-    """Its name in the dataset's folder."""
+    """Name in the dataset's folder."""
     num_bytes: NonNegativeInt
-    """Its size."""
+    """Size in bytes."""
     sha256: str
-    """Its SHA-256."""
+    """SHA-256 of its content."""
 
 
 class SplitCounts(Config):
-    """What a split holds."""
+    """Contents of a split."""
 
     images: NonNegativeInt
-    """How many images."""
+    """Number of images."""
     patients: NonNegativeInt
-    """How many patients."""
+    """Number of patients."""
     classes: dict[str, int]
-    """How many images of each class."""
+    """Number of images of each class."""
 
 
 class Counts(Config):
     """What became of the source's files and their images."""
 
     files: NonNegativeInt
-    """How many files there were."""
+    """Number of files that the source listed."""
     images: NonNegativeInt
-    """How many images the dataset holds."""
+    """Number of images in the dataset."""
     skipped: NonNegativeInt
-    """Files that are in no image, or some of whose frames are in none, each with one of the reasons."""
+    """Number of files of which at least one frame is in no image, each with one of the reasons."""
     duplicates: NonNegativeInt
-    """Files that repeat an instance; of three patients or so also images that equal another patient's, or nearly, and
-    patches of volumes that do."""
+    """Number of files that repeat an instance. If patients are too few to join those who share images, also the number
+    of images that (nearly) equal another patient's, or patches of such volumes."""
     joined_patients: NonNegativeInt
-    """Patients that count as another's where splits are drawn: they have an image in common, or nearly."""
+    """Number of patients that count as another patient when splits are drawn: they have a (nearly) equal image."""
     not_in_table: NonNegativeInt
-    """Images, among those, of which no row of the source's table says anything; their headers or names do."""
+    """Number of images without a row in the source's table; their headers or names say what is known about them."""
     other_modality: NonNegativeInt
-    """Files of a modality that was not asked for."""
+    """Number of files of a modality that was not asked for."""
     nearly_empty: NonNegativeInt
-    """Images with too little foreground."""
+    """Number of images left out because of too little foreground."""
     dropped_in_gaps: NonNegativeInt
-    """Images of a single patient between its blocks, across them, in another frame of reference, or nowhere known."""
+    """Number of images of a divided patient left out because they lie between or across its blocks, in another frame of
+    reference, or at no known position."""
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -96,40 +97,40 @@ class Counts(Config):
 
 
 class DatasetInfo(Config):
-    """All that is known of a dataset beside its images: dataset.json."""
+    """All that is known about a dataset besides its images: dataset.json."""
 
     format_version: Literal[4] = 4
-    """Of the folder's layout."""
+    """Version of the folder's layout."""
     fingerprint: str
-    """What source, files and settings hash to; the folder's name."""
+    """Hash of source, files and settings; name of the folder."""
     image: ImageSpec
-    """What the images have in common."""
+    """Channels, size, range and classes that all images share."""
     modality: str
-    """The DICOM modality of all images."""
+    """DICOM modality of all images."""
     counts: Counts
-    """What became of the source's files."""
+    """Numbers of images and of what was left out."""
     splits: dict[SplitName, SplitCounts]
-    """What each split holds; none is empty."""
+    """Contents of each split; none is empty."""
     patients: PositiveInt
-    """How many patients the images come from."""
+    """Number of patients."""
     patient_safe: bool
     """Whether no patient is in two splits."""
     note: str
-    """What every figure on this dataset must say of it, such as "one patient"; empty where there is nothing."""
+    """Caveat for every figure on this dataset, such as "one patient"; empty if there is none."""
     clipped_share: float
-    """The share of the foreground's pixels that the kept range clips."""
+    """Share of the foreground's pixels that the kept range clips."""
     reasons: dict[str, int]
-    """Why files were skipped, and how many for each reason; ``keys/FINGERPRINT.skipped.json`` names the files."""
+    """Number of skipped files by reason; ``keys/FINGERPRINT.skipped.json`` names the files."""
     mended: dict[str, int]
-    """What was wrong with series and is mended, and how many of them."""
+    """Number of mended volumes by what was wrong with them."""
     found: dict[str, dict[str, int]]
-    """How many images of each modality, transfer syntax and size the dataset was made of."""
+    """Numbers of images of each modality, transfer syntax and size that the dataset was made of."""
     source: dict[str, JsonValue]
-    """The source's config without its path, which may name a patient."""
+    """Config of the source, without texts such as its path, which may name a patient."""
     preparation: dict[str, JsonValue]
-    """The preparation's config."""
+    """Config of the preparation."""
     files: tuple[FileRecord, ...]
-    """Every other file of the folder."""
+    """All other files of the folder."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Split:
 
     info: DatasetInfo
     index: pa.Table
-    """A row an image: pseudonyms of patient, study and series, place, label, and the scale of its series."""
+    """Row for each image: pseudonyms of patient, study and series, position, label, and the scale of its series."""
     _rows: NDArray[np.int64]
     _images: Sequence[NDArray[np.uint16]]
     _masks: Sequence[NDArray[np.uint8]]
@@ -148,7 +149,7 @@ class Split:
 
     @functools.cached_property
     def labels(self) -> NDArray[np.int64]:
-        """The class of each image as its place in ``info.image.classes``; 0 where there are no classes."""
+        """Class of each image as an index into ``info.image.classes``; 0 if there are no classes."""
         return np.asarray(self.index["label"], np.int64)
 
     @property
@@ -157,7 +158,7 @@ class Split:
         return bool(self._masks)
 
     def stored(self, indices: NDArray[np.int64], *, out: NDArray[np.uint16] | None = None) -> NDArray[np.uint16]:
-        """Return stored levels, (images, channels, *size), in memory that is there already if it is given."""
+        """Return stored levels, (images, channels, *size), in ``out`` if it is given."""
         return _taken(self._images, self._rows[indices], out)
 
     def masks(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -184,7 +185,7 @@ class Split:
         return Batch(self.images(indices, device=device), labels, masks)
 
     def sampler(self, *, seed: int, sampling: Sampling = "natural", pack: int = 1) -> EpochSampler:
-        """Return which image comes when; ``pack`` images of one class next to each other.
+        """Return the order of the images; ``pack`` consecutive ones are of one class.
 
         Raises:
             DatasetError: sampling is balanced and the dataset has no classes, or a class is smaller than a pack.
@@ -206,14 +207,14 @@ class PreparedDataset:
     path: Path
     info: DatasetInfo
     reused: bool = False
-    """Whether it was there already, so that nothing was decoded."""
+    """Whether it existed before, so that nothing was decoded."""
 
     @classmethod
     def open(cls, path: Path) -> "PreparedDataset":
         """Open a dataset without reading its images.
 
         Raises:
-            DatasetError: names the file that is missing or damaged.
+            DatasetError: a file is missing or damaged.
         """
         dataset = cls(path, _read_info(path))
         for record in dataset.info.files:
@@ -224,10 +225,10 @@ class PreparedDataset:
         return dataset
 
     def verify(self) -> None:
-        """Read every file and compare its hash.
+        """Check the hash of every file.
 
         Raises:
-            DatasetError: names the file that is damaged.
+            DatasetError: a file is damaged.
         """
         for record in self.info.files:
             with (self.path / record.name).open("rb") as opened:
@@ -253,7 +254,7 @@ class PreparedDataset:
         # As plain arrays over the map: indexing numpy's own class of maps costs more than copying a small image.
         shards = [np.asarray(np.load(self.path / name, mmap_mode="r", allow_pickle=False)) for name in sorted(names)]
         if any(shard.dtype != dtype or shard.shape[1:] != shape for shard in shards):
-            raise DatasetError(f"{self.path}: a shard is no {dtype} of {shape}; delete the folder, prepare again")
+            raise DatasetError(f"{self.path}: a shard is not {dtype} of {shape}; delete the folder, prepare again")
         return shards
 
 
@@ -263,7 +264,7 @@ def _read_info(path: Path) -> DatasetInfo:
         return DatasetInfo.model_validate_json(file.read_bytes())
     except OSError:
         raise DatasetError(
-            f"{file}: no such file; {path} is no prepared dataset, make one with jobs/prepare.py"
+            f"{file}: no such file; {path} is not a prepared dataset, make one with jobs/prepare.py"
         ) from None
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, mistake["loc"])) or "the whole" for mistake in error.errors()[:3])
@@ -271,7 +272,7 @@ def _read_info(path: Path) -> DatasetInfo:
 
 
 def _taken(shards: Sequence[NDArray[S]], rows: NDArray[np.int64], out: NDArray[S] | None) -> NDArray[S]:
-    """Gather rows that are counted through all shards, each copied once."""
+    """Gather rows, numbered across all shards, with one copy of each."""
     if len(shards) == 1:  # twice as fast; a mode other than 'raise' fills ``out`` without a buffer
         return np.take(shards[0], rows, axis=0, out=out, mode="clip")
     starts = np.cumsum([0, *(len(shard) for shard in shards)])

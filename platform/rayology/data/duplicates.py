@@ -1,4 +1,4 @@
-"""Images that show the same twice, found in a time that grows with their number, not with its square."""
+"""Find pairs of equal and nearly equal images in a time that grows with their number, not its square."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,35 +11,35 @@ from rayology.imaging import conform
 __all__ = ["THUMBNAIL", "duplicates", "joined"]
 
 LEAST_CORRELATION = 0.99
-"""Of two images of 32 x 32 that count as one.
+"""Least correlation of two images of 32 x 32 that count as one.
 
-Above it lie neighbouring slices of one scan and saved copies, and no slices of two of 100 hippocampi or of 60 phantoms;
-the middle slices of their volumes come to 0.83 and 0.92. Of 70,000 handwritten digits it joins 137.
+Neighbouring slices of one scan and saved copies exceed it; slices of different patients among 100 hippocampi and 60
+phantoms do not, and the middle slices of their volumes reach 0.83 and 0.92. It joins 137 of 70,000 handwritten digits.
 """
 SIDE = 32
 THUMBNAIL = (1, SIDE, SIDE)
-"""The shape of what stands for a volume where images are its patches: of small patches, many look alike."""
+"""Shape of the image by which a volume's patches are compared: many small patches look alike."""
 COARSE = 8
 NUM_ORDERS = 12
 NUM_BITS = 24
 WINDOW = 16
-"""Each image is compared with so many that follow it in each of the orders.
+"""Number of next images in each order that an image is compared with.
 
-These find every one of the 1,279 pairs that comparing all of 18,000 medical pictures finds.
+This finds all 1,279 pairs that comparing every two of 18,000 medical pictures finds.
 """
 AT_ONCE = 1024
-"""The most images that lie in memory together."""
+"""Most images in memory at once."""
 BYTES_AT_ONCE = 2**28
-"""The most bytes of them, unless a single one has more: 256 slices of 512 x 512."""
+"""Most bytes of them, unless a single one has more: 256 slices of 512 x 512."""
 Images = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""Gives the images of some numbers: (images, channels, rows, columns)."""
+"""Returns the images with some numbers: (images, channels, rows, columns)."""
 
 
 def duplicates(images: Images, count: int) -> Iterator[tuple[int, int]]:
-    """Return pairs of numbers below a count whose images are equal or nearly so; one without contrast equals none.
+    """Yield pairs of numbers below a count whose images are (nearly) equal; an image without contrast has no equal.
 
-    Equal ones are all connected by pairs. Nearly equal ones are looked for among images whose signs along random
-    directions agree (Charikar 2002), which come to lie near each other when sorted by those.
+    Equal images are all connected by pairs. Nearly equal ones are sought among images whose signs along random
+    directions agree (Charikar 2002): sorted by those signs, they lie close together.
     """
     first: dict[bytes, int] = {}
     for number in range(count):
@@ -55,7 +55,7 @@ def duplicates(images: Images, count: int) -> Iterator[tuple[int, int]]:
 
 
 def joined(patients: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:
-    """Return for each image the first of the patients that its own is connected with by pairs of images."""
+    """Return for each image the first of all patients that pairs of images connect with its own."""
     leader = {patient: patient for patient in patients}
 
     def led_by(patient: str) -> str:
@@ -87,7 +87,7 @@ def _nearly_equal(images: Images, count: int) -> Iterator[tuple[int, int]]:
 
 
 def _normalised(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return images of 32 x 32, flat, of mean 0 and norm 1, so that a product is a correlation; 0 where one is flat."""
+    """Return 32 x 32 vectors of mean 0 and norm 1, whose products are correlations; 0 for images without contrast."""
     flat = conform(images.mean(1), (SIDE, SIDE), fill=0.0).reshape(len(images), -1).astype(np.float64)
     flat -= flat.mean(1, keepdims=True)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
@@ -96,14 +96,14 @@ def _normalised(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _coarse(normalised: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Average squares of pixels; scaled such that two images are never further apart than before."""
+    """Average squares of pixels, scaled so that no two images move further apart."""
     side = SIDE // COARSE
     squares = normalised.reshape(-1, COARSE, side, COARSE, side).sum((2, 4))
     return np.asarray(squares.reshape(len(normalised), -1) / side, np.float32)
 
 
 def _candidates(coarse: NDArray[np.float32]) -> set[tuple[int, int]]:
-    """Return pairs that may be nearly equal: in some order by signs they follow closely, and coarsely they agree."""
+    """Return pairs that may be nearly equal: close together in some order by signs, and alike at low resolution."""
     generator = np.random.default_rng(0)
     centred = coarse - coarse.mean(0)
     furthest = 2.0 - 2.0 * LEAST_CORRELATION  # the squared distance of unit vectors with that product

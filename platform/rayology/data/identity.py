@@ -1,4 +1,4 @@
-"""Whom an image belongs to, and the pseudonyms that stand for it."""
+"""Identities of patients, studies and series, and the pseudonyms that replace them."""
 
 import hashlib
 import hmac
@@ -15,7 +15,7 @@ KEY_BYTES = 32
 
 @dataclass(frozen=True, repr=False)
 class Identity:
-    """What a file says of its patient, study and series; its repr shows none of it."""
+    """What a file says about its patient, study and series; its repr shows nothing of it."""
 
     patient: str = ""
     issuer: str = ""
@@ -24,7 +24,7 @@ class Identity:
     instance: str = ""
     frame_of_reference: str = ""
     picture: str = ""
-    """What tells an image or a volume from others where nothing says whose it is."""
+    """Name that tells an image or a volume from others if its patient is unknown."""
 
     def __repr__(self) -> str:
         return "Identity(hidden)"
@@ -32,23 +32,23 @@ class Identity:
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """What stands for an identity outside the process that read it."""
+    """Names that replace an identity outside the process that read it."""
 
     patient: str
     study: str
     series: str
     instance: str
-    """The same for two copies of one image; empty where the file names no instance."""
+    """Name that copies of an image share; empty if the file names no instance."""
     frame_of_reference: str
-    """The same where positions compare (DICOM PS3.3 C.7.4.1); a series that names none has its own."""
+    """Name shared by images whose positions are comparable (DICOM PS3.3 C.7.4.1); without one, a series has its own."""
     draw: str
-    """The patient's place in the draw of the splits: the same for the same seed under any key."""
+    """Patient's lot when splits are drawn, which depends on the seed but not on the key."""
     has_patient: bool = True
-    """Whether the source says whose the image is; where it does not, each picture counts as a patient."""
+    """Whether the source names the patient; if not, each picture counts as a patient."""
 
 
 def pseudonyms(identity: Identity, key: bytes, *, seed: int) -> Pseudonyms:
-    """Return HMAC-SHA256 pseudonyms; the patient is the ID with its issuer, else the study (RFC 2104)."""
+    """Return HMAC-SHA256 pseudonyms (RFC 2104); the patient is an ID and its issuer, else the picture or the study."""
     patient = _owner(identity)
     study = ("study", *patient, identity.study)
     series = ("series", *study, identity.series)
@@ -65,7 +65,7 @@ def pseudonyms(identity: Identity, key: bytes, *, seed: int) -> Pseudonyms:
 
 
 def kept_key(file: Path) -> bytes:
-    """Return the key in a file that its owner alone may read, drawing it at the first call."""
+    """Return the key in a file that only its owner may read, and draw it at the first call."""
     if not file.exists():
         write_atomic(file, secrets.token_bytes(KEY_BYTES))
     return file.read_bytes()

@@ -1,4 +1,4 @@
-"""What a source turned out to hold, and which of its items gave nothing."""
+"""What a source turned out to contain, and which of its items gave no image."""
 
 import json
 import os
@@ -19,33 +19,33 @@ UNLABELLED = (
 )
 KEYS_OF_A_TABLE = "write names as below source.path, or UIDs of instances, series or studies as the files have them now"
 MAX_LISTED = 10_000
-"""How many skipped files are listed by name; all are counted."""
+"""Most skipped files that are listed by name; all are counted."""
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """All images that were read, and what was not an image; nothing changes it."""
+    """All images that were read, and why other items gave none."""
 
     num_items: int
     images: tuple[ImageRecord, ...] = ()
-    """In the order of the items."""
+    """Images in the order of the items."""
     reasons: Mapping[int, str] = field(default_factory=dict)
-    """Why an item is in no image, by its number."""
+    """Reason why an item is in no image, by its number."""
     mended: tuple[str, ...] = ()
-    """What was wrong with volumes that were made nevertheless."""
+    """What was wrong with mended volumes."""
     other_modalities: Mapping[str, int] = field(default_factory=dict)
-    """How many items are of each modality that was not asked for."""
+    """Number of items of each modality that was not asked for."""
     num_duplicates: int = 0
-    """Items that repeat an instance."""
+    """Number of items that repeat an instance."""
 
     def only(self, wanted: Callable[[ImageRecord], bool], *, reason: str) -> "Inventory":
-        """Return an inventory without the images that are not wanted, their items with the reason."""
+        """Return an inventory of the wanted images alone, with the reason for the items of the others."""
         left_out = {record.item: reason for record in self.images if not wanted(record)}
         images = tuple(record for record in self.images if wanted(record))
         return replace(self, images=images, reasons={**self.reasons, **left_out})
 
     def cut(self, outcomes: Iterable[Outcome]) -> "Inventory":
-        """Return an inventory of the patches that its series were cut into."""
+        """Return the inventory of the patches that the series were cut into."""
         cuts = list(outcomes)
         return replace(
             self,
@@ -56,10 +56,10 @@ class Inventory:
 
 
 def take_inventory(outcomes: Iterable[Outcome], *, labels: object = "none") -> Inventory:
-    """Return what the items gave, in their order; a copy of an instance that came before only counts.
+    """Return what the items gave, in their order; copies of earlier instances are only counted.
 
     Raises:
-        SourceError: there is a table, and it says nothing of any image, or gives none the label that it should.
+        SourceError: the table matches no image, or gives no image a label although labels come from it.
     """
     images: list[ImageRecord] = []
     reasons: dict[int, str] = {}
@@ -103,7 +103,7 @@ def common_folder(items: Sequence[Item]) -> str:
 
 
 def list_skipped(file: Path, items: Sequence[Item], reasons: Mapping[int, str]) -> None:
-    """Write names and reasons of the first skipped items for their owner alone: a name may name a patient."""
+    """Write names and reasons of the first skipped items, for their owner alone: a file's name may name a patient."""
     folder = common_folder(items)
     listed = [
         {"file": os.path.relpath(items[number].path, folder), "part": items[number].part, "reason": reasons[number]}

@@ -1,7 +1,7 @@
-"""What was done, on disk as it is done, so that a preparation that was killed goes on where it was."""
+"""Outcomes on disk as they come, so that a preparation that was killed continues where it stopped."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from rayology.atomic import append_line, whole_lines, write_atomic
 from rayology.data.duplicates import THUMBNAIL
-from rayology.data.records import ImageRecord, Outcome, Pixels
+from rayology.data.records import ImageRecord, Outcome, Pixels, Work
 from rayology.data.scratch import Scratch, Shape
 
 __all__ = ["Journal"]
@@ -18,15 +18,22 @@ LINE = TypeAdapter(Outcome)
 
 
 class Journal:
-    """A line for each outcome, written after its pixels: a line that is whole has pixels that are."""
+    """One line for each outcome, written after its pixels: if the line is complete, so are they."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self.scratch = Scratch(folder)
         self._file = folder / "outcomes.jsonl"
 
+    def resume(self, work: Callable[[int], Iterable[Work]]) -> Iterator[Outcome]:
+        """Yield what was written before, then write and yield what the work gives from that number on."""
+        before = self.replay()
+        yield from before
+        for outcome, pixels in work(len(before)):
+            yield self.write(outcome, pixels)
+
     def write(self, outcome: Outcome, pixels: Sequence[Pixels]) -> Outcome:
-        """Put an outcome on disk, and return it with the places of its pixels."""
+        """Write an outcome, and return it with the rows of its pixels in the scratch."""
         images: list[ImageRecord] = []
         thumbnail = None
         for record, each in zip(outcome.images, pixels, strict=True):
@@ -38,7 +45,7 @@ class Journal:
         return written
 
     def replay(self) -> list[Outcome]:
-        """Return what was written before, and cut off what was being written when the process ended."""
+        """Return what was written before, and cut off what was incomplete when the process ended."""
         kept = [LINE.validate_json(line) for line in whole_lines(self._file)]
         if not self.scratch.restore(Counter(shape for each in kept for shape in _shapes(each))):
             kept = []
@@ -48,6 +55,6 @@ class Journal:
 
 
 def _shapes(outcome: Outcome) -> Iterator[Shape]:
-    """Return the shape of everything that an outcome has in the scratch."""
+    """Yield the shape of everything that an outcome has in the scratch."""
     yield from (record.shape for record in outcome.images)
     yield from (THUMBNAIL for _ in {record.thumbnail for record in outcome.images} - {None})

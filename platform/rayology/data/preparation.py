@@ -1,4 +1,4 @@
-"""What a preparation is asked for: sizes, ranges, splits, and whether images are slices or patches."""
+"""Settings of a preparation: sizes, ranges, splits, and whether images are slices or patches."""
 
 from typing import Annotated, Literal, Self
 
@@ -20,54 +20,54 @@ FRACTION_OF_ALL = "fraction of the dataset's range"
 
 
 class SlicesConfig(Config):
-    """Every slice as an image."""
+    """Slices as images, padded to a square and resized."""
 
     kind: Literal["slices"] = "slices"
-    """Rows and columns, padded to a square and averaged to the size."""
+    """Each slice is an image, padded to a square and resized."""
 
 
 class PatchesConfig(Config):
-    """Boxes of slices, rows and columns, cut from volumes that are turned to left, back and head.
+    """Patches of volumes whose axes are turned to left, back and head.
 
-    Until the dataset is made, all its slices lie in ``storage`` as they are, four bytes a value.
+    Until the dataset is complete, all slices are kept in ``storage`` at full size, four bytes a value.
     """
 
     kind: Literal["patches"] = "patches"
-    """Volumes are put together from the slices of a series, by position."""
+    """Volumes are assembled from the slices of a series by position, and cut into boxes."""
     spacing_mm: PositiveFloat = 1.0
-    """The distance between voxels along each axis, to which volumes are resampled."""
+    """Distance in mm between voxels along each axis, to which volumes are resampled."""
     extent: Literal["all", "centre"] = "all"
-    """all: boxes that cover the volume, up to half a voxel at its ends; centre: one box about its middle, cropped or
-    padded, and files beside it are counted as skipped."""
+    """all: boxes that cover the volume, up to half a voxel at its ends; centre: one box around its middle, cropped or
+    padded, while files outside it count as skipped."""
     overlap: NonNegativeInt = 0
-    """By how many voxels boxes next to each other overlap at least, where they cover the volume."""
+    """Least overlap of neighbouring boxes in voxels, if they cover the volume."""
     series: SeriesConfig = SeriesConfig()
-    """What becomes of a series that is no regular stack of slices; one that is filled in is trained on like others."""
+    """Treatment of a series that is not a regular stack of slices; images train on filled and corrected ones alike."""
 
 
 class PreparationConfig(Config):
-    """How images become a dataset."""
+    """Settings by which images become a dataset."""
 
     size: Annotated[int, Field(ge=16, le=4096, multiple_of=8)] = 64
-    """Rows and columns of every image, and slices where images are patches."""
+    """Rows and columns of every image, and slices if images are patches."""
     cut: Annotated[SlicesConfig | PatchesConfig, Field(discriminator="kind")] = SlicesConfig()
-    """What an image is: a slice, or a patch of a volume."""
+    """Kind of images: slices, or patches of volumes."""
     modality: ModalityCode = ""
-    """The DICOM modality to keep, such as CT; empty where all images have the same."""
+    """DICOM modality to keep, such as CT; empty if all images have the same."""
     window: ValueRange = ValueRange()
-    """What CT keeps, in Hounsfield units; other modalities take only its levels."""
+    """Range that CT keeps, in Hounsfield units; other modalities use only its number of levels."""
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (0.5, 99.5)
-    """What other modalities keep: between these percentiles of the foreground of each series; of PET, of all."""
+    """Percentiles of the foreground between which other modalities keep values: of each series, or of all for PET."""
     min_foreground: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """The least share of an image that must be foreground; emptier ones are left out. Pictures all stay."""
+    """Least share of foreground in an image; emptier images are left out, except pictures with fixed grey levels."""
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
-    """The share of the patients whose images choose among models."""
+    """Share of the patients whose images choose among models."""
     test: Annotated[float, Field(gt=0, lt=0.5)] = 0.15
-    """The share of the patients whose images judge the chosen model."""
+    """Share of the patients whose images judge the chosen model."""
     gap_mm: NonNegativeFloat = 5.0
-    """The least distance between slices of different splits where they come from one patient."""
+    """Least distance in mm between slices of different splits if they come from one patient."""
     seed: NonNegativeInt = 0
-    """Which patients fall into which split."""
+    """Seed of the draw of patients into splits."""
 
     @model_validator(mode="after")
     def _numbers_agree(self) -> Self:
@@ -79,22 +79,22 @@ class PreparationConfig(Config):
 
     @property
     def shares(self) -> Shares:
-        """What is held out."""
+        """Shares that are held out."""
         return Shares(self.validation, self.test)
 
     @property
     def gap_of_positions_mm(self) -> float:
-        """The least distance between the positions of images of different splits: a patch starts at its own."""
+        """Least distance between positions of images in different splits; a patch's position is its start."""
         return self.gap_mm + (self.size * self.cut.spacing_mm if isinstance(self.cut, PatchesConfig) else 0.0)
 
     def fill(self, pixels: NDArray[np.float32], modality: str, declared: ValueRange | None) -> float:
-        """Return the value of what lies outside an image."""
+        """Return the value outside an image."""
         if declared:
             return declared.low
         return self.window.low if modality == CT else float(pixels.min())
 
     def kept_values(self, modality: str, declared: ValueRange | None) -> ValueRange:
-        """Return what the images of a dataset keep, given the range that their source declares."""
+        """Return the range that a dataset keeps, given the one that its source declares."""
         if declared:
             return declared
         if modality == CT:

@@ -1,4 +1,4 @@
-"""From a source of images to a prepared dataset, decoded once and in parallel where Ray runs."""
+"""From a source of images to a prepared dataset, decoded once and in parallel if Ray runs."""
 
 import errno
 import hashlib
@@ -22,7 +22,7 @@ from rayology.data.inventory import by_series, common_folder, list_skipped, take
 from rayology.data.journal import Journal
 from rayology.data.preparation import PatchesConfig, PreparationConfig
 from rayology.data.reading import read_items
-from rayology.data.records import ImageRecord, Outcome, Work
+from rayology.data.records import Outcome, Work
 from rayology.data.report import report_file, write_report
 from rayology.data.sources import Item, Source, SourceConfig
 from rayology.data.workers import in_order, is_parallel
@@ -33,23 +33,19 @@ __all__ = ["PreparationConfig", "Progress", "prepare"]
 
 FORMAT_VERSION = 4
 PATHS = {"path", "table"}
-"""The fields of sources that hold a path, or the URI of one."""
+"""Fields of sources that hold a path or its URI."""
 IMAGES_A_TASK = 16
-"""About how many images a worker of Ray reads at once; a larger part of a file is read whole."""
+"""Number of images that one of Ray's workers reads at once, roughly; a larger item is read whole."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a preparation is."""
+    """How far a preparation has got."""
 
     stage: Literal["reading", "cutting", "writing"]
     done: int
     total: int
-    """Files, or parts of files, while reading; series while cutting; images while writing."""
-
-
-def _ignore(progress: Progress) -> None:
-    del progress
+    """Number of files or their parts while reading, of series while cutting, of images while writing."""
 
 
 def prepare(
@@ -57,19 +53,18 @@ def prepare(
     preparation: PreparationConfig,
     root: Path,
     *,
-    report: Callable[[Progress], None] = _ignore,
+    report: Callable[[Progress], None] = lambda _: None,
 ) -> PreparedDataset:
     """Return the dataset of a source, decoding it unless the same files and settings were prepared before.
 
-    What was read before the process was killed or interrupted is not read again.
-
-    The folder appears under ``root/datasets`` in one step when it is complete; the key of its pseudonyms
-    and the names of skipped files stay outside it, under ``root/keys``.
+    What was read before the process was killed or interrupted is not read again. The folder appears under
+    ``root/datasets`` in one step when it is complete; the key of its pseudonyms and the names of skipped files stay
+    outside it, under ``root/keys``.
 
     Raises:
         SourceError: the source holds no image, several modalities, or nothing that can be held out, or its classes
             look like patients.
-        DatasetError: the dataset is there and damaged, or the disk is full, which leaves nothing behind.
+        DatasetError: the dataset exists and is damaged, or the disk is full, which leaves nothing behind.
     """
     reader = source.build(root)
     items = reader.items()
@@ -83,7 +78,7 @@ def prepare(
         key = kept_key(key_file if key_file.exists() else workplace / key_file.name)
         settings = _public(source)
         readings = Journal(workplace / "readings")
-        outcomes = _read(reader, items, preparation, key, readings)
+        outcomes = readings.resume(partial(_read, reader, items, preparation, key))
         inventory = take_inventory(_told(outcomes, "reading", len(items), report), labels=settings.get("labels"))
         scratch = readings.scratch
         if isinstance(preparation.cut, PatchesConfig):
@@ -92,7 +87,8 @@ def prepare(
             work = partial(
                 cut_series, scratch=scratch, rules=preparation.cut, side=preparation.size, fill=preparation.fill
             )
-            inventory = inventory.cut(_told(_cut(series, work, cuts), "cutting", len(series), report))
+            outcomes = cuts.resume(lambda start: in_order(work, series[start:]))
+            inventory = inventory.cut(_told(outcomes, "cutting", len(series), report))
             scratch = cuts.scratch
         curation = curate(inventory, scratch, preparation)
         if settings.get("labels") in {"folder", "table"}:
@@ -110,11 +106,7 @@ def prepare(
 
 
 def _reused(folder: Path) -> PreparedDataset:
-    """Return a dataset that is there already, with its report.
-
-    Raises:
-        DatasetError: it is damaged.
-    """
+    """Return a dataset that exists, with its report; raise DatasetError if it is damaged."""
     data = PreparedDataset.open(folder)
     data.verify()
     if not report_file(data).exists():
@@ -125,35 +117,22 @@ def _reused(folder: Path) -> PreparedDataset:
 def _told(
     outcomes: Iterable[Outcome], stage: Literal["reading", "cutting"], total: int, report: Callable[[Progress], None]
 ) -> Iterator[Outcome]:
-    """Pass outcomes on, and report how many there were."""
+    """Pass outcomes on, and report each."""
     for done, outcome in enumerate(outcomes, 1):
         report(Progress(stage, done, total))
         yield outcome
 
 
 def _read(
-    reader: Source, items: Sequence[Item], preparation: PreparationConfig, key: bytes, readings: Journal
-) -> Iterator[Outcome]:
-    """Read every item in order, except those that the journal holds."""
-    before = readings.replay()
-    yield from before
-    tasks = _tasks(list(enumerate(items))[len(before) :], IMAGES_A_TASK if is_parallel() else 1)
-    for outcome, pixels in chain.from_iterable(in_order(partial(read_items, reader, preparation, key), tasks)):
-        yield readings.write(outcome, pixels)
-
-
-def _cut(
-    series: Sequence[Sequence[ImageRecord]], work: Callable[[Sequence[ImageRecord]], Work], cuts: Journal
-) -> Iterator[Outcome]:
-    """Cut every series in order, except those that the journal holds."""
-    before = cuts.replay()
-    yield from before
-    for outcome, pixels in in_order(work, series[len(before) :]):
-        yield cuts.write(outcome, pixels)
+    reader: Source, items: Sequence[Item], preparation: PreparationConfig, key: bytes, start: int
+) -> Iterable[Work]:
+    """Read the items from a number on, in order."""
+    tasks = _tasks(list(enumerate(items))[start:], IMAGES_A_TASK if is_parallel() else 1)
+    return chain.from_iterable(in_order(partial(read_items, reader, preparation, key), tasks))
 
 
 def _tasks(items: Iterable[tuple[int, Item]], most: int) -> Iterator[list[tuple[int, Item]]]:
-    """Cut numbered items into runs of so many images."""
+    """Group numbered items into tasks of at least so many images."""
     together: list[tuple[int, Item]] = []
     num_images = 0
     for number, item in items:
@@ -186,13 +165,13 @@ def _fingerprint(source: SourceConfig, preparation: PreparationConfig, items: Se
 def _state(file: Path) -> tuple[int, int]:
     try:
         status = file.stat()
-    except FileNotFoundError:  # a DICOMDIR may name what is not there, which reading it counts
+    except FileNotFoundError:  # a DICOMDIR may name missing files; reading reports each
         return -1, 0
     return status.st_size, status.st_mtime_ns
 
 
 def _public(source: SourceConfig) -> dict[str, object]:
-    """Return the settings that are numbers or one of a few words; any other text may name a patient."""
+    """Return the settings that are numbers or one of a few words: any other text may name a patient."""
     return {
         name: getattr(source, name)
         for name, field in type(source).model_fields.items()
@@ -202,10 +181,10 @@ def _public(source: SourceConfig) -> dict[str, object]:
 
 @contextmanager
 def _workplace(folder: Path) -> Iterator[Path]:
-    """Give a folder next to the dataset's to one process at a time; what a killed one left in it is still there.
+    """Lend a folder next to the dataset's to one process at a time, with what a killed process left in it.
 
-    It goes when the work is done, when the source makes no dataset or the disk is full, and stays on all else, such as
-    a source that may come back.
+    It is deleted when the work is done, when the source makes no dataset and when the disk is full. It stays after all
+    other errors, such as a source that may come back.
     """
     with sole_use(folder):
         workplace = folder.with_name(f".{folder.name}.partial")

@@ -1,13 +1,10 @@
-"""From one item of a source to images under pseudonyms, brought to one size or left for a volume; workers run it."""
+"""Read one item of a source into images under pseudonyms, resized or left for a volume; runs in workers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rayology.data.identity import pseudonyms
-from rayology.data.preparation import PatchesConfig, PreparationConfig, SlicesConfig
+from rayology.data.preparation import PatchesConfig, PreparationConfig
 from rayology.data.records import ImageRecord, Outcome, Pixels, Work
 from rayology.data.sources import Example, Item, Source
 from rayology.data.volumes.series import NO_SERIES
@@ -27,10 +24,10 @@ def read_items(
 
 
 def read_item(source: Source, number: int, item: Item, preparation: PreparationConfig, key: bytes) -> Work:
-    """Read an item into images under pseudonyms; one that is not an image gives its reason, never an error.
+    """Read an item into images under pseudonyms, or into the reason why it is not an image.
 
     Raises:
-        SourceLost: the source itself cannot be read here, whatever the item, such as a table that this node lacks.
+        SourceLost: no item can be read here, for example because this node lacks the table.
     """
     images: list[ImageRecord] = []
     pixels: list[Pixels] = []
@@ -72,25 +69,12 @@ def _record(example: Example, number: int, preparation: PreparationConfig, key: 
 
 
 def _prepared(example: Example, record: ImageRecord, preparation: PreparationConfig) -> tuple[ImageRecord, Pixels]:
-    """Bring a slice to the size that is asked for, or leave it as it is for its volume.
-
-    Raises:
-        SeriesError: it is meant for a volume and names no series.
-    """
-    instance = example.instance
-    match preparation.cut:
-        case PatchesConfig():
-            if not instance.identity.series:
-                raise SeriesError(NO_SERIES)
-            return replace(record, header=instance.facts), Pixels(instance.pixels, example.mask)
-        case SlicesConfig():
-            return _conformed(record, instance.pixels, example.mask, preparation)
-
-
-def _conformed(
-    record: ImageRecord, pixels: NDArray[np.float32], mask: NDArray[np.uint8] | None, preparation: PreparationConfig
-) -> tuple[ImageRecord, Pixels]:
-    """Bring a slice to the size, and its spacing with it."""
+    """Resize a slice, or leave it as it is for its volume; raise SeriesError if it then names no series."""
+    instance, pixels, mask = example.instance, example.instance.pixels, example.mask
+    if isinstance(preparation.cut, PatchesConfig):
+        if not instance.identity.series:
+            raise SeriesError(NO_SERIES)
+        return replace(record, header=instance.facts), Pixels(pixels, mask)
     size = (preparation.size, preparation.size)
     spacing_mm = record.geometry.spacing_mm
     if spacing_mm:

@@ -1,4 +1,4 @@
-"""What is known of images on their way into a dataset, from the worker that reads one to its row of the index."""
+"""What is known about images on their way into a dataset, from the worker that reads one to its row of the index."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ NOTHING_KNOWN = Facts()
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """All that is known of an image except its pixels; later stages fill in the last fields."""
+    """All that is known about an image except its pixels; later stages fill in the last fields."""
 
     who: Pseudonyms
     modality: str
     shape: tuple[int, ...]
     """Channels, then rows and columns; for a patch slices, rows and columns."""
     geometry: Geometry
-    """With the spacing that the pixels have; for a patch the place of its first slice."""
+    """Place and spacing of the pixels; for a patch those of its first slice."""
     original_size: tuple[int, ...]
     """Rows and columns before they were conformed; for a patch the size of its volume."""
     item: int = 0
@@ -35,13 +35,13 @@ class ImageRecord:
     """Name of the transfer syntax; empty if the image did not come as DICOM."""
     has_mask: bool = False
     values: ValueRange | None = None
-    """Range of all images of this kind; None if the modality or the series decides."""
+    """Range of all such images; None if the modality or the series decides."""
     declared: SplitName | None = None
     """Split that the source put it into."""
     official: bool = False
     """Whether that split was published with the images."""
     in_table: bool | None = None
-    """Whether the source's table says something of it; None without a table."""
+    """Whether the source's table has a row for it; None without a table."""
     header: Facts = NOTHING_KNOWN
     """What tells slices of a volume apart; nothing if images are slices."""
     between_slices_mm: float | None = None
@@ -50,7 +50,7 @@ class ImageRecord:
     row: int = 0
     """Place of its pixels among those of its shape in the scratch, filled in by the journal."""
     thumbnail: int | None = None
-    """For a patch, the place of its volume's thumbnail in the scratch, filled in by the journal."""
+    """Place of the thumbnail of a patch's volume in the scratch, filled in by the journal."""
     low: float = 0.0
     """Value in modality units that is stored as the low end of the dataset's range, filled in by curation."""
     high: float = 0.0
@@ -60,34 +60,34 @@ class ImageRecord:
 
     @property
     def spacing_mm(self) -> tuple[float, ...] | None:
-        """Between rows and columns; for a patch between slices, rows and columns."""
+        """Distance between rows and columns; for a patch between slices, rows and columns."""
         spacing_mm = self.geometry.spacing_mm
         return (self.between_slices_mm, *spacing_mm) if self.between_slices_mm and spacing_mm else spacing_mm
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """What a worker hands over with a record, for the journal to put on disk."""
+    """What a worker returns with a record, for the journal to write."""
 
     values: NDArray[np.float32]
-    """In modality units, of the record's shape."""
+    """Pixels in modality units, of the record's shape."""
     mask: NDArray[np.uint8] | None = None
-    """As the values without channels: 0 outside, the number of the region inside."""
+    """Number of each pixel's region, 0 outside all; one channel."""
     thumbnail: NDArray[np.float32] | None = None
-    """With the first patch of a volume, what stands for the volume when copies are looked for."""
+    """Image of the volume that comes with its first patch, to look for copies."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an item, or of the slices of a series."""
+    """Result of an item, or of the slices of a series."""
 
     images: tuple[ImageRecord, ...] = ()
     reasons: tuple[tuple[int, str], ...] = ()
-    """Numbers of items that are in no image, or not with all their slices, and why."""
+    """Numbers of items of which at least one slice is in no image, and why."""
     mended: tuple[str, ...] = ()
-    """What was wrong with volumes that were made nevertheless."""
+    """What was wrong with mended volumes."""
     other_modality: str = ""
-    """Modality of an item whose modality was not asked for."""
+    """Modality of an item, if it was not asked for."""
 
 
 Work = tuple[Outcome, Sequence[Pixels]]

@@ -1,4 +1,4 @@
-"""Which image comes when: an order without an end of a split that depends on nothing but a seed."""
+"""The endless order of a split's images, which depends on nothing but a seed."""
 
 import functools
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ Sampling = Literal["natural", "balanced"]
 """natural: every image once an epoch; balanced: every class equally often, the images of each in turn."""
 
 Places = NDArray[np.int64]
-ROUNDS = 1024  # whose order is drawn at once
+ROUNDS = 1024  # drawn at once
 
 
 class EpochSampler:
-    """Take one image of every stratum a round, and every image of a stratum once before any of them again.
+    """Take one image of every stratum each round, and all images of a stratum before any comes again.
 
-    One stratum of all images is an epoch after another; a stratum a class is class-balanced sampling. With packs a
-    stratum gives so many images in its turn.
+    One stratum of all images gives epochs; one stratum for each class gives class-balanced sampling. With packs, a
+    stratum gives so many images at its turn.
     """
 
     def __init__(self, strata: Sequence[NDArray[np.int64]], *, seed: int, pack: int = 1) -> None:
-        """Take the images that the strata list; none of them is empty."""
+        """Take the images listed in the strata, none of which is empty."""
         self._strata = strata
         self._pack = pack
-        # As many as places next to each other can need, so that a step draws none anew.
+        # As many as neighbouring places can need, so that a step draws none again.
         self._permutation = functools.lru_cache(2 * len(strata) + 2)(functools.partial(_permutation, seed))
         self._turns = functools.lru_cache(2)(functools.partial(_turns, seed, len(strata)))
 
@@ -45,7 +45,7 @@ class EpochSampler:
         return images
 
     def _members(self, stratum: int, rounds: Places) -> NDArray[np.int64]:
-        """Return the images of a stratum that come in some rounds."""
+        """Return the images of a stratum in some rounds."""
         members = self._strata[stratum]
         epochs, offsets = np.divmod(rounds, len(members) // self._pack * self._pack)  # no pack lies in two epochs
         images = np.empty_like(rounds)
@@ -65,14 +65,14 @@ class EpochSampler:
 
 
 class PackSampler(EpochSampler):
-    """Take packs of images of one stratum, every stratum as often as its size says.
+    """Take packs of images of one stratum, each stratum in proportion to its size.
 
-    An epoch shuffles each stratum, cuts it into packs and shuffles those; images that fill no pack wait for an epoch
-    that puts others last.
+    An epoch shuffles each stratum, cuts it into packs and shuffles those; the images left over wait for an epoch
+    that leaves others over.
     """
 
     def __init__(self, strata: Sequence[NDArray[np.int64]], *, seed: int, pack: int) -> None:
-        """Take the images that the strata list; each has a pack at least."""
+        """Take the images listed in the strata, each of which has at least a pack."""
         super().__init__(strata, seed=seed, pack=pack)
         self._of_pack = np.concatenate([np.full(len(each) // pack, number) for number, each in enumerate(strata)])
         self._in_stratum = np.concatenate([np.arange(len(each) // pack) for each in strata])
@@ -99,5 +99,5 @@ def _permutation(seed: int, epoch: int, stratum: int, length: int) -> NDArray[np
 
 def _turns(seed: int, num_strata: int, block: int) -> NDArray[np.int64]:
     """Return the order of the strata in each round of a block."""
-    generator = np.random.default_rng([seed, block, num_strata])  # the first number that is no stratum's
+    generator = np.random.default_rng([seed, block, num_strata])  # the first number that is not a stratum's
     return generator.random((ROUNDS, num_strata)).argsort(axis=1)

@@ -13,11 +13,11 @@ __all__ = ["Scratch", "Shape"]
 
 D = TypeVar("D", np.float32, np.uint8)
 Shape = tuple[int, ...]
-"""Channels, and rows and columns, or slices, rows and columns."""
+"""Channels, then rows and columns, or slices, rows and columns."""
 
 
 class Scratch:
-    """Append images, and get them back; those of different shapes lie apart."""
+    """Images and masks that are appended and read back, one pair of files for each shape."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -37,7 +37,7 @@ class Scratch:
         return self._lengths[shape] - 1
 
     def restore(self, lengths: Counter[Shape]) -> bool:
-        """Cut the files to so many images of each shape; return whether they hold as many."""
+        """Truncate the files to some numbers of images by shape; return whether they hold as many."""
         self._lengths = Counter()
         for file in self._folder.glob("*.scratch"):
             shape = tuple(map(int, file.stem.partition("-")[2].split("x")))
@@ -51,7 +51,7 @@ class Scratch:
         return True
 
     def image(self, shape: Shape, row: int) -> NDArray[np.float32]:
-        """Read one image; a map of each would soon be more than a process may have."""
+        """Read one image, without a memory map: a process may have only so many of those."""
         return _read(self._pixel_file(shape), np.dtype(np.float32), shape, row)
 
     def mask(self, shape: Shape, row: int) -> NDArray[np.uint8]:
@@ -63,7 +63,7 @@ class Scratch:
         return np.memmap(self._pixel_file(shape), np.float32, "r", shape=(self._lengths[shape], *shape))
 
     def masks(self, shape: Shape) -> NDArray[np.uint8]:
-        """Map the masks of all images of a shape, 0 where one came without."""
+        """Map the masks of all images of a shape; those of images without a mask are 0."""
         return np.memmap(self._mask_file(shape), np.uint8, "r", shape=(self._lengths[shape], *shape[1:]))
 
     def _pixel_file(self, shape: Shape) -> Path:

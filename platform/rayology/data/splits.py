@@ -27,24 +27,24 @@ SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 MIN_PATIENTS = 3
-"""The fewest patients of which each split can have one of its own."""
+"""Fewest patients for which each split can have its own."""
 PARALLEL = 0.99999
-"""The least cosine between the normals of slices that count as parallel: they diverge by less than 0.5 mm in 100 mm."""
+"""Least cosine between the normals of parallel slices, which diverge by less than 0.5 mm in 100 mm."""
 NEAR_SHARES = 0.1
-"""By how much the share of a held-out block may be off."""
+"""Most by which the share of a held-out block may be off."""
 TOUCHING_MM = 1e-3
-"""How much a gap may fall short: positions are decimal strings in the file."""
+"""Most by which a gap may fall short, because files give positions as decimal strings."""
 
 LAYOUTS: tuple[tuple[SplitName, ...], ...] = (
     ("train", "validation", "train", "test", "train"),
     ("validation", "train", "test"),
 )
-"""The order of the blocks along the slices; held-out blocks inside the body are like the rest, so they come first."""
+"""Orders of the blocks along the slices; held-out blocks inside the body resemble the rest, so they are tried first."""
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Which share of the patients, or of one patient's slices, is held out."""
+    """Shares of the patients, or of one patient's slices, that are held out."""
 
     validation: float
     test: float
@@ -55,20 +55,20 @@ class Place:
     """What decides the split of an image."""
 
     patient: str
-    """A name that is the same whenever the split shall be the same; its order draws the lots."""
+    """Name shared by images that must be in one split; its sort order is the lot."""
     label: str = ""
     normal: tuple[float, float, float] | None = None
     position_mm: float | None = None
     frame_of_reference: str = ""
-    """A name that is the same where positions compare."""
+    """Name shared by images whose positions are comparable."""
     declared: SplitName | None = None
-    """The split that the source put it into."""
+    """Split that the source put it into."""
     official: bool = False
-    """Whether that split was published with the images, so that it stands even where it leaks."""
+    """Whether that split was published with the images, so that it is kept even if it leaks."""
 
 
 def split_images(places: Sequence[Place], shares: Shares, *, gap_mm: float) -> list[SplitName | None]:
-    """Return the split of each image, None for one that is dropped; no split is empty.
+    """Return the split of each image, None for dropped images; no split is empty.
 
     Raises:
         SourceError: there are fewer than three patients and their slices cannot be cut into blocks, or the splits that
@@ -83,7 +83,7 @@ def split_images(places: Sequence[Place], shares: Shares, *, gap_mm: float) -> l
 
 
 def split_as_declared(places: Sequence[Place], shares: Shares) -> list[SplitName]:
-    """Keep the splits that the source declares, and draw a missing held-out one from the patients that train.
+    """Keep the splits that the source declares, and draw a missing held-out split from the training patients.
 
     Raises:
         SourceError: some images have no split, none trains, or a patient lies in two splits that are not official.
@@ -128,10 +128,7 @@ def leaking(places: Sequence[Place]) -> set[int]:
 
 
 def split_by_patient(labels: Mapping[str, str], shares: Shares) -> dict[str, SplitName]:
-    """Return the split of each patient, given its label; each class with three patients is in every split.
-
-    A share of 0 gives an empty split.
-    """
+    """Return the split of each patient, given its label; a class with three patients is in every split of a share."""
     classes: dict[str, list[str]] = defaultdict(list)
     for patient in sorted(labels):
         classes[labels[patient]].append(patient)
@@ -154,9 +151,9 @@ def split_by_patient(labels: Mapping[str, str], shares: Shares) -> dict[str, Spl
 def split_by_block(places: Sequence[Place], shares: Shares, *, gap_mm: float) -> list[SplitName | None]:
     """Cut each patient's slices into contiguous blocks that lie at least a gap apart.
 
-    All series in a patient's largest frame of reference share its blocks. Slices of another frame, which may show the
-    same anatomy at any position, slices that are not parallel to most, and those without a position are dropped: they
-    would show the anatomy of several blocks. A patient too short for blocks trains where another can be cut.
+    All series in a patient's largest frame of reference share its blocks. Slices of another frame, slices that are not
+    parallel to most, and slices without a position are dropped, because they may show the anatomy of several blocks. A
+    patient too short for blocks trains if another can be cut.
 
     Raises:
         SourceError: no patient can be cut.
@@ -192,7 +189,7 @@ def _labels_of_patients(places: Sequence[Place]) -> dict[str, str]:
 
 
 def _comparable(places: Sequence[Place], rows: Sequence[int]) -> list[int]:
-    """Return the largest group of parallel slices in one frame of reference; of equals, the one that comes first."""
+    """Return the largest group of parallel slices in one frame of reference, the first of equally large ones."""
     frames: dict[str, list[int]] = defaultdict(list)
     for row in rows:
         frames[places[row].frame_of_reference].append(row)
@@ -211,10 +208,10 @@ def _parallel(places: Sequence[Place], rows: Sequence[int]) -> list[int]:
 
 
 def _blocks(positions: NDArray[np.float64], shares: Shares, *, gap_mm: float) -> list[SplitName | None] | None:
-    """Return the block of each position, None in a gap; None for all where some split would be empty.
+    """Return the block of each position, None in a gap; return None if some split would be empty.
 
-    The first way to cut is taken that comes near the shares, else the one that comes nearest: of few positions, such as
-    those of large patches, the gaps may take most.
+    Take the first way to cut that is near the shares, else the nearest: the gaps may take most of few positions, such
+    as those of large patches.
     """
     ways = [_cut(positions, layout, shares, wall, gap_mm=gap_mm) for layout in LAYOUTS for wall in (_midway, _upon)]
     whole = [blocks for blocks in ways if set(blocks) >= set(SPLITS)]
@@ -230,7 +227,7 @@ def _cut(
     *,
     gap_mm: float,
 ) -> list[SplitName | None]:
-    """Assign images to blocks that end at the given shares of them, and drop what lies in the gaps between."""
+    """Assign images to blocks of the given shares, and drop those in the gaps between blocks."""
     distinct, counts = np.unique(positions, return_counts=True)
     if len(distinct) < len(layout):
         return [None] * len(positions)
@@ -258,13 +255,13 @@ def _midway(distinct: NDArray[np.float64], index: int, trains: int) -> float:
 
 
 def _upon(distinct: NDArray[np.float64], index: int, trains: int) -> float:
-    """Return the training position beside the wall: it alone is dropped where others lie half a gap away."""
+    """Return the training position next to the wall: it alone is dropped if others lie half a gap away."""
     del index
     return float(distinct[trains])
 
 
 def _imbalance(blocks: Sequence[SplitName | None], shares: Shares) -> float:
-    """Return by how much the share of a split is off, at most."""
+    """Return the most by which the share of a split is off."""
     counts = Counter(blocks)
     asked: dict[SplitName, float] = {"validation": shares.validation, "test": shares.test}
     return max(abs(counts[name] / (len(blocks) - counts[None]) - share) for name, share in asked.items())

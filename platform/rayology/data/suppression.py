@@ -1,10 +1,10 @@
-"""Keep what libraries say of a file or an archive to ourselves: their warnings and logs quote values and addresses."""
+"""Suppress the warnings and logs of libraries, which quote values of files and addresses of archives."""
 
 import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 __all__ = ["suppress_output"]
 
@@ -15,7 +15,7 @@ _lock = threading.Lock()
 
 
 class _Muted(logging.Filter):
-    """Drop what is logged in the threads that asked for it, and nothing of other threads."""
+    """Drop what is logged in the threads that asked for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,20 +26,19 @@ class _Muted(logging.Filter):
 
 
 _muted = _Muted()
+_without_warnings = ExitStack()
 
 
 @contextmanager
 def suppress_output() -> Iterator[None]:
-    """Mute the libraries in this thread, and Python's warnings in all for as long as any thread is inside.
+    """Mute the libraries in this thread, and Python's warnings in all threads while any thread is inside.
 
-    The state of ``warnings`` is one for all threads, so it is changed by the first that comes and restored by the last.
+    All threads share the state of ``warnings``, so the first one changes it and the last one restores it.
     """
     own = threading.get_ident()
     with _lock:
         if not _muted.threads:
-            _Warnings.held = warnings.catch_warnings()
-            _Warnings.held.__enter__()
-            warnings.simplefilter("ignore")
+            _without_warnings.enter_context(warnings.catch_warnings(action="ignore"))
             for logger in LOGGERS:
                 logger.addFilter(_muted)
         _muted.threads[own] = _muted.threads.get(own, 0) + 1
@@ -51,10 +50,4 @@ def suppress_output() -> Iterator[None]:
             if not _muted.threads[own]:
                 del _muted.threads[own]
             if not _muted.threads:
-                _Warnings.held.__exit__(None, None, None)
-
-
-class _Warnings:
-    """What restores the warnings."""
-
-    held: "warnings.catch_warnings[None]"
+                _without_warnings.close()

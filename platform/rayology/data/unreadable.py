@@ -11,9 +11,9 @@ __all__ = ["as_source_error", "as_unreadable"]
 
 @contextmanager
 def as_unreadable(complaint: str) -> Iterator[None]:
-    """Turn whatever is raised while a file is read into UnreadableImage, keeping what it says of the file to itself.
+    """Turn whatever is raised while a file is read into UnreadableImage, without the text of the error.
 
-    The message is the complaint, such as "its header cannot be read", and the kind of what was raised.
+    The message is the complaint, such as "its header cannot be read", and the type of the error.
     """
     try:
         with suppress_output():
@@ -21,20 +21,20 @@ def as_unreadable(complaint: str) -> Iterator[None]:
     except DataError:
         raise
     except BaseException as error:
-        # One bad file must not stop the rest, and a codec written in Rust panics with a BaseException of its own.
+        # One bad file must not stop the rest, and codecs written in Rust panic with a BaseException.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        if isinstance(error, OSError) and error.strerror:  # those of codecs have none
+        if isinstance(error, OSError) and error.strerror:  # errors of codecs have none
             raise UnreadableImage(f"cannot be opened: {error.strerror}; check the path and its permissions") from None
         raise UnreadableImage(f"{complaint} ({type(error).__name__}); damaged") from None
 
 
 @contextmanager
 def as_source_error(place: object, complaint: str, remedy: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Turn errors of some kinds into SourceError: where, what is wrong, why, and what to do.
+    """Turn errors of some kinds into SourceError: place, complaint, reason and remedy.
 
-    Why is what the operating system says, or the kind of the error: other words of it may quote a file. A SourceError
-    from within gets the place in front, once.
+    The reason is the operating system's, or the type of the error: its other words may quote a file. The message of a
+    SourceError from within is prefixed with the place once.
     """
     try:
         yield

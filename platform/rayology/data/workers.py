@@ -1,8 +1,7 @@
-"""Work for many processes: on Ray's workers if it runs, else in this one."""
+"""Work on Ray's workers if Ray runs, else in this process."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 import ray
@@ -22,30 +21,20 @@ def is_parallel() -> bool:
 
 
 def in_order(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
-    """Do tasks and yield what they return in their order, a bounded number of them ahead.
-
-    Raises:
-        DataError: as the work raised it, without Ray's account of where.
-    """
+    """Yield the results of tasks in order, a bounded number of tasks ahead; a DataError is raised as it was."""
     if not is_parallel():
         yield from map(work, tasks)
         return
     remote, shared = ray.remote(_do), ray.put(work)
     ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     pending = deque[object]()
-    with _raised_as_there():
+    try:
         for task in tasks:
             pending.append(remote.remote(shared, task))
             if len(pending) > ahead:
                 yield ray.get(pending.popleft())
         while pending:
             yield ray.get(pending.popleft())
-
-
-@contextmanager
-def _raised_as_there() -> Iterator[None]:
-    try:
-        yield
     except RayTaskError as error:
         if isinstance(error.cause, DataError):
             raise error.cause from None

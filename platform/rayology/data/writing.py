@@ -1,4 +1,4 @@
-"""Curated images into the folder of a dataset."""
+"""Write curated images into the folder of a dataset."""
 
 import hashlib
 import re
@@ -86,14 +86,14 @@ def _write_shards(
 
 
 def _regions(folder: Path, files: Sequence[FileRecord]) -> list[str]:
-    """Return the names of the regions in the masks, which are their numbers; none if there are no masks."""
+    """Return the names of the masks' regions, which are their numbers; empty without masks."""
     masks = [np.load(folder / file.name, mmap_mode="r") for file in files if file.name.startswith("masks")]
     highest = max((int(each.max()) for each in masks), default=0)
     return [str(number) for number in range(1, highest + 1)]
 
 
 def _scaled(pixels: NDArray[np.float32], record: ImageRecord, image: ImageSpec) -> NDArray[np.float64]:
-    """Map the range that is kept of a series to the dataset's own; of CT both are the window."""
+    """Map the range of a series to the dataset's; for CT both are the window."""
     fraction = (pixels.astype(np.float64) - record.low) / (record.high - record.low)
     return np.asarray(fraction * (image.values.high - image.values.low) + image.values.low)
 
@@ -172,32 +172,29 @@ def _is_divided(images: Sequence[ImageRecord]) -> bool:
 
 
 def _notes(contents: Contents, patients: int | None) -> Iterator[str]:
-    """Say what every figure must be read with, given how many patients there are, where that is known."""
+    """Say what every figure must be read with, given the number of patients if it is known."""
     match patients:
         case None:
-            yield "not patient-safe, for the source does not say whose the images are"
+            yield "not patient-safe: the source does not say whose images these are"
         case 1:
             yield "one patient"
         case 2:
             yield "two patients"
         case _ if _is_divided(contents.images):
-            yield "not patient-safe, for too few patients have no image in common, so some are cut into blocks"
+            yield "not patient-safe: too few patients have no image in common, so some are cut into blocks"
     leaking = contents.curation.num_leaking
     if leaking:
         yield f"the official splits leak: {leaking} images, or their patients, are in another split too"
 
 
 def _found(images: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
+    axes = " x ".join(("slices", "rows", "columns")[-len(images[0].original_size) :])
     counted = {
         "modality": Counter(each.modality or "none given" for each in images),
         "transfer syntax": Counter(each.syntax or "no DICOM" for each in images),
-        _axes(images[0].original_size): Counter(" x ".join(map(str, each.original_size)) for each in images),
+        axes: Counter(" x ".join(map(str, each.original_size)) for each in images),
     }
     return {what: dict(counts.most_common()) for what, counts in counted.items()}
-
-
-def _axes(size: Sequence[int]) -> str:
-    return " x ".join(("slices", "rows", "columns")[-len(size) :])
 
 
 def _counted(texts: Iterable[str]) -> dict[str, int]:
@@ -205,7 +202,7 @@ def _counted(texts: Iterable[str]) -> dict[str, int]:
 
 
 def _kind(text: str) -> str:
-    """Return what is said of a series without its numbers and places, which all differ; the list beside has them."""
+    """Return a message without numbers and positions, which all differ; the list of skipped files has them."""
     return NUMBERS.sub("...", text)
 
 

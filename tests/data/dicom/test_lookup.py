@@ -8,8 +8,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian
+from tests.data.dicom.stored_values import stored
 
-from rayology.data.dicom import read, stored
+from rayology.data.dicom import read
 from rayology.errors import UnreadableImage
 
 WriteDicom = Callable[..., Path]

@@ -12,8 +12,9 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.uid import HEVCMP51, MPEG2MPML, MPEG4HP41, UID, ExplicitVRBigEndian
 from syntaxes import written
+from tests.data.dicom.stored_values import stored
 
-from rayology.data.dicom import instances, pixels, read, stored
+from rayology.data.dicom import instances, pixels, read
 from rayology.data.dicom.selection import Selection
 from rayology.errors import DataError, NotAnImage, NotDicom, UnreadableImage, UnsupportedSyntax
 

@@ -81,8 +81,8 @@ def test_numbers_are_chosen_by_range_with_both_ends() -> None:
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ({"description": "("}, r"selection: description: '\(' is no regular expression"),
-        ({"ranges": {"echo": {"low": 1}}}, "selection: ranges: 'echo' is no number of a header; write one of: rows, "),
+        ({"description": "("}, r"selection: description: '\(' is not a regular expression"),
+        ({"ranges": {"echo": {"low": 1}}}, "selection: ranges: 'echo' is not a number of a header; write one of: rows"),
         ({"ranges": {"rows": {"low": 2, "high": 1}}}, "low 2 must not lie above high 1"),
         ({"tolerance_deg": 60}, "less than or equal to 45"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.data.archives import left
+from tests.data.sources.examples import example_of
 
 from rayology.data import IdxConfig, MedMnistConfig, PreparationConfig, SourceConfig
 from rayology.data.prepare import prepare
@@ -21,7 +22,7 @@ def examples(config: SourceConfig, root: Path) -> list[Example]:
 
 def write_idx(folder: Path, *, images: int = 10, labels: int = 10, claimed: int = 10) -> IdxConfig:
     """Write a small MNIST whose training images may be wrong."""
-    config = IdxConfig.example(folder)
+    config = example_of(IdxConfig, folder)
     header = struct.pack(">HBB3I", 0, 8, 3, claimed, 4, 4)
     (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(16 * images)))
     header = struct.pack(">HBBI", 0, 8, 1, labels)
@@ -84,7 +85,7 @@ def test_pneumonia_has_its_published_splits_and_mean(shared_data: Path, tmp_path
 
 
 def test_only_the_first_images_are_read_where_asked(tmp_path: Path) -> None:
-    config = IdxConfig.example(tmp_path).patched({"max_images": 7})
+    config = example_of(IdxConfig, tmp_path).patched({"max_images": 7})
 
     splits = [example.split for example in examples(config, tmp_path)]
 
@@ -92,7 +93,7 @@ def test_only_the_first_images_are_read_where_asked(tmp_path: Path) -> None:
 
 
 def test_an_unpacked_file_reads_like_a_packed_one(tmp_path: Path) -> None:
-    config = IdxConfig.example(tmp_path)
+    config = example_of(IdxConfig, tmp_path)
     packed = examples(config, tmp_path)
     for file in tmp_path.glob("*.gz"):
         file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
@@ -123,14 +124,14 @@ def test_blocks_are_read_in_any_order(tmp_path: Path) -> None:
 
 
 def test_a_label_beyond_the_names_says_where_to_name_it(tmp_path: Path) -> None:
-    config = MedMnistConfig.example(tmp_path).patched({"classes": ["only"]})
+    config = example_of(MedMnistConfig, tmp_path).patched({"classes": ["only"]})
 
     with pytest.raises(UnreadableImage, match=r"label 1, beyond the 1 names in source\.classes"):
         examples(config, tmp_path)
 
 
 def test_classes_without_names_are_named_by_number(tmp_path: Path) -> None:
-    assert {example.label for example in examples(MedMnistConfig.example(tmp_path), tmp_path)} == {"00", "01"}
+    assert {example.label for example in examples(example_of(MedMnistConfig, tmp_path), tmp_path)} == {"00", "01"}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_what_a_header_claims_is_not_believed(tmp_path: Path, wrong: dict[str, i
 
 
 def test_volumes_are_refused_with_what_is_read(tmp_path: Path) -> None:
-    config = MedMnistConfig.example(tmp_path)
+    config = example_of(MedMnistConfig, tmp_path)
     arrays = {"train_images": np.zeros((4, 8, 8, 8), np.uint8), "train_labels": np.zeros((4, 1), np.uint8)}
     np.savez_compressed(tmp_path / "example.npz", allow_pickle=False, **arrays)
 
@@ -168,7 +169,7 @@ def test_an_idx_of_other_values_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    config = IdxConfig.example(tmp_path)
+    config = example_of(IdxConfig, tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
 
     with pytest.raises(SourceError, match=r"holds no t10k-labels-idx1-ubyte, gzipped or not; set source\.path"):
@@ -176,7 +177,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_images_without_fixed_grey_levels_are_refused(tmp_path: Path) -> None:
-    config = MedMnistConfig.example(tmp_path)
+    config = example_of(MedMnistConfig, tmp_path)
     arrays = {
         f"{split}_{name}": values
         for split in ("train", "val", "test")
@@ -194,7 +195,7 @@ def test_a_bomb_is_refused_with_nothing_left(tmp_path: Path) -> None:
     header = struct.pack(">HBB3I", 0, 8, 3, 10, 2**12, 2**11)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(10 * 2**23)))
 
-    with pytest.raises(SourceError, match="becomes more than 100 times its size"):
+    with pytest.raises(SourceError, match="unpacks to more than 100 times its size"):
         config.build(tmp_path / "root").items()
 
     assert left(tmp_path / "root") == []

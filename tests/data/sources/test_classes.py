@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.data.sources.examples import example_of
 
 from rayology.data import FolderConfig, ImageFolderConfig, PreparationConfig
 from rayology.data.prepare import prepare
@@ -229,7 +230,7 @@ def test_folders_of_dicom_that_identify_are_refused_before_any_is_read(tmp_path:
 def test_labels_of_a_table_that_identify_are_refused_before_any_image_is_read(tmp_path: Path, source: str) -> None:
     key = "uid" if source.endswith("uid") else "file"
     names = ["2.25.1", "2.25.2"] if key == "uid" else ["a/0.png", "a/2.png"]
-    pictures = ImageFolderConfig.example(tmp_path)
+    pictures = example_of(ImageFolderConfig, tmp_path)
     table = tmp_path / "table.csv"
     table.write_text(f"{key},label,patient\n{names[0]},Doe^Jane,p\n{names[1]},benign,Roe^Jim\n")
     config = pictures if source == "image_folder" else FolderConfig(path=pictures.path)

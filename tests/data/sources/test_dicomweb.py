@@ -59,7 +59,7 @@ def test_trouble_that_passes_is_waited_for(archive: Archive, tmp_path: Path, tro
         (Answer(status=404), "did not come from the archive: HTTP 404", 1),
         (Answer(status=403), "did not come from the archive: HTTP 403", 1),
         (Answer(body=whole(b"half of it").body[:-20]), "did not come from the archive: truncated", 4),
-        (Answer(kind="text/html", body=b"<p>Log in"), "came from the archive as text/html, no multipart of DICOM", 1),
+        (Answer(kind="text/html", body=b"<p>Log in"), "came from the archive as text/html, not as multipart DICOM", 1),
         (Answer(kind="multipart/related", body=b"?"), "did not come from the archive: MultipartParseError", 4),
         (whole(b"one", b"two"), "came from the archive with another instance", 1),
     ],

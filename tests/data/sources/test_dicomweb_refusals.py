@@ -32,7 +32,9 @@ def test_an_archive_that_stops_to_answer_is_given_up(archive: Archive, tmp_path:
 def test_a_refusal_says_which_variables_to_set(archive: Archive, tmp_path: Path, place: str) -> None:
     archive.always[place] = Answer(status=401)
 
-    with pytest.raises(SourceError, match="refuses who asks; set RAYOLOGY_DICOMWEB_TOKEN, or RAYOLOGY_DICOMWEB_USER"):
+    with pytest.raises(
+        SourceError, match="refuses the credentials; set RAYOLOGY_DICOMWEB_TOKEN, or RAYOLOGY_DICOMWEB_USER"
+    ):
         source(archive, tmp_path).items()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from tests.data.sources.examples import example_of
 
 from rayology.data import ImageFolderConfig, ImageMaskPairsConfig, PreparationConfig, SourceConfig
 from rayology.data.prepare import prepare
@@ -100,7 +101,7 @@ def test_only_pictures_are_listed_with_the_folder_as_class(tmp_path: Path) -> No
 
 
 def test_an_archive_reads_like_its_folder(tmp_path: Path) -> None:
-    config = ImageFolderConfig.example(tmp_path)
+    config = example_of(ImageFolderConfig, tmp_path)
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", config.path)
 
     packed = examples(config.patched({"path": archive}), tmp_path / "root")
@@ -141,7 +142,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pyt
 def test_other_formats_are_no_pictures_whatever_their_name(tmp_path: Path) -> None:
     Image.fromarray(picture(0)).save(tmp_path / "a.png", format="GIF")
 
-    with pytest.raises(UnreadableImage, match="is no picture that can be read"):
+    with pytest.raises(UnreadableImage, match="is not a picture that can be read"):
         list(read_raster(tmp_path / "a.png"))
 
 
@@ -242,7 +243,7 @@ def test_masks_named_like_images_are_no_images(tmp_path: Path) -> None:
 
 
 def test_numbered_regions_keep_their_numbers(tmp_path: Path) -> None:
-    config = ImageMaskPairsConfig.example(tmp_path).patched({"regions": "numbered"})
+    config = example_of(ImageMaskPairsConfig, tmp_path).patched({"regions": "numbered"})
     mask = np.array([[0, 3], [7, 7]], np.uint8).repeat(6, 0).repeat(8, 1)
     save(tmp_path / "0_mask.png", mask)
 
@@ -250,7 +251,7 @@ def test_numbered_regions_keep_their_numbers(tmp_path: Path) -> None:
 
 
 def test_images_without_a_mask_say_what_to_set(tmp_path: Path) -> None:
-    config = ImageMaskPairsConfig.example(tmp_path)
+    config = example_of(ImageMaskPairsConfig, tmp_path)
     (tmp_path / "3_mask.png").unlink()
 
     with pytest.raises(SourceError, match=r"1 of 6 images have no mask named like '\{name\}_mask.png'"):
@@ -259,7 +260,7 @@ def test_images_without_a_mask_say_what_to_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", ["size", "pages", "levels"])
 def test_a_mask_that_does_not_fit_is_our_own_error(tmp_path: Path, wrong: str) -> None:
-    config = ImageMaskPairsConfig.example(tmp_path).patched({"regions": "numbered"})
+    config = example_of(ImageMaskPairsConfig, tmp_path).patched({"regions": "numbered"})
     mask = Image.fromarray(picture(0, np.uint16 if wrong == "levels" else np.uint8)[: 5 if wrong == "size" else 12])
     extra = {"save_all": True, "append_images": [mask]} if wrong == "pages" else {}
     mask.save(tmp_path / "0_mask.png", format="TIFF", **extra)

@@ -7,6 +7,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+from tests.data.sources.examples import example_of
 
 from rayology.data import FolderConfig, ImageFolderConfig, PreparationConfig
 from rayology.data.prepare import prepare
@@ -62,10 +63,10 @@ def test_empty_lines_and_rows_that_agree_are_no_fault(tmp_path: Path) -> None:
     [
         ("", "its first column is headed neither file nor uid; write a CSV file in UTF-8"),
         ("Doe,label\na,x\n", "its first column is headed neither file nor uid; write a CSV file in UTF-8"),
-        ("file,label,Doe\na,x,y\n", "column 3 is headed by none of label, patient, split, or by one again"),
-        ("file,label,label\na,x,y\n", "column 3 is headed by none of label, patient, split, or by one again"),
+        ("file,label,Doe\na,x,y\n", "column 3 is headed by none of label, patient, split, or by a repeated one"),
+        ("file,label,label\na,x,y\n", "column 3 is headed by none of label, patient, split, or by a repeated one"),
         ("file,split\na,train\n", "has no column headed label; add one, or write source.labels: none"),
-        ("file,label,split\na,x,train\nb,x,Doe\n", "line 3 has a split that is none of train, validation, test"),
+        ("file,label,split\na,x,train\nb,x,Doe\n", "line 3 has a split other than train, validation and test"),
         ("file,label\na,x\nDoe\n", "line 3 names no image, or has 1 columns instead of 2"),
         ("file,label\n,Doe\n", "line 2 names no image"),
         ("file,label\nDoe,x\nb,y\nDoe,y\n", "line 4 contradicts an earlier line of the same file"),
@@ -80,7 +81,7 @@ def test_a_wrong_table_says_where_and_what_to_write_but_no_value(tmp_path: Path,
 
 
 def test_a_table_that_names_no_picture_is_refused_before_any_is_read(tmp_path: Path) -> None:
-    config = ImageFolderConfig.example(tmp_path)
+    config = example_of(ImageFolderConfig, tmp_path)
     wrong = config.patched({"labels": "table", "table": str(table(tmp_path, "file,label\npictures/a/0.png,x\n"))})
 
     with pytest.raises(SourceError, match=r"gives any of 8 files a label; write their names as below source"):
@@ -99,7 +100,7 @@ def test_a_table_that_names_no_picture_is_refused_before_any_is_read(tmp_path: P
 def test_a_table_by_file_that_says_nothing_of_any_file_is_refused_before_any_is_read(
     tmp_path: Path, kind: str, labels: str, text: str, gives: str
 ) -> None:
-    pictures = ImageFolderConfig.example(tmp_path)
+    pictures = example_of(ImageFolderConfig, tmp_path)
     config = pictures if kind == "image_folder" else FolderConfig(path=pictures.path)
 
     with pytest.raises(SourceError, match=f"gives any of 8 files {gives}; write their names as below"):
@@ -107,7 +108,7 @@ def test_a_table_by_file_that_says_nothing_of_any_file_is_refused_before_any_is_
 
 
 def test_a_table_by_uid_may_name_any_file_of_dicom(tmp_path: Path) -> None:
-    config = FolderConfig(path=ImageFolderConfig.example(tmp_path).path)
+    config = FolderConfig(path=example_of(ImageFolderConfig, tmp_path).path)
 
     by_uid = config.patched({"labels": "table", "table": str(table(tmp_path, "uid,label\n2.25.1,x\n"))})
 
@@ -235,7 +236,7 @@ def test_a_patient_that_the_name_does_not_say_is_not_known() -> None:
     ("wrong", "message"),
     [
         ({"labels": "table"}, r"set source\.table"),
-        ({"patient": "("}, r"source\.patient is no regular expression"),
+        ({"patient": "("}, r"source\.patient is not a regular expression"),
         ({"patient": "p"}, r"source\.patient has no group"),
         (
             {"labels": "table", "table": Path("missing.csv")},
@@ -244,7 +245,7 @@ def test_a_patient_that_the_name_does_not_say_is_not_known() -> None:
     ],
 )
 def test_a_wrong_setting_says_what_to_set(tmp_path: Path, wrong: dict[str, str], message: str) -> None:
-    config = ImageFolderConfig.example(tmp_path).model_copy(update=wrong)
+    config = example_of(ImageFolderConfig, tmp_path).model_copy(update=wrong)
 
     with pytest.raises(SourceError, match=message):
         config.build(tmp_path).items()
@@ -345,7 +346,7 @@ def test_labels_that_come_from_nowhere_do_not_come_from_the_table(
 
 
 def test_a_changed_table_makes_another_dataset(tmp_path: Path) -> None:
-    config = ImageFolderConfig.example(tmp_path)
+    config = example_of(ImageFolderConfig, tmp_path)
     rows = "".join(f"{'ab'[number % 2]}/{number}.png,x{number % 2}\n" for number in range(8))
     config = config.patched({"labels": "table", "table": str(table(tmp_path, f"file,label\n{rows}"))})
     preparation = PreparationConfig(size=16)

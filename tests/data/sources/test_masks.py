@@ -57,7 +57,7 @@ def test_a_mask_of_absurd_size_skips_its_image(
     outcome, _ = read_beside(image, tmp_path / "a.png")
 
     assert dict(outcome.reasons)[0].startswith(
-        "UnreadableImage: its mask is no picture that can be read (DecompressionBombError)"
+        "UnreadableImage: its mask is not a picture that can be read (DecompressionBombError)"
     )
 
 

@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.data.sources.examples import example_of
 
 from rayology.data import NiftiConfig, PreparationConfig
 from rayology.data.prepare import prepare
@@ -115,7 +116,7 @@ def test_a_mask_lies_where_its_volume_lies_to_a_tenth_of_a_voxel_however_small(t
         image.header.set_xyzt_units("micron")
         nibabel.save(image, tmp_path / name / "0.nii.gz")
 
-    config = NiftiConfig.example(tmp_path)
+    config = example_of(NiftiConfig, tmp_path)
     place("images", 0.0)
     place("masks", 0.5)
     assert len(examples(config, tmp_path)) == 12
@@ -157,7 +158,7 @@ def test_what_is_no_volume_is_refused(tmp_path: Path, shape: tuple[int, ...]) ->
 
 @pytest.mark.parametrize("wrong", ["shape", "place", "numbers"])
 def test_a_mask_that_does_not_fit_is_our_own_error(tmp_path: Path, wrong: str) -> None:
-    config = NiftiConfig.example(tmp_path)
+    config = example_of(NiftiConfig, tmp_path)
     shape = (12, 14, 4) if wrong == "shape" else (12, 14, 3)
     affine = np.diag([1.0, 1, 3 if wrong == "place" else 2, 1])
     save(tmp_path / "masks" / "0.nii.gz", np.full(shape, 300 if wrong == "numbers" else 1, np.int16), affine)
@@ -225,7 +226,7 @@ def test_a_volume_that_lies_nowhere_is_refused(tmp_path: Path, value: float) -> 
     content[280:296] = np.full(4, value, "<f4").tobytes()  # srow_x of the NIfTI-1 header
     (tmp_path / "a.nii").write_bytes(content)
 
-    with pytest.raises(UnreadableImage, match=r"nowhere in space|is no NIfTI volume"):
+    with pytest.raises(UnreadableImage, match=r"nowhere in space|is not a NIfTI volume"):
         examples(NiftiConfig(path=str(tmp_path), image="{name}.nii"), tmp_path)
 
 

@@ -12,6 +12,7 @@ import pytest
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 from tests.data.archives import left
+from tests.data.sources.examples import example_of
 
 from rayology.data import MedMnistConfig, PreparationConfig
 from rayology.data.prepare import prepare
@@ -33,14 +34,14 @@ def items(file: Path) -> Sequence[Item]:
 
 def saved(folder: Path, **arrays: NDArray[np.generic] | np.generic) -> Path:
     """Save an example of which some arrays are others."""
-    file = Path(MedMnistConfig.example(folder).path)
+    file = Path(example_of(MedMnistConfig, folder).path)
     np.savez_compressed(file, **{**np.load(file), **arrays})
     return file
 
 
 def with_member(folder: Path, content: bytes) -> Path:
     """Save an example whose first array is something else."""
-    file = Path(MedMnistConfig.example(folder).path)
+    file = Path(example_of(MedMnistConfig, folder).path)
     with zipfile.ZipFile(file) as opened:
         members = {name: opened.read(name) for name in opened.namelist()} | {"train_images.npy": content}
     with zipfile.ZipFile(file, "w") as opened:
@@ -181,7 +182,7 @@ def test_content_that_does_not_inflate_is_damaged(tmp_path: Path) -> None:
 def test_a_bomb_is_refused_with_nothing_left(tmp_path: Path) -> None:
     file = saved(tmp_path, test_images=np.zeros((80, 1024, 1024), np.uint8))
 
-    with pytest.raises(SourceError, match=r"becomes more than 100 times its size, .* pack it without compression"):
+    with pytest.raises(SourceError, match=r"unpacks to more than 100 times its size, .* pack it without compression"):
         items(file)
 
     assert left(tmp_path / "root") == []
@@ -209,7 +210,7 @@ def test_arrays_are_unpacked_once_for_their_owner_alone(tmp_path: Path) -> None:
 
 
 def test_one_wrong_array_stops_a_preparation_before_any_image_is_read(tmp_path: Path) -> None:
-    config = MedMnistConfig.example(tmp_path)
+    config = example_of(MedMnistConfig, tmp_path)
     saved(tmp_path, test_labels=np.array([Trap()], object))
 
     with pytest.raises(SourceError, match=r"test_labels\.npy is .* never unpickled"):
@@ -218,7 +219,7 @@ def test_one_wrong_array_stops_a_preparation_before_any_image_is_read(tmp_path: 
 
 @pytest.mark.parametrize("num_files", [0, 2])
 def test_a_folder_is_no_file_unless_it_holds_just_one(tmp_path: Path, num_files: int) -> None:
-    config = MedMnistConfig.example(tmp_path)
+    config = example_of(MedMnistConfig, tmp_path)
     folder = tmp_path / "folder"
     folder.mkdir()
     for number in range(num_files):

@@ -186,7 +186,7 @@ def test_a_study_its_date_and_a_description_are_found(orthanc: str, stored: dict
 def test_a_wrong_password_is_refused(orthanc: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYOLOGY_DICOMWEB_PASSWORD", "wrong")
 
-    with pytest.raises(SourceError, match="refuses who asks"):
+    with pytest.raises(SourceError, match="refuses the credentials"):
         DicomwebConfig(url=orthanc).build(tmp_path).items()
 
 

@@ -1,4 +1,4 @@
-"""What holds for every source: the members of the union are found, and each writes its own example."""
+"""What holds for every source: the members of the union are found, and each reads its own example."""
 
 import pickle
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.sources.examples import example_of
 
 from rayology.config import Config, alternatives
 from rayology.data import PreparationConfig, SourceConfig
@@ -44,7 +45,7 @@ def sourced(request: pytest.FixtureRequest, tmp_path: Path) -> Sourced:
         pytest.skip("reads from a service, which its own tests start")
     folder = tmp_path / NAME
     folder.mkdir()
-    config = request.param.example(folder)
+    config = example_of(request.param, folder)
     root = tmp_path / "root"
     return Sourced(config, config.build(root), root)
 

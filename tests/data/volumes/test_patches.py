@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from rayology.data.volumes.patches import patches, starts
-from rayology.data.volumes.volume import Volume
+from rayology.data.volumes.volume import Volume, patches, starts
 
 
 def numbered(size: tuple[int, int, int]) -> Volume:

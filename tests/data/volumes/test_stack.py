@@ -203,7 +203,7 @@ def test_a_wide_gap_among_changing_distances_is_missing(tmp_path: Path, write_di
 def test_slices_far_apart_are_no_stack_under_any_rules(tmp_path: Path, write_dicom: WriteDicom) -> None:
     write_series(write_dicom, tmp_path, [0, 2, 4, 9000.5])
 
-    with pytest.raises(SeriesError, match=r"vary from 2\.00 to 8996\.50 mm; they are no one stack"):
+    with pytest.raises(SeriesError, match=r"vary from 2\.00 to 8996\.50 mm; they are not one stack"):
         one_stack(read_frames(tmp_path), SeriesConfig(irregular="resample", missing="fill"))
 
 
@@ -258,7 +258,7 @@ def test_slices_that_wander_in_their_plane_are_refused_or_shifted(tmp_path: Path
         write_series(write_dicom, tmp_path, [height], shear=(aside / height, 0, 0))
     found = read_frames(tmp_path)
 
-    with pytest.raises(SeriesError, match=r"they lie up to 0\.75 mm beside each other; set .*series\.tilt"):
+    with pytest.raises(SeriesError, match=r"they are shifted by up to 0\.75 mm in their plane; set .*series\.tilt"):
         one_stack(found)
     assert_shows_the_ramp(assembled(found, one_stack(found, SeriesConfig(tilt="correct"))))
 

@@ -1,8 +1,8 @@
-"""Files of DICOM, read by pydicom and decoded by imagecodecs, as images in modality units."""
+"""DICOM files, read by pydicom and decoded by imagecodecs, as images in modality units."""
 
 from rayology.data.dicom.facts import Facts
 from rayology.data.dicom.geometry import Geometry
-from rayology.data.dicom.reader import Instance, decode, instances, read, stored
+from rayology.data.dicom.reader import Instance, decode, instances, read
 from rayology.data.dicom.selection import Selection
 
-__all__ = ["Facts", "Geometry", "Instance", "Selection", "decode", "instances", "read", "stored"]
+__all__ = ["Facts", "Geometry", "Instance", "Selection", "decode", "instances", "read"]

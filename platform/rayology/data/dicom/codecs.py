@@ -1,4 +1,4 @@
-"""One compressed frame into the values that it stores, by transfer syntax."""
+"""Decode a compressed frame into its stored values, by transfer syntax."""
 
 import struct
 from collections.abc import Callable
@@ -18,17 +18,17 @@ from rayology.errors import UnreadableImage
 __all__ = ["decode_frame", "decodes_to_rgb", "has_codec"]
 
 MAX_VALUES_A_BYTE = 2**12
-"""More than any image is compressed by; beyond ``SMALL`` values such a frame is a bomb."""
+"""Most values that a byte may decode to; beyond ``SMALL`` values, a frame with more is a bomb."""
 SMALL = 2**22
 
 # Of JPEG, ISO/IEC 10918-1 table B.1: baseline, extended, lossless; of JPEG-LS, ISO/IEC 14495-1 C.1.1; of JPEG 2000, SIZ
 BASELINE, EXTENDED, LOSSLESS, JPEG_LS, JPEG_2000 = 0xC0, 0xC1, 0xC3, 0xF7, 0x51
 COSINE = frozenset({BASELINE, EXTENDED, PROGRESSIVE})
-"""The codings of JPEG that lose something."""
+"""Lossy codings of JPEG."""
 
 END = b"\xff\xd9"  # EOI of JPEG, EOC of JPEG 2000
 TRAILER = 1024
-"""Within how many last bytes a codestream ends; padding and boxes may follow."""
+"""Number of last bytes in which the end of a codestream is sought; padding and boxes may follow it."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Codec:
 
     decode: Callable[[bytes, Layout], NDArray[np.generic]]
     codings: frozenset[int]
-    """Which codestreams are read, as ``CodedFrame.coding``; none where frames have no header to look at."""
+    """Accepted values of ``CodedFrame.coding``; empty if frames have no header to inspect."""
     in_grey: frozenset[int] = frozenset()
-    """Which others are read of one sample: writers take one JPEG for another, and the frame says which it is."""
+    """Other values accepted for one sample: writers confuse kinds of JPEG, and the frame says which it is."""
     is_lossy: bool = False
-    """Whether decoded values may exceed those that were stored, where the coding does not say."""
+    """Whether decoded values may exceed the stored ones although the coding does not say so."""
     to_rgb: bool = False
-    """Whether YBR_FULL leaves the codec as RGB; YBR_RCT and YBR_ICT, the transforms of JPEG 2000 itself, always do."""
+    """Whether the codec turns YBR_FULL into RGB, as it always does YBR_RCT and YBR_ICT, JPEG 2000's own transforms."""
 
 
 def has_codec(syntax: uid.UID) -> bool:
@@ -60,8 +60,8 @@ def decode_frame(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
     """Return a frame's stored values, (rows, columns, samples).
 
     Raises:
-        UnreadableImage: the codestream contradicts the header, or is far smaller than an image of its size can be.
-        Exception: whatever a codec says of damage.
+        UnreadableImage: the codestream contradicts the header, or is far too small for an image of its size.
+        Exception: a codec finds damage.
     """
     codec = CODECS[layout.syntax]
     if not codec.codings:
@@ -74,7 +74,7 @@ def decode_frame(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
 
 
 def _with_sign(decoded: NDArray[np.generic], layout: Layout, precision: int) -> NDArray[np.generic]:
-    """Read what a codestream holds without a sign as the signed values that it stands for, before any is clipped."""
+    """Reinterpret unsigned decoded values as the signed values that they stand for, before any is clipped."""
     if not layout.signed or decoded.dtype.kind != "u":
         return decoded
     values = decoded.astype(layout.dtype)
@@ -83,10 +83,10 @@ def _with_sign(decoded: NDArray[np.generic], layout: Layout, precision: int) -> 
 
 
 def _checked(codestream: bytes, layout: Layout, codec: Codec) -> CodedFrame:
-    """Return what a codestream says of itself, which must agree with the file's header: nothing else is decoded."""
+    """Return what a codestream says about itself, and raise UnreadableImage if the file's header contradicts it."""
     if layout.values_a_frame > max(SMALL, MAX_VALUES_A_BYTE * len(codestream)):
         raise UnreadableImage("a frame has fewer bytes than an image of its size can be compressed to; damaged")
-    # The decoders of JPEG would fill up what is missing. Zeros may follow without end.
+    # The decoders of JPEG would fill up what is missing. Any number of zeros may follow.
     if END not in codestream[-TRAILER:] and END not in codestream.rstrip(b"\0")[-TRAILER:]:
         raise UnreadableImage("a codestream ends before its image does; truncated")
     coded = inspect(codestream)
@@ -94,14 +94,14 @@ def _checked(codestream: bytes, layout: Layout, codec: Codec) -> CodedFrame:
         raise UnreadableImage("a codestream is not coded as its transfer syntax says; damaged")
     if (coded.rows, coded.columns, coded.samples) != layout.shape or coded.precision > layout.bits_allocated:
         raise UnreadableImage(
-            f"a codestream is no image of {layout.rows} x {layout.columns} x {layout.samples} in "
+            f"a codestream is not an image of {layout.rows} x {layout.columns} x {layout.samples} in "
             f"{layout.bits_allocated} bits as its header says; damaged"
         )
     return coded
 
 
 def _jpeg(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
-    """Decode to grey or RGB; where the header says RGB, no marker may turn it but that of JFIF, which knows no RGB."""
+    """Decode to grey or RGB; if the header says RGB, only a JFIF marker overrides it, since JFIF is never RGB."""
     if layout.photometric == "RGB" and not is_jfif(codestream):
         return np.asarray(imagecodecs.jpeg8_decode(codestream, colorspace="rgb", outcolorspace="rgb"))
     return np.asarray(imagecodecs.jpeg8_decode(codestream))
@@ -120,13 +120,13 @@ def _jpeg_2000(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
 def _htj2k(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
     if not has_all_tiles(codestream):  # the decoder would leave the rest of the image unwritten
         raise UnreadableImage("a codestream ends before its image does; truncated")
-    planar = None if layout.samples == 1 else False  # asked for where it means nothing, it costs as much as decoding
+    planar = None if layout.samples == 1 else False  # for one sample it means nothing, yet costs as much as decoding
     with unraisable_errors_raised():
         return np.asarray(imagecodecs.htj2k_decode(codestream, planar=planar))
 
 
 def _rle(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
-    """Decode a byte plane a segment, the most significant byte of the first sample first (DICOM PS3.5 G)."""
+    """Decode one byte plane from each segment, the first sample's most significant byte first (DICOM PS3.5 G)."""
     num_bytes = layout.dtype.itemsize
     segments = _segments(codestream)
     if len(segments) != layout.samples * num_bytes:
@@ -147,7 +147,7 @@ def _rle(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
 
 
 def _segments(codestream: bytes) -> list[bytes]:
-    """Cut a frame by the offsets in its header (DICOM PS3.5 G.5)."""
+    """Split a frame at the offsets in its header (DICOM PS3.5 G.5)."""
     count, *offsets = struct.unpack_from("<16L", codestream)
     bounds = [*offsets[:count], len(codestream)]
     if not 1 <= count <= 15 or bounds[0] != 64 or bounds != sorted(bounds):
@@ -156,7 +156,7 @@ def _segments(codestream: bytes) -> list[bytes]:
 
 
 def _unpacked(segment: bytes, values: int) -> NDArray[np.uint8]:
-    """Unpack a segment, which may end in a byte that makes its length even (DICOM PS3.5 G.2)."""
+    """Unpack a segment, which may end in a byte of padding (DICOM PS3.5 G.2)."""
     plane = bytearray(values)
     try:
         filled = imagecodecs.packbits_decode(segment, out=plane)

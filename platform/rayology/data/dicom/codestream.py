@@ -1,4 +1,4 @@
-"""What a compressed frame says of itself, so that no codec is handed a bomb or a frame of another shape."""
+"""Inspect a compressed frame, so that no codec gets a bomb or a frame of another shape."""
 
 import struct
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 PROGRESSIVE = 0xC2
 START_OF_SCAN, RESTARTS = 0xDA, range(0xD0, 0xD8)
 MAX_SCANS = 2**6
-"""Of a frame, each of which may pass over the whole image; encoders make about ten."""
+"""Most scans of a frame, each of which may cover the whole image; encoders write about ten."""
 SIZE, CODING_STYLE = 0x51, 0xFF52  # ISO/IEC 15444-1 A.5.1 and A.6.1
 START_OF_TILE, END_OF_CODESTREAM = b"\xff\x90", b"\xff\xd9"  # ISO/IEC 15444-1 A.4.2 and A.4.4
 MAX_TILES = 2**12
@@ -28,18 +28,18 @@ class CodedFrame:
     columns: int
     samples: int
     precision: int
-    """Bits a sample."""
+    """Bits per sample."""
     coding: int
-    """The second byte of the marker that says how it is coded: SOF0 to SOF55 of JPEG, SIZ of JPEG 2000."""
+    """Second byte of the marker that gives the coding: SOF0 to SOF55 of JPEG, SIZ of JPEG 2000."""
     start: int = 0
-    """Where it starts, behind the boxes of a JP2 file."""
+    """Offset of its start, behind the boxes of a JP2 file."""
 
 
 def inspect(codestream: bytes) -> CodedFrame:
-    """Return the shape of a JPEG, JPEG-LS, JPEG 2000 or HTJ2K codestream, read from its own header.
+    """Return the shape of a JPEG, JPEG-LS, JPEG 2000 or HTJ2K codestream from its own header.
 
     Raises:
-        ValueError: the codestream does not say, or asks for more tiles, layers, scans or subsampling than images have.
+        ValueError: the header is damaged, or has more tiles, layers or scans than are decoded, or subsampling.
     """
     if codestream.startswith(JPEG_START):
         return _jpeg(codestream)
@@ -58,13 +58,13 @@ def is_jfif(codestream: bytes) -> bool:
 
 
 def has_all_tiles(codestream: bytes) -> bool:
-    """Return whether a JPEG 2000 codestream is as long as its tile-parts say, where they do (ISO/IEC 15444-1 A.4.2)."""
+    """Return whether a JPEG 2000 codestream is as long as its tile-parts say, if they do (ISO/IEC 15444-1 A.4.2)."""
     at = 2  # behind SOC
     while at <= len(codestream) - 4 and not codestream.startswith(START_OF_TILE, at):  # the main header
         at += 2 + int.from_bytes(codestream[at + 2 : at + 4], "big")
     while at <= len(codestream) - 12 and codestream.startswith(START_OF_TILE, at):
         length = int.from_bytes(codestream[at + 6 : at + 10], "big")
-        if length == 0:  # up to the end, wherever that is
+        if length == 0:  # up to the end
             return True
         at += max(length, 12)
     return codestream.startswith(END_OF_CODESTREAM, at)
@@ -105,7 +105,7 @@ def _jpeg_2000(codestream: bytes, at: int) -> CodedFrame:
 
 
 def _check_layers(codestream: bytes, at: int) -> None:
-    """Walk the main header to its coding style, whose layers cost memory whether they hold anything or not."""
+    """Walk the main header to its coding style, whose layers cost memory even if they are empty."""
     while True:
         marker, length = struct.unpack_from(">HH", codestream, at)
         if marker == CODING_STYLE:

@@ -1,4 +1,4 @@
-"""What a header says of how a frame was made: numbers, and no text beyond codes."""
+"""What a header says about the acquisition of a frame: numbers, and no text beyond codes."""
 
 import math
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from rayology.data.dicom.values import decimals, integer, text
 __all__ = ["Facts", "description", "facts"]
 
 DESCRIPTION = "SeriesDescription"
-"""Free text: read to be matched, never kept."""
+"""Free text, which is matched but never kept."""
 MAX_TEXT = 64
-"""Of a long string (DICOM PS3.5 6.2), so that no file makes a pattern search for hours."""
+"""Most characters of a long string (DICOM PS3.5 6.2), so that no file makes a pattern search for hours."""
 
 NUMBERS = {
     "slice_thickness_mm": ("PixelMeasuresSequence", "SliceThickness"),
@@ -28,7 +28,7 @@ NUMBERS = {
     "temporal_position": ("FrameContentSequence", "TemporalPositionIndex"),
     "acquisition": ("FrameContentSequence", "FrameAcquisitionNumber"),
 }
-"""Where each number stands in a multi-frame file: its functional group and keyword (DICOM PS3.3 C.7.6.16, C.8.13.5)."""
+"""Functional group and keyword of each number in a multi-frame file (DICOM PS3.3 C.7.6.16, C.8.13.5)."""
 
 PLAIN = {
     "echo_time_ms": "EchoTime",
@@ -36,12 +36,12 @@ PLAIN = {
     "temporal_position": "TemporalPositionIdentifier",
     "acquisition": "AcquisitionNumber",
 }
-"""The keyword of a single frame, where it has another (DICOM PS3.3 C.8.3.1, C.7.6.16.2.2)."""
+"""Keyword in a single-frame file, if it differs (DICOM PS3.3 C.8.3.1, C.7.6.16.2.2)."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What chooses among frames and tells repeats of one position apart; None where the file does not say."""
+    """What selects frames and tells repeats of one position apart; None if the file does not say."""
 
     rows: float | None = None
     columns: float | None = None
@@ -52,19 +52,19 @@ class Facts:
     field_strength_t: float | None = None
     tube_voltage_kv: float | None = None
     b_value: float | None = None
-    """In s/mm2."""
+    """Diffusion weighting in s/mm2."""
     trigger_time_ms: float | None = None
-    """After the R wave."""
+    """Delay after the R wave."""
     temporal_position: float | None = None
-    """Which of the repeats in time."""
+    """Number of the repeat in time."""
     acquisition: float | None = None
-    """Which of the acquisitions of the series."""
+    """Number of the acquisition in its series."""
     is_localizer: bool = False
     """Whether it only shows where other slices lie (Image Type value 3, DICOM PS3.3 C.8.2.1.1.1)."""
 
 
 def facts(dataset: Dataset, frame: int) -> Facts:
-    """Return what the header says of a frame, from its functional groups where there are any."""
+    """Return what the header says about a frame, from its functional groups if there are any."""
     image_type = text(dataset, "ImageType").upper()
     groups = functional_groups(dataset, frame)
     numbers = {name: _number(dataset, groups, name) for name in NUMBERS}
@@ -77,7 +77,7 @@ def facts(dataset: Dataset, frame: int) -> Facts:
 
 
 def description(dataset: Dataset) -> str:
-    """Return the series' description in one line, which may hold anything: match it and let it go."""
+    """Return the series' description in one line; it may hold anything, so match it and never keep it."""
     return " ".join(text(dataset, DESCRIPTION).split())[:MAX_TEXT]
 
 
@@ -91,6 +91,6 @@ def _number(dataset: Dataset, groups: Sequence[Dataset], name: str) -> float | N
 
 
 def _finite(dataset: Dataset, keyword: str) -> float | None:
-    """Return the one number of an attribute."""
+    """Return the only number of an attribute, if it has just one and that is finite."""
     numbers = decimals(dataset, keyword)
     return numbers[0] if len(numbers) == 1 and math.isfinite(numbers[0]) else None

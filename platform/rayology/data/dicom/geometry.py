@@ -1,4 +1,4 @@
-"""Where a frame lies in the patient: spacing, direction, corner, and position along its normal."""
+"""The place of a frame in the patient: spacing, direction, corner, and position along its normal."""
 
 import math
 import operator
@@ -12,27 +12,27 @@ from rayology.data.dicom.values import decimals, has, whole
 __all__ = ["Geometry", "functional_group", "functional_groups", "geometry", "placed"]
 
 COSINE_ERROR = 0.01
-"""How far the products of the cosines may be off: some files round them to three digits."""
+"""Most by which products of cosines may be off, because some files round them to three digits."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What is known of a frame's place; None where the file does not say."""
+    """What is known about a frame's place; None if the file does not say."""
 
     spacing_mm: tuple[float, float] | None = None
-    """Between rows, and between columns."""
+    """Distance between rows, and between columns."""
     normal: tuple[float, float, float] | None = None
-    """The slice's unit normal, turned so that its largest component is positive."""
+    """Unit normal of the slice, turned so that its largest component is positive."""
     position_mm: float | None = None
     """Image Position (Patient) projected on the normal (DICOM PS3.3 C.7.6.2.1.1)."""
     cosines: tuple[float, float, float, float, float, float] | None = None
-    """The direction in which columns count, then that in which rows count; None where they span no right angle."""
+    """Directions in which columns and rows count; None if they are not at a right angle."""
     corner_mm: tuple[float, float, float] | None = None
-    """Image Position (Patient): the centre of the first pixel, towards the patient's left, back and head."""
+    """Image Position (Patient): centre of the first pixel, towards the patient's left, back and head."""
 
 
 def geometry(dataset: Dataset, frame: int) -> Geometry:
-    """Return the place of a frame, from its functional groups where there are any (DICOM PS3.3 C.7.6.16)."""
+    """Return the place of a frame, from its functional groups if there are any (DICOM PS3.3 C.7.6.16)."""
     groups = functional_groups(dataset, frame)
     measures = functional_group(groups, "PixelMeasuresSequence", dataset)
     spacing = _numbers(measures, "PixelSpacing", 2) or _numbers(dataset, "ImagerPixelSpacing", 2)
@@ -47,7 +47,7 @@ def geometry(dataset: Dataset, frame: int) -> Geometry:
 def placed(
     orientation: Sequence[float] | None, corner: Sequence[float] | None, spacing: Sequence[float] | None
 ) -> Geometry:
-    """Return the place that six direction cosines, a corner in mm and the spacing of rows and columns make."""
+    """Return the place given by six direction cosines, a corner in mm and the spacing of rows and columns."""
     normal = _normal(orientation)
     return Geometry(
         spacing_mm=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
@@ -59,7 +59,7 @@ def placed(
 
 
 def functional_groups(dataset: Dataset, frame: int) -> tuple[Dataset, ...]:
-    """Return a frame's own groups, then those of all frames, where there are any (DICOM PS3.3 C.7.6.16.1)."""
+    """Return a frame's own groups, then those of all frames, if there are any (DICOM PS3.3 C.7.6.16.1)."""
     found = []
     for keyword, item in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
         sequence = dataset.get(keyword) if has(dataset, keyword) else None
@@ -69,7 +69,7 @@ def functional_groups(dataset: Dataset, frame: int) -> tuple[Dataset, ...]:
 
 
 def functional_group(groups: Sequence[Dataset], name: str, otherwise: Dataset) -> Dataset:
-    """Return the first group of a name; a file without groups has their attributes elsewhere."""
+    """Return the first group of a name, or else the dataset that has its attributes."""
     return next((group[name].value[0] for group in groups if group.get(name)), otherwise)
 
 
@@ -79,7 +79,7 @@ def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | 
 
 
 def _right_angled(orientation: Sequence[float] | None) -> tuple[float, float, float, float, float, float] | None:
-    """Return the cosines where both are unit vectors at a right angle, as DICOM PS3.3 C.7.6.2.1.1 wants them."""
+    """Return the cosines if both are unit vectors at a right angle (DICOM PS3.3 C.7.6.2.1.1)."""
     if orientation is None:
         return None
     a, b, c, d, e, f = orientation
@@ -94,7 +94,7 @@ def _normal(orientation: Sequence[float] | None) -> tuple[float, float, float] |
     a, b, c, d, e, f = orientation
     x, y, z = b * f - c * e, c * d - a * f, a * e - b * d
     length = math.sqrt(x * x + y * y + z * z)
-    if length < 0.5:  # the cosines should span a right angle; those that do not are no plane
+    if length < 0.5:  # the cosines should be at a right angle; these hardly span a plane
         return None
     scale = math.copysign(1 / length, max((x, y, z), key=abs))
     return (x * scale, y * scale, z * scale)

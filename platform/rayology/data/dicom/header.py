@@ -1,4 +1,4 @@
-"""The header of a DICOM file, read by pydicom, with bounds on what a file may make it do."""
+"""The header of a DICOM file, read by pydicom within limits."""
 
 import zlib
 from io import BytesIO
@@ -16,27 +16,27 @@ from rayology.errors import NotDicom, UnreadableImage
 __all__ = ["MAX_BYTES", "inflated", "read_file_meta", "read_header"]
 
 MAX_BYTES = 2**30
-"""The largest file that is opened, and the most that a deflated one may inflate to."""
+"""Bytes of the largest file that is opened, and most bytes that a deflated one may inflate to."""
 MAX_INFLATION = 100
-"""How many times its bytes a file may inflate to, once that is more than ``SMALL``."""
+"""Most bytes that a byte may inflate to, beyond ``SMALL`` bytes in all."""
 SMALL = 2**23
 AT_ONCE = 2**20
-"""Bytes of a file that is read at once; larger ones gain nothing by it."""
+"""Bytes of the largest file that is read at once; larger ones gain nothing by it."""
 MAX_ELEMENTS = 2**13
-"""More than any image has beside those inside its sequences."""
+"""Most elements outside sequences, more than any image has."""
 CHUNK = 2**14
 PREAMBLE = 128
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
-"""Of file meta information, and of the first attributes that every object has."""
+"""Groups of file meta information, and of the first attributes that every object has."""
 
 
 def read_header(stream: BinaryIO, *, require_preamble: bool = True) -> Dataset:
-    """Return all elements of a file, their values unparsed until they are asked for.
+    """Return all elements of a file, whose values are parsed on demand.
 
     Raises:
-        NotDicom: the file has no preamble where one is required, or does not start as DICOM does.
-        UnreadableImage: it is larger than ``MAX_BYTES``, or inflates beyond reason (DICOM PS3.5 A.5).
-        Exception: whatever pydicom says of damage.
+        NotDicom: the file has no preamble although one is required, or does not start as DICOM does.
+        UnreadableImage: it is larger than ``MAX_BYTES``, or inflates too far (DICOM PS3.5 A.5).
+        Exception: pydicom finds damage.
     """
     num_bytes = stream.seek(0, 2)
     if num_bytes > MAX_BYTES:
@@ -50,7 +50,7 @@ def read_header(stream: BinaryIO, *, require_preamble: bool = True) -> Dataset:
             raise NotDicom("does not start as DICOM does")
         stream.seek(0)
 
-    if num_bytes <= AT_ONCE:  # pydicom asks where it is before every element, and a file asks the system
+    if num_bytes <= AT_ONCE:  # pydicom asks for the position before every element, and a file asks the system
         start = stream.tell()
         stream.seek(0)
         stream = BytesIO(stream.read(num_bytes))
@@ -74,11 +74,7 @@ def read_file_meta(stream: BinaryIO) -> Dataset:
 
 
 def inflated(stream: BinaryIO) -> bytes:
-    """Inflate what is left of a file, no further than an image can have been deflated so far (DICOM PS3.5 A.5).
-
-    Raises:
-        UnreadableImage: it inflates beyond that, or ends early.
-    """
+    """Inflate the rest of a file (DICOM PS3.5 A.5), and raise UnreadableImage if it inflates too far or ends early."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     whole = bytearray()
     num_read = 0
@@ -97,7 +93,7 @@ def inflated(stream: BinaryIO) -> bytes:
 
 
 class _End:
-    """Whether an element is the end of what is read: zeros may follow a file's last, and each takes as long as any."""
+    """Stops reading at zeros, which may follow a file's last element, and at too many elements."""
 
     def __init__(self) -> None:
         self._num_elements = 0

@@ -1,4 +1,4 @@
-"""How a file lays out its pixels: shape, bits, sign and colour, as its header says and as far as it can be true."""
+"""How a file lays out its pixels: shape, bits, sign and colour, from its header and checked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ __all__ = ["PIXEL_KEYWORDS", "Layout", "layout"]
 
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 MAX_VALUES = 2**27
-"""The most values of a frame: rows x columns x samples."""
+"""Most values of a frame: rows x columns x samples."""
 
 FLOAT_TYPES: Mapping[str, np.dtype[np.generic]] = {
     "FloatPixelData": np.dtype("<f4"),
@@ -31,7 +31,7 @@ SAMPLES = {
     "YBR_RCT": 3,
     "YBR_ICT": 3,
 }
-"""How many samples a pixel has (DICOM PS3.3 C.7.6.3.1.2); the retired interpretations are not read."""
+"""Number of samples per pixel (DICOM PS3.3 C.7.6.3.1.2); retired interpretations are not read."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Layout:
 
     syntax: UID
     keyword: str
-    """The element that holds the pixels, one of ``PIXEL_KEYWORDS``."""
+    """Element that holds the pixels, one of ``PIXEL_KEYWORDS``."""
     frames: int
     rows: int
     columns: int
@@ -59,33 +59,33 @@ class Layout:
 
     @property
     def is_native(self) -> bool:
-        """Whether the pixels lie there as they are, and not as codestreams (DICOM PS3.5 8.2, A.4)."""
+        """Whether the pixels are stored as they are, not as codestreams (DICOM PS3.5 8.2, A.4)."""
         return bool(self.syntax.is_transfer_syntax and not self.syntax.is_encapsulated)
 
     @property
     def values_a_frame(self) -> int:
-        """How many values a frame has."""
+        """Number of values of a frame."""
         return self.rows * self.columns * self.samples
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """The type of a stored value; a single bit takes a byte."""
+        """Type of a stored value; a single bit takes a byte."""
         if self.keyword in FLOAT_TYPES:
             return FLOAT_TYPES[self.keyword]
         return np.dtype(f"<{'i' if self.signed else 'u'}{max(8, self.bits_allocated) // 8}")
 
     @property
     def lowest_and_highest(self) -> tuple[int, int]:
-        """The lowest and the highest value that bits and sign allow."""
+        """Lowest and highest value that bits and sign allow."""
         levels = 1 << self.bits_stored
         low = -levels // 2 if self.signed else 0
         return low, low + levels - 1
 
     def corrected(self, decoded: NDArray[np.generic], *, overshoots: bool = False) -> NDArray[np.generic]:
-        """Return values in the type that they are stored in, with the bits above Bits Stored made right.
+        """Return values in their stored type, with corrected bits above Bits Stored.
 
-        They repeat the sign, or are 0 (DICOM PS3.5 8.1.1). Where a codec overshoots, values are clipped: cut to
-        their bits, the brightest would turn black.
+        Those bits repeat the sign, or are 0 (DICOM PS3.5 8.1.1). If a codec overshoots, values are clipped, because
+        without their high bits the brightest would turn black.
         """
         is_alike = decoded.dtype.isnative and decoded.dtype.kind in "iu" and decoded.itemsize == self.dtype.itemsize
         values = decoded.view(self.dtype) if is_alike else decoded.astype(self.dtype)
@@ -99,7 +99,7 @@ class Layout:
 
 
 def layout(dataset: Dataset) -> Layout:
-    """Return how the pixels of a file lie.
+    """Return the layout of a file's pixels.
 
     Raises:
         UnreadableImage: a size is missing or too large, or bits, samples and colour contradict each other.
@@ -120,7 +120,7 @@ def layout(dataset: Dataset) -> Layout:
     )
     _check_sizes(found)
     if keyword == "PixelData":
-        # Of codestreams a codec knows where the bits are; RLE packs bytes as they lie.
+        # Codecs know where the bits of a codestream are; RLE packs bytes as they are.
         in_place = found.is_native or found.syntax == RLELossless
         _check_bits(found, integer(dataset, "HighBit") if in_place else None)
     return found
@@ -157,7 +157,7 @@ def _check_sizes(found: Layout) -> None:
 def _check_bits(found: Layout, high: int | None) -> None:
     if found.bits_allocated not in {1, 8, 16, 32} or found.bits_stored > found.bits_allocated:
         raise UnreadableImage(
-            f"Bits Allocated {found.bits_allocated} with Bits Stored {found.bits_stored} is no form of pixels; "
+            f"Bits Allocated {found.bits_allocated} with Bits Stored {found.bits_stored} is not a form of pixels; "
             "rewrite them in 8, 16 or 32 bits"
         )
     if high is not None and high != found.bits_stored - 1:

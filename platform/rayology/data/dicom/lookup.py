@@ -17,23 +17,19 @@ __all__ = ["Table", "in_colour", "modality_table"]
 
 @dataclass(frozen=True)
 class Table:
-    """What stored values stand for (DICOM PS3.3 C.7.6.3.1.5, C.11.1.1)."""
+    """A lookup table for stored values (DICOM PS3.3 C.7.6.3.1.5, C.11.1.1)."""
 
     first: int
-    """The stored value of the first entry."""
+    """Stored value of the first entry."""
     entries: NDArray[np.generic]
 
     def __call__(self, stored: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Look stored values up; those beyond either end take the entry there."""
+        """Look up stored values; values beyond an end take its entry."""
         return self.entries[np.clip(stored.astype(np.int64) - self.first, 0, len(self.entries) - 1)]
 
 
 def modality_table(dataset: Dataset) -> Table | None:
-    """Return the table of values in units of the modality; None where there is none, or one that is empty.
-
-    Raises:
-        UnreadableImage: the table is shorter than it says.
-    """
+    """Return the Modality LUT, or None without one; raise UnreadableImage if it is shorter than it says."""
     items = dataset.get("ModalityLUTSequence") if has(dataset, "ModalityLUTSequence") else None
     item = items[0] if items else Dataset()
     descriptor, content = item.get("LUTDescriptor"), item.get("LUTData")
@@ -43,13 +39,13 @@ def modality_table(dataset: Dataset) -> Table | None:
 
 
 def in_colour(indices: NDArray[np.generic], dataset: Dataset) -> NDArray[np.generic]:
-    """Return the colours of a palette in 8 bits, (rows, columns, 3), the high ones where it has 16.
+    """Return the colours of a palette, (rows, columns, 3), in 8 bits: the high ones of 16.
 
     An entry of 8 bits may stand in a word of 16 (DICOM PS3.3 C.7.6.3.1.5).
 
     Raises:
         UnreadableImage: a colour has fewer entries than it says.
-        Exception: whatever pydicom says of a palette that is missing or in damaged segments.
+        Exception: pydicom finds that the palette is missing or has damaged segments.
     """
     if has(dataset, "SegmentedRedPaletteColorLookupTableData"):
         colours = np.asarray(apply_color_lut(indices, dataset))[..., :3]
@@ -67,7 +63,7 @@ def in_colour(indices: NDArray[np.generic], dataset: Dataset) -> NDArray[np.gene
 
 
 def _table(descriptor: Sequence[int], content: object, *, is_big_endian: bool) -> Table:
-    """Read a table whose entries are words where there are enough of them, whatever its depth says; else bytes."""
+    """Read a table of words if there are enough of them, whatever its depth says, or else of bytes."""
     count, first = int(descriptor[0]) or 2**16, int(descriptor[1])  # DICOM PS3.3 C.11.1.1.1
     if isinstance(content, bytes):
         words = np.frombuffer(content[: len(content) // 2 * 2], ">u2" if is_big_endian else "<u2")

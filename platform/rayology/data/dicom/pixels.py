@@ -1,4 +1,4 @@
-"""From stored pixels to modality units: frames, padding, modality transformation, photometric interpretation."""
+"""Turn stored pixels into modality units: frames, padding, modality transformation, photometric interpretation."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -22,13 +22,13 @@ from rayology.errors import UnreadableImage, UnsupportedSyntax
 __all__ = ["in_modality_units", "known_syntax", "padding", "stored_frames", "to_rgb"]
 
 Frame = Callable[[], NDArray[np.generic]]
-"""A frame that is there and not decoded yet."""
+"""Decodes a frame when called."""
 EXACT_IN_FLOAT32 = 2**24
-"""Up to which every integer is a float32."""
+"""Integer up to which float32 represents all integers."""
 
 
 def stored_frames(dataset: Dataset, layout: Layout) -> Iterator[Frame]:
-    """Yield for each frame what decodes it to its stored pixels, (rows, columns, samples).
+    """Yield for each frame a function that decodes its stored pixels, (rows, columns, samples).
 
     Raises:
         UnsupportedSyntax: nothing decodes the transfer syntax.
@@ -43,14 +43,14 @@ def stored_frames(dataset: Dataset, layout: Layout) -> Iterator[Frame]:
 
 
 def known_syntax(syntax: UID) -> str:
-    """Return the name of a transfer syntax, or a phrase where it is not known: a file may write anything there."""
+    """Return the name of a transfer syntax, or a phrase if it is not known, because a file may hold any text there."""
     if syntax.is_private:
         return "a private transfer syntax"
     return "an unknown transfer syntax" if syntax.name == str(syntax) else str(syntax.name)
 
 
 def to_rgb(dataset: Dataset, layout: Layout, stored: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return a frame in colour as RGB: through its palette, to 8 bits, or from YBR where the codec has not done so."""
+    """Return a frame in colour as RGB: through its palette, in 8 bits, or from YBR unless the codec has done so."""
     if layout.photometric == "PALETTE COLOR":
         return in_colour(stored[..., 0], dataset)
     turned = has_codec(layout.syntax) and decodes_to_rgb(layout.syntax)
@@ -60,7 +60,7 @@ def to_rgb(dataset: Dataset, layout: Layout, stored: NDArray[np.generic]) -> NDA
 
 
 def padding(dataset: Dataset, layout: Layout, stored: NDArray[np.generic]) -> NDArray[np.bool_] | None:
-    """Return where a stored grey frame holds padding, one value or a range; None where the file knows of none.
+    """Return where a stored grey frame holds padding, one value or a range; None if the file declares none.
 
     DICOM PS3.3 C.7.5.1.1.2.
     """
@@ -80,7 +80,7 @@ def in_modality_units(dataset: Dataset, layout: Layout, stored: NDArray[np.gener
     """Apply the Modality LUT or the frame's rescale, and turn MONOCHROME1 (DICOM PS3.3 C.11.1, C.7.6.3.1.2).
 
     A turned value is ``highest representable + lowest representable - value``, so that high is bright in every
-    image. Hounsfield units are physical whatever a viewer should show, so CT is never turned.
+    image. CT is never turned, because Hounsfield units are physical.
     """
     turned = layout.photometric == "MONOCHROME1" and text(dataset, "Modality") != "CT" and layout.keyword == "PixelData"
     table = modality_table(dataset)
@@ -98,13 +98,13 @@ def in_modality_units(dataset: Dataset, layout: Layout, stored: NDArray[np.gener
 
 
 def _scaled(stored: NDArray[np.generic], slope: float, intercept: float) -> NDArray[np.float32]:
-    """Return ``stored * slope + intercept`` as rounded from float64, in float32 throughout where that is the same."""
+    """Return ``stored * slope + intercept`` rounded from float64, computed in float32 if the result is the same."""
     largest = 2.0 ** (8 * stored.dtype.itemsize) * abs(slope) + abs(intercept)
     if largest > np.finfo(np.float32).max:
         raise UnreadableImage(f"rescale slope {slope:g} and intercept {intercept:g} exceed float32; correct the header")
     is_exact = slope.is_integer() and intercept.is_integer() and largest <= EXACT_IN_FLOAT32
     kind = np.dtype(np.float32 if is_exact and stored.dtype.kind != "f" else np.float64)
-    values = stored.astype(kind)  # and then in place, which takes less time than arithmetic that converts as it goes
+    values = stored.astype(kind)  # then in place, which is faster than arithmetic that converts types
     if slope != 1:
         values *= kind.type(slope)
     values += kind.type(intercept)
@@ -112,7 +112,7 @@ def _scaled(stored: NDArray[np.generic], slope: float, intercept: float) -> NDAr
 
 
 def _rescale(dataset: Dataset, frame: int) -> tuple[float, float]:
-    """Return slope and intercept of a frame; those of no file are 1 and 0."""
+    """Return slope and intercept of a frame, 1 and 0 by default."""
     group = functional_group(functional_groups(dataset, frame), "PixelValueTransformationSequence", dataset)
     slope, intercept = (decimals(group, f"Rescale{name}") for name in ("Slope", "Intercept"))
     found = (slope[0] if slope else 1.0, intercept[0] if intercept else 0.0)
@@ -143,7 +143,7 @@ def _uncompressed(dataset: Dataset, layout: Layout) -> Iterator[Frame]:
 
 
 def _single_bits(packed: NDArray[np.uint8], layout: Layout) -> Iterator[Frame]:
-    """Cut frames of single bits, which follow each other without a gap (DICOM PS3.5 8.1.1)."""
+    """Yield frames of single bits, which follow each other without a gap (DICOM PS3.5 8.1.1)."""
     size = layout.values_a_frame
     if 8 * len(packed) < size * layout.frames:
         raise UnreadableImage(f"holds {8 * len(packed)} of {size * layout.frames} single bits; truncated")
@@ -158,7 +158,7 @@ def _unpacked(packed: NDArray[np.uint8], skipped: int, layout: Layout) -> NDArra
 
 
 def _laid_out(stored: NDArray[np.generic], layout: Layout) -> NDArray[np.generic]:
-    """Give the values of an uncompressed frame their shape."""
+    """Shape the values of an uncompressed frame."""
     if layout.by_plane and layout.samples > 1:
         planes = stored.reshape(layout.samples, layout.rows, layout.columns)
         return layout.corrected(np.moveaxis(planes, 0, -1))

@@ -1,8 +1,7 @@
-"""One DICOM file into images in modality units, with no attribute beyond an allow-list."""
+"""Read a DICOM file into images in modality units, with no attribute beyond an allow-list."""
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -23,7 +22,7 @@ from rayology.data.identity import Identity
 from rayology.data.unreadable import as_unreadable
 from rayology.errors import NotAnImage, NotSelected, UnreadableImage, UnsupportedSyntax
 
-__all__ = ["Instance", "decode", "instances", "read", "stored"]
+__all__ = ["Instance", "decode", "instances", "read"]
 
 T = TypeVar("T")
 
@@ -40,17 +39,17 @@ class Instance:
     """One frame of a file."""
 
     pixels: NDArray[np.float32]
-    """(channels, rows, columns) in modality units; padding holds the lowest valid value of the frame."""
+    """Values in modality units, the frame's lowest valid one for padding; (channels, rows, columns)."""
     valid: NDArray[np.bool_]
-    """(rows, columns): where there is a finite value and no padding."""
+    """Pixels with a finite value that is not padding; (rows, columns)."""
     geometry: Geometry
     modality: str
     syntax: str
-    """The name of the transfer syntax."""
+    """Name of the transfer syntax."""
     identity: Identity
     facts: Facts = NO_FACTS
     number: int = 0
-    """Which frame of the file, from 0."""
+    """Number of the frame in its file, from 0."""
 
 
 def read(path: Path, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> tuple[Instance, ...]:
@@ -61,63 +60,30 @@ def read(path: Path, *, require_preamble: bool = True, selection: Selection = EV
 def instances(path: Path, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> Iterator[Instance]:
     """Read the frames of a file one by one; no message names the file, whose name may name a patient.
 
-    What the numbers mean: grey is in modality units, rescaled by the file's or the frame's own slope or Modality LUT,
-    with MONOCHROME1 turned so that high is bright (but CT, whose units are physical); colour is RGB as stored, through
-    the palette where there is one. Nothing is windowed, and overlays are left out.
-
-    Args:
-        path: The file.
-        require_preamble: Whether a file without the preamble of DICOM PS3.10 7.1 is refused.
-        selection: Which frames are wanted; the others are not decoded.
+    Grey values are in modality units, rescaled by the file's or the frame's own slope or Modality LUT, and MONOCHROME1
+    is turned so that high is bright, except for CT, whose units are physical. Colour is RGB as stored, through the
+    palette if there is one. Nothing is windowed, overlays are left out, and frames not selected are not decoded.
 
     Raises:
-        NotDicom: the file is no DICOM.
+        NotDicom: the file is not DICOM, or lacks the preamble of DICOM PS3.10 7.1 if that is required.
         NotAnImage: it holds no pixels.
         NotSelected: none of its frames is wanted.
         UnsupportedSyntax: nothing installed decodes its transfer syntax, or it is a video's.
         UnreadableImage: it is damaged, or larger than an image can be.
     """
-    with _opened(path) as stream:
+    with as_unreadable("it cannot be read"):
+        stream = path.open("rb")  # and read outside, because the guard must not be open while frames are yielded
+    with stream:
         yield from decode(stream, require_preamble=require_preamble, selection=selection)
 
 
 def decode(stream: BinaryIO, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> Iterator[Instance]:
     """Read the frames of an opened file one by one, and raise what ``instances`` raises."""
-    dataset, found = _header(stream, require_preamble=require_preamble)
-    yield from _guarded_each(_instances(dataset, found, selection), f"pixels ({known_syntax(found.syntax)})")
-
-
-def stored(path: Path, *, require_preamble: bool = True) -> NDArray[np.generic]:
-    """Return the stored values of a file, (frames, rows, columns, samples), as conformance tests compare them.
-
-    Bits and sign are corrected and YBR is RGB; palettes, rescale and MONOCHROME1 are left as they are.
-
-    Raises:
-        DataError: as ``instances``.
-    """
-    with _opened(path) as stream:
-        dataset, found = _header(stream, require_preamble=require_preamble)
-        in_palette = found.photometric == "PALETTE COLOR"
-        frames = (
-            decode_frame() if in_palette else to_rgb(dataset, found, decode_frame())
-            for decode_frame in stored_frames(dataset, found)
-        )
-        return np.stack(list(_guarded_each(frames, f"pixels ({known_syntax(found.syntax)})")))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    with as_unreadable("it cannot be read"):
-        stream = path.open("rb")  # and read outside: a guard must not last while frames are handed out
-    with stream:
-        yield stream
-
-
-def _header(stream: BinaryIO, *, require_preamble: bool) -> tuple[Dataset, Layout]:
     with as_unreadable("its header cannot be read"):
         dataset = read_header(stream, require_preamble=require_preamble)
         _check_is_still_image(dataset)
-        return dataset, layout(dataset)
+        found = layout(dataset)
+    yield from _guarded_each(_instances(dataset, found, selection), f"pixels ({known_syntax(found.syntax)})")
 
 
 def _instances(dataset: Dataset, found: Layout, selection: Selection) -> Iterator[Instance]:
@@ -155,7 +121,7 @@ def _in_units(
         valid &= ~padded
     if grey.dtype.kind == "f":
         valid &= np.isfinite(pixels[0])
-    if not valid.all():  # the rest is filled twice, since indexing with a mask takes ten times as long
+    if not valid.all():  # filled twice, because indexing with a mask takes ten times as long
         hidden = ~valid
         np.copyto(pixels, np.inf, where=hidden)
         np.copyto(pixels, pixels.min() if valid.any() else 0.0, where=hidden)
@@ -179,7 +145,7 @@ def _object_name(dataset: Dataset) -> str:
 
 
 def _modality(dataset: Dataset) -> str:
-    """Return the modality where it is a code string (DICOM PS3.5 6.2) and so cannot be free text."""
+    """Return the modality if it is a code string (DICOM PS3.5 6.2), not free text."""
     modality = text(dataset, "Modality")
     return modality if re.fullmatch(MODALITY_CODE, modality) else ""
 

@@ -1,4 +1,4 @@
-"""Which images of a source are wanted: rules as data, and one function that applies them."""
+"""Rules that select images of a source, and the function that applies them."""
 
 import re
 from dataclasses import fields
@@ -16,7 +16,7 @@ __all__ = ["EVERYTHING", "Bounds", "Orientation", "Selection", "orientation", "s
 
 Orientation = Literal["sagittal", "coronal", "axial", "oblique"]
 MAIN: tuple[Orientation, ...] = ("sagittal", "coronal", "axial")
-"""The planes whose normals are the patient's axes, in the order of the axes."""
+"""Planes whose normals are the patient's axes, in the order of the axes."""
 NUMBERS = tuple(field.name for field in fields(Facts) if field.name != "is_localizer")
 
 
@@ -24,9 +24,9 @@ class Bounds(Config):
     """A range of numbers, both ends included."""
 
     low: Annotated[float, Field(ge=0)] = 0.0
-    """The least."""
+    """Lowest number."""
     high: Annotated[float, Field(ge=0)] = 1e9
-    """The most."""
+    """Highest number."""
 
     @model_validator(mode="after")
     def _low_is_not_above_high(self) -> Self:
@@ -36,18 +36,18 @@ class Bounds(Config):
 
 
 class Selection(Config):
-    """Which images are wanted; what is left at its default asks for nothing."""
+    """Rules for the wanted images; the defaults accept all."""
 
     modality: ModalityCode = ""
-    """The DICOM modality, such as CT; empty for any."""
+    """DICOM modality, such as CT; empty for any."""
     description: str = ""
-    """A regular expression that the series' description must contain, in either case; empty for any."""
+    """Regular expression that the series' description must match somewhere, in either case; empty for any."""
     orientation: Literal["any", "axial", "coronal", "sagittal", "oblique"] = "any"
-    """The plane of the slices."""
+    """Plane of the slices."""
     tolerance_deg: Annotated[float, Field(ge=0, le=45)] = 25.0
-    """How far a plane may be tilted from axial, coronal or sagittal before it counts as oblique."""
+    """Largest tilt in degrees from axial, coronal or sagittal before a plane counts as oblique."""
     ranges: dict[str, Bounds] = Field(default_factory=dict)
-    """What the header's numbers must lie within, such as ``{"slice_thickness_mm": {"low": 0, "high": 2}}``."""
+    """Ranges of the header's numbers, such as ``{"slice_thickness_mm": {"low": 0, "high": 2}}``."""
 
     @field_validator("description")
     @classmethod
@@ -55,7 +55,7 @@ class Selection(Config):
         try:
             re.compile(pattern)
         except re.error as error:
-            raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
         return pattern
 
     @field_validator("ranges")
@@ -63,7 +63,7 @@ class Selection(Config):
     def _ranges_name_known_numbers(cls, ranges: dict[str, Bounds]) -> dict[str, Bounds]:
         for name in ranges:
             if name not in NUMBERS:
-                raise ValueError(f"{name!r} is no number of a header; write one of: {', '.join(NUMBERS)}")
+                raise ValueError(f"{name!r} is not a number of a header; write one of: {', '.join(NUMBERS)}")
         return ranges
 
 
@@ -73,7 +73,7 @@ EVERYTHING = Selection()
 def selected(
     facts: Facts, rules: Selection, *, modality: str = "", description: str = "", geometry: Geometry | None = None
 ) -> str:
-    """Return why an image is not wanted, or an empty string where it is; the reason holds no value of the file's."""
+    """Return why an image is not wanted, or an empty string if it is; the reason holds no value of the file."""
     plane = orientation(geometry or Geometry(), tolerance_deg=rules.tolerance_deg)
     if rules.modality not in {"", modality}:
         return f"its modality is not {rules.modality} (selection.modality)"
@@ -91,7 +91,7 @@ def selected(
 
 
 def orientation(geometry: Geometry, *, tolerance_deg: float) -> Orientation | Literal[""]:
-    """Return the plane of a slice, oblique where it is tilted further from the main ones; empty where not known."""
+    """Return the plane of a slice, oblique if it is tilted further from the main ones; empty if unknown."""
     if geometry.normal is None:
         return ""
     cosines = np.abs(geometry.normal)

@@ -1,4 +1,4 @@
-"""Errors that a C function could only print, raised: a decoder of HTJ2K leaves the rest of an image unwritten else."""
+"""Raise errors that a C function can only print, after which a decoder of HTJ2K leaves an image unfinished."""
 
 import sys
 import threading
@@ -11,7 +11,7 @@ Hook = Callable[["sys.UnraisableHookArgs"], object]
 
 
 class _Caught(threading.local):
-    """What the calling thread's block has caught so far; None outside of one."""
+    """What the calling thread's block has caught so far; None outside a block."""
 
     errors: list[BaseException] | None = None
 
@@ -21,7 +21,7 @@ _caught = _Caught()
 
 @contextmanager
 def unraisable_errors_raised() -> Iterator[None]:
-    """Raise at the end of the block the first error that none of its callees could raise, in this thread alone."""
+    """Raise at the end of the block the first error of this thread that its callees could not raise."""
     if not isinstance(sys.unraisablehook, _Collector):  # a test runner may have set its own meanwhile
         sys.unraisablehook = _Collector(sys.unraisablehook)
     errors: list[BaseException] = []
@@ -35,7 +35,7 @@ def unraisable_errors_raised() -> Iterator[None]:
 
 
 class _Collector:
-    """A hook that keeps the errors of a block, and hands on all others."""
+    """A hook that keeps the errors of a block, and passes on all others."""
 
     def __init__(self, previous: Hook) -> None:
         self._previous = previous

@@ -1,6 +1,6 @@
-"""Values of a header straight from their bytes: pydicom converts one in the time that this takes for ten.
+"""Values of a header straight from their bytes, ten times as fast as pydicom converts them.
 
-What is not in its standard form is left to pydicom, so both give the same.
+Values that are not in standard form are left to pydicom, so both give the same.
 """
 
 import functools
@@ -16,9 +16,9 @@ from pydicom.tag import BaseTag, Tag
 __all__ = ["MODALITY_CODE", "ModalityCode", "content", "decimals", "has", "integer", "text", "whole"]
 
 MODALITY_CODE = "[A-Z0-9]{2,16}"
-"""A code string (DICOM PS3.5 6.2) of at least two letters or digits, which no free text is."""
+"""Code string (DICOM PS3.5 6.2) of at least two letters or digits, which cannot be free text."""
 ModalityCode = Annotated[str, Field(pattern=f"^({MODALITY_CODE})?$")]
-"""The DICOM modality, such as CT; empty for any."""
+"""DICOM modality, such as CT; empty for any."""
 PADDING = b" \0"
 ESCAPE = b"\x1b"  # starts a switch of the character set (DICOM PS3.5 6.1.2.5)
 
@@ -29,12 +29,12 @@ WHOLES = frozenset({"IS"})
 
 
 def has(dataset: Dataset, keyword: str) -> bool:
-    """Return whether an attribute is there, empty or not."""
+    """Return whether an attribute is present, even if empty."""
     return _tag(keyword) in dataset
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
-    """Return the value of an attribute of VR US, or None where it is not there or is no whole number."""
+    """Return the value of an attribute of VR US, or None if it is missing or not a whole number."""
     element = _element(dataset, keyword)
     if element is None:
         return None
@@ -46,11 +46,7 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
 
 
 def whole(dataset: Dataset, keyword: str) -> int | None:
-    """Return the value of an attribute of VR IS, or None where it is not there or empty.
-
-    Raises:
-        ValueError: it is no whole number.
-    """
+    """Return the value of an attribute of VR IS, or None if it is missing or empty; raise ValueError on other text."""
     element = _element(dataset, keyword)
     if element is None:
         return None
@@ -62,10 +58,7 @@ def whole(dataset: Dataset, keyword: str) -> int | None:
 
 
 def decimals(dataset: Dataset, keyword: str) -> tuple[float, ...]:
-    """Return the numbers of an attribute of VR DS or IS, or of another that pydicom makes numbers of.
-
-    None are returned where it is not there, empty, or holds what is no number.
-    """
+    """Return the numbers of an attribute of VR DS or IS, or of any that pydicom converts; empty if they are none."""
     element = _element(dataset, keyword)
     if element is None:
         return ()
@@ -82,7 +75,7 @@ def decimals(dataset: Dataset, keyword: str) -> tuple[float, ...]:
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """Return the value of an attribute of VR CS, UI, LO or UT; empty where it is not there."""
+    """Return the value of an attribute of VR CS, UI, LO or UT; empty if it is missing."""
     element = _element(dataset, keyword)
     if element is None:
         return ""
@@ -94,7 +87,7 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 
 def content(dataset: Dataset, keyword: str) -> bytes:
-    """Return the bytes of an attribute that holds pixels, whatever its VR says of them; none where it is not there."""
+    """Return the bytes of an attribute that holds pixels, whatever its VR; empty if it is missing."""
     element = _element(dataset, keyword)
     return b"" if element is None else element.value or b""
 
@@ -104,7 +97,7 @@ def _element(dataset: Dataset, keyword: str) -> RawDataElement | DataElement | N
 
 
 def _raw(element: RawDataElement | DataElement, keyword: str, representations: frozenset[str]) -> bytes | None:
-    """Return what was read and not yet converted, if it has one of the representations that it should."""
+    """Return the bytes that pydicom has not converted, if the VR is one of those expected."""
     if not isinstance(element, RawDataElement):
         return None
     return element.value if (element.VR or _representation(keyword)) in representations else None
@@ -120,5 +113,5 @@ def _tag(keyword: str) -> BaseTag:
 
 @functools.cache
 def _representation(keyword: str) -> str:
-    """Return the VR of an attribute, which a file in Implicit VR leaves to the dictionary (DICOM PS3.6)."""
+    """Return the dictionary's VR of an attribute, which a file in Implicit VR does not give (DICOM PS3.6)."""
     return str(dictionary_VR(_tag(keyword)))

@@ -1,4 +1,4 @@
-"""Sources of images: one file each behind one contract, ``Source``, and what they share."""
+"""Sources of images, each in one file behind the protocol ``Source``, and what they share."""
 
 from typing import Annotated
 
@@ -40,4 +40,4 @@ SourceConfig = Annotated[
     | MedMnistConfig,
     Field(discriminator="kind"),
 ]
-"""Every source there is; its ``kind`` chooses."""
+"""Config of any source; its ``kind`` chooses."""

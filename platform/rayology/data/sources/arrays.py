@@ -1,4 +1,4 @@
-"""Arrays of images, each with an array of labels, as the data sets of machine learning come."""
+"""Arrays of images with arrays of labels, the form of many machine learning data sets."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 
 from rayology.config import Config
 from rayology.data.identity import Identity
-from rayology.data.sources.plain import grey_levels, plain
+from rayology.data.sources.raster import grey_levels, plain
 from rayology.data.sources.source import Example, Item
 from rayology.data.splits import SPLITS, SplitName
 from rayology.data.unreadable import as_source_error
@@ -21,25 +21,25 @@ from rayology.errors import SourceError, UnreadableImage
 __all__ = ["ArraysConfig", "ArraysSource"]
 
 MAX_IMAGES = 64
-"""The most images of an item."""
+"""Most images of an item."""
 MAX_BYTES = 2**22
-"""The most bytes of an item, unless a single image has more."""
+"""Most bytes of an item, unless a single image has more."""
 MAX_IMAGE_BYTES = 2**27
 MAX_UNNAMED = 100
-"""How many classes may go without names: as many as two digits tell apart, so that their names sort as they do."""
+"""Most classes without names: their numbers have two digits, so that they sort in order."""
 
-REMEDY = "copy it again, or write whole numbers, for objects are never unpickled"
+REMEDY = "copy it again, or write whole numbers: objects are never unpickled"
 
 
 class ArraysConfig(Config):
     """Images of one class each, in official splits."""
 
     path: str
-    """The file or folder that holds the arrays, or its URI."""
+    """File or folder that holds the arrays, or its URI."""
     classes: tuple[str, ...] = ()
-    """The names of the classes in the order of their numbers; empty for the numbers themselves."""
+    """Names of the classes in the order of their numbers; empty for the numbers themselves."""
     max_images: PositiveInt = 2**24
-    """The most images of each split, from its start."""
+    """Most images of each split, from its start."""
 
 
 C = TypeVar("C", bound=ArraysConfig)
@@ -47,14 +47,14 @@ C = TypeVar("C", bound=ArraysConfig)
 
 @dataclass(frozen=True)
 class ArraysSource(ABC, Generic[C]):
-    """List blocks of images and read them; a source says in which files they lie and how one is mapped into memory."""
+    """List blocks of images and read them; a subclass finds the files and maps each into memory."""
 
     config: C
     root: Path
 
     @abstractmethod
     def files(self) -> Mapping[SplitName, tuple[Path, Path]]:
-        """Return the files of images and of labels of each split, after they were unpacked where they have to be.
+        """Return the files of images and of labels of each split, unpacked if necessary.
 
         Raises:
             SourceError: one is missing, or cannot be unpacked.
@@ -62,10 +62,10 @@ class ArraysSource(ABC, Generic[C]):
 
     @abstractmethod
     def map(self, file: Path) -> NDArray[np.generic]:
-        """Map the array of a file into memory, and raise whatever it is when the file is damaged."""
+        """Map the array of a file into memory, and raise anything if the file is damaged."""
 
     def items(self) -> Sequence[Item]:
-        """List blocks of the images of one split after the other.
+        """List blocks of images, split by split.
 
         Raises:
             SourceError: a file is missing, damaged, or of another form.
@@ -81,7 +81,7 @@ class ArraysSource(ABC, Generic[C]):
         return items
 
     def read(self, item: Item) -> Iterator[Example]:
-        """Read a block, and raise UnreadableImage when a label lies beyond the classes or levels are not fixed."""
+        """Read a block, and raise UnreadableImage if a label lies beyond the classes or pixels have no fixed levels."""
         (split,) = (name for name in SPLITS if name == item.part)
         rows = slice(item.rows.start, item.rows.stop)
         images, labels = self._mapped(item.path)[rows], self._mapped(item.beside[0])[rows].reshape(-1)
@@ -92,7 +92,7 @@ class ArraysSource(ABC, Generic[C]):
 
     def _mapped(self, file: Path) -> NDArray[np.generic]:
         complaint = f"its {file.name} is missing, damaged or not an array of numbers"
-        # What numpy raises of a damaged header has no common name.
+        # numpy's errors about a damaged header have no common base.
         with as_source_error(self.config.path, complaint, REMEDY, Exception):
             array = np.asarray(self.map(file))
             if array.dtype.kind not in "iu" or not array.size:
@@ -109,7 +109,7 @@ class ArraysSource(ABC, Generic[C]):
         return classes[label] if classes else f"{label:02}"
 
     def _check(self, images: NDArray[np.generic], labels: NDArray[np.generic]) -> None:
-        """Refuse arrays that are not grey or coloured images with one label each."""
+        """Refuse arrays that are not grey or colour images with one label each."""
         axes, length = images.shape[1:], images.shape[:1]
         if (len(axes) != 2 and axes[2:] != (3,)) or images[0].nbytes > MAX_IMAGE_BYTES:
             raise SourceError(

@@ -1,4 +1,4 @@
-"""Whether names are those of classes: a patient's folder taken for one would publish the patient's name as a class."""
+"""Refuse names that may be patients' as names of classes, because those are published."""
 
 import re
 from collections import Counter
@@ -9,9 +9,9 @@ from rayology.errors import SourceError
 __all__ = ["check_are_classes", "check_class_names", "check_not_patients", "identifies"]
 
 MANY = 12
-"""So many classes may be told apart by numbers, as vertebrae and months are, or have few images each."""
+"""Most classes that may be told apart by numbers alone, like vertebrae and months, or have few images each."""
 FEW = 20
-"""Fewer images than that teach no class."""
+"""Least images that teach a class."""
 IDENTIFYING = re.compile(
     r"""
       \^                                                                        # Doe^Jane (DICOM PS3.5 6.2.1)
@@ -30,26 +30,22 @@ NUMBERED_PATIENT = re.compile(
     re.IGNORECASE,
 )
 FILLED_NUMBER = re.compile(r"(?<![\d.])0\d\d")
-"""A number that was given out, with zeros to fill it up; some number classes so."""
+"""An assigned number padded with zeros, as some classes have too."""
 WORDS = re.compile(r"^[^\W\d_]{2,}([ _.-]+[^\W\d_]+\.?){1,2}$")
 """Jane Smith, john_smith; and Viral Pneumonia."""
 REMEDY = (
-    "so they look like patients, not classes; write source.labels: none (and source.patient: '^([^/]+)/' where files "
-    "are no DICOM), or say in source.table what or whom images show"
+    "so they look like patients, not classes; write source.labels: none (and source.patient: '^([^/]+)/' if files "
+    "are not DICOM), or say in source.table what or whom images show"
 )
 
 
 def identifies(name: str) -> bool:
-    """Return whether a name holds what names of patients and their numbers do, and names of classes do not."""
+    """Return whether a name has signs of a patient's name, number or date that no class has."""
     return bool(IDENTIFYING.search(name))
 
 
 def check_class_names(names: Collection[str]) -> None:
-    """Refuse names of classes of which even one identifies, for all of them are published.
-
-    Raises:
-        SourceError: says how many do, naming none, and what to write instead.
-    """
+    """Raise SourceError, which quotes no name, if any name of a class identifies a patient."""
     if number := sum(map(identifies, names)):
         raise SourceError(
             f"the source: {number} of {len(names)} classes are named with ^, a comma between words, a date, a UID or "
@@ -58,11 +54,7 @@ def check_class_names(names: Collection[str]) -> None:
 
 
 def check_not_patients(names: Collection[str]) -> None:
-    """Refuse folders of which even one names a patient by its word and number, whatever they hold.
-
-    Raises:
-        SourceError: says how many do, naming none, and how to keep a patient's images together.
-    """
+    """Raise SourceError, which quotes no name, if any folder identifies a patient or is named like patient_12."""
     check_class_names(names)
     if number := _matching(NUMBERED_PATIENT, names):
         raise SourceError(
@@ -72,13 +64,11 @@ def check_not_patients(names: Collection[str]) -> None:
 
 
 def check_are_classes(patients: Mapping[str, Sequence[str]]) -> None:
-    """Refuse folders that look like patients, given whose each image in them is, empty where that is not known.
+    """Raise SourceError, which quotes no name, if folders look like patients.
 
-    One that identifies is refused, whatever it holds. Of the others, a folder of several patients is none. One that is
-    a patient's by its word and number suffices; other signs are met by classes too, so that most must have them.
-
-    Raises:
-        SourceError: says what they look like, naming none, and how to keep a patient's images together.
+    For each folder it takes the patient of each image, empty if unknown. A folder of several patients is not a patient
+    unless its name identifies one. One folder named like patient_12 suffices; classes show other signs too, so most
+    folders must show them.
     """
     check_class_names(patients)
     counts = {name: len(whose) for name, whose in patients.items() if len({*whose} - {""}) < 2}

@@ -1,9 +1,9 @@
-"""A folder of DICOM files, packed or not, on a disk or in an object store."""
+"""A folder of DICOM files, archived or not, on a disk or in an object store."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
@@ -15,7 +15,6 @@ from rayology.data.sources.files.archive import ArchiveLimits, is_archive
 from rayology.data.sources.files.dicomdir import referenced_files
 from rayology.data.sources.files.local import files_below, local_folder, on_disk
 from rayology.data.sources.labels import Attribute, Naming, attribute_of
-from rayology.data.sources.phantom import PhantomConfig
 from rayology.data.sources.source import Example, Item
 from rayology.data.sources.table import Membership, TableFile
 from rayology.data.unreadable import as_unreadable
@@ -30,52 +29,45 @@ class FolderConfig(Config):
     kind: Literal["folder"] = "folder"
     """This source."""
     path: Annotated[str, BeforeValidator(str)]
-    """A folder, a .zip, .tar, .tar.gz, .tgz or .tar.xz file, a DICOMDIR, or the URI of one (file, s3, gs); on a
-    cluster, one that every node sees."""
+    """Folder, .zip, .tar, .tar.gz, .tgz or .tar.xz file, DICOMDIR, or the URI of one (file, s3, gs); every node of a
+    cluster must see it."""
     labels: Literal["none", "folder", "table", "attribute"] = "none"
-    """Where classes come from: nowhere, the first folder below the path, the table, or an attribute of the header. What
-    folders and labels are named is published as it is, in datasets, bundles and servers: one with ^, a date or a long
-    number is refused, but a patient's folder such as Jane_Doe cannot be told from a class."""
+    """Origin of classes: none, the first folder below the path, the table, or an attribute of the header. Their names
+    are published in datasets, bundles and servers: a name with ^, a date or a long number is refused, but a patient's
+    folder such as Jane_Doe cannot be told from a class."""
     table: TableFile | None = None
-    """A CSV file headed file (the name below the path) or uid (of the instance, the series or the study), with any of
-    label, patient (whose image it is, whatever the header says) and split; null for none."""
+    """CSV file headed file (the name below the path) or uid (of the instance, the series or the study), with any of
+    label, patient (which overrides the header) and split; null for none."""
     attribute: Attribute = "BodyPartExamined"
-    """The attribute whose values are classes where labels say so."""
+    """Attribute whose values are the classes if labels is attribute."""
     selection: Selection = Selection()
-    """Which images are wanted; the others count as skipped and are not decoded."""
+    """Rules for the wanted images; the others count as skipped and are not decoded."""
     limits: ArchiveLimits = ArchiveLimits()
-    """What an archive may become."""
+    """Limits on what an archive may unpack to."""
 
     @property
     def folder(self) -> Path:
-        """The path as every process reads it, whatever folder it works in."""
+        """Path that means the same in every working folder."""
         return Path(self.path) if "://" in self.path else Path(self.path).expanduser().absolute()
 
-    @classmethod
-    def example(cls, folder: Path) -> Self:
-        """Write a few images of each class below a folder, and return the config that reads them."""
-        drawn = PhantomConfig.example(folder).build(folder)
-        drawn.items()
-        return cls(path=str(drawn.path / "images"), labels="folder")
-
     def build(self, root: Path) -> "FolderSource":
-        """Keep what is unpacked or fetched below a root."""
+        """Return the source, which keeps what it unpacks or fetches below a root."""
         return FolderSource(self, root)
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """List the files of a folder, after it was fetched and unpacked where it has to be."""
+    """List the files of a folder, fetched and unpacked if necessary, and read them."""
 
     config: FolderConfig
     root: Path
 
     def items(self) -> Sequence[Item]:
-        """List every file in the order of their names, or of the DICOMDIR, following no link out of the folder.
+        """List all files in the order of their names, or of the DICOMDIR, without following links out of the folder.
 
         Raises:
-            SourceError: the table is wrong or names no file, the path is not there, cannot be fetched or unpacked, or
-                holds no file, or the name of a class identifies a patient.
+            SourceError: the table is wrong or names no file; the path is missing, cannot be fetched or unpacked, or
+                holds no file; or the name of a class identifies a patient.
         """
         naming = self._naming
         path = on_disk(self.config.path, self.root)
@@ -103,7 +95,7 @@ class FolderSource:
             for instance in decode(stream, selection=self.config.selection):
                 row = self._row(item.part, instance.identity)
                 whose = instance.identity
-                if row.patient:  # a table may call the numbers that several issuers gave one person
+                if row.patient:  # the table's patients may have numbers of several issuers
                     whose = replace(whose, patient=row.patient, issuer="")
                 yield Example(
                     replace(instance, identity=whose),

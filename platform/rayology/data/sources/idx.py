@@ -1,10 +1,9 @@
-"""MNIST and the data sets that came in its form: four idx files (LeCun, Cortes & Burges)."""
+"""MNIST and data sets in its form: four idx files (LeCun, Cortes & Burges)."""
 
-import gzip
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,27 +21,18 @@ UNSIGNED_BYTES = 0x08
 
 
 class IdxConfig(ArraysConfig):
-    """Images and classes as MNIST has them; validation images are drawn from its training images."""
+    """Images and classes in MNIST's form; validation images are drawn from its training images."""
 
     kind: Literal["idx"] = "idx"
     """This source."""
     path: str
-    """The folder, an archive of it, or the URI of either, with train-images-idx3-ubyte, train-labels-idx1-ubyte
-    and both of t10k, each gzipped (.gz) or not."""
+    """Folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and both of t10k, each gzipped (.gz) or not; an
+    archive of it, or the URI of either."""
     classes: tuple[str, ...] = tuple("0123456789")
-    """The names of the classes, in the order of their numbers."""
-
-    @classmethod
-    def example(cls, folder: Path) -> Self:
-        """Write a few images of each class below a folder, and return the config that reads them."""
-        generator = np.random.default_rng(0)
-        for prefix, count in (("train", 40), ("t10k", 10)):
-            _write(folder / f"{prefix}-images-idx3-ubyte.gz", generator.integers(0, 256, (count, 12, 12), np.uint8))
-            _write(folder / f"{prefix}-labels-idx1-ubyte.gz", np.arange(count, dtype=np.uint8) % 10)
-        return cls(path=str(folder))
+    """Names of the classes in the order of their numbers."""
 
     def build(self, root: Path) -> "IdxSource":
-        """Keep what is unpacked or fetched below a root."""
+        """Return the source, which keeps what it unpacks or fetches below a root."""
         return IdxSource(self, root)
 
 
@@ -75,8 +65,3 @@ class IdxSource(ArraysSource[IdxConfig]):
         if (folder / f"{name}.gz").is_file():
             return unpacked(folder / f"{name}.gz", self.root, ArchiveLimits()) / name
         raise SourceError(f"{folder}: holds no {name}, gzipped or not; set source.path to the folder of MNIST's files")
-
-
-def _write(file: Path, values: NDArray[np.uint8]) -> None:
-    header = struct.pack(f">HBB{values.ndim}I", 0, UNSIGNED_BYTES, values.ndim, *values.shape)
-    file.write_bytes(gzip.compress(header + values.tobytes(), mtime=0))

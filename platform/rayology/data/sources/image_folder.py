@@ -1,19 +1,15 @@
-"""A folder of pictures: PNG, JPEG and TIFF, one class a folder or as a table says."""
+"""A folder of pictures, PNG, JPEG and TIFF, with classes by folder or from a table."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
-
-import numpy as np
-from PIL import Image
+from typing import Literal
 
 from rayology.data.identity import Identity
 from rayology.data.sources.files.local import files_below
 from rayology.data.sources.labels import Naming
 from rayology.data.sources.named import NamedFilesConfig, NamedFilesSource
-from rayology.data.sources.plain import grey_levels, plain
-from rayology.data.sources.raster import SUFFIXES, read_raster
+from rayology.data.sources.raster import SUFFIXES, grey_levels, plain, read_raster
 from rayology.data.sources.source import Example, Item
 from rayology.errors import SourceError
 
@@ -21,34 +17,24 @@ __all__ = ["ImageFolderConfig", "ImageFolderSource"]
 
 
 class ImageFolderConfig(NamedFilesConfig):
-    """Every PNG, JPEG and TIFF below a folder; 8 and 16 bits keep all their grey levels."""
+    """All PNG, JPEG and TIFF pictures below a folder; 8 and 16 bits keep all their grey levels."""
 
     kind: Literal["image_folder"] = "image_folder"
     """This source."""
     labels: Literal["none", "folder", "table"] = "folder"
-    """Where classes come from: nowhere, the first folder below the path (or below a split's), or the table. What
-    folders and labels are named is published as it is, in datasets, bundles and servers: one with ^, a date or a long
-    number is refused, but a patient's folder such as Jane_Doe cannot be told from a class."""
+    """Origin of classes: none, the first folder below the path (or below a split's), or the table. Their names are
+    published in datasets, bundles and servers: a name with ^, a date or a long number is refused, but a patient's
+    folder such as Jane_Doe cannot be told from a class."""
     splits: Literal["none", "folder"] = "none"
     """Whether the first folder below the path is a split: train, val or validation, test."""
 
-    @classmethod
-    def example(cls, folder: Path) -> Self:
-        """Write a few images of each class below a folder, and return the config that reads them."""
-        generator = np.random.default_rng(0)
-        for number in range(8):
-            file = folder / "pictures" / "ab"[number % 2] / f"{number}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(generator.integers(0, 256, (12, 16), np.uint8)).save(file)
-        return cls(path=str(folder / "pictures"))
-
     def build(self, root: Path) -> "ImageFolderSource":
-        """Keep what is unpacked or fetched below a root."""
+        """Return the source, which keeps what it unpacks or fetches below a root."""
         return ImageFolderSource(self, root)
 
     @property
     def naming(self) -> Naming:
-        """How names say what pictures show, and of which split."""
+        """Rules by which names give class, patient and split."""
         return Naming(self.labels, self.splits, self.patient, self.table)
 
 
@@ -57,7 +43,7 @@ class ImageFolderSource(NamedFilesSource[ImageFolderConfig]):
     """List pictures and read them."""
 
     def find(self, folder: Path) -> Mapping[str, tuple[str, ...]]:
-        """Find every picture."""
+        """Find all pictures."""
         files = sorted(file for file in files_below(folder) if file.suffix.lower() in SUFFIXES)
         if not files:
             raise SourceError(f"{folder}: holds no PNG, JPEG or TIFF; set source.path to a folder of pictures")

@@ -1,28 +1,24 @@
-"""Pairs of files by patterns of their names, and pictures with masks as such pairs."""
+"""Pictures paired with masks by patterns of their names."""
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-import numpy as np
-from PIL import Image
 from pydantic import Field
 
 from rayology.data.identity import Identity
 from rayology.data.sources.files.local import files_below
-from rayology.data.sources.masks import read_mask
 from rayology.data.sources.named import NamedFilesConfig, NamedFilesSource
-from rayology.data.sources.plain import grey_levels, plain
-from rayology.data.sources.raster import read_page
+from rayology.data.sources.raster import grey_levels, plain, read_mask, read_page
 from rayology.data.sources.source import Example, Item
 from rayology.errors import SourceError
 
 __all__ = ["ImageMaskPairsConfig", "ImageMaskPairsSource", "Pattern", "paired"]
 
 Pattern = Annotated[str, Field(pattern=r"^[^{}]*\{name\}[^{}]*$")]
-"""The name of a file below a folder, in which ``{name}`` stands for what images and masks have in common."""
+"""Name of a file below a folder, in which ``{name}`` is what an image and its mask have in common."""
 
 
 class ImageMaskPairsConfig(NamedFilesConfig):
@@ -31,24 +27,14 @@ class ImageMaskPairsConfig(NamedFilesConfig):
     kind: Literal["image_mask_pairs"] = "image_mask_pairs"
     """This source."""
     image: Pattern = "{name}.jpg"
-    """The images' names below the path; {name} is what the mask's name has too."""
+    """Names of the images below the path; {name} is the part that the mask's name shares."""
     mask: Pattern = "{name}_mask.png"
-    """The masks' names below the path."""
+    """Names of the masks below the path."""
     regions: Literal["inside", "numbered"] = "inside"
-    """What a mask's grey levels mean: all but 0 is inside, or each is the number of a region."""
-
-    @classmethod
-    def example(cls, folder: Path) -> Self:
-        """Write a few coloured images with masks below a folder, and return the config that reads them."""
-        generator = np.random.default_rng(0)
-        for number in range(6):
-            pixels = generator.integers(0, 256, (12, 16, 3), np.uint8)
-            Image.fromarray(pixels).save(folder / f"{number}.jpg")
-            Image.fromarray(pixels[..., 0] > 99).save(folder / f"{number}_mask.png")
-        return cls(path=str(folder))
+    """Meaning of a mask's grey levels: all but 0 are inside, or each is the number of a region."""
 
     def build(self, root: Path) -> "ImageMaskPairsSource":
-        """Keep what is unpacked or fetched below a root."""
+        """Return the source, which keeps what it unpacks or fetches below a root."""
         return ImageMaskPairsSource(self, root)
 
 
@@ -57,7 +43,7 @@ class ImageMaskPairsSource(NamedFilesSource[ImageMaskPairsConfig]):
     """List images with their masks and read them."""
 
     def find(self, folder: Path) -> Mapping[str, tuple[str, ...]]:
-        """Find every image with its mask."""
+        """Find all images with their masks."""
         return paired(folder, self.config.image, self.config.mask)
 
     def images(self, item: Item, identity: Identity) -> Iterator[Example]:
@@ -68,7 +54,7 @@ class ImageMaskPairsSource(NamedFilesSource[ImageMaskPairsConfig]):
 
 
 def paired(folder: Path, image: str, mask: str) -> dict[str, tuple[str, ...]]:
-    """Find images by the pattern of their names, each with its mask where there is a pattern for masks.
+    """Find images by the pattern of their names, each with its mask if there is a pattern for masks.
 
     Raises:
         SourceError: no name fits the pattern of images, or a mask is missing.
@@ -78,7 +64,7 @@ def paired(folder: Path, image: str, mask: str) -> dict[str, tuple[str, ...]]:
     names = {file.relative_to(folder).as_posix() for file in files_below(folder)}
     images = {name: mask.replace("{name}", found["name"]) for name in sorted(names) if (found := fits.fullmatch(name))}
     if mask:
-        # Where both patterns end alike, masks fit the pattern of images too.
+        # If both patterns end alike, masks fit the pattern of images too.
         masks = set(images.values())
         images = {name: its_mask for name, its_mask in images.items() if name not in masks}
     if not images:

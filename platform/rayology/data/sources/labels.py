@@ -1,4 +1,4 @@
-"""What is known of an image beside its pixels, from the folders it lies in, its name, a table, or its header."""
+"""What is known about an image besides its pixels: from its folders, its name, a table, or its header."""
 
 import re
 from collections import defaultdict
@@ -18,7 +18,7 @@ from rayology.errors import SourceError
 __all__ = ["Attribute", "Naming", "attribute_of"]
 
 Attribute = Literal["BodyPartExamined", "ImageLaterality", "Laterality", "Modality", "PatientSex", "ViewPosition"]
-"""The attributes that may name classes: code strings from lists of the standard, never free text (DICOM PS3.3)."""
+"""Attributes that may name classes: code strings that the standard lists, never free text (DICOM PS3.3)."""
 
 SPLIT_FOLDERS: dict[str, SplitName] = {
     "train": "train",
@@ -36,42 +36,42 @@ class Naming:
     """How the names of files below a source's folder say what they show.
 
     Raises:
-        SourceError: the table is wrong, labels come from one that is not named or has none, or ``patient`` is no
+        SourceError: the table is wrong or, if labels come from it, missing or without labels; or ``patient`` is not a
             regular expression with a group.
     """
 
     labels: Literal["none", "folder", "table"] = "none"
     splits: Literal["none", "folder"] = "none"
     patient: str = ""
-    """A regular expression whose first group is the patient; empty where names say nothing of patients."""
+    """Regular expression whose first group is the patient; empty if names say nothing about patients."""
     table: Path | None = None
     has_uids: bool = False
-    """Whether files hold UIDs, by which a table may name images too."""
+    """Whether files have UIDs, which a table may name instead."""
 
     def __post_init__(self) -> None:
         if self.labels == "table" and not self.table:
             raise SourceError("source.labels is table, but there is none; set source.table to a CSV file")
-        known = self._known  # read even where labels come from elsewhere: a wrong table is found before any image
+        known = self._known  # read even if labels come from elsewhere: a wrong table is found before any image
         if self.labels == "table" and "label" not in known.columns:
             raise SourceError(f"{self.table}: has no column headed label; add one, or write source.labels: none")
         try:
             groups = re.compile(self.patient).groups
         except re.error as error:
-            raise SourceError(f"source.patient is no regular expression: {error}") from None
+            raise SourceError(f"source.patient is not a regular expression: {error}") from None
         if self.patient and not groups:
             raise SourceError("source.patient has no group; write one such as _([0-9]+) around what names the patient")
 
     @property
     def beside(self) -> tuple[Path, ...]:
-        """The table, where there is one."""
+        """The table, if there is one."""
         return (self.table,) if self.table else ()
 
     def look_up(self, names: Collection[str]) -> dict[str, Membership]:
-        """Return what is known of each file, as ``of`` does.
+        """Return what is known about each file, as ``of`` does.
 
         Raises:
-            SourceError: the table names none of the files though it names no UIDs, or gives none a label where labels
-                come from it; or the name of a class identifies a patient, or folders of classes look like patients.
+            SourceError: the table, unless it names UIDs, names no file, or gives no file a label although labels come
+                from it; the name of a class identifies a patient; or folders of classes look like patients.
         """
         known = {name: self.of(name) for name in names}
         table = self._known
@@ -89,14 +89,14 @@ class Naming:
             for row in known.values():
                 patients[row.label].append(row.patient)
             patients.pop("", None)
-            if self.has_uids:  # whose images they are is known, and looked at, once they are read
+            if self.has_uids:  # their patients are known, and checked, once they are read
                 check_not_patients(patients)
             else:
                 check_are_classes(patients)
         return known
 
     def of(self, name: str) -> Membership:
-        """Return what is known of a file by its name below the folder, with ``/`` between the parts."""
+        """Return what is known about a file by its name below the folder, with ``/`` between the parts."""
         row = self.row(name)
         folders = name.split("/")[:-1]
         split = row.split
@@ -110,7 +110,7 @@ class Naming:
         )
 
     def row(self, key: str) -> Membership:
-        """Return the row of a table for the name of a file, or for a UID; an empty one where there is none."""
+        """Return the row of the table for the name of a file or a UID; an empty one if there is none."""
         return self._known.rows.get(key, Membership())
 
     @property
@@ -119,12 +119,9 @@ class Naming:
 
 
 def attribute_of(stream: BinaryIO, attribute: Attribute) -> str:
-    """Return the value of an attribute of a DICOM file where it is one code string (DICOM PS3.5 6.2), else nothing.
+    """Return an attribute of a DICOM file if it is one code string (DICOM PS3.5 6.2) that identifies no patient.
 
-    One that identifies, such as a date, counts as none.
-
-    Raises:
-        DataError: as ``rayology.data.dicom.decode`` raises of a header.
+    Return an empty string otherwise, and raise what ``rayology.data.dicom.decode`` raises about a header.
     """
     with as_unreadable("its header cannot be read"):
         value = text(read_header(stream), attribute)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -20,30 +20,15 @@ PREFIXES: dict[SplitName, str] = {"train": "train", "validation": "val", "test":
 
 
 class MedMnistConfig(ArraysConfig):
-    """Grey or coloured images of one class each, as MedMNIST has them; its splits are kept."""
+    """Grey or colour images of one class each, in MedMNIST's form; its splits are kept."""
 
     kind: Literal["medmnist"] = "medmnist"
     """This source."""
     path: str
-    """The npz file, such as pneumoniamnist.npz, or its URI; nothing in it is unpickled."""
-
-    @classmethod
-    def example(cls, folder: Path) -> Self:
-        """Write a few images of each class below a folder, and return the config that reads them."""
-        generator = np.random.default_rng(0)
-        arrays = {
-            f"{prefix}_{name}": values
-            for prefix, count in zip(PREFIXES.values(), (20, 8, 8), strict=True)
-            for name, values in (
-                ("images", generator.integers(0, 256, (count, 12, 12, 3), np.uint8)),
-                ("labels", np.arange(count)[:, None] % 2),
-            )
-        }
-        np.savez_compressed(folder / "example.npz", allow_pickle=False, **arrays)
-        return cls(path=str(folder / "example.npz"))
+    """npz file, such as pneumoniamnist.npz, or its URI; nothing in it is unpickled."""
 
     def build(self, root: Path) -> "MedMnistSource":
-        """Keep what is unpacked or fetched below a root."""
+        """Return the source, which keeps what it unpacks or fetches below a root."""
         return MedMnistSource(self, root)
 
 
@@ -53,7 +38,7 @@ class MedMnistSource(ArraysSource[MedMnistConfig]):
     def files(self) -> Mapping[SplitName, tuple[Path, Path]]:
         """Unpack the file, which is a zip file of arrays."""
         file = on_disk(self.config.path, self.root)
-        if file.is_dir():  # as what is fetched lies in
+        if file.is_dir():  # into which it was fetched
             files = list(file.glob("*.npz"))
             if len(files) != 1:
                 raise SourceError(f"{file}: a folder with {len(files)} npz files; set source.path to one npz file")
@@ -67,5 +52,5 @@ class MedMnistSource(ArraysSource[MedMnistConfig]):
         }
 
     def map(self, file: Path) -> NDArray[np.generic]:
-        """Map an array, of which nothing is unpickled."""
+        """Map an array without unpickling anything."""
         return open_memmap(file, mode="r")

@@ -1,4 +1,4 @@
-"""What sources of files have in common whose names, folders or a table say what they show."""
+"""What sources have in common if files' names, folders or a table say what they show."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,24 +18,24 @@ __all__ = ["NamedFilesConfig", "NamedFilesSource"]
 
 
 class NamedFilesConfig(Config):
-    """Files below a folder, and what says whose they are and what they show."""
+    """Files below a folder, with what says whose they are and what they show."""
 
     path: str
-    """The folder, a zip or tar file of one, or the URI of either (file, s3, gs)."""
+    """Folder, a zip or tar file of one, or the URI of either (file, s3, gs)."""
     labels: Literal["none", "folder", "table"] = "none"
-    """Where classes come from: nowhere, the first folder below the path, or the table. What
-    folders and labels are named is published as it is, in datasets, bundles and servers: one with ^, a date or a long
-    number is refused, but a patient's folder such as Jane_Doe cannot be told from a class."""
+    """Origin of classes: none, the first folder below the path, or the table. Their names are published in datasets,
+    bundles and servers: a name with ^, a date or a long number is refused, but a patient's folder such as Jane_Doe
+    cannot be told from a class."""
     table: TableFile | None = None
-    """A CSV file headed file (its name below the path), and any of label, patient and split; null for none."""
+    """CSV file headed file (the name below the path), with any of label, patient and split; null for none."""
     patient: str = ""
-    """A regular expression whose first group, in the name below the path, is the patient; empty where it is not."""
+    """Regular expression whose first group is the patient in a name below the path; empty if names hold none."""
     limits: ArchiveLimits = ArchiveLimits()
-    """What an archive may become."""
+    """Limits on what an archive may unpack to."""
 
     @property
     def naming(self) -> Naming:
-        """How names say what files show."""
+        """Rules by which names give class and patient."""
         return Naming(self.labels, patient=self.patient, table=self.table)
 
 
@@ -44,29 +44,25 @@ C = TypeVar("C", bound=NamedFilesConfig)
 
 @dataclass(frozen=True)
 class NamedFilesSource(ABC, Generic[C]):
-    """List files and read them; a source says which of a folder's files hold images, and how to read one."""
+    """List files and read them; a subclass finds those that hold images and reads each."""
 
     config: C
     root: Path
 
     @abstractmethod
     def find(self, folder: Path) -> Mapping[str, tuple[str, ...]]:
-        """Return the names of files below a folder, in order, each with those of the files that it needs, as a mask.
-
-        Raises:
-            SourceError: there is none.
-        """
+        """Return the sorted names of image files below a folder, each with the files that it needs, such as a mask."""
 
     @abstractmethod
     def images(self, item: Item, identity: Identity) -> Iterator[Example]:
-        """Read the images of a file, whose patient and picture are known, and raise UnreadableImage where it is bad."""
+        """Read the images of a file with their identity, and raise UnreadableImage if it is damaged or unfit."""
 
     def items(self) -> Sequence[Item]:
-        """List every file in the order of their names.
+        """List all files in the order of their names.
 
         Raises:
-            SourceError: the table is wrong or names no file, the path is not there or cannot be fetched or unpacked, it
-                holds no such file, or classes look like patients.
+            SourceError: the table is wrong or names no file; the path is missing, cannot be fetched or unpacked, or
+                holds no such file; or classes look like patients.
         """
         naming = self.config.naming
         folder = local_folder(self.config.path, self.root, self.config.limits)
@@ -83,7 +79,7 @@ class NamedFilesSource(ABC, Generic[C]):
         ]
 
     def read(self, item: Item) -> Iterator[Example]:
-        """Read the images of a file, and raise UnreadableImage where it is damaged or unfit."""
+        """Read the images of a file, and raise UnreadableImage if it is damaged or unfit."""
         naming = self.config.naming
         facts, in_table = naming.of(item.part), naming.row(item.part) != Membership()
         identity = Identity(patient=facts.patient, picture=item.part, series=item.part)

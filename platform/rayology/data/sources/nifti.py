@@ -1,10 +1,10 @@
-"""NIfTI volumes, slice by slice, with masks where there are any."""
+"""NIfTI volumes, slice by slice, with masks if there are any."""
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import nibabel
 import numpy as np
@@ -18,8 +18,8 @@ from rayology.data.dicom.geometry import Geometry, placed
 from rayology.data.dicom.values import ModalityCode
 from rayology.data.identity import Identity
 from rayology.data.sources.image_mask_pairs import Pattern, paired
-from rayology.data.sources.masks import fitting
 from rayology.data.sources.named import NamedFilesConfig, NamedFilesSource
+from rayology.data.sources.raster import fitting
 from rayology.data.sources.source import Example, Item
 from rayology.data.unreadable import as_unreadable
 from rayology.errors import SourceError, UnreadableImage
@@ -29,42 +29,31 @@ __all__ = ["NiftiConfig", "NiftiSource"]
 Plane = Literal["axial", "coronal", "sagittal"]
 
 MAX_VALUES = 2**27
-"""The most values of a volume."""
+"""Most values of a volume."""
 AXES: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 TO_MM = {1: 1000.0, 3: 0.001}
-"""From metres and micrometres, by the code of the unit of space (NIfTI-1, xyzt_units)."""
+"""Factors from metres and micrometres, by the code of the unit of space (NIfTI-1, xyzt_units)."""
 MASKS = re.compile(r"(^|[/_.-])(labels?|masks?|seg(mentations?)?|labelsT[rs])([/_.-]|$)", re.IGNORECASE)
 TOWARDS = ("L", "P", "I")
-"""Where the three axes lead, so that rows and columns run as in DICOM: to the left, to the back, and downwards."""
+"""Directions of the three axes, left, back and down, so that rows and columns run as in DICOM."""
 
 
 class NiftiConfig(NamedFilesConfig):
-    """Every slice of NIfTI volumes, whose axes are turned to the patient's."""
+    """Slices of NIfTI volumes, whose axes are turned to the patient's."""
 
     kind: Literal["nifti"] = "nifti"
     """This source."""
     image: Pattern = "{name}.nii.gz"
-    """The volumes' names below the path; {name} is what the mask's name has too."""
+    """Names of the volumes below the path; {name} is the part that the mask's name shares."""
     mask: Annotated[str, Field(pattern=r"^([^{}]*\{name\}[^{}]*)?$")] = ""
-    """The masks' names below the path, such as labels/{name}.nii.gz; empty where there are none."""
+    """Names of the masks below the path, such as labels/{name}.nii.gz; empty without masks."""
     plane: Plane = "axial"
-    """The slices' plane, as near to it as the volume's own axes are."""
+    """Plane of the slices, as near as the volume's own axes come."""
     modality: ModalityCode = ""
-    """The DICOM modality; CT says that values are Hounsfield units, others keep percentiles of each volume."""
-
-    @classmethod
-    def example(cls, folder: Path) -> Self:
-        """Write a few volumes with masks below a folder, and return the config that reads them."""
-        generator = np.random.default_rng(0)
-        for number in range(4):
-            voxels = generator.integers(0, 1000, (12, 14, 3)).astype(np.int16)
-            for name, values in (("images", voxels), ("masks", (voxels > 500).astype(np.uint8))):
-                (folder / name).mkdir(exist_ok=True)
-                nibabel.save(nibabel.Nifti1Image(values, np.diag([1.0, 1, 2, 1])), folder / name / f"{number}.nii.gz")
-        return cls(path=str(folder), image="images/{name}.nii.gz", mask="masks/{name}.nii.gz")
+    """DICOM modality; values of CT are Hounsfield units, others keep percentiles of each volume."""
 
     def build(self, root: Path) -> "NiftiSource":
-        """Keep what is unpacked or fetched below a root."""
+        """Return the source, which keeps what it unpacks or fetches below a root."""
         return NiftiSource(self, root)
 
 
@@ -81,11 +70,7 @@ class NiftiSource(NamedFilesSource[NiftiConfig]):
     """List volumes and read their slices."""
 
     def find(self, folder: Path) -> Mapping[str, tuple[str, ...]]:
-        """Find every volume, with its mask where there are any.
-
-        Raises:
-            SourceError: there is none, or masks would be taken for images.
-        """
+        """Find all volumes with their masks, and raise SourceError if there are none or masks would count as images."""
         found = paired(folder, self.config.image, self.config.mask)
         masks = [name for name in found if MASKS.search(name)] if not self.config.mask else []
         if masks and len(masks) < len(found):
@@ -123,11 +108,11 @@ class NiftiSource(NamedFilesSource[NiftiConfig]):
 
 
 def _read(file: Path) -> _Volume:
-    with as_unreadable("is no NIfTI volume that can be read"):
+    with as_unreadable("is not a NIfTI volume that can be read"):
         image = nibabel.load(file)
         shape = image.shape[:3] + tuple(size for size in image.shape[3:] if size != 1)
         if len(shape) != 3 or image.get_data_dtype().kind not in "iuf":
-            raise UnreadableImage(f"has {len(shape)} axes, or values that are no real numbers; split it into volumes")
+            raise UnreadableImage(f"has {len(shape)} axes, or values that are not real numbers; split it into volumes")
         if not abs(np.linalg.det(image.affine)) > 0:
             raise UnreadableImage("its affine places it nowhere in space; correct the header")
         if np.prod(shape, dtype=np.float64) > MAX_VALUES:
@@ -140,7 +125,7 @@ def _read(file: Path) -> _Volume:
 
 
 def _to_mm(header: object) -> float:
-    """Return the length in mm of the unit of space; files that name none, as those of older formats, mean mm."""
+    """Return the length in mm of the unit of space, which is mm if a file, such as one of an older format, has none."""
     return TO_MM.get(int(header["xyzt_units"]) & 7, 1.0) if isinstance(header, Nifti1Header) else 1.0
 
 

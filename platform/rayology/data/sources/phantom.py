@@ -1,16 +1,16 @@
-"""A source that needs no data: labelled thorax CT of synthetic patients, drawn once and written as DICOM."""
+"""A source without data: labelled thorax CT of synthetic patients, drawn once and written as DICOM."""
 
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt
 
 from rayology.atomic import make_once
 from rayology.config import Config
 from rayology.data.dicom import read
-from rayology.data.sources.masks import read_mask
+from rayology.data.sources.raster import read_mask
 from rayology.data.sources.source import Example, Item
 from rayology.errors import SourceError
 from rayology.phantom import EDITION, digest, write_patient
@@ -28,16 +28,12 @@ class PhantomSource:
         self.path = root / "sources" / f"phantom-{digest(config.model_dump_json(), EDITION)[:12]}"
 
     def items(self) -> Sequence[Item]:
-        """List every slice with its class and mask; draw them first where that was not done before.
-
-        Raises:
-            SourceError: files that were drawn before are missing.
-        """
+        """List all slices, drawn at the first call, and raise SourceError if some are missing later."""
         make_once(self.path, self._draw)
         images = sorted((self.path / "images").glob("*/*/*.dcm"))
         expected = self.config.patients * self.config.slices
         if len(images) != expected:
-            raise SourceError(f"{self.path}: {len(images)} of {expected} files; delete the folder to draw them anew")
+            raise SourceError(f"{self.path}: {len(images)} of {expected} files; delete the folder to draw them again")
         return [Item(image, label=image.parts[-3], beside=(self._mask_of(image),)) for image in images]
 
     def read(self, item: Item) -> Iterator[Example]:
@@ -62,20 +58,14 @@ class PhantomConfig(Config):
     kind: Literal["phantom"] = "phantom"
     """This source."""
     patients: Annotated[int, Field(ge=1, le=9999)] = 60
-    """How many patients; each has one class of lesion, in turn."""
+    """Number of patients; each has one class of lesion, in turn."""
     slices: Annotated[int, Field(ge=1, le=16)] = 8
-    """How many axial slices of each patient, 5 mm apart."""
+    """Number of axial slices of each patient, 5 mm apart."""
     size: Annotated[int, Field(ge=32, le=512)] = 128
     """Rows and columns of a slice; the field of view is 360 mm."""
     seed: NonNegativeInt = 0
     """Seed of everything drawn; patients of another seed are other patients."""
 
-    @classmethod
-    def example(cls, folder: Path) -> Self:
-        """Return the config of a few small patients of each class."""
-        del folder
-        return cls(patients=9, slices=1, size=32)
-
     def build(self, root: Path) -> PhantomSource:
-        """Keep the drawn files below a root."""
+        """Return the source, which keeps what it draws below a root."""
         return PhantomSource(self, root)

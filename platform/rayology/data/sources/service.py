@@ -1,4 +1,4 @@
-"""A DICOMweb service: what it holds, by QIDO-RS, and one instance into a file, by WADO-RS (DICOM PS3.18 10.6, 10.4)."""
+"""Ask a DICOMweb service what it holds (QIDO-RS) and for instances (WADO-RS; DICOM PS3.18 10.6, 10.4)."""
 
 import re
 import time
@@ -18,32 +18,32 @@ from rayology.atomic import atomic_file
 from rayology.data.unreadable import as_source_error
 from rayology.errors import SourceError, UnreadableImage
 
-__all__ = ["Address", "Patience", "Query", "Service"]
+__all__ = ["Address", "Patience", "Service"]
 
 PAGE = 1000
 STUDY, SERIES, INSTANCE, SERIES_DESCRIPTION = "0020000D", "0020000E", "00080018", "0008103E"
 JSON = {"Accept": "application/dicom+json"}
-# Any other syntax than the stored one would have the archive decode and encode the image.
+# For another syntax than the stored one, the archive would have to decode and encode the image.
 STORED = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 PASSING = (408, 429, 500, 502, 503, 504)
-"""The HTTP statuses of trouble that may pass."""
+"""HTTP statuses of trouble that may pass."""
 UNKNOWN_USER = (
-    "refuses who asks; set RAYOLOGY_DICOMWEB_TOKEN, or RAYOLOGY_DICOMWEB_USER and RAYOLOGY_DICOMWEB_PASSWORD, in the"
-    " environment"
+    "refuses the credentials; set RAYOLOGY_DICOMWEB_TOKEN, or RAYOLOGY_DICOMWEB_USER and RAYOLOGY_DICOMWEB_PASSWORD, in"
+    " the environment"
 )
 UNKNOWN_AUTHORITY = "has a certificate that cannot be verified; name its authority's file in SSL_CERT_FILE"
 NO_JSON = (ValueError, AttributeError, TypeError, LookupError)
-"""What an answer in another form than DICOM JSON raises."""
+"""What is raised by an answer that is not DICOM JSON."""
 MAX_BYTES = 2**30
-"""The largest instance; the reader opens no larger file."""
+"""Bytes of the largest instance, which is the largest file that the reader opens."""
 
 Entry = dict[str, dict[str, list[object]]]
-"""The attributes of a match in the DICOM JSON model (DICOM PS3.18 F.2)."""
+"""Attributes of a match in the DICOM JSON model (DICOM PS3.18 F.2)."""
 
 
 @dataclass(frozen=True, order=True)
 class Address:
-    """The UIDs under which an archive holds an instance."""
+    """UIDs under which an archive holds an instance."""
 
     study: str
     series: str
@@ -51,18 +51,8 @@ class Address:
 
     @property
     def path(self) -> str:
-        """The address of the instance below that of the service (DICOM PS3.18 10.4.1.1)."""
+        """Path of the instance below the service's URL (DICOM PS3.18 10.4.1.1)."""
         return f"studies/{self.study}/series/{self.series}/instances/{self.instance}"
-
-
-@dataclass(frozen=True)
-class Query:
-    """Which instances to look for; an empty string asks for all."""
-
-    study: str
-    study_date: str
-    modality: str
-    series_description: str
 
 
 @dataclass(frozen=True)
@@ -70,12 +60,12 @@ class Patience:
     """How long to wait for an answer, and how often to ask again."""
 
     silence_s: float
-    """The longest time without a byte."""
+    """Longest time without a byte."""
     whole_s: float = 600.0
-    """The longest time for an instance."""
+    """Longest time for an instance."""
     retries: int = 3
     backoff_s: float = 0.5
-    """The time before the second retry; it doubles with each further one."""
+    """Time before the second retry, doubled for each further one."""
 
 
 class _Broken(Exception):
@@ -84,37 +74,38 @@ class _Broken(Exception):
 
 @dataclass(frozen=True)
 class Service:
-    """What a client may ask of an archive; several threads may ask at once."""
+    """What a client may ask an archive; several threads may ask at once."""
 
     client: httpx.Client
     url: str
     patience: Patience
 
-    def addresses(self, query: Query) -> Iterator[Address]:
-        """Give the address of every instance that a query finds.
+    def addresses(self, *, study: str, study_date: str, modality: str, series_description: str) -> Iterator[Address]:
+        """Yield the address of each matching instance; an empty string matches all.
 
         Raises:
             SourceError: the archive cannot be reached, refuses, or does not answer with DICOM JSON.
         """
-        wanted = {"StudyInstanceUID": query.study, "StudyDate": query.study_date, "ModalitiesInStudy": query.modality}
-        of_study = {"Modality": query.modality, "includefield": "SeriesDescription"}
+        wanted = {"StudyInstanceUID": study, "StudyDate": study_date, "ModalitiesInStudy": modality}
+        of_study = {"Modality": modality, "includefield": "SeriesDescription"}
         with (
             as_source_error(self.url, "cannot be reached or is silent", "check source.url", httpx.HTTPError),
             as_source_error(self.url, "answers with something else than DICOM JSON", "check source.url", *NO_JSON),
         ):
-            for study, _ in self._matches("studies", STUDY, wanted):
-                for series, entry in self._matches(f"studies/{study}/series", SERIES, of_study):
-                    # An archive may not match by descriptions: it has to return them.
-                    if fnmatchcase(_first(entry, SERIES_DESCRIPTION).lower(), query.series_description.lower()):
-                        for instance, _ in self._matches(f"studies/{study}/series/{series}/instances", INSTANCE, {}):
-                            yield Address(study, series, instance)
+            for study_uid, _ in self._matches("studies", STUDY, wanted):
+                for series, entry in self._matches(f"studies/{study_uid}/series", SERIES, of_study):
+                    # An archive need not match descriptions, but has to return them.
+                    if fnmatchcase(_first(entry, SERIES_DESCRIPTION).lower(), series_description.lower()):
+                        path = f"studies/{study_uid}/series/{series}/instances"
+                        for instance, _ in self._matches(path, INSTANCE, {}):
+                            yield Address(study_uid, series, instance)
 
     def fetch(self, address: Address, file: Path) -> None:
-        """Write an instance as it is stored into a file, which appears in one step; memory stays bounded.
+        """Write an instance as it is stored into a file, in one step and with bounded memory.
 
         Raises:
-            UnreadableImage: the instance does not come, however often it is asked for.
-            SourceError: the archive knows no such user.
+            UnreadableImage: the instance does not come after all retries.
+            SourceError: the archive refuses the credentials.
             OSError: the file cannot be written.
         """
         reason = ""
@@ -126,7 +117,7 @@ class Service:
         raise UnreadableImage(f"did not come from the archive: {reason}")
 
     def _matches(self, path: str, uid: str, wanted: dict[str, str]) -> Iterator[tuple[str, Entry]]:
-        """Give every match with its UID, page after page, until a page brings nothing new."""
+        """Yield each match with its UID, page by page, until a page brings nothing new."""
         filters = {keyword: value for keyword, value in wanted.items() if value}
         seen: set[str] = set()
         offset = 0
@@ -140,7 +131,7 @@ class Service:
             if page.keys() <= seen:
                 return
             for value, entry in page.items():
-                # It becomes a part of an address. Real archives hold UIDs with letters, which are harmless there.
+                # It becomes part of an address. Real archives hold UIDs with letters, which are harmless there.
                 if value not in seen and re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.]{0,63}", value):
                     yield value, entry
             seen |= page.keys()
@@ -156,12 +147,12 @@ class Service:
                 with atomic_file(file) as opened:
                     _copy(response, opened, self.patience.whole_s)
         except httpx.HTTPError as error:
-            # The words of others hold the address, and with it the UIDs.
+            # The texts of these errors hold the address, and with it the UIDs.
             raise UnreadableImage(f"did not come from the archive: {type(error).__name__}") from None
 
     @contextmanager
     def _answer(self, path: str, headers: dict[str, str], params: dict[str, str]) -> Iterator[httpx.Response]:
-        """Give an answer whose body has not come yet; ask again where none comes, or trouble that may pass."""
+        """Lend an answer whose body has not been read; ask again if none comes, or trouble that may pass."""
         request = self.client.build_request("GET", f"{self.url}/{path}", headers=headers, params=params)
         for left in reversed(range(1 + self.patience.retries)):
             try:
@@ -188,7 +179,7 @@ def _copy(response: httpx.Response, opened: BinaryIO, whole_s: float) -> None:
     header = Message()
     header["Content-Type"] = response.headers.get("Content-Type", "")
     if header.get_content_type() != "multipart/related":
-        raise UnreadableImage(f"came from the archive as {header.get_content_type()[:40]}, no multipart of DICOM")
+        raise UnreadableImage(f"came from the archive as {header.get_content_type()[:40]}, not as multipart DICOM")
     parts = _Parts(opened)
     until = time.monotonic() + whole_s
     try:
@@ -207,7 +198,7 @@ def _copy(response: httpx.Response, opened: BinaryIO, whole_s: float) -> None:
 
 
 class _Parts:
-    """Take what the parser finds: one part, of a bounded size."""
+    """Write what the parser finds: one part of a bounded size."""
 
     def __init__(self, opened: BinaryIO) -> None:
         self.ended = False
@@ -229,7 +220,7 @@ class _Parts:
 
 
 def _first(entry: Entry, tag: str) -> str:
-    """Return the first value of an attribute; empty where it has none."""
+    """Return the first value of an attribute, or an empty string."""
     values = entry.get(tag, {}).get("Value") or [""]
     return str(values[0])
 

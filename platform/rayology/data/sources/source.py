@@ -1,4 +1,4 @@
-"""What every source of images gives: items, listed by one process and read by many."""
+"""What all sources of images have in common: items, listed by one process and read by many."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,55 +21,50 @@ class Item:
 
     path: Path
     part: str = ""
-    """The name of a member of the file; empty for the whole file."""
+    """Name of a member of the file; empty for the whole file."""
     rows: range = range(0)
-    """Which of its images; empty for all."""
+    """Numbers of its images; empty for all."""
     label: str = ""
-    """The name of the class of its images; empty where they have none or each its own."""
+    """Name of the class of its images; empty if they have none or each its own."""
     beside: tuple[Path, ...] = ()
     """Other files that its images depend on, such as a mask or a table of labels."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """An image with all that its source knows of it."""
+    """An image with all that its source knows about it."""
 
     instance: Instance
     label: str = ""
-    """The name of its class; empty where it has none."""
+    """Name of its class; empty if it has none."""
     mask: NDArray[np.uint8] | None = None
-    """(rows, columns): 0 outside, the number of the region inside."""
+    """Number of each pixel's region, 0 outside all; (rows, columns)."""
     values: ValueRange | None = None
-    """The range and levels of all images of this kind; None where the modality or the series decides."""
+    """Range and levels of all such images; None if the modality or the series decides."""
     split: SplitName | None = None
-    """The split that it was put into before; None where the preparation draws lots."""
+    """Split that the source puts it into; None if the preparation draws one."""
     official: bool = False
-    """Whether that split was published with the images, so that it stands even where it leaks."""
+    """Whether that split was published with the images, so that it is kept even if it leaks."""
     in_table: bool | None = None
-    """Whether a row of the source's table says something of it; None where there is no table."""
+    """Whether the source's table has a row for it; None without a table."""
 
 
 class Source(Protocol):
     """Where images come from.
 
-    Its config builds it with ``build(root)``, the folder where it may keep what it makes, and writes a few images for
-    it to read with ``example(folder)``. A source travels to the processes that read its items, so it holds nothing
-    but values. Whose an image is stands in its identity: a patient, or, where nobody is known, a ``picture`` of its
-    own, by which images are told apart and split. ``plain`` makes images of arrays.
+    Its config builds it with ``build(root)``, the folder in which it may keep what it makes. A source travels to the
+    processes that read its items, so it holds only values. The identity of an image names its patient or, if that is
+    unknown, a ``picture`` of its own, by which images are told apart and split. ``plain`` makes images of arrays.
     """
 
     def items(self) -> Sequence[Item]:
-        """List every file, or every part of one, in an order that only the files determine.
-
-        Raises:
-            SourceError: the source is not there or holds no file.
-        """
+        """List all files or their parts in an order that only the files determine, and raise SourceError if none."""
         ...
 
     def read(self, item: Item) -> Iterable[Example]:
-        """Read the images of an item one after another; no message names the file, whose name may name a patient.
+        """Read the images of an item one by one; no message names the file, whose name may name a patient.
 
         Raises:
-            DataError: the item is no image or is damaged; none of its images is kept.
+            DataError: the item is not an image or is damaged; none of its images is kept.
         """
         ...

@@ -1,4 +1,4 @@
-"""A CSV file that says what is known of images, by the names of their files or by UIDs."""
+"""A CSV file with labels, patients and splits of images, by the names of their files or by UIDs."""
 
 import csv
 import functools
@@ -17,7 +17,7 @@ from rayology.errors import SourceError
 __all__ = ["Membership", "Table", "TableFile", "read_table"]
 
 TableFile = Annotated[Path, AfterValidator(lambda file: file.expanduser().absolute())]
-"""A CSV file as every process reads it, whatever folder it works in."""
+"""Path of a CSV file that means the same in every working folder."""
 MAX_BYTES = 2**28
 KEYS, COLUMNS = ("file", "uid"), ("label", "patient", "split")
 EXPECTED = "a CSV file in UTF-8, its first line file (or uid) and any of label, patient, split, each once"
@@ -27,30 +27,30 @@ class Membership(Config):
     """A row of a table."""
 
     label: str = ""
-    """The name of the class."""
+    """Name of the class."""
     patient: str = ""
-    """Whose image it is."""
+    """Patient whose image it is."""
     split: SplitName | Literal[""] = ""
-    """The split that the user puts it into."""
+    """Split that the user puts it into."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """What a CSV file says."""
+    """Content of a CSV file."""
 
     key: str = ""
-    """The first heading: file or uid."""
+    """First heading: file or uid."""
     columns: tuple[str, ...] = ()
-    """The headings after the first."""
+    """Headings after the first."""
     rows: Mapping[str, Membership] = field(default_factory=dict)
-    """By the name of a file, or by a UID."""
+    """Rows by the name of a file, or by a UID."""
 
 
 def read_table(file: Path) -> Table:
-    """Read a CSV file whose first column is headed file or uid; it is read again where it changed.
+    """Read a CSV file whose first column is headed file or uid; a changed file is read again.
 
     Raises:
-        SourceError: it is not there or no such file, or two of its rows contradict each other; no message holds a
+        SourceError: it is missing or of another form, or two of its rows contradict each other; no message holds a
             value, which may name a patient.
     """
     return _read(file, file.stat().st_mtime_ns if file.is_file() else 0)
@@ -70,7 +70,7 @@ def _read(file: Path, changed_at: int) -> Table:
                 raise SourceError(f"its first column is headed neither {' nor '.join(KEYS)}; write {EXPECTED}")
             for number, column in enumerate(columns):
                 if column not in COLUMNS or column in columns[:number]:
-                    wrong = f"column {number + 2} is headed by none of {', '.join(COLUMNS)}, or by one again"
+                    wrong = f"column {number + 2} is headed by none of {', '.join(COLUMNS)}, or by a repeated one"
                     raise SourceError(f"{wrong}; leave it out or correct its heading")
             rows: dict[str, Membership] = {}
             for line in filter(None, lines):  # some files end with empty lines
@@ -90,5 +90,5 @@ def _row(line: list[str], columns: list[str], number: int) -> tuple[str, Members
         return name, Membership.model_validate(dict(zip(columns, values, strict=True)))
     except ValidationError:
         raise SourceError(
-            f"line {number} has a split that is none of train, validation, test; write one of them or nothing"
+            f"line {number} has a split other than train, validation and test; write one of them or nothing"
         ) from None

@@ -1,4 +1,4 @@
-"""Volumes: the slices of a series in the order of space, and what may be done with them."""
+"""Volumes: the slices of a series in spatial order, and operations on them."""
 
 from rayology.data.volumes.reader import Volumes, read_volumes
 from rayology.data.volumes.series import SeriesConfig

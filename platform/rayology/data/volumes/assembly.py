@@ -1,4 +1,4 @@
-"""Put the pixels of a stack into its volume."""
+"""Assemble the pixels of a stack into its volume."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -21,11 +21,11 @@ def assemble(
     valid: Sequence[NDArray[np.bool_]],
     masks: Sequence[NDArray[np.uint8]] | None = None,
 ) -> Volume:
-    """Return the volume of a stack, given what its frames hold, in their order.
+    """Return the volume of a stack, given the contents of its frames in their order.
 
-    Pixels are (channels, rows, columns), what is valid and the masks (rows, columns). Slices that were tilted or
-    unevenly spaced are interpolated linearly, masks take the nearest. A voxel is invalid outside every slice, where a
-    slice is missing, and where an invalid pixel takes part.
+    Pixels are (channels, rows, columns); valid and masks are (rows, columns). Tilted or unevenly spaced slices are
+    interpolated linearly, and masks take the nearest slice. A voxel is invalid outside all slices, where a slice is
+    missing, and where an invalid pixel contributes.
     """
     lowest = [plane[:, where].min() for plane, where in zip(pixels, valid, strict=True) if where.any()]
     fill = float(min(lowest, default=0.0))
@@ -52,11 +52,11 @@ def _nearest(stack: Stack, masks: Sequence[NDArray[np.uint8]]) -> NDArray[np.uin
 
 
 def _measured(stack: Stack, valid: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """Return where a voxel is made of valid pixels alone."""
+    """Return where a voxel is made only of valid pixels."""
     size = stack.size[1:]
     measured = np.empty(stack.size, np.bool_)
     measured[:] = ~stack.is_filled[:, None, None]
-    if all(where.shape == size and where.all() for where in valid):  # the usual series, which has no holes to slide
+    if all(where.shape == size and where.all() for where in valid):  # usual series have no holes to slide
         return measured
     holes = [
         _slid((~where).astype(np.float32), offset, size, 1.0)
@@ -68,7 +68,7 @@ def _measured(stack: Stack, valid: Sequence[NDArray[np.bool_]]) -> NDArray[np.bo
 
 
 def _slid(values: NDArray[T], offset: NDArray[np.float64], size: tuple[int, int], fill: float) -> NDArray[T]:
-    """Slide (..., rows, columns) to an offset in a plane of a size, linearly where it is no whole number."""
+    """Slide (..., rows, columns) to an offset in a plane of a size, linearly if it is not a whole number."""
     for axis, start, length in zip((-2, -1), offset, size, strict=True):
         whole = int(start)
         part = float(start) - whole

@@ -1,4 +1,4 @@
-"""Files into volumes: each series in the order of space, or a reason why it makes none."""
+"""Read files into volumes: each series in spatial order, or the reason why it makes no volume."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,24 +20,24 @@ DROPPED = {COPY, LOCALIZER}
 
 @dataclass(frozen=True)
 class Volumes:
-    """What became of the series in some files."""
+    """Volumes of some files, and what became of the rest."""
 
     volumes: tuple[Volume, ...]
     mended: tuple[tuple[str, ...], ...]
-    """For each volume, what was wrong with its slices and is mended."""
+    """What was wrong with the slices of each volume and is mended."""
     refused: tuple[SeriesError, ...]
-    """For each series, or part of one, that makes no volume: why, and in ``files`` which files."""
+    """Errors that say why a series, or a part of one, makes no volume, and in ``files`` which files."""
     skipped: tuple[tuple[Path, DataError], ...]
-    """Files that hold no image that is wanted, and those with a frame that the rules drop."""
+    """Files without a wanted image, and files with a frame that the rules drop."""
 
 
 def read_volumes(
     files: Iterable[Path], rules: SeriesConfig = DEFAULTS, *, selection: Selection = EVERYTHING
 ) -> Volumes:
-    """Read files in any order into volumes in modality units; their pixels are held in memory together.
+    """Read files in any order into volumes in modality units, all in memory at once.
 
-    Slices are ordered by position, never by instance number. Whatever is no regular stack of slices is refused or
-    mended as the rules say, and no file is left out in silence.
+    Slices are ordered by position, never by instance number. A series that is not a regular stack of slices is refused
+    or mended as the rules say, and no file is left out silently.
     """
     read: dict[Frame, Instance] = {}
     skipped: list[tuple[Path, DataError]] = []

@@ -11,51 +11,51 @@ from rayology.data.volumes.volume import Triple, Volume
 __all__ = ["resample", "resampled_size"]
 
 SAME_STEP = 1e-6
-"""By which share a spacing may differ from the volume's own and still be the same."""
+"""Share by which a spacing may differ from the volume's own and still be the same."""
 NOTHING = 1e-6
-"""The share of a voxel below which another does not lie under it, rounding aside."""
+"""Share of a voxel up to which an overlap is a rounding error."""
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """The old and the new voxels along one axis, in units and indices of the old."""
+    """Old and new voxels along one axis, in units and indices of the old."""
 
     length: int
-    """How many voxels there were."""
+    """Number of old voxels."""
     step: float
-    """How many old voxels make a new one."""
+    """Number of old voxels that make a new one."""
 
     @property
     def new_length(self) -> int:
-        """How many voxels cover the same extent, at least one."""
+        """Number of new voxels that cover the same extent, at least one."""
         return max(1, round(self.length / self.step))
 
     @property
     def first(self) -> float:
-        """Where the centre of the first new voxel lies; the middle of the axis stays where it is."""
+        """Centre of the first new voxel; the middle of the axis stays in place."""
         return (self.length - 1 - (self.new_length - 1) * self.step) / 2
 
     @property
     def centres(self) -> NDArray[np.float64]:
-        """Where the centres of the new voxels lie, none beyond the centres at the ends."""
+        """Centres of the new voxels, none beyond the outermost old centres."""
         return np.clip(self.first + np.arange(self.new_length) * self.step, 0, self.length - 1)
 
     @property
     def edges(self) -> NDArray[np.float64]:
-        """Where the new voxels begin and end, counted from the outer edge of the first old one."""
+        """Edges of the new voxels, counted from the outer edge of the first old one."""
         return np.clip(self.first + 0.5 + (np.arange(self.new_length + 1) - 0.5) * self.step, 0, self.length)
 
 
 def resample(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volume:
-    """Return the volume at a spacing of slices, rows and columns, about the same centre.
+    """Return the volume at a spacing of slices, rows and columns, around the same centre.
 
     Along an axis whose voxels shrink, values are interpolated linearly; along one whose voxels grow, they are averaged
-    over the extent of the new voxel. Both keep the volume as it is at its own spacing, keep linear ramps, and keep
-    values between their neighbours; averages keep the mean wherever the new voxels fill the old extent exactly. A voxel
-    is valid where no invalid one lies under it. The mask takes the nearest voxel.
+    over the extent of the new voxel. Both leave a volume of that spacing unchanged, preserve linear ramps, and stay
+    between neighbouring values; averages preserve the mean if the new voxels fill the old extent exactly. A voxel is
+    valid if it overlaps no invalid one. The mask takes the nearest voxel.
 
-    Nothing in between has more voxels than the volume or the result, whichever has more.
+    No intermediate array has more voxels than both the volume and the result.
     """
     pixels, invalid, mask, affine = volume.pixels, ~volume.valid[None], volume.mask, volume.affine.copy()
     has_holes = bool(invalid.any())
@@ -72,7 +72,7 @@ def resample(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volume:
 
 
 def resampled_size(volume: Volume, spacing_mm: tuple[float, float, float]) -> Triple:
-    """Return how many slices, rows and columns a volume has at a spacing."""
+    """Return the number of slices, rows and columns of a volume at a spacing."""
     slices, rows, columns = (axis.new_length for axis in _axes(volume, spacing_mm))
     return slices, rows, columns
 
@@ -85,13 +85,13 @@ def _axes(volume: Volume, spacing_mm: tuple[float, float, float]) -> list[Axis]:
 
 
 def _fewer_voxels_first(axes: Sequence[Axis]) -> list[tuple[int, Axis]]:
-    """Return the axes that change, by number: first those that lose voxels, then those that gain some."""
+    """Return the axes that change with their numbers, first those that lose voxels, then those that gain some."""
     changed = [(number, axis) for number, axis in enumerate(axes) if abs(axis.step - 1) >= SAME_STEP]
     return sorted(changed, key=lambda each: each[1].step < 1)
 
 
 def _along(values: Floats, number: int, axis: Axis) -> Floats:
-    """Bring one of the three axes behind the channels to its new length, plane by plane to save memory."""
+    """Resample one of the three axes after the channels, plane by plane to save memory."""
     loop = 2 if number == 0 else 1
     planes = np.moveaxis(values, (loop, 1 + number), (0, 2))
     change = _averaged if axis.step > 1 else _interpolated
@@ -112,7 +112,7 @@ def _interpolated(values: Floats, axis: Axis) -> Floats:
 def _averaged(values: Floats, axis: Axis) -> NDArray[np.float64]:
     """Average the second of three axes over the extents of the new voxels.
 
-    Inside an old voxel the values rise linearly about its own (van Leer 1977, second-order remapping): constant ones
+    Inside an old voxel values rise linearly around its own (van Leer 1977, second-order remapping). Constant values
     would move a ramp by up to an eighth of a voxel.
     """
     integral = np.zeros((values.shape[0], axis.length + 1, values.shape[2]))
@@ -125,7 +125,7 @@ def _averaged(values: Floats, axis: Axis) -> NDArray[np.float64]:
 
 
 def _rises(values: Floats, voxel: NDArray[np.intp]) -> Floats:
-    """Return how far values rise inside voxels, never past a neighbour (van Leer 1977, monotone and central)."""
+    """Return how much values rise inside voxels, never past a neighbour (van Leer 1977, monotone and central)."""
     here = values[:, voxel]
     before = here - values[:, np.maximum(voxel - 1, 0)]
     after = values[:, np.minimum(voxel + 1, values.shape[1] - 1)] - here

@@ -1,7 +1,7 @@
-"""From the frames of a series in any order to parts in the order of space: copies, repeats and mixtures set apart.
+"""Split the frames of a series, in any order, into sorted parts without copies, repeats or mixtures.
 
-Nothing here looks at Instance Number: order is Image Position (Patient) along the normal of Image Orientation
-(Patient), DICOM PS3.3 C.7.6.2.1.1.
+The order is that of Image Position (Patient) along the normal of Image Orientation (Patient), DICOM PS3.3
+C.7.6.2.1.1; Instance Number is never used.
 """
 
 import hashlib
@@ -25,29 +25,29 @@ from rayology.errors import SeriesError
 __all__ = ["NO_SERIES", "Frame", "SeriesConfig", "listed_mm", "split"]
 
 SAME_MM = 0.01
-"""Slices closer than this lie at one position: files give hundredths of a millimetre at least."""
+"""Distance below which slices are at one position: files give at least hundredths of a millimetre."""
 FAR_MM = 1e5
-"""No slice lies further from the scanner's centre, and no pixel is smaller than its inverse: that is damage."""
+"""Distance from the scanner's centre that no slice reaches, and inverse of the smallest pixel, except by damage."""
 COARSEST_MM = 100.0
-"""No pixel is larger: that is damage."""
+"""Size that no pixel reaches, except by damage."""
 NO_SERIES = "names no series (Series Instance UID), so nothing says which slices make a volume; write it into the files"
 SAME_COSINE = 1e-3
-"""How far the direction cosines of parallel slices differ at most: 0.06 degrees."""
+"""Largest difference between direction cosines of parallel slices: 0.06 degrees."""
 SAME_SPACING = 1e-3
-"""By which share the pixel spacings of slices of one volume differ at most."""
+"""Largest relative difference between pixel spacings of one volume."""
 MAX_LISTED = 5
 MAX_KINDS = 100
-"""So that no folder of thousands of kinds is compared for hours."""
+"""Most kinds of slices in a series, so that a folder of thousands is not compared for hours."""
 NOTHING_KNOWN = Facts()
 TELLING = ("temporal_position", "echo_time_ms", "b_value", "trigger_time_ms", "acquisition")
-"""What tells repeats of a position apart; of several that would, the first does."""
+"""Header facts that tell repeats of a position apart, the preferred first."""
 
 
 class SeriesConfig(Config):
-    """What becomes of a series that is no regular stack of slices."""
+    """Treatment of a series that is not a regular stack of slices."""
 
     localizers: Literal["refuse", "drop"] = "drop"
-    """Scouts among other slices."""
+    """Localizers (scouts) among other slices."""
     mixed: Literal["refuse", "split"] = "refuse"
     """Several orientations, sizes, pixel spacings or frames of reference; split makes a volume of each."""
     repeats: Literal["refuse", "split"] = "split"
@@ -55,35 +55,35 @@ class SeriesConfig(Config):
     duplicates: Literal["refuse", "drop"] = "refuse"
     """Slices that repeat position and pixels; drop keeps one of them."""
     missing: Literal["refuse", "fill"] = "refuse"
-    """Gaps where slices are missing; fill interpolates them and marks them as invalid."""
+    """Gaps of missing slices; fill interpolates them and marks them as invalid."""
     irregular: Literal["refuse", "resample"] = "refuse"
     """Changing distances between slices; resample interpolates at the median distance."""
     tilt: Literal["refuse", "correct"] = "refuse"
     """Slices that shear against their normal, as under a tilted gantry; correct shifts them upright."""
     tolerance: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
-    """How far a slice may lie off its place, as a share of the distance between slices or pixels."""
+    """Largest deviation of a slice from its place, as a share of the distance between slices or pixels."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What is known of one frame without its pixels."""
+    """What is known about one frame without its pixels."""
 
     number: int
-    """The larger, the later the frame came from its file."""
+    """Order of the frame in its file."""
     study: str
-    """A name, best a pseudonym, that is the same for all frames of a study."""
+    """Name, preferably a pseudonym, shared by all frames of a study."""
     series: str
-    """The same of a series."""
+    """Name shared by all frames of a series."""
     shape: tuple[int, int, int]
     """Channels, rows, columns."""
     geometry: Geometry
     frame_of_reference: str = ""
-    """A name that is the same where positions compare."""
+    """Name shared by frames whose positions are comparable."""
     facts: Facts = NOTHING_KNOWN
     digest: str = ""
-    """A hash of the pixels, so that a copy is told from a repeat; empty where they were not read."""
+    """Hash of the pixels, which tells a copy from a repeat; empty if they were not read."""
     file: Path = field(default=Path(), repr=False)
-    """Where it came from, if the caller asks; its name may name a patient, so it is in no message and no repr."""
+    """File that holds it; its name may name a patient, so it is in no message and no repr."""
 
     @classmethod
     def of(
@@ -96,7 +96,7 @@ class Frame:
         facts: Facts,
         file: Path = Path(),
     ) -> "Frame":
-        """Return what is known of the frame that shows these pixels, (channels, rows, columns)."""
+        """Return what is known about the frame that shows these pixels, (channels, rows, columns)."""
         channels, rows, columns = pixels.shape
         return cls(
             file=file,
@@ -123,7 +123,7 @@ class Frame:
 def split(frames: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame, ...], ...]:
     """Split the frames of one series into parts of one layout and one repeat, each sorted along its normal.
 
-    Neither the order of the frames nor the names of their files decide anything but which of two copies stays.
+    The order of the frames and the names of their files only decide which of two copies is kept.
 
     Raises:
         SeriesError: frames do not say where they lie, or the rules refuse what they mix.
@@ -143,7 +143,7 @@ def split(frames: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame, ..
 
 
 def listed_mm(positions: Sequence[float]) -> str:
-    """Write positions for a message, a few of them in full."""
+    """Format positions for a message, of which only a few are listed."""
     texts = list(dict.fromkeys(f"{position:.2f}" for position in positions))
     more = f" and {len(texts) - MAX_LISTED} more" if len(texts) > MAX_LISTED else ""
     return f"{', '.join(texts[:MAX_LISTED])} mm{more}"
@@ -162,7 +162,7 @@ def _without_localizers(frames: Sequence[Frame], rules: SeriesConfig) -> list[Fr
 
 
 def _layouts(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Group frames that are parallel, of one size, spacing and frame of reference; the largest group comes first."""
+    """Group frames that are parallel and of one size, spacing and frame of reference, the largest group first."""
     layouts: list[list[Frame]] = []
     for frame in sorted(frames, key=_place_key):
         for layout in layouts:
@@ -177,7 +177,7 @@ def _layouts(frames: Sequence[Frame]) -> list[list[Frame]]:
 
 
 def _differences(one: Frame, other: Frame) -> list[str]:
-    """Return in what two frames differ, so that they cannot be slices of one volume."""
+    """Return the differences because of which two frames cannot be slices of one volume."""
     turned = np.abs(np.array(one.geometry.cosines) - np.array(other.geometry.cosines)).max() > SAME_COSINE
     scaled = np.abs(np.array(one.geometry.spacing_mm) / np.array(other.geometry.spacing_mm) - 1).max() > SAME_SPACING
     found = {
@@ -200,7 +200,7 @@ def _mixed(layouts: Sequence[Sequence[Frame]]) -> SeriesError:
 
 
 def _repeats(layout: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame, ...], ...]:
-    """Return the frames of a layout in the order of space, a part for each repeat of their positions."""
+    """Return the frames of a layout in spatial order, a part for each repeat of their positions."""
     places: list[list[Frame]] = []
     copies: list[Frame] = []
     for place in _places(layout):
@@ -237,7 +237,7 @@ def _repeats(layout: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame,
 
 
 def _places(layout: Sequence[Frame]) -> list[list[Frame]]:
-    """Return the frames at each position, in the order of space; at one position in the order of their files."""
+    """Return the frames at each position, in spatial order; those at one position in the order of their files."""
     positions = _along_normal(layout)
     places: list[list[Frame]] = []
     last = -np.inf
@@ -256,10 +256,10 @@ def _along_normal(frames: Sequence[Frame]) -> NDArray[np.float64]:
 
 
 def _told_apart(places: Sequence[Sequence[Frame]]) -> tuple[tuple[Frame, ...], ...]:
-    """Split repeats of positions by the fewest header facts that tell all of them apart; nothing where none do.
+    """Split repeats of positions by the fewest header facts that tell all apart; return nothing if none do.
 
-    They do where they make as many parts as the most repeated position has frames, and no part repeats a position: an
-    acquisition number that counts slices is no repeat.
+    Facts do so if they make as many parts as the most repeated position has frames, and no part repeats a position. An
+    acquisition number that counts slices does not.
     """
     most = max(map(len, places))
     for count in range(1, len(TELLING) + 1):

@@ -1,4 +1,4 @@
-"""From parallel slices to the grid of a volume: find gaps, uneven distances and tilt, and refuse or mend them."""
+"""Fit parallel slices to the grid of a volume: find gaps, uneven distances and tilt, and refuse or mend them."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ LOCALIZER = "is a localizer among other slices (preparation.cut.series.localizer
 COPY = "repeats another slice with all its pixels (preparation.cut.series.duplicates)"
 
 TILT_DEG = 0.1
-"""The least tilt that counts; below, the affine takes the rounding of the cosines, and no pixel moves."""
+"""Least tilt that counts; below it the cosines are rounded, so the affine follows the slices and no pixel moves."""
 ROUNDING = 6
-"""The decimals of places and offsets, in slices and pixels."""
+"""Decimals of places and offsets, in slices and pixels."""
 WIDE = 2.5
-"""A gap of so many median distances is no change of distance: slices are missing."""
+"""Median distances beyond which a gap means missing slices, not a change of distance."""
 MAX_GROWTH = 3
-"""The most by which a tilt is let enlarge rows or columns, as a multiple of them."""
+"""Most by which a tilt may enlarge rows or columns, as a multiple of them."""
 
 Vectors = NDArray[np.float64]
-"""(number, 3) in mm."""
+"""Vectors in mm, (number, 3)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,45 +35,45 @@ class Stack:
     """Slices that make a volume, and the grid that they are brought to."""
 
     frames: tuple[Frame, ...]
-    """In the order of space."""
+    """Frames in spatial order."""
     affine: NDArray[np.float64]
-    """Of the volume, as ``Volume.affine``."""
+    """Affine of the volume, as in ``Volume.affine``."""
     size: Triple
     """Slices, rows and columns of the volume."""
     places: NDArray[np.float64]
-    """For each slice of the volume, where it lies among the frames: 1.5 is midway between the second and the third."""
+    """Position of each of the volume's slices among the frames: 1.5 is midway between the second and the third."""
     is_filled: NDArray[np.bool_]
-    """For each slice of the volume, whether it stands for a missing one."""
+    """Whether each of the volume's slices replaces a missing one."""
     offsets: NDArray[np.float64]
-    """(frames, 2): the row and the column of the volume on which the first pixel of a frame lies."""
+    """Row and column of the volume at which the first pixel of each frame lies, (frames, 2)."""
     mended: tuple[str, ...]
-    """What was wrong and is mended, for a report."""
+    """What was wrong with the slices and is mended."""
 
 
 @dataclass(frozen=True)
 class Arranged:
-    """What became of the frames of many series."""
+    """Stacks of the frames of many series, and what became of the rest."""
 
     stacks: tuple[Stack, ...]
     refused: tuple[SeriesError, ...]
-    """One for each series, or part of one, that makes no volume."""
+    """Errors, one for each series or part of one that makes no volume."""
     left_out: tuple[tuple[Frame, str], ...]
-    """Each frame that is in no stack, and why: what its series was refused for, or that the rules drop it."""
+    """Frames in no stack, each with the reason: why its series was refused, or that the rules drop it."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with slices, and whether the rules mend it."""
+    """A problem of slices, and whether the rules mend it."""
 
     text: str
     mend: str
-    """What to write instead."""
+    """Advice that mends it."""
     is_mended: bool
 
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """How the slices of a volume follow each other along the normal, beside those that there are."""
+    """Even positions along the normal for the slices of a volume, among those of the frames."""
 
     first_mm: float
     spacing_mm: float
@@ -83,7 +83,7 @@ class Course:
 
 
 def arrange(frames: Sequence[Frame], rules: SeriesConfig) -> Arranged:
-    """Make stacks of the frames of any number of series; one that fails stops no other."""
+    """Make stacks of the frames of any number of series; a failing series does not stop the others."""
     members: dict[tuple[str, str], list[Frame]] = defaultdict(list)
     for frame in frames:
         members[frame.study, frame.series].append(frame)
@@ -113,10 +113,10 @@ def arrange(frames: Sequence[Frame], rules: SeriesConfig) -> Arranged:
 
 
 def stack(frames: Sequence[Frame], rules: SeriesConfig) -> Stack:
-    """Return the grid of the volume that parallel slices of one size make, such as ``split`` returns.
+    """Return the grid of the volume of parallel slices of one size, such as ``split`` returns.
 
     Raises:
-        SeriesError: there are fewer than two, or the rules refuse their gaps, distances or tilt.
+        SeriesError: there are fewer than two slices, or the rules refuse their gaps, distances or tilt.
     """
     if len(frames) < 2:
         raise SeriesError("a single slice makes no volume; leave it out", [frame.file for frame in frames])
@@ -164,13 +164,13 @@ def _steps(geometry: Geometry) -> Vectors:
 
 
 def _drift(corners: Vectors, normal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how corners move for each millimetre along the normal, by least squares; the normal itself if upright."""
+    """Return how corners move per millimetre along the normal, by least squares; the normal itself if upright."""
     heights = corners @ normal - (corners @ normal).mean()
     return np.asarray(heights @ (corners - corners.mean(0)) / (heights @ heights))
 
 
 def _strays(corners: Vectors, normal: NDArray[np.float64], direction: NDArray[np.float64]) -> Vectors:
-    """Return how far corners lie beside the line through their mean."""
+    """Return how far corners lie from the line through their mean."""
     heights = corners @ normal - (corners @ normal).mean()
     return corners - corners.mean(0) - np.outer(heights, direction)
 
@@ -178,19 +178,19 @@ def _strays(corners: Vectors, normal: NDArray[np.float64], direction: NDArray[np
 def _lean(
     corners: Vectors, normal: NDArray[np.float64], drift: NDArray[np.float64], steps: Vectors, rules: SeriesConfig
 ) -> Problem | None:
-    """Return what shifts slices in their plane: a tilt of all, or each its own way."""
+    """Return the problem of slices that are shifted in their plane: by a tilt, or each differently."""
     tilt_deg = float(np.degrees(np.arctan(np.linalg.norm(drift - normal))))
     stray_mm = float(np.linalg.norm(_strays(corners, normal, drift), axis=1).max())
     mend, is_mended = "set preparation.cut.series.tilt to correct", rules.tilt == "correct"
     if tilt_deg > TILT_DEG:
         return Problem(f"they shear against their normal by {tilt_deg:.1f} degrees", mend, is_mended)
     if stray_mm > rules.tolerance * float(np.linalg.norm(steps, axis=1).min()):
-        return Problem(f"they lie up to {stray_mm:.2f} mm beside each other", mend, is_mended)
+        return Problem(f"they are shifted by up to {stray_mm:.2f} mm in their plane", mend, is_mended)
     return None
 
 
 def _course(heights: NDArray[np.float64], rules: SeriesConfig) -> Course:
-    """Find the even distance that slices keep, the missing ones aside, or else one to resample them at."""
+    """Find the even distance of the slices, apart from missing ones, or else the distance to resample at."""
     numbers = _numbers(np.diff(heights))
     spacing, first = np.polyfit(numbers, heights, 1)
     num_missing = int(numbers[-1]) + 1 - len(heights)
@@ -211,13 +211,13 @@ def _course(heights: NDArray[np.float64], rules: SeriesConfig) -> Course:
 
 
 def _uneven_course(heights: NDArray[np.float64], rules: SeriesConfig) -> Course:
-    """Resample at the median distance; what lies in a wide gap is missing, and most must not be."""
+    """Resample at the median distance; slices in wide gaps are missing, and most must not be."""
     gaps = np.diff(heights)
     spacing = float(np.median(gaps))
     count = int((heights[-1] - heights[0]) / spacing + 10**-ROUNDING) + 1
     text = f"their distances vary from {gaps.min():.2f} to {gaps.max():.2f} mm"
     if count > 2 * len(heights):
-        problem = Problem(text, "they are no one stack; leave out those that lie apart", is_mended=False)
+        problem = Problem(text, "they are not one stack; leave out those that lie apart", is_mended=False)
         return Course(0.0, spacing, heights, np.zeros(len(heights), np.bool_), problem)
 
     places = np.interp(heights[0] + np.arange(count) * spacing, heights, np.arange(len(heights))).round(ROUNDING)
@@ -231,7 +231,7 @@ def _uneven_course(heights: NDArray[np.float64], rules: SeriesConfig) -> Course:
 
 
 def _numbers(gaps: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Count slices by multiples of the usual gap: the mean of those that no missing slice can have made."""
+    """Number slices by multiples of the usual gap, the mean of the gaps in which no slice can be missing."""
     usual = gaps[gaps < 1.5 * gaps.min()].mean()
     return np.concatenate([[0], np.cumsum(np.rint(gaps / usual))]).astype(np.intp)
 

@@ -1,34 +1,34 @@
-"""A volume with its place in the patient, and the verbs that keep it there: orient, cut, crop and pad."""
+"""A volume with its place in the patient, and operations that keep it: orient, cut, crop and pad."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rayology.data.dicom.geometry import Geometry, placed
 
-__all__ = ["Triple", "Turn", "Volume", "crop_or_pad", "cut", "orient", "turn", "turn_to_lps"]
+__all__ = ["Triple", "Turn", "Volume", "crop_or_pad", "cut", "orient", "patches", "starts", "turn", "turn_to_lps"]
 
 Triple = tuple[int, int, int]
 WORLD_OF_AXES = (2, 1, 0)
-"""The patient's axis (left, back, head) along which slices, rows and columns of an oriented volume count."""
+"""Number of the patient's axis (left, back, head) along which slices, rows and columns of an oriented volume count."""
 
 
 @dataclass(frozen=True)
 class Volume:
-    """Pixels on a regular grid, and where it lies in the patient."""
+    """Pixels on a regular grid, and its place in the patient."""
 
     pixels: NDArray[np.float32]
-    """(channels, slices, rows, columns) in modality units."""
+    """Values in modality units, (channels, slices, rows, columns)."""
     valid: NDArray[np.bool_]
-    """(slices, rows, columns): where a value was measured, not padded, filled or outside."""
+    """Voxels that were measured, not padded, filled or outside, (slices, rows, columns)."""
     affine: NDArray[np.float64]
-    """4 x 4, from the index (slice, row, column, 1) of a voxel to its centre in mm towards left, back and head (LPS,
-    DICOM PS3.3 C.7.6.2.1.1)."""
+    """Matrix of 4 x 4 from the index (slice, row, column, 1) of a voxel to its centre in mm towards left, back and head
+    (LPS, DICOM PS3.3 C.7.6.2.1.1)."""
     mask: NDArray[np.uint8] | None = None
-    """(slices, rows, columns): the class of each voxel, 0 for none."""
+    """Class of each voxel, 0 for none, (slices, rows, columns)."""
 
     @property
     def size(self) -> Triple:
@@ -38,18 +38,18 @@ class Volume:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Between slices, rows and columns."""
+        """Distance between slices, rows and columns."""
         slices, rows, columns = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
         return slices, rows, columns
 
     @property
     def geometry(self) -> Geometry:
-        """Where its first slice lies, as the header of one would say."""
+        """Place of its first slice, as a header would give it."""
         _, rows, columns = (self.affine[:3, :3] / self.spacing_mm).T.tolist()
         return placed([*columns, *rows], self.affine[:3, 3].tolist(), self.spacing_mm[1:])
 
     def positions_mm(self, indices: NDArray[np.intp] | NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return where voxels (..., 3) lie in the patient (..., 3)."""
+        """Return the positions of voxels in the patient; indices and positions are (..., 3)."""
         return np.asarray(indices @ self.affine[:3, :3].T + self.affine[:3, 3])
 
 
@@ -58,13 +58,13 @@ class Turn:
     """A permutation of a volume's axes followed by flips."""
 
     axes: Triple
-    """Which old axis each new one is."""
+    """Number of the old axis that becomes each new one."""
     flipped: tuple[bool, bool, bool]
-    """Whether the new axis counts backwards."""
+    """Whether each new axis counts backwards."""
 
     @property
     def inverse(self) -> "Turn":
-        """The turn that undoes this one."""
+        """Turn that undoes this one."""
         first, second, third = (self.axes.index(axis) for axis in range(3))
         return Turn((first, second, third), (self.flipped[first], self.flipped[second], self.flipped[third]))
 
@@ -115,7 +115,7 @@ def cut(volume: Volume, start: Sequence[int], size: Sequence[int]) -> Volume:
 
 
 def crop_or_pad(volume: Volume, size: Sequence[int], *, fill: float) -> Volume:
-    """Crop and pad to a size about the centre; nothing moves in the patient, and what is new is invalid."""
+    """Crop and pad to a size around the centre; nothing moves in the patient, and new voxels are invalid."""
     excess = [length - wanted for length, wanted in zip(volume.size, size, strict=True)]
     kept = [min(length, wanted) for length, wanted in zip(volume.size, size, strict=True)]
     cropped = cut(volume, [max(each, 0) // 2 for each in excess], kept)
@@ -128,6 +128,25 @@ def crop_or_pad(volume: Volume, size: Sequence[int], *, fill: float) -> Volume:
         affine=_moved(cropped.affine, [-first for first in before]),
         mask=None if cropped.mask is None else np.pad(cropped.mask, pads),
     )
+
+
+def patches(volume: Volume, size: Triple, *, overlap: int = 0, fill: float) -> Iterator[Volume]:
+    """Yield patches that cover all voxels, evenly from edge to edge; a smaller volume is padded around its centre."""
+    room = crop_or_pad(volume, [max(pair) for pair in zip(volume.size, size, strict=True)], fill=fill)
+    along = (starts(length, side, overlap=overlap) for length, side in zip(room.size, size, strict=True))
+    for start in product(*along):
+        yield cut(room, start, size)
+
+
+def starts(length: int, side: int, *, overlap: int) -> list[int]:
+    """Return the starts of patches of a side along an axis that is at least as long, without gaps.
+
+    >>> starts(10, 4, overlap=0)
+    [0, 3, 6]
+    """
+    last = length - side
+    count = -(-last // max(side - overlap, 1)) + 1
+    return np.linspace(0, last, count).round().astype(int).tolist()
 
 
 def _moved(affine: NDArray[np.float64], start: Sequence[int]) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ def test_more_files_than_allowed_are_refused(tmp_path: Path, kind: str) -> None:
 def test_more_bytes_than_allowed_are_refused(tmp_path: Path, kind: str) -> None:
     archive = packed(tmp_path / f"large{kind}", CONTENT)
 
-    refuse(archive, tmp_path / "root", "becomes more than 1000000 bytes", ArchiveLimits(max_bytes=1_000_000))
+    refuse(archive, tmp_path / "root", "unpacks to more than 1000000 bytes", ArchiveLimits(max_bytes=1_000_000))
 
 
 def bomb(start: bytes, form: int) -> bytes:

@@ -99,7 +99,7 @@ def test_a_link_out_of_the_medium_is_refused(disc: Path, tmp_path: Path) -> None
     file.unlink()
     file.symlink_to(tmp_path / "secret")
 
-    with pytest.raises(SourceError, match="outside its folder or is no file"):
+    with pytest.raises(SourceError, match="outside its folder or is not a file"):
         referenced_files(disc / "DICOMDIR")
 
 
@@ -108,7 +108,7 @@ def test_a_pipe_in_the_place_of_a_file_is_refused(disc: Path) -> None:
     file.unlink()
     os.mkfifo(file)
 
-    with pytest.raises(SourceError, match="outside its folder or is no file"):
+    with pytest.raises(SourceError, match="outside its folder or is not a file"):
         referenced_files(disc / "DICOMDIR")
 
 

@@ -30,7 +30,7 @@ ZIPS = (".zip", ".npz")
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
 CHUNK = 2**16
 GRACE = 2**26
-"""So many bytes may come before the ratio counts: a few blank images pack better than any limit."""
+"""Bytes before the ratio counts: a few blank images compress better than any limit."""
 MAX_DEPTH = 64
 MAX_HEADER = 2**16
 """Bytes of all headers of one member of a tar file."""
@@ -45,35 +45,35 @@ DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, NotImplementedError, OverflowError, RecursionError, ValueError),
 )
-"""What the standard library raises when an archive is damaged."""
+"""Errors of the standard library about a damaged archive."""
 NOT_PLAIN = "is a link, a device or a sparse file; pack plain files"
 CLASH = (FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
 class ArchiveLimits(Config):
-    """What an archive may become; one that becomes more is refused while it is unpacked, and nothing of it stays."""
+    """Limits on what an archive may unpack to; one that exceeds them is refused, and nothing of it stays."""
 
     max_files: PositiveInt = 200_000
-    """Members, folders among them."""
+    """Most members, including folders."""
     max_bytes: PositiveInt = 2**38
-    """Bytes of all members together."""
+    """Most bytes of all members together."""
     max_ratio: PositiveInt = 100
-    """Bytes that one packed byte may become, beyond the first 64 MiB."""
+    """Most bytes that a packed byte may unpack to, beyond the first 64 MiB."""
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file's name says that it is an archive of files."""
+    """Return whether a file's name says that it is an archive of files."""
     return name.lower().endswith(SUFFIXES)
 
 
 def unpacked(archive: Path, root: Path, limits: ArchiveLimits) -> Path:
-    """Return the folder below ``root/sources`` with the files of an archive, npz or gz file, which is unpacked once.
+    """Unpack an archive, npz or gz file once, in one step, and return its folder below ``root/sources``.
 
-    The folder appears in one step. Archives inside the archive are files like any other.
+    Archives inside the archive stay packed.
 
     Raises:
-        SourceError: the archive is damaged or encrypted, passes a limit, holds links or devices, or names that lead out
-            of it or clash; or the disk is full.
+        SourceError: the archive is damaged or encrypted, exceeds a limit, holds links, devices, or names that clash or
+            lead out of it; or the disk is full.
     """
     status = archive.stat()
     decisive = repr((str(archive), status.st_size, status.st_mtime_ns))
@@ -100,12 +100,12 @@ def safe_name(name: str) -> Path:
     normal = unicodedata.normalize("NFC", name.replace("\\", "/"))  # some programs for Windows write backslashes
     parts = normal.split("/")
     if re.match(r"/|[A-Za-z]:", normal) or ".." in parts or "\0" in normal or len(parts) > MAX_DEPTH:
-        raise SourceError("a name is absolute, leads upwards or is too deep; pack the files anew")
+        raise SourceError("a name is absolute, leads upwards or is too deep; pack the files again")
     return Path(*parts)
 
 
 class _Packed(io.BufferedReader):
-    """An archive that is held to its limits, whatever its headers claim."""
+    """An archive that is held to its limits, whatever its headers say."""
 
     def __init__(self, archive: Path, limits: ArchiveLimits) -> None:
         super().__init__(io.FileIO(archive))
@@ -115,7 +115,7 @@ class _Packed(io.BufferedReader):
         self._num_bytes = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read; so much at once is only the directory of a zip file, of whose entries zipfile makes objects."""
+        """Read; only the directory of a zip file, of whose entries zipfile makes objects, can be so large at once."""
         if size and size > MAX_DIRECTORY:
             raise SourceError(f"has a directory of more than {MAX_DIRECTORY} bytes; split it")
         chunk = super().read(size)
@@ -129,14 +129,14 @@ class _Packed(io.BufferedReader):
         self._check_members(self.num_members)
 
     def count_bytes(self, number: int) -> None:
-        """Refuse a byte too many, or too many for the packed bytes that were read so far."""
+        """Refuse more bytes than the limit, or than the packed bytes that were read so far may unpack to."""
         self._num_bytes += number
         if self._num_bytes > self._limits.max_bytes:
-            raise SourceError(f"becomes more than {self._limits.max_bytes} bytes; raise source.limits.max_bytes")
+            raise SourceError(f"unpacks to more than {self._limits.max_bytes} bytes; raise source.limits.max_bytes")
         if self._num_bytes > GRACE + self._limits.max_ratio * self.tell():
             raise SourceError(
-                f"becomes more than {self._limits.max_ratio} times its size, as only a bomb or blank images do; if you "
-                "trust it, pack it without compression or raise source.limits.max_ratio"
+                f"unpacks to more than {self._limits.max_ratio} times its size, as only a bomb or blank images do; if "
+                "you trust it, pack it without compression or raise source.limits.max_ratio"
             )
 
     def _check_members(self, number: int) -> None:
@@ -147,7 +147,7 @@ class _Packed(io.BufferedReader):
 
 
 def _unpack(packed: _Packed, folder: Path, changed_at_ns: int) -> None:
-    """Write every file; its time is the archive's, so that one unpacked again counts as the same."""
+    """Write all files with the archive's time, so that files unpacked again count as the same."""
     for name, chunks in _files(packed):
         member = f"member {packed.num_members}"  # its name may name a patient
         with as_source_error(member, "has the name of an earlier one once both are normalised", "rename it", *CLASH):
@@ -160,7 +160,7 @@ def _unpack(packed: _Packed, folder: Path, changed_at_ns: int) -> None:
 
 
 def _files(packed: _Packed) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Give the name of every file with its content, which is to be read before the next."""
+    """Yield the name of each file with its content, which must be read before the next."""
     name = packed.archive.name.lower()
     if name.endswith(ZIPS):
         yield from _zip_files(packed)
@@ -205,7 +205,7 @@ def _tar_files(packed: _Packed) -> Iterator[tuple[str, Iterator[bytes]]]:
             if info.isreg():
                 yield info.name, stream.content(info.size)
             stream.allowance = MAX_HEADER
-    # Only a block of zeros ends the file; tarfile takes a damaged header for the end as well.
+    # Only a block of zeros ends the file, but tarfile also stops at a damaged header.
     if stream.last != bytes(tarfile.BLOCKSIZE):
         raise EOFError
     stream.allowance = sys.maxsize
@@ -214,7 +214,7 @@ def _tar_files(packed: _Packed) -> Iterator[tuple[str, Iterator[bytes]]]:
 
 
 class _Forward(io.RawIOBase):
-    """A tar file that is read forwards alone, and whose headers, which tarfile keeps in memory, are short."""
+    """A tar file that is only read forwards, and whose headers, which tarfile keeps in memory, are short."""
 
     def __init__(self, packed: _Packed) -> None:
         self.allowance = MAX_HEADER
@@ -233,7 +233,7 @@ class _Forward(io.RawIOBase):
         if size < 0:
             raise ValueError  # a header points backwards
         if size > self.allowance:
-            raise SourceError(f"has a header of more than {MAX_HEADER} bytes; pack the files anew")
+            raise SourceError(f"has a header of more than {MAX_HEADER} bytes; pack the files again")
         self.last = self._stream.read(size)
         self.allowance -= len(self.last)
         self._position += len(self.last)
@@ -244,7 +244,7 @@ class _Forward(io.RawIOBase):
         return self._position
 
     def content(self, size: int) -> Iterator[bytes]:
-        """Read what a member holds, and what fills up its last block."""
+        """Read the content of a member and the padding of its last block."""
         self.allowance = size + -size % tarfile.BLOCKSIZE
         while chunk := self.read(min(CHUNK, size)):
             size -= len(chunk)

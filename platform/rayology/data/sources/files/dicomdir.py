@@ -17,17 +17,17 @@ from rayology.errors import SourceError
 __all__ = ["referenced_files"]
 
 MAX_BYTES = 2**25
-"""Of a DICOMDIR: pydicom takes twenty times as much memory."""
+"""Most bytes of a DICOMDIR, for which pydicom takes twenty times as much memory."""
 OUT_OF_USE = 0  # DICOM PS3.3 F.3.2.2, Record In-use Flag
 
 
 def referenced_files(directory: Path) -> list[Path]:
-    """Return the files that a DICOMDIR refers to (DICOM PS3.3 F.3), in its order, whether they are there or not.
+    """Return the files that a DICOMDIR refers to (DICOM PS3.3 F.3), in its order, whether they exist or not.
 
-    Their names are matched as a CD-ROM is mounted: in upper or lower case, with a version or without.
+    Names are matched as CD-ROMs are mounted: in upper or lower case, with or without a version.
 
     Raises:
-        SourceError: the file is no DICOMDIR or damaged, or refers to what lies outside its folder or is no file.
+        SourceError: the file is not a DICOMDIR or is damaged, or refers outside its folder or to what is not a file.
     """
     if directory.stat().st_size > MAX_BYTES:
         raise SourceError(f"{directory}: has more than {MAX_BYTES} bytes; set source.path to the folder around it")
@@ -35,19 +35,19 @@ def referenced_files(directory: Path) -> list[Path]:
     files = dict.fromkeys(_found(directory.parent, reference, names) for reference in _references(directory))
     root = directory.parent.resolve()
     for file in files:
-        # A pipe or a device is no file, and reading one may never end.
+        # A pipe or a device is not a file, and reading one may never end.
         if not file.resolve().is_relative_to(root) or (file.exists() and not file.is_file()):
-            raise SourceError(f"{directory}: refers to what lies outside its folder or is no file; copy the medium")
+            raise SourceError(f"{directory}: refers to what lies outside its folder or is not a file; copy the medium")
     return list(files)
 
 
 def _references(directory: Path) -> list[Path]:
     """Return every Referenced File ID as a relative path."""
     formats = "not a folder, an archive (.zip, .tar, .tar.gz, .tgz, .tar.xz) or a DICOMDIR that can be read"
-    # What pydicom raises of a damaged file has no common name, and what it logs may name a patient.
+    # pydicom's errors about a damaged file have no common base, and its logs may name a patient.
     with as_source_error(directory, formats, "set source.path to one", Exception), suppress_output():
         meta = read_file_meta_info(directory)
-        # DICOM PS3.10 8.6 wants a plain syntax, and pydicom inflates without a limit.
+        # DICOM PS3.10 8.6 requires an uncompressed syntax, and pydicom inflates without a limit.
         is_plain = meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian
         if meta.MediaStorageSOPClassUID == MediaStorageDirectoryStorage and is_plain:
             records = dcmread(directory, specific_tags=["DirectoryRecordSequence"]).DirectoryRecordSequence
@@ -56,7 +56,7 @@ def _references(directory: Path) -> list[Path]:
 
 
 def _name(record: Dataset) -> str:
-    """Return the Referenced File ID of a record in use, its components joined; empty where it has none."""
+    """Return the Referenced File ID of a record in use, its components joined; else an empty string."""
     components = record.get("ReferencedFileID") or []
     if record.get("RecordInUseFlag") == OUT_OF_USE:
         return ""
@@ -76,5 +76,5 @@ def _names_in(folder: Path) -> dict[str, str]:
 
 
 def _bare(name: str) -> str:
-    """Strip what ISO 9660 adds to a name."""
+    """Remove what ISO 9660 adds to a name."""
     return re.sub(r"\.?(;\d+)?$", "", name).upper()

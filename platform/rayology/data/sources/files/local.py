@@ -1,4 +1,4 @@
-"""Where the files of a source lie on this disk: as they are, unpacked, or fetched from an object store."""
+"""Find the files of a source on this disk: as they are, unpacked, or fetched from an object store."""
 
 import hashlib
 import os
@@ -16,11 +16,7 @@ DICOMDIR = "DICOMDIR"  # DICOM PS3.10 8.6
 
 
 def on_disk(path: str, root: Path) -> Path:
-    """Return where a path or the URI of one lies, fetched below a root where it is far.
-
-    Raises:
-        SourceError: the URI names no place, or cannot be fetched.
-    """
+    """Return a path, fetched below a root if it is a remote URI; raise SourceError if that fails."""
     try:
         place = located(path)
     except (ValueError, NotImplementedError, OSError) as error:
@@ -29,7 +25,7 @@ def on_disk(path: str, root: Path) -> Path:
         return Path(place.path)
     copy = root / "sources" / f"objects-{hashlib.sha256(path.encode()).hexdigest()[:16]}"
     above, _, name = place.path.rpartition("/")
-    if name.upper() == DICOMDIR:  # what it refers to lies beside it
+    if name.upper() == DICOMDIR:  # its files lie next to it
         place = Place(place.files, above)
     fetch_objects(place, copy)
     return copy / name if name.upper() == DICOMDIR or is_archive(name) else copy
@@ -39,7 +35,7 @@ def local_folder(path: str, root: Path, limits: ArchiveLimits) -> Path:
     """Return the folder that a path names, or into which the archive that it names was unpacked below a root.
 
     Raises:
-        SourceError: it is not there, is neither of them, or cannot be fetched or unpacked.
+        SourceError: it is missing, is neither, or cannot be fetched or unpacked.
     """
     found = on_disk(path, root)
     if found.is_dir():
@@ -50,11 +46,11 @@ def local_folder(path: str, root: Path, limits: ArchiveLimits) -> Path:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Walk through every file below a folder, following no link out of it."""
+    """Yield all files below a folder, without following links out of it."""
     root = folder.resolve()
     for parent, _, names in os.walk(folder, followlinks=False):
         for name in names:
             file = Path(parent, name)
-            # A pipe or a device is no file, and reading one may never end.
+            # A pipe or a device is not a file, and reading one may never end.
             if file.is_file() and file.resolve().is_relative_to(root):
                 yield file

@@ -1,4 +1,4 @@
-"""The objects of a store, copied once to where files can be read."""
+"""Copy the objects of a store once into a folder."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +20,9 @@ CONNECTIONS = 8
 
 
 def fetch_objects(place: Place, folder: Path) -> None:
-    """Make a folder hold a copy of the object at a place, or of each object below it.
+    """Make a folder mirror the object at a place, or all objects below it.
 
-    What an earlier call brought is not fetched again unless it changed; what the store no longer holds is deleted.
+    Unchanged objects are not fetched again, and those that the store no longer holds are deleted.
 
     Raises:
         SourceError: the store holds nothing there or cannot be reached, an object has a name that leads out of the
@@ -58,7 +58,7 @@ def _by_file(folder: Path, listed: dict[str, fs.FileInfo]) -> dict[Path, fs.File
 
 
 def _fetch(files: fs.FileSystem, found: fs.FileInfo, file: Path) -> None:
-    """Copy an object with its time, by which a later call knows it."""
+    """Copy an object with its time, by which a later call recognises it."""
     time_ns = found.mtime_ns or 0
     if file.is_file() and (file.stat().st_size, file.stat().st_mtime_ns) == (found.size, time_ns):
         return
