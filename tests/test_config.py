@@ -338,6 +338,20 @@ def test_a_missing_file_says_what_the_first_argument_is(tmp_path: Path) -> None:
         load(Settings, [str(tmp_path / "none.yaml")])
 
 
+def test_a_word_for_a_group_is_told_to_write_its_fields() -> None:
+    with pytest.raises(ConfigError, match=r"limits: is a group, found 'all'; write its fields, below its name$"):
+        Tree().patched({"limits": "all"})
+
+
+def test_a_flag_gives_what_a_file_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "judge.yaml"
+    path.write_text("model: {kind: judge}")
+
+    assert load(Tree, [str(path), "--model.name", "x"]).model == Judge(name="x")
+    with pytest.raises(ConfigError, match=r"^the command line: model\.name: needs a value$"):
+        load(Tree, [str(path)])
+
+
 def test_a_flag_out_of_range_is_a_mistake_of_the_command_line() -> None:
     with pytest.raises(ConfigError, match=r"^the command line: lr"):
         load(Settings, ["--lr", "0"])
@@ -406,6 +420,8 @@ def test_a_file_after_a_flag_is_told_where_it_belongs() -> None:
             r"^--source\.limits: .* is not JSON from character 2 on .*; write the group",
         ),
         (["--init", "nosuch"], r"^--init: 'nosuch' is not JSON from character 1 on .*; write \{text: text\} as JSON$"),
+        (["--name", "x", "--search.narrow={}", "--init", "nosuch"], r"^--init: 'nosuch' is not JSON"),
+        (["--model.backbone", "vgg"], r'"model".*; a group takes JSON, or flags for its fields$'),
     ],
 )
 def test_json_that_is_not_any_is_named_by_its_flag_and_its_place(arguments: list[str], message: str) -> None:

@@ -64,6 +64,16 @@ def test_a_mistake_exits_with_2_and_says_what_to_write(arguments: list[str], mes
     assert "Traceback" not in ended.stderr
 
 
+def test_a_folder_without_dicom_is_a_mistake(tmp_path: Path, run_job: RunJob) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "notes.txt").write_text("no DICOM")
+
+    ended = run_job(JOB, "--source", tmp_path / "source", "--output", tmp_path / "o", "--private", tmp_path / "p")
+
+    assert ended.returncode == 2
+    assert "no file was written" in ended.stderr
+
+
 def test_help_documents_the_fields(run_job: RunJob) -> None:
     ended = run_job(JOB, "--help")
 

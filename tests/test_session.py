@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import ray
 
 from rayology import session
 from rayology.data import FolderConfig, PreparedDataset
@@ -88,7 +87,7 @@ def test_a_run_that_goes_on_is_asked_what_it_needs(tmp_path: Path) -> None:
 def test_a_cluster_is_joined_where_its_address_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # another test's Ray may run in this process
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # another test's Ray may run in this process
 
     assert not joins_cluster()
     (tmp_path / "ray").mkdir()

@@ -143,9 +143,8 @@ def _read_flags(config: type[C], arguments: Sequence[str], values: Values) -> di
             )
             return dict(source())
     except ValueError as error:  # a word that stands for a mapping or a list and is not JSON
-        raise ConfigError(
-            _wrong_json(config, _pairs(arguments)) or f"a flag's value cannot be read ({error})"
-        ) from None
+        mistakes = [*_wrong_json(config, _pairs(arguments)), f"{error}; a group takes JSON, or flags for its fields"]
+        raise ConfigError(mistakes[0]) from None
     except SystemExit:
         _, _, complaint = said.getvalue().strip().rpartition("error: ")
         if not complaint.startswith("unrecognized"):
@@ -176,16 +175,23 @@ def _path(flag: str) -> str:
     return flag.removeprefix("--").replace("-", "_")
 
 
-def _wrong_json(config: type[Config], pairs: Iterable[tuple[str, str]]) -> str:
-    """Say which flag's value should be JSON and is not; an empty string if none is found."""
-    structured = {_flag(leaf): leaf.type_text for leaf in leaves(config) if leaf.type_text[0] in "{["}
-    for flag, value in pairs:
-        if value.startswith(("{", "[")) or flag in structured:
-            try:
-                json.loads(value)
-            except json.JSONDecodeError as error:
-                found = f"{value[:40]!r} is not JSON from character {error.pos + 1} on ({error.msg})"
-                return f"{flag}: {found}; write {structured.get(flag, 'the group')} as JSON"
+def _wrong_json(config: type[Config], pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Say which flags' values should be JSON and are not, and what to write instead."""
+    types = {_flag(leaf): leaf.type_text for leaf in leaves(config)}
+    return [
+        f"{flag}: {value[:40]!r} is not JSON{place}; write {types.get(flag, 'the group')} as JSON"
+        for flag, value in pairs
+        if value.startswith(("{", "[")) or types.get(flag, "").startswith(("{", "["))
+        if (place := _where_json_ends(value))
+    ]
+
+
+def _where_json_ends(text: str) -> str:
+    """Say where a text stops being JSON; an empty string if it is JSON to its end."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return f" from character {error.pos + 1} on ({error.msg})"
     return ""
 
 

@@ -245,22 +245,30 @@ def _explained(config: type[Config], mistake: ErrorDetails) -> str:
     name = ".".join(place.path) or "the whole"
     match mistake["type"]:
         case "extra_forbidden":
-            *parents, key = place.path
-            others = [kind for kind, other in place.kinds.items() if key in other.model_fields]
-            if others:
-                near = difflib.get_close_matches(key, place.group.model_fields if place.group else (), n=1, cutoff=0.8)
-                meant = f", or did you mean {near[0]}?" if near else ""
-                return f"{name}: belongs to kind {' or '.join(others)}; set {'.'.join([*parents, 'kind'])}{meant}"
-            return f"{name}: no such field{_near(key, place.group or config, config)}"
+            return f"{name}: {_unknown(place, config)}"
         case "missing":
             return f"{name}: needs a value"
         case "union_tag_invalid":
             tag, expected = mistake["ctx"]["tag"], mistake["ctx"]["expected_tags"]
             return f"{name}.kind: {tag!r} is not known; write one of: {expected}"
+        case "model_type" | "model_attributes_type":
+            return f"{name}: is a group, found {str(mistake['input'])[:80]!r}; write its fields, below its name"
         case "value_error":
             return f"{name}: {mistake['msg'].removeprefix('Value error, ')}"
         case _:
             return f"{name}: {mistake['msg']}, found {str(mistake['input'])[:80]!r}"
+
+
+def _unknown(place: _Place, config: type[Config]) -> str:
+    """Say whose a field is that is not one of its group, or which one was meant."""
+    *parents, key = place.path
+    own = place.group.model_fields if place.group else ()
+    if others := [kind for kind, other in place.kinds.items() if key in other.model_fields]:
+        near = difflib.get_close_matches(key, own, n=1, cutoff=0.8)
+        meant = f", or did you mean {near[0]}?" if near else ""
+        return f"belongs to kind {' or '.join(others)}; set {'.'.join([*parents, 'kind'])}{meant}"
+    near = [*difflib.get_close_matches(key, own, n=1), *difflib.get_close_matches(key, _field_names(config), n=1)]
+    return f"no such field; did you mean {near[0]}?" if near else "no such field; --help lists what there is"
 
 
 def _place_of(config: type[Config], location: Sequence[int | str]) -> _Place:
@@ -281,17 +289,8 @@ def _place_of(config: type[Config], location: Sequence[int | str]) -> _Place:
     return _Place(path, group, kinds)
 
 
-def _near(name: str, group: type[Config], config: type[Config]) -> str:
-    """Suggest a field of the group, else one of the whole tree."""
-    near = [
-        *difflib.get_close_matches(name, list(group.model_fields), n=1),
-        *difflib.get_close_matches(name, sorted(_field_names(config) - {name}), n=1),
-    ]
-    return f"; did you mean {near[0]}?" if near else "; --help lists what there is"
-
-
-def _field_names(annotation: object) -> set[str]:
+def _field_names(annotation: object) -> list[str]:
     if not (isinstance(annotation, type) and issubclass(annotation, Config)):
-        return {name for part in get_args(annotation) for name in _field_names(part)}
+        return [name for part in get_args(annotation) for name in _field_names(part)]
     fields = annotation.model_fields
-    return set(fields).union(*(_field_names(each.annotation) for each in fields.values()))
+    return [*fields, *(name for each in fields.values() for name in _field_names(each.annotation))]

@@ -16,6 +16,7 @@ from rayology.commands import tune
 from rayology.data import PreparedDataset
 from rayology.errors import SearchError
 from rayology.experiment import Experiment
+from rayology.metrics import recognition
 from rayology.search.results import TrialResult, promote_best
 from rayology.store import Store
 from rayology.training import evaluation
@@ -105,6 +106,19 @@ def test_a_bundle_is_published_under_another_name_and_for_later(
 
     assert (said["promoted"], said["champion"], said["name"]) == (False, "", "other")
     assert Store(places[1]).versions("other") == [said["version"]]
+
+
+def test_a_bundle_is_evaluated(
+    run_job: RunJob, pair: list[Bundle], places: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recognition, "STEPS", 3)  # a constant; the classifier that examines samples takes longest
+
+    ended = run_job("evaluate.py", "--bundle", pair[0].path, *places[2:])
+
+    figures = answer(ended)["figures"]
+    assert isinstance(figures, dict)
+    assert {"mmd", "psnr"} <= figures.keys()
+    assert "mmd" in ended.stderr
 
 
 def test_models_are_listed_shown_compared_and_rolled_back(

@@ -31,16 +31,16 @@ COMMANDS: Mapping[str, str] = {
 
 def main() -> None:
     """Run the command that the first word of the command line names; without one, list them all."""
-    match sys.argv[1:]:
-        case [] | ["-h" | "--help", *_]:
-            sys.stdout.write(_listed())
-        case [name, *arguments] if name in COMMANDS:
-            start(name, arguments, program=f"rayology {name}")
-        case [name, *_]:
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"write one of: {', '.join(COMMANDS)}"
-            sys.stderr.write(f"rayology: there is no command {name[:40]!r}; {hint}\n")
-            raise SystemExit(2)
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in {"-h", "--help"}:
+        sys.stdout.write(_listed())
+    elif name in COMMANDS:
+        start(name, arguments, program=f"rayology {name}")
+    else:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"write one of: {', '.join(COMMANDS)}"
+        sys.stderr.write(f"rayology: there is no command {name[:40]!r}; {hint}\n")
+        raise SystemExit(2)
 
 
 def start(name: str, arguments: list[str] | None = None, *, program: str = "") -> None:

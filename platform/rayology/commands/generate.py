@@ -1,4 +1,4 @@
-"""Draw images with a model, without a server and without Ray: those that a server draws by seed, index and class.
+"""Draw images without a server and without Ray: those that a server draws by seed, index and class.
 
 rayology generate --model phantom --count 1000 --seed 7 --output samples
 rayology generate --bundle .rayology/runs/NAME/bundle --class nodule --format png --output nodules
