@@ -1,4 +1,4 @@
-"""Count the images a second that one process feeds in shuffled batches of 64, beside other libraries, interleaved.
+"""Count the images a second that one process feeds in shuffled batches of 64, next to other libraries, interleaved.
 
 python jobs/benchmarks/feed.py
 
@@ -61,11 +61,11 @@ class FeedConfig(Config):
     sizes: tuple[PositiveInt, ...] = (128, 256)
     """Rows and columns of the images."""
     megabytes: PositiveInt = 256
-    """Of images of each size, stored as 16 bits."""
+    """Size of the images of each kind, stored as 16 bits."""
     rounds: PositiveInt = 5
     """Times that each library is asked in turn."""
     seconds: PositiveFloat = 1.0
-    """For how long each time."""
+    """Length of each time."""
 
 
 def main(config: FeedConfig) -> Mapping[str, object]:

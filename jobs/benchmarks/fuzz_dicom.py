@@ -37,13 +37,13 @@ class FuzzConfig(Config):
     seed: NonNegativeInt = 0
     """What the damage is drawn from; a file is damaged alike whatever ran before it."""
     folder: Path = Path()
-    """Real DICOM files to damage beside the drawn ones, such as a zoo of them; none where it is the working folder."""
+    """Real DICOM files to damage besides the drawn ones, such as a zoo of them; the working folder stands for none."""
     max_bytes: PositiveInt = 200_000
     """The largest real file that is damaged."""
     hang_s: PositiveFloat = 1.0
-    """From how many seconds of the processor on a file counts as hung."""
+    """Seconds of the processor from which on a file counts as hung."""
     stuck_s: PositiveFloat = 20.0
-    """After how many seconds the process that reads a file is ended."""
+    """Seconds after which the process that reads a file is ended."""
 
 
 @dataclass

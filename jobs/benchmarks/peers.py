@@ -1,4 +1,4 @@
-"""Other libraries beside ours: an environment and a process each, driven by JSON lines.
+"""Other libraries next to ours: an environment and a process each, driven by JSON lines.
 
 A benchmark starts one script in several environments and asks each process in turn, so that rounds interleave::
 
@@ -43,9 +43,9 @@ class Peer:
     """A library to compare with, and what pip installs for it."""
 
     name: str
-    """Of its folder below ``.bench``."""
+    """Name of its folder below ``.bench``."""
     requirements: tuple[str, ...]
-    """Installed with all that they need; what is named here, at the version that the project pins where it pins one."""
+    """Installed with all that they need; what is named here, at the version that the project pins, if it pins one."""
     alone: tuple[str, ...] = ()
     """Installed without what they ask for, such as torchvision, which would bring another torch."""
 
@@ -56,7 +56,7 @@ OURS = Peer("rayology", ())
 
 @dataclass(frozen=True)
 class Process:
-    """A running script that answers questions; it is ended where it does not answer in time."""
+    """A running script that answers questions; it is ended if it does not answer in time."""
 
     name: str
     pid: int

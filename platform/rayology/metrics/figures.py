@@ -31,7 +31,7 @@ class Figure:
     better: Literal["lower", "higher", "near real", ""]
     meaning: str
     interval: tuple[float, float] | None
-    """Of 95 %."""
+    """Interval of 95 % confidence; None if the figure has none."""
     real: float | None
     """The same figure of real images."""
     baselines: Mapping[str, float]

@@ -37,14 +37,14 @@ Group = Literal[
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, the same figure between real and real images, and the standard error where it is known."""
+    """A figure, the same figure between real and real images, and the standard error if it is known."""
 
     value: float
     real: float
     std_error: float | None = None
 
     def figures(self, name: str) -> dict[str, float]:
-        """Return ``name``, ``name/real`` and, where the error is known, ``name/low`` and ``name/high`` (95 %).
+        """Return ``name``, ``name/real`` and, if the error is known, ``name/low`` and ``name/high`` (95 %).
 
         The interval is the normal one, value ± 1.96 standard errors (Efron & Tibshirani 1993), so ``low`` may lie below
         0: images drawn twice bias a distance upward, and percentiles of resampled distances may leave out the distance.
@@ -106,13 +106,13 @@ class Metric:
 
     @property
     def objective(self) -> bool:
-        """Whether a search may choose models by it: only where blur, noise and a lost class all make it worse."""
+        """Whether a search may choose models by it: only if blur, noise and a lost class all make it worse."""
         return not self.blind_to
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleMetric(Metric):
-    """A figure of samples held against real images; None where there are too few."""
+    """A figure of samples held against real images; None if there are too few."""
 
     measure: Callable[[Comparison], Estimate | None]
     needs = "generate"
