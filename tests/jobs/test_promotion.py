@@ -16,7 +16,7 @@ from rayology.commands import tune
 from rayology.data import PreparedDataset
 from rayology.errors import SearchError
 from rayology.experiment import Experiment
-from rayology.metrics import recognition
+from rayology.metrics import class_accuracy
 from rayology.search.results import TrialResult, promote_best
 from rayology.store import Store
 from rayology.training import evaluation
@@ -111,7 +111,7 @@ def test_a_bundle_is_published_under_another_name_and_for_later(
 def test_a_bundle_is_evaluated(
     run_job: RunJob, pair: list[Bundle], places: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recognition, "STEPS", 3)  # a constant; the classifier that examines samples takes longest
+    monkeypatch.setattr(class_accuracy, "STEPS", 3)  # a constant; the classifier that examines samples takes longest
 
     ended = run_job("evaluate.py", "--bundle", pair[0].path, *places[2:])
 
