@@ -149,6 +149,18 @@ def test_a_line_that_lost_only_its_end_is_read_again(tmp_path: Path) -> None:
     assert journal.replay() == [first, second]
 
 
+def test_after_a_line_of_zeros_what_follows_is_done_again(tmp_path: Path) -> None:
+    first, second = Outcome(reasons=((0, "first"),)), Outcome(reasons=((1, "second"),))
+    journal = Journal(tmp_path)
+    journal.write(first, ())
+    with (tmp_path / "outcomes.jsonl").open("ab") as opened:
+        opened.write(bytes(8) + b"\n")
+    journal.write(second, ())
+
+    assert journal.replay() == [first]
+    assert journal.replay() == [first]
+
+
 def test_a_source_that_makes_no_dataset_leaves_no_key(folder: Path) -> None:
     with pytest.raises(SourceError, match="no image of the modality"):
         prepared(folder, modality="PT")

@@ -73,3 +73,10 @@ def test_table_and_card_show_every_figure_with_its_unit_and_direction() -> None:
         assert "dB" in shown
     assert "one patient" in capture.get()
     assert f"- `psnr`: {METRICS['psnr'].meaning}." in as_markdown(FIGURES)
+
+
+def test_a_figure_without_a_direction_gets_no_verdict() -> None:
+    (old,) = figures_of({"of_an_older_version": 0.3, "of_an_older_version/chance": 0.2})
+
+    assert "chance (0.2)" in old.cells()
+    assert "better" not in as_markdown({"of_an_older_version": 0.3, "of_an_older_version/chance": 0.2}).split("---")[-1]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rayology.data.cutting import OUTSIDE
 from rayology.data.duplicates import THUMBNAIL, duplicates, joined
 from rayology.data.inventory import Inventory, by_series
-from rayology.data.preparation import PET, PatchesConfig, PreparationConfig
+from rayology.data.preparation import CT, PET, PatchesConfig, PreparationConfig
 from rayology.data.records import ImageRecord
 from rayology.data.scratch import Scratch, Shape
 from rayology.data.splits import MIN_PATIENTS, Place, SplitName, leaking, split_images
@@ -25,7 +25,7 @@ MAX_SAMPLE_OF_A_SERIES = 2**16
 """Most values that one series contributes to the common range of all series."""
 OTHER_CHANNELS = "SourceError: has another number of channels than most images of the source"
 ONE_VALUE = "SourceError: its foreground has one value; leave its series out, or widen preparation.percentiles"
-Pixels = NDArray[np.float32]
+Stack = NDArray[np.float32]
 """Pixels of all images of one shape in the scratch, by row."""
 
 
@@ -151,7 +151,7 @@ def _with_commonest_channels(inventory: Inventory) -> Inventory:
     return inventory.only(lambda record: record.shape[0] == channels, reason=OTHER_CHANNELS)
 
 
-def _scaled(series: Sequence[ImageRecord], pixels: Pixels, preparation: PreparationConfig) -> list[ImageRecord]:
+def _scaled(series: Sequence[ImageRecord], pixels: Stack, preparation: PreparationConfig) -> list[ImageRecord]:
     """Return the images of a series that are not nearly empty, each with the range to keep."""
     declared = series[0].values
     if declared:
@@ -165,10 +165,10 @@ def _scaled(series: Sequence[ImageRecord], pixels: Pixels, preparation: Preparat
 
 
 def _ranges(
-    pixels: Pixels, rows: Sequence[int], modality: str, preparation: PreparationConfig
+    pixels: Stack, rows: Sequence[int], modality: str, preparation: PreparationConfig
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Return the darkest and brightest value of a series, and the range to keep."""
-    if modality == "CT":
+    if modality == CT:
         window = (preparation.window.low, preparation.window.high)
         return window, window
     every = max(1, len(rows) * pixels[0].size // MAX_VALUES_OF_A_SERIES)
@@ -182,7 +182,7 @@ def _ranges(
 
 
 def _with_shared_range(
-    images: Sequence[ImageRecord], pixels: Pixels, preparation: PreparationConfig
+    images: Sequence[ImageRecord], pixels: Stack, preparation: PreparationConfig
 ) -> list[ImageRecord]:
     """Give all series one range: their files have different slopes, so only modality units are comparable."""
     samples = [_body_sample(pixels[[record.row for record in series]]) for series in by_series(images)]
@@ -206,8 +206,8 @@ def _nothing_left(inventory: Inventory, num_nearly_empty: int, preparation: Prep
     if isinstance(preparation.cut, PatchesConfig):
         return (
             f"the source: all {num_nearly_empty} patches of {preparation.size * preparation.cut.spacing_mm:g} mm are "
-            "nearly empty, as if volumes are smaller; lower preparation.size, preparation.cut.spacing_mm or "
-            "preparation.min_foreground"
+            "nearly empty, as happens when volumes are smaller than that; lower preparation.size, "
+            "preparation.cut.spacing_mm or preparation.min_foreground"
         )
     return f"the source: all {num_nearly_empty} images are nearly empty; lower preparation.min_foreground"
 

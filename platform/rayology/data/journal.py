@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from rayology.atomic import append_line, whole_lines, write_atomic
 from rayology.data.duplicates import THUMBNAIL
@@ -46,7 +46,14 @@ class Journal:
 
     def replay(self) -> list[Outcome]:
         """Return what was written before, and cut off what was incomplete when the process ended."""
-        kept = [LINE.validate_json(line) for line in whole_lines(self._file)]
+        kept: list[Outcome] = []
+        for line in whole_lines(self._file):
+            try:
+                kept.append(LINE.validate_json(line))
+            except (
+                ValidationError
+            ):  # after a power cut, a block of zeros may stand before lines that were written later
+                break
         if not self.scratch.restore(Counter(shape for each in kept for shape in _shapes(each))):
             kept = []
             self.scratch.restore(Counter())

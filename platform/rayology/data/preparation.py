@@ -12,7 +12,7 @@ from rayology.data.splits import Shares
 from rayology.data.volumes.series import SeriesConfig
 from rayology.image import ValueRange
 
-__all__ = ["PET", "PatchesConfig", "PreparationConfig", "SlicesConfig"]
+__all__ = ["CT", "PET", "PatchesConfig", "PreparationConfig", "SlicesConfig"]
 
 CT, PET = "CT", "PT"
 FRACTION = "fraction of the series' range"

@@ -43,13 +43,15 @@ class Figure:
         other = self.baselines[baseline]
         return high < other if self.better == "lower" else low > other
 
+    def _verdict(self, baseline: str) -> str:
+        if self.better not in {"lower", "higher"}:
+            return ""
+        return "better than " if self.beats(baseline) else "not better than "
+
     def cells(self) -> tuple[str, ...]:
         """Return what stands below each word of ``HEAD``."""
         interval = f" ({self.interval[0]:.3g} to {self.interval[1]:.3g})" if self.interval else ""
-        held_against = (
-            f"{'better' if self.beats(name) else 'not better'} than {name} ({value:.4g})"
-            for name, value in self.baselines.items()
-        )
+        held_against = (f"{self._verdict(name)}{name} ({value:.4g})" for name, value in self.baselines.items())
         real = "" if self.real is None else f"{self.real:.4g}"
         return (self.name, f"{self.value:.4g}{interval}", self.unit, self.better, real, "; ".join(held_against))
 

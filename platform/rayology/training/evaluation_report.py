@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import PositiveInt
 from torch import Tensor
 
-from rayology.atomic import append_line, write_atomic
+from rayology.atomic import append_line, atomic_file, write_atomic
 from rayology.bundle import Bundle
 from rayology.config import Config
 from rayology.data import PreparedDataset
@@ -118,21 +118,21 @@ def evaluate(config: EvaluateConfig, *, tell: Tell) -> EvaluationReport:
 
 
 def _write(report: EvaluationReport, shown: Sequence["Presentation"], values: ValueRange) -> None:
-    """Write the figures as JSON, each sheet as a picture, and all of it as a page."""
-    report.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # pictures show patients
+    """Write figures, sheets and a page of both for their owner alone: they show patients."""
     figures = figures_of(report.figures)
     found = {**report.facts, "figures": [asdict(figure) for figure in figures]}
-    (report.folder / "evaluation.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    write_atomic(report.folder / "evaluation.json", json.dumps(found, indent=2).encode())
     body = [
         note(f"Every figure: {report.note}." if report.note else ""),
         table((name, str(value)) for name, value in report.facts.items() if value != ""),
     ]
     for each in shown:
         sheet = each.sheet(values)
-        sheet.save(report.pictures[each.name])
+        with atomic_file(report.pictures[each.name]) as opened:
+            sheet.save(opened, "PNG")
         body += [f"<h2>{safe(each.name.capitalize())}</h2>", image(sheet, alt=each.name)]
         if each.origin:
-            (report.folder / f"{each.name}.json").write_text(json.dumps(each.origin), encoding="utf-8")
+            write_atomic(report.folder / f"{each.name}.json", json.dumps(each.origin).encode())
     for group, members in grouped(figures):
         body += [f"<h2>{safe(group)}</h2>", table((figure.cells() for figure in members), head=HEAD)]
         body += [f"<p><b>{safe(figure.name)}</b>: {safe(figure.meaning)}.</p>" for figure in members if figure.meaning]
@@ -231,14 +231,25 @@ def _class_accuracy(model: Model, train: Batch, unseen: Batch, samples: Tensor) 
     """Return how often a classifier of real images sees the class that was asked for."""
     classifier = ReferenceClassifier(train.images, train.labels, num_classes=model.num_classes)
     name, share = CLASS_ACCURACY.name, classifier.accuracy(samples, unseen.labels)
-    reach = 1.96 * math.sqrt(share * (1.0 - share) / len(samples))  # the normal interval of a share
+    low, high = _share_interval(share, len(samples))
     return {
         name: share,
-        f"{name}/low": share - reach,
-        f"{name}/high": share + reach,
+        f"{name}/low": low,
+        f"{name}/high": high,
         f"{name}/real": classifier.accuracy(unseen.images, unseen.labels),
         f"{name}/chance": 1.0 / model.num_classes,
     }
+
+
+def _share_interval(share: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share of so many (Wilson 1927), which stays within 0 and 1.
+
+    >>> [round(bound, 2) for bound in _share_interval(1.0, 3)]
+    [0.44, 1.0]
+    """
+    square = 1.96**2 / count
+    centre, reach = share + square / 2, math.sqrt(square * (share * (1.0 - share) + square / 4))
+    return (centre - reach) / (1.0 + square), (centre + reach) / (1.0 + square)
 
 
 def _baseline_figures(rows: Mapping[str, Tensor], originals: Tensor) -> dict[str, float]:
