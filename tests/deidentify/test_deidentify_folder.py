@@ -215,6 +215,16 @@ def test_other_settings_ask_for_another_folder(tmp_path: Path, source: Path) -> 
         run(tmp_path, ProfileConfig(dates="shifted"))
 
 
+def test_a_run_that_another_version_began_asks_for_another_folder(tmp_path: Path, source: Path) -> None:
+    del source
+    run(tmp_path)
+    (outcomes,) = (tmp_path / "private").glob("outcomes-*")
+    outcomes.rename(outcomes.with_name(outcomes.name.replace("outcomes", "ledger")))
+
+    with pytest.raises(ConfigError, match="holds files of a run that another version began; name an empty folder"):
+        run(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("output", "private"), [("source/output", "private"), ("output", "output/private"), (".", "private")]
 )

@@ -28,6 +28,7 @@ from rayology.data.sources import Item, Source, SourceConfig
 from rayology.data.workers import in_order, is_parallel
 from rayology.data.writing import Contents, write_dataset
 from rayology.errors import DataError, DatasetError, SourceLost
+from rayology.migration import FORMER_KINDS
 
 __all__ = ["PreparationConfig", "Progress", "prepare"]
 
@@ -154,7 +155,7 @@ def _fingerprint(source: SourceConfig, preparation: PreparationConfig, items: Se
         for item in items
         for file in (item.path, *item.beside)
     ]
-    settings = source.model_dump(mode="json")
+    settings = source.model_dump(mode="json") | {"kind": FORMER_KINDS.get(source.kind, source.kind)}
     for name in PATHS & settings.keys():
         if settings[name] and "://" not in settings[name]:
             settings[name] = str(Path(settings[name]).expanduser().absolute())

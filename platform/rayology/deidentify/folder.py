@@ -87,7 +87,10 @@ class _Folder:
         self._ledger = Ledger(private / f"outcomes-{fingerprint}.jsonl")
         is_new = not self._ledger.outcomes
         if is_new and any(file.parent != output or file.name not in REPORTS for file in files_below(output)):
-            raise ConfigError(f"output: {output} holds files of other settings or another source; name an empty folder")
+            # An earlier version kept its outcomes under this name, in another form.
+            is_earlier = (private / f"ledger-{fingerprint}.jsonl").exists()
+            whose = "a run that another version began" if is_earlier else "other settings or another source"
+            raise ConfigError(f"output: {output} holds files of {whose}; name an empty folder")
         self.originals = [Original.at(file, source) for file in files]
         self._source, self.output = source, output / "dicom"
         self._held_back = private / f"held-back-{fingerprint}.json"

@@ -189,6 +189,17 @@ def test_images_without_fixed_grey_levels_are_refused(tmp_path: Path) -> None:
         examples(config, tmp_path)
 
 
+@pytest.mark.parametrize("source", [IdxConfig, MedMnistConfig])
+def test_a_refusal_names_the_limit_that_can_be_raised(
+    tmp_path: Path, source: type[IdxConfig] | type[MedMnistConfig]
+) -> None:
+    config = example_of(source, tmp_path)
+
+    with pytest.raises(SourceError, match=r"raise source\.limits\.max_bytes"):
+        config.patched({"limits": {"max_bytes": 100}}).build(tmp_path / "root").items()
+    assert config.patched({"limits": {"max_bytes": 10**6}}).build(tmp_path / "root").items()
+
+
 @pytest.mark.slow
 def test_a_bomb_is_refused_with_nothing_left(tmp_path: Path) -> None:
     config = write_idx(tmp_path)

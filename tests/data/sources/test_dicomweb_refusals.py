@@ -7,13 +7,17 @@ import ssl
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import ValidationError
 from tests.data.dicomweb_server import Answer, Archive, contents, reasons, source, whole
 
 from rayology.data import DicomwebConfig
 from rayology.data.sources import service as service_module
+from rayology.data.sources.service import Address, Patience, Service
 from rayology.errors import SourceError
+
+UNVERIFIED = "has a certificate that cannot be verified; name its authority's file in SSL_CERT_FILE"
 
 pytestmark = pytest.mark.usefixtures("no_credentials")
 
@@ -142,7 +146,9 @@ def test_a_url_that_is_none_or_holds_a_password_is_refused(url: str) -> None:
         DicomwebConfig(url=url)
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(archive: Archive, tmp_path: Path) -> None:
+@pytest.fixture
+def untrusted(archive: Archive, tmp_path: Path) -> str:
+    """Return the URL of an archive with a certificate that nobody vouches for."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl to make a certificate")
     certificate = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
@@ -154,9 +160,17 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(archive: Archive, tmp_
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
     archive.socket = context.wrap_socket(archive.socket, server_side=True)
+    return archive.url.replace("http:", "https:")
 
-    with pytest.raises(SourceError, match=r"certificate that cannot be verified; name .* in SSL_CERT_FILE"):
-        source(archive.url.replace("http:", "https:"), tmp_path).items()
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(untrusted: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=rf"^{untrusted}: the archive {UNVERIFIED}$"):
+        source(untrusted, tmp_path).items()
+
+
+def test_a_certificate_that_is_refused_during_a_fetch_is_the_archives(untrusted: str, tmp_path: Path) -> None:
+    with httpx.Client() as client, pytest.raises(SourceError, match=rf"^the archive {UNVERIFIED}$"):
+        Service(client, untrusted, Patience(5.0)).fetch(Address("1.2", "1.2.3", "1.2.3.4"), tmp_path / "fetched")
 
 
 def test_an_instance_that_is_too_large_is_refused(

@@ -12,6 +12,7 @@ from pydantic import PositiveInt
 
 from rayology.config import Config
 from rayology.data.identity import Identity
+from rayology.data.sources.files.archive import ArchiveLimits
 from rayology.data.sources.raster import grey_levels, plain
 from rayology.data.sources.source import Example, Item
 from rayology.data.splits import SPLITS, SplitName
@@ -40,6 +41,8 @@ class ArraysConfig(Config):
     """Names of the classes in the order of their numbers; empty for the numbers themselves."""
     max_images: PositiveInt = 2**24
     """Most images of each split, from its start."""
+    limits: ArchiveLimits = ArchiveLimits()
+    """Limits on what an archive, an npz file or a gzipped file may unpack to."""
 
 
 C = TypeVar("C", bound=ArraysConfig)

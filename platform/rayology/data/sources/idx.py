@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayology.data.sources.arrays import ArraysConfig, ArraysSource
-from rayology.data.sources.files.archive import ArchiveLimits, unpacked
+from rayology.data.sources.files.archive import unpacked
 from rayology.data.sources.files.local import local_folder
 from rayology.data.splits import SplitName
 from rayology.errors import SourceError
@@ -41,7 +41,7 @@ class IdxSource(ArraysSource[IdxConfig]):
 
     def files(self) -> Mapping[SplitName, tuple[Path, Path]]:
         """Find the four files, unpacked."""
-        folder = local_folder(self.config.path, self.root, ArchiveLimits())
+        folder = local_folder(self.config.path, self.root, self.config.limits)
         return {
             split: (
                 self._plain(folder, f"{prefix}-images-idx3-ubyte"),
@@ -63,5 +63,5 @@ class IdxSource(ArraysSource[IdxConfig]):
         if (folder / name).is_file():
             return folder / name
         if (folder / f"{name}.gz").is_file():
-            return unpacked(folder / f"{name}.gz", self.root, ArchiveLimits()) / name
+            return unpacked(folder / f"{name}.gz", self.root, self.config.limits) / name
         raise SourceError(f"{folder}: holds no {name}, gzipped or not; set source.path to the folder of MNIST's files")

@@ -9,7 +9,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from rayology.data.sources.arrays import ArraysConfig, ArraysSource
-from rayology.data.sources.files.archive import ArchiveLimits, unpacked
+from rayology.data.sources.files.archive import unpacked
 from rayology.data.sources.files.local import on_disk
 from rayology.data.splits import SplitName
 from rayology.errors import SourceError
@@ -45,7 +45,7 @@ class MedMnistSource(ArraysSource[MedMnistConfig]):
             (file,) = files
         if not file.is_file() or file.suffix.lower() != ".npz":
             raise SourceError(f"{file}: is missing or not an npz file; set source.path to one")
-        folder = unpacked(file, self.root, ArchiveLimits())
+        folder = unpacked(file, self.root, self.config.limits)
         return {
             split: (folder / f"{prefix}_images.npy", folder / f"{prefix}_labels.npy")
             for split, prefix in PREFIXES.items()

@@ -31,7 +31,7 @@ UNKNOWN_USER = (
     "refuses the credentials; set RAYOLOGY_DICOMWEB_TOKEN, or RAYOLOGY_DICOMWEB_USER and RAYOLOGY_DICOMWEB_PASSWORD, in"
     " the environment"
 )
-UNKNOWN_AUTHORITY = "has a certificate that cannot be verified; name its authority's file in SSL_CERT_FILE"
+UNKNOWN_AUTHORITY = "the archive has a certificate that cannot be verified; name its authority's file in SSL_CERT_FILE"
 NO_JSON = (ValueError, AttributeError, TypeError, LookupError)
 """What is raised by an answer that is not DICOM JSON."""
 MAX_BYTES = 2**30

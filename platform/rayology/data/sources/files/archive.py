@@ -226,8 +226,7 @@ class _Forward(io.RawIOBase):
         if start.startswith(GZIP):
             self._stream = gzip.GzipFile(fileobj=packed)
         elif start.startswith(XZ):
-            lzma.LZMADecompressor(memlimit=MAX_DECODER).decompress(start, 1)  # LZMAFile takes no such limit
-            self._stream = lzma.LZMAFile(packed)  # noqa: SIM115 - it holds no file of its own
+            self._stream = io.BufferedReader(_Xz(packed))
 
     def read(self, size: int = -1, /) -> bytes:
         if size < 0:
@@ -252,3 +251,36 @@ class _Forward(io.RawIOBase):
         if size:
             raise EOFError
         self.read(self.allowance)
+
+
+class _Xz(io.RawIOBase):
+    """The content of an xz file, each of whose streams is unpacked in limited memory, which LZMAFile does not offer."""
+
+    def __init__(self, packed: _Packed) -> None:
+        self._packed = packed
+        self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, MAX_DECODER)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # BufferedReader passes nothing else
+        content = b""
+        while not content:
+            if self._decoder.eof and not self._starts_next_stream():
+                return 0
+            chunk = self._packed.read(CHUNK) if self._decoder.needs_input else b""
+            if self._decoder.needs_input and not chunk:
+                raise EOFError
+            content = self._decoder.decompress(chunk, len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def _starts_next_stream(self) -> bool:
+        """Skip the zeros that may follow a stream, and return whether another one follows them."""
+        rest = self._decoder.unused_data.lstrip(b"\0")  # The .xz File Format 2.2
+        while not rest and (chunk := self._packed.read(CHUNK)):
+            rest = chunk.lstrip(b"\0")
+        if rest:
+            self._packed.seek(-len(rest), os.SEEK_CUR)
+            self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, MAX_DECODER)
+        return bool(rest)
