@@ -12,8 +12,8 @@ setup: .venv/installed
 	@test ! -e .venv/unfinished || rm -rf .venv
 	@test -x $(BIN)/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is not Python 3.11 or newer; name one that is, as in: make PYTHON=python3.12"; exit 2; }
-	@test -x $(BIN)/pip || { mkdir -p .venv && touch .venv/unfinished && $(PYTHON) -m venv .venv; } || \
-		{ rm -rf .venv; exit 2; }
+	@test -e .venv || { mkdir .venv && touch .venv/unfinished; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { test ! -e .venv/unfinished || rm -rf .venv; exit 2; }
 	$(BIN)/pip install --quiet --disable-pip-version-check -c platform/constraints.txt -e '.[dev]' || \
 		{ test ! -e .venv/unfinished || rm -rf .venv; exit 2; }
 	@rm -f .venv/unfinished

@@ -1,4 +1,4 @@
-"""De-identify a folder of DICOM; what is held back, the key and all names of files stay in the private folder.
+"""De-identify a folder of DICOM; the key and all that names files or patients stay in the private folder.
 
 python jobs/deidentify.py --source "$SERIES" --output shared --profile.dates shifted
 

@@ -73,7 +73,12 @@ def test_a_job_starts_the_command_of_its_name() -> None:
 
     assert jobs <= set(COMMANDS)
     for name in jobs:
-        assert (ROOT / "jobs" / f"{name}.py").read_text().endswith(f'    start("{name}")\n')
+        job, command = (
+            (ROOT / "jobs" / f"{name}.py").read_text(),
+            (Path(commands.__file__).parent / f"{name}.py").read_text(),
+        )
+        assert job.endswith(f'    start("{name}")\n')
+        assert job.splitlines()[0] == command.splitlines()[0]
 
 
 def test_a_run_that_ended_has_nothing_left_to_do(
@@ -97,10 +102,13 @@ def test_runs_are_listed_with_how_far_they_are(rayology: RunCommand, small: Expe
         history.write(15, {"vae/rate": 1.0})
     (foreign / "experiment.json").write_text("{}")
     (old / "bundle").mkdir()
+    os.utime(old / "experiment.json", (1, 1))
+    os.utime(foreign / "experiment.json", (2, 2))
 
     ended = rayology("runs", "--storage", tmp_path)
 
     found = json.loads(ended.stdout)["runs"]
+    assert list(found) == [old.name, foreign.name, young.name], "the oldest first"
     assert found[young.name] == {"step": 0, "steps": 40, "figures": {}, "has_bundle": False}
     assert found[old.name] == {"step": 15, "steps": 40, "figures": {"val/mmd": 3.0}, "has_bundle": True}
     assert found[foreign.name]["steps"] == 0
@@ -135,7 +143,22 @@ def test_images_are_written_under_seed_index_and_class(rayology: RunCommand, bun
     assert sorted(file.name for file in (tmp_path / "n").iterdir()) == [f"7-00000{i}-nodule.npy" for i in range(3, 9)]
     assert {file.suffix for file in (tmp_path / "pictures").iterdir()} == {".png"}
     with Image.open(next((tmp_path / "pictures").iterdir())) as picture:
-        assert (picture.text["Synthetic"], picture.text["Seed"]) == ("YES", "7")  # type: ignore[attr-defined] # a PNG's
+        text = picture.text  # type: ignore[attr-defined] # a PNG's
+    assert (text["Synthetic"], text["Seed"], text["Version"]) == ("YES", "7", bundle.fingerprint)
+
+
+def test_a_bundles_path_is_told_by_neither_the_answer_nor_a_picture(
+    rayology: RunCommand, bundle: Bundle, tmp_path: Path
+) -> None:
+    private = shutil.copytree(bundle.path, tmp_path / "bundle")
+
+    ended = rayology("generate", "--bundle", private, "--count", "2", "--format", "png", "--output", "new")
+
+    assert str(tmp_path) not in ended.stdout
+    for file in (tmp_path / "new").iterdir():
+        with Image.open(file) as picture:
+            assert str(tmp_path) not in str(picture.info)
+            assert picture.info["Version"] == bundle.fingerprint
 
 
 @pytest.mark.parametrize(

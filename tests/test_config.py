@@ -60,6 +60,22 @@ class Conv(Config):
     """Side of the kernel."""
 
 
+class Named(Config):
+    """A field whose name in files is a word of Python."""
+
+    kind: Literal["named"] = "named"
+    """Which."""
+    class_name: Annotated[str, Field(alias="class")] = ""
+    """Class."""
+
+
+class Holder(Config):
+    """A union with such a field in one of its kinds."""
+
+    net: Annotated[Dense | Named, Field(discriminator="kind")] = Named.model_validate({"class": "nodule"})
+    """The network."""
+
+
 class Settings(Config):
     """Some settings."""
 
@@ -209,6 +225,18 @@ def test_a_patch_keeps_what_it_does_not_name() -> None:
     settings = Settings(net=Conv(kernel=5), lr=0.5)
 
     assert settings.patched({"net": {"width": 2}}) == Settings(net=Conv(kernel=5, width=2), lr=0.5)
+
+
+def test_a_field_goes_by_its_name_in_files() -> None:
+    named = Named().patched({"class": "nodule"})
+
+    assert named.class_name == "nodule"
+    assert named.patched({}) == named
+    assert Holder().patched({"net": {"class": "effusion"}}).net == named.patched({"class": "effusion"})
+    with pytest.raises(ConfigError, match=r"clas: no such field; did you mean class\?$"):
+        named.patched({"clas": "nodule"})
+    with pytest.raises(ConfigError, match=r"net\.class: belongs to kind named; set net\.kind$"):
+        Holder().patched({"net": {"kind": "dense", "class": "nodule"}})
 
 
 def test_an_empty_patch_changes_nothing() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rayology.commands import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 
 DATA_PLANE = {
@@ -25,6 +27,7 @@ EDGE = DATA_PLANE | {"ray"}
 TABLES = {"pandas", "pyarrow"}
 WEB = {"fastapi", "starlette", "httpx"}
 CLIENT = EDGE | TABLES | {"fastapi", "starlette", "PIL", "pydantic_settings", "rayology.bundle", "torch", "yaml"}
+CONFIGS = ", ".join({place.partition(":")[0] for place in COMMANDS.values()})
 
 
 def _imported(module: str) -> set[str]:
@@ -44,6 +47,7 @@ def _imported(module: str) -> set[str]:
             CLIENT | {"numpy", "pydantic", "rayology.job", "rich"},
         ),  # a name that is wrong is said at once
         ("rayology.job", CLIENT - {"pydantic_settings", "yaml"}),  # and a flag before Ray is there
+        (CONFIGS, {"ray", "fastapi"}),
         ("rayology.client", CLIENT),
         ("rayology.serving", CLIENT | {"numpy"}),
         ("rayology.bundle", EDGE | TABLES | WEB),

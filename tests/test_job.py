@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -14,7 +15,6 @@ import pytest
 from rayology.config import Config
 from rayology.experiment import Experiment
 from rayology.job import run
-from rayology.session import prepared
 
 ROOT = Path(__file__).parents[1]
 
@@ -109,17 +109,6 @@ def test_an_empty_folder_says_so(tmp_path: Path) -> None:
     assert str(tmp_path / "empty") in ended.stderr
 
 
-def test_a_preparation_tells_what_it_left_out_and_which_names_it_publishes(
-    small: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = prepared(small.patched({"storage": str(tmp_path), "preparation": {"min_foreground": 0.55}}))
-
-    said = " ".join(capsys.readouterr().err.split())
-    assert data.info.counts.nearly_empty
-    assert f"Left out: {data.info.counts.nearly_empty} nearly empty" in said
-    assert "Classes, named wherever the dataset and its models go: consolidation, effusion, nodule." in said
-
-
 class NothingConfig(Config):
     """Nothing to say."""
 
@@ -154,14 +143,35 @@ def test_an_error_of_the_system_is_one_line_that_says_what_to_do(
     assert not said.out
 
 
-def test_an_interrupted_job_says_how_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupt(_: NothingConfig) -> NoReturn:
+@pytest.mark.parametrize("value", ["", "1"])
+def test_the_trace_of_an_error_is_logged_if_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, value: str
+) -> None:
+    def fail(_: NothingConfig) -> NoReturn:
+        raise ConnectionError("lost")
+
+    caplog.set_level(logging.DEBUG, "rayology")  # and back when the test ends
+    monkeypatch.setenv("RAYOLOGY_DEBUG", value)
+
+    with pytest.raises(SystemExit, match="2"):
+        run(NothingConfig, fail, arguments=[])
+
+    assert ("in fail" in caplog.text) == bool(value)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"), [(Experiment, "a run or a sweep with --resume last."), (NothingConfig, "Interrupted.")]
+)
+def test_an_interrupted_job_says_how_it_goes_on_if_it_can(
+    capsys: pytest.CaptureFixture[str], config: type[Config], message: str
+) -> None:
+    def interrupt(_: Config) -> NoReturn:
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit, match="130"):
-        run(NothingConfig, interrupt, arguments=[])
+        run(config, interrupt, arguments=[])
 
-    assert "with --resume last" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(f"{message}\n")
 
 
 def test_what_a_library_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from rayology.command_line import load
 from rayology.config import Choice, Config, Range, leaves, path_of
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
-from rayology.usage import type_text
+from rayology.usage import type_text, typed
 
 Help = Callable[..., str]
 
@@ -199,3 +199,13 @@ def test_help_documents_every_flag_of_every_kind(shown: Help) -> None:
 )
 def test_a_type_is_said_in_words(annotation: object, text: str) -> None:
     assert type_text(annotation) == text
+
+
+def test_a_hint_names_a_program_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    without = typed("publish", "--bundle", "a b")
+    (tmp_path / "rayology").touch(mode=0o700)
+
+    assert without == "python -m rayology publish --bundle 'a b'"
+    assert typed("tune") == "rayology tune"

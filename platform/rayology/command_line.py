@@ -59,7 +59,9 @@ def _read_yaml(file: Path) -> dict[str, object]:
     try:
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{file}: no such file; the first argument is a YAML file of the experiment") from None
+        raise ConfigError(
+            f"{file}: no such file; the first argument is a YAML file of settings; flags begin with --"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
         raise ConfigError(f"{file}: not readable as YAML: {' '.join(str(error).split())}") from None
     if tree is None:

@@ -73,7 +73,9 @@ class Config(BaseModel):
         Raises:
             ConfigError: a key is unknown or a value is out of range.
         """
-        return validated(type(self), merged(type(self), self.model_dump(mode="json"), patch), where="patch")
+        return validated(
+            type(self), merged(type(self), self.model_dump(mode="json", by_alias=True), patch), where="patch"
+        )
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ def merged(config: type[Config] | None, old: Patch, patch: Patch) -> dict[str, o
     """Lay a patch over the values of a config; what they do not name has its default."""
     values = dict(old)
     for key, value in patch.items():
-        info = config.model_fields.get(key) if config else None
+        info = _fields(config).get(key) if config else None
         values[key] = _overlaid(info, values.get(key), value) if isinstance(value, Mapping) else value
     return values
 
@@ -221,6 +223,11 @@ def _overlaid(info: FieldInfo | None, old: object, patch: Patch) -> dict[str, ob
     kind = patch.get("kind", starts[0].get("kind"))
     start = next((start for start in starts if start.get("kind") == kind), {"kind": kind})
     return merged(next((group for group in groups if _kind_of(group) == kind), None), start, patch)
+
+
+def _fields(config: type[Config]) -> dict[str, FieldInfo]:
+    """Return the fields by the names that files and flags give them."""
+    return {info.alias or key: info for key, info in config.model_fields.items()}
 
 
 def _kind_of(config: type[Config]) -> object:
@@ -262,8 +269,8 @@ def _explained(config: type[Config], mistake: ErrorDetails) -> str:
 def _unknown(place: _Place, config: type[Config]) -> str:
     """Say whose a field is that is not one of its group, or which one was meant."""
     *parents, key = place.path
-    own = place.group.model_fields if place.group else ()
-    if others := [kind for kind, other in place.kinds.items() if key in other.model_fields]:
+    own = _fields(place.group) if place.group else {}
+    if others := [kind for kind, other in place.kinds.items() if key in _fields(other)]:
         near = difflib.get_close_matches(key, own, n=1, cutoff=0.8)
         meant = f", or did you mean {near[0]}?" if near else ""
         return f"belongs to kind {' or '.join(others)}; set {'.'.join([*parents, 'kind'])}{meant}"
@@ -284,7 +291,7 @@ def _place_of(config: type[Config], location: Sequence[int | str]) -> _Place:
         group = found[0] if found else None
         kinds = kinds if group in kinds.values() else {}
         path.append(part)
-        field = group.model_fields.get(part) if group else None
+        field = _fields(group).get(part) if group else None
         found = alternatives(field.annotation) if field else ()
     return _Place(path, group, kinds)
 
@@ -292,5 +299,5 @@ def _place_of(config: type[Config], location: Sequence[int | str]) -> _Place:
 def _field_names(annotation: object) -> list[str]:
     if not (isinstance(annotation, type) and issubclass(annotation, Config)):
         return [name for part in get_args(annotation) for name in _field_names(part)]
-    fields = annotation.model_fields
+    fields = _fields(annotation)
     return [*fields, *(name for each in fields.values() for name in _field_names(each.annotation))]

@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +20,11 @@ from rayology.progress import console
 
 __all__ = ["run"]
 
+logger = logging.getLogger(__name__)
+
 C = TypeVar("C", bound=Config)
 
-
+GOES_ON = "; a preparation goes on when it is started again, a run or a sweep with --resume last"
 ADVICE: Mapping[int, str] = {
     **dict.fromkeys(
         (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS),
@@ -43,7 +46,8 @@ def run(
 ) -> None:
     """Run a job with the config of the command line; stdout is its answer, one JSON object in one line, and no more.
 
-    Exits with 2, and one line that says what to write instead, where the user can mend what is wrong.
+    Exits with 2, and one line that says what to write instead, where the user can mend what is wrong; its trace is
+    logged too if RAYOLOGY_DEBUG is set.
 
     Args:
         config: what the command line is read as.
@@ -55,7 +59,7 @@ def run(
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
     )
-    logging.getLogger("rayology").setLevel(logging.INFO)
+    logging.getLogger("rayology").setLevel(logging.DEBUG if os.environ.get("RAYOLOGY_DEBUG") else logging.INFO)
     started_at = time.monotonic()
     try:
         words = sys.argv[1:] if arguments is None else arguments
@@ -64,12 +68,10 @@ def run(
             answer = main(values)
     except (RayologyError, OSError) as error:
         console.print(_explained(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
+        logger.debug("where it was raised:", exc_info=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        console.print(
-            "Interrupted; a preparation goes on when it is started again, a run or a sweep with --resume last.",
-            highlight=False,
-        )
+        console.print(f"Interrupted{GOES_ON if 'resume' in config.model_fields else ''}.", highlight=False)
         raise SystemExit(130) from None
     print(json.dumps({**answer, "seconds": round(time.monotonic() - started_at, 1)}, default=str), flush=True)  # noqa: T201
 

@@ -1,108 +1,29 @@
-"""A job's time on Ray: what is refused before it starts, the cluster, and what people see while it works."""
+"""A command's time on Ray: the cluster, and what people see while it works."""
 
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Literal
 
 import ray
-import torch
 
 from rayology.data import PreparedDataset
 from rayology.data.prepare import prepare
 from rayology.data.report import report_file
-from rayology.errors import ConfigError, TrainingError
 from rayology.experiment import Experiment
 from rayology.metrics.figures import as_table
+from rayology.preflight import joins_cluster, ray_folder
 from rayology.progress import Bar, console, progress_bar, watching
 from rayology.training.history import read
-from rayology.training.run import Run, open_run
+from rayology.training.run import Run
 
-__all__ = ["KEEP_FREED_MEMORY", "begin", "on_cluster", "prepared", "require_places", "watching_run"]
+__all__ = ["KEEP_FREED_MEMORY", "on_cluster", "prepared", "watching_run"]
 
-RAYS_OWN = "runtime_resources"  # the part of a session's folder into which a submitted working directory is unpacked
-PROBE_BYTES = 2**20
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
 """What has glibc keep freed memory (mallopt(3)): faulting pages in costs more than decoding a slice into them."""
 MOST_TMPDIR = 32  # characters: Ray puts sockets below it, whose paths may have 107 (unix(7)), of which it takes 70
 FEW = 30  # images; figures of fewer swing from one to the next
 TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"  # advises to turn tokens off  # noqa: S105
-
-
-def begin(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
-    """Start a run, or find the one to go on with, once all that can be known before Ray starts was found in order.
-
-    Raises:
-        ConfigError: the storage cannot be written, or the source or the run to go on with is not there.
-        TrainingError: no cluster is joined, and this machine has too few cores or GPUs.
-    """
-    if not experiment.resume:  # else the run that goes on says what it needs
-        require_places(experiment)
-        require_machine(experiment)
-    run = open_run(experiment, kind)
-    if run.is_resumed:
-        require_places(run.experiment)
-        require_machine(run.experiment)
-    return run
-
-
-def require_places(experiment: Experiment) -> None:
-    """Refuse a storage that cannot be written, or that goes with the cluster, and a source that is not there.
-
-    Raises:
-        ConfigError: names the field and what to write instead.
-    """
-    folder = experiment.storage.expanduser().absolute()
-    if RAYS_OWN in folder.parts:
-        raise ConfigError(
-            f"storage: {folder} lies in a folder of Ray, which goes when the job or the cluster ends; name one that "
-            "every node shares"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder) as probe:
-            probe.write(bytes(PROBE_BYTES))
-    except OSError as error:
-        raise ConfigError(f"storage: {folder}: {error.strerror}; name a folder that can be written") from None
-    for name in ("path", "table"):
-        place = str(getattr(experiment.source, name, None) or "")
-        if place and "://" not in place and not Path(place).expanduser().exists():
-            raise ConfigError(f"source.{name}: {place} is not there; write where the images of this machine are")
-
-
-def require_machine(experiment: Experiment) -> None:
-    """Refuse workers that do not fit this machine if no cluster is joined; a cluster is asked once it is there.
-
-    Raises:
-        TrainingError: says what there is, and what to lower.
-    """
-    if joins_cluster():
-        return
-    scaling, cpus, gpus = experiment.scaling, os.cpu_count() or 1, torch.cuda.device_count()
-    if scaling.device == "cuda" and gpus < scaling.num_workers:
-        raise TrainingError(
-            f"scaling.device is cuda for {scaling.num_workers} workers, this machine has {gpus} GPUs; write auto, or "
-            "name a cluster in RAY_ADDRESS"
-        )
-    if scaling.num_workers * scaling.cpus_per_worker > cpus:
-        raise TrainingError(
-            f"{scaling.num_workers} workers of {scaling.cpus_per_worker} CPUs do not fit the {cpus} of this machine; "
-            "lower scaling.num_workers or scaling.cpus_per_worker, or name a cluster in RAY_ADDRESS"
-        )
-
-
-def joins_cluster() -> bool:
-    """Tell whether Ray would join a cluster, and not start one of this machine alone."""
-    current = Path(_ray_folder(), "ray", "ray_current_cluster")  # where `ray start` says that it runs
-    address = os.environ.get("RAY_ADDRESS", "")
-    return ray.is_initialized() or (address != "local" and (bool(address) or current.exists()))
-
-
-def _ray_folder() -> str:
-    return os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - as Ray does
 
 
 @contextmanager
@@ -114,7 +35,7 @@ def on_cluster() -> Iterator[None]:
         yield
         return
     logging.getLogger(TOKEN_LOGGER).setLevel(logging.ERROR)
-    if len(_ray_folder()) > MOST_TMPDIR and not joins_cluster():
+    if len(ray_folder()) > MOST_TMPDIR and not joins_cluster():
         os.environ["RAY_TMPDIR"] = "/tmp"  # noqa: S108 - Ray makes a folder of its own there
     missing = {name: value for name, value in KEEP_FREED_MEMORY.items() if name not in os.environ}
     if joins_cluster():

@@ -16,6 +16,7 @@ from rayology.bundle import MANIFEST, Bundle, Manifest, read_manifest
 from rayology.errors import BundleError, ConfigError, StoreError
 from rayology.models.base import MODEL_NAME
 from rayology.uri import located
+from rayology.usage import typed
 
 __all__ = ["CHAMPION", "Store"]
 
@@ -64,7 +65,7 @@ class Store:
         if name in models:
             return name
         if not models:
-            raise StoreError(f"{self.uri}: holds no model; run rayology tune, or rayology publish with a bundle")
+            raise StoreError(f"{self.uri}: holds no model; {_how_to_fill()}")
         if name:
             raise StoreError(f"{self.uri}: holds no model {_checked(name)!r}; name one of: {', '.join(models)}")
         if len(models) > 1:
@@ -103,10 +104,7 @@ class Store:
         """
         champions = self._champions(name)
         if not champions:
-            raise StoreError(
-                f"{self.uri}: {name} has no champion; run rayology tune, or rayology publish with a bundle"
-                f"{self._models_listed()}"
-            )
+            raise StoreError(f"{self.uri}: {name} has no champion; {_how_to_fill()}{self._models_listed()}")
         return champions[0]
 
     def champion_or_none(self, name: str) -> str | None:
@@ -274,6 +272,10 @@ class Store:
             raise StoreError(
                 f"{self.uri}: cannot be reached or written ({error}); see the address and rights"
             ) from error
+
+
+def _how_to_fill() -> str:
+    return f"run {typed('tune')}, or {typed('publish')} with a bundle"
 
 
 def _checked(name: str) -> str:

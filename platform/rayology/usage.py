@@ -1,6 +1,8 @@
-"""The help of a command as text: sections of flags, each with its type, its default and its meaning."""
+"""A command as text: how it is typed, and its help, sections of flags with their types, defaults and meanings."""
 
 import json
+import shlex
+import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-__all__ = ["Flag", "Section", "lay_out", "paragraph", "type_text", "value_text"]
+__all__ = ["Flag", "Section", "lay_out", "paragraph", "type_text", "typed", "value_text"]
 
 NAMES: Mapping[object, str] = {str: "text", bool: "true | false", Path: "path", NoneType: "null"}
 
@@ -49,6 +51,12 @@ def lay_out(opening: Sequence[str], sections: Iterable[Section], *, width: int, 
 def paragraph(text: str | None) -> str:
     """Return the first paragraph of a docstring as one line."""
     return " ".join((text or "").partition("\n\n")[0].split())
+
+
+def typed(*words: str) -> str:
+    """Return the line that runs a command here; a submitted job has the package, but not its script."""
+    program = ["rayology"] if shutil.which("rayology") else ["python", "-m", "rayology"]
+    return shlex.join([*program, *words])
 
 
 def type_text(annotation: object, marks: Iterable[object] = ()) -> str:

@@ -44,10 +44,17 @@ LINES = {
     page: [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     for page, blocks in BLOCKS.items()
 }
-COMMANDS = [(page, line) for page, lines in LINES.items() for line in lines if line.startswith("rayology")]
+SERVING = "rayology serve "
+COMMANDS = [
+    (page, line)
+    for page, lines in LINES.items()
+    for line in lines
+    if line.startswith("rayology") and not line.startswith(SERVING)
+]
+(SERVED,) = [line for lines in LINES.values() for line in lines if line.startswith(SERVING)]
 SUBMITTED = [line for line in LINES[README] if line.startswith("ray job submit")]
 CURLS = [line for lines in LINES.values() for line in lines if line.startswith("curl")]
-TESTED_ELSEWHERE = ("make ", ".venv/bin/pytest", "export ", "eval ", "serve run")
+TESTED_ELSEWHERE = ("make ", ".venv/bin/pytest", "export ")
 SMALLER = {
     "--schedule.steps": "4",
     "--schedule.evaluate-every": "2",
@@ -109,11 +116,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(store: Path, ray_cluster: str) -> Iterator[dict[str, str]]:  # noqa: ARG001 - the second Ray takes no jobs
-    """Run the README's lines that serve, and give the environment that its curl lines need."""
-    (lines,) = [block for blocks in BLOCKS.values() for block in blocks if "serve run" in block]
+    """Run the page's line that serves, and give the environment that its curl lines need."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    environment |= {"PATH": path_with_the_environment(), "RAYOLOGY_TOKEN": "choose-one", "RAY_USAGE_STATS_ENABLED": "0"}
-    script = lines.replace("serve_configs/", f"{ROOT}/serve_configs/").replace("serve run", "exec serve run")
+    environment |= {"PATH": path_with_the_environment(), "PYTHONPATH": str(ROOT / "platform")}
+    environment["RAYOLOGY_TOKEN"] = "choose-one"
+    script = f"exec {SERVED.replace('serve_configs/', f'{ROOT}/serve_configs/')}"
     with (store / "serve.log").open("w") as log:
         server = subprocess.Popen(["bash", "-c", script], cwd=store, env=environment, stdout=log, stderr=log)
     try:
@@ -121,11 +128,11 @@ def served(store: Path, ray_cluster: str) -> Iterator[dict[str, str]]:  # noqa: 
         yield environment
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(60)
+        server.wait(120)
 
 
 def test_every_line_of_every_page_is_run_by_a_test() -> None:
-    run = [line for _, line in COMMANDS] + SUBMITTED + CURLS
+    run = [line for _, line in COMMANDS] + SUBMITTED + CURLS + [SERVED]
 
     left = [line for lines in LINES.values() for line in lines if line.strip() and line not in run]
 

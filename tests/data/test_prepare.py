@@ -12,10 +12,10 @@ from tests.data.bodies import SMALL, WriteDicom, all_rows, body, prepared, skipp
 from rayology.data import FolderConfig, ImageFolderConfig, ImageMaskPairsConfig, PreparationConfig
 from rayology.data import writing as writing_module
 from rayology.data.dicom import read
-from rayology.data.prepare import Progress, _fingerprint, _tasks, prepare
+from rayology.data.prepare import Progress, _fingerprint, _state, _tasks, prepare
 from rayology.data.sources.source import Item
 from rayology.data.splits import SPLITS
-from rayology.errors import SourceError
+from rayology.errors import SourceError, SourceLost
 
 
 def test_a_folder_becomes_a_dataset_that_counts_what_it_holds(folder: Path) -> None:
@@ -207,3 +207,10 @@ def test_tasks_take_so_many_images_and_every_item_once_in_order() -> None:
 
     assert [each for task in tasks for each in task] == list(enumerate(items))
     assert [len(task) for task in tasks] == [1, 16, 16, 16, 3]
+
+
+def test_a_file_that_cannot_be_looked_at_is_not_named(tmp_path: Path) -> None:
+    (tmp_path / "doe").touch()
+
+    with pytest.raises(SourceLost, match=r"^a file of the source: Not a directory; see that each can be read"):
+        _state(tmp_path / "doe" / "1.dcm")

@@ -16,6 +16,7 @@ from rayology.data.dicom import read
 from rayology.data.prepare import prepare
 from rayology.deidentify import ProfileConfig, Progress, Report, Rule, deidentify_folder
 from rayology.deidentify.folder import FOREIGN, REPEATED
+from rayology.deidentify.ledger import Original
 from rayology.errors import ConfigError, SourceError
 
 WriteDicom = Callable[..., Path]
@@ -324,3 +325,8 @@ def test_the_zoo_under_the_built_in_rules_is_mostly_held_back(tmp_path: Path, sh
     assert report.held_back["secondary capture"] > 20
     assert report.held_back["a directory of files"] >= 7
     assert report.written > 80
+
+
+def test_a_file_that_cannot_be_looked_at_is_not_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"^a file of the source: No such file or directory; see that each can be"):
+        Original.at(tmp_path / "doe.dcm", tmp_path)

@@ -1,7 +1,6 @@
 """The commands, one a file, behind ``rayology NAME`` and behind the jobs alike.
 
-A command's docstring is the opening of its help. Its flags are read before the command is imported: what is wrong in
-them is said before Ray and all else takes its seconds.
+A command's docstring is the opening of its help. Its flags are read before Ray is imported, which takes seconds.
 """
 
 import ast
@@ -67,7 +66,7 @@ def _listed() -> str:
             "",
             *lines,
             "",
-            "rayology COMMAND --help lists what each takes.",
+            "rayology COMMAND --help lists what each takes. RAYOLOGY_DEBUG=1 shows the trace of an error.",
             "",
         ]
     )

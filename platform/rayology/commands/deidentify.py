@@ -24,7 +24,7 @@ class DeidentifyConfig(Config):
     """Where the copies go, under pseudonyms, with a report next to them; nothing in it names anybody."""
     private: Path = Path(".rayology/private")
     """Where the key lies, and what names files; whoever has it can name the patients."""
-    workers: PositiveInt = 1
+    num_workers: PositiveInt = 1
     """How many processes work on it."""
     profile: ProfileConfig = ProfileConfig()
     """What is retained beyond the basic profile, and what is held back."""
@@ -38,7 +38,7 @@ def main(config: DeidentifyConfig) -> Mapping[str, object]:
             config.output,
             config.private,
             config.profile,
-            workers=config.workers,
+            workers=config.num_workers,
             tell=lambda progress: bar.advance(progress.done, progress.total, progress.stage),
         )
     if not report.written:

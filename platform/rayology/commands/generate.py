@@ -67,7 +67,8 @@ def main(config: GenerateConfig) -> Mapping[str, object]:
         raise ConfigError(f"output: {config.output} is there and not an empty folder; name a new one")
     bundle, version = chosen(config)
     if GENERATE.needs not in bundle.manifest.capabilities:
-        raise ConfigError(f"{version}: a {bundle.manifest.model.kind} does not generate; name another model")
+        place = config.bundle or version
+        raise ConfigError(f"{place}: a {bundle.manifest.model.kind} does not generate; name another model")
     model = bundle.build()
     card = card_of(bundle, model, version=version, limits=Limits(max_count=config.batch_size, max_body_bytes=0))
     predictor = Predictor(model, card, batch_size=config.batch_size, num_threads=config.num_threads)
@@ -86,9 +87,10 @@ def main(config: GenerateConfig) -> Mapping[str, object]:
 
 
 def chosen(config: GenerateConfig) -> tuple[Bundle, str]:
-    """Return the bundle, and what its version is called; that of a bundle without a store is its path."""
+    """Return the bundle and its version; without a store that is its fingerprint, for its path may name a patient."""
     if config.bundle is not None:
-        return Bundle.load(config.bundle.expanduser()), str(config.bundle)
+        bundle = Bundle.load(config.bundle.expanduser())
+        return bundle, bundle.fingerprint
     store = Store(config.store)
     name = store.resolve(config.model)
     version = store.pin(name, config.version)

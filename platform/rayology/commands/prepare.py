@@ -7,7 +7,8 @@ rayology prepare --source.kind folder --source.path /data/ct --storage /data/ray
 from collections.abc import Mapping
 
 from rayology.experiment import Experiment
-from rayology.session import on_cluster, prepared, require_places
+from rayology.preflight import require_places
+from rayology.session import on_cluster, prepared
 
 
 def main(experiment: Experiment) -> Mapping[str, object]:

@@ -43,7 +43,8 @@ def main(config: RunsConfig) -> Mapping[str, object]:
     folder = config.storage.expanduser() / "runs"
     if not folder.is_dir():
         raise ConfigError(f"storage: {config.storage} holds no runs; name the folder that train was given")
-    runs = {file.parent.name: state_of(file.parent) for file in sorted(folder.glob(f"*/{EXPERIMENT}"))}
+    files = sorted(folder.glob(f"*/{EXPERIMENT}"), key=lambda file: file.stat().st_mtime_ns)
+    runs = {file.parent.name: state_of(file.parent) for file in files}
     laid_out = Table("run", "steps", "last figures", "bundle")
     for name, state in runs.items():
         figures = ", ".join(f"{figure} {value:.4g}" for figure, value in list(state.figures.items())[:SHOWN])

@@ -18,7 +18,6 @@ from rayology.config import Config, validated
 from rayology.errors import ConfigError
 from rayology.progress import console
 from rayology.serving import haproxy
-from rayology.serving.app import ServeArgs, build
 
 OURS = "rayology.serving.app:build"
 SERVE_RUN = """
@@ -69,6 +68,8 @@ class ServeConfig(Config):
 
 def main(config: ServeConfig) -> Mapping[str, object]:
     """Become ``serve run``, once all that can be known before Ray starts was found in order."""
+    from rayology.serving.app import ServeArgs, build  # noqa: PLC0415 - a flag that is wrong need not wait for Ray
+
     for application in config.applications:
         if application.import_path == OURS:
             build(validated(ServeArgs, application.args, where=f"applications: args of {application.name}"))

@@ -6,15 +6,16 @@ rayology train --resume last
 rayology train --help --model.kind gan --source.kind folder
 """
 
-import shlex
 from collections.abc import Mapping
 
 from rayology.bundle import Bundle
 from rayology.experiment import Experiment
+from rayology.preflight import begin
 from rayology.progress import console
-from rayology.session import begin, on_cluster, prepared, watching_run
+from rayology.session import on_cluster, prepared, watching_run
 from rayology.training.cluster import train
 from rayology.training.run import BUNDLE, Run
+from rayology.usage import typed
 
 
 def main(experiment: Experiment) -> Mapping[str, object]:
@@ -22,8 +23,7 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     run = begin(experiment, "runs")
     bundle = trained(run)
     storage = run.experiment.storage
-    flags = ["--bundle", str(bundle.path), "--store", f"{storage}/store", "--storage", str(storage)]
-    following = shlex.join(["rayology", "publish", *flags])
+    following = typed("publish", "--bundle", str(bundle.path), "--store", f"{storage}/store", "--storage", str(storage))
     console.print(f"Next: {following}", markup=False, highlight=False, soft_wrap=True)
     return {"run": run.folder.name, "bundle": bundle.path, "metrics": bundle.manifest.metrics}
 

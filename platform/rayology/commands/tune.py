@@ -9,11 +9,12 @@ import logging
 from collections.abc import Mapping
 
 from rayology.experiment import Experiment
+from rayology.preflight import begin
 from rayology.progress import console
 from rayology.search.results import plot, promote_best, table, write_table
 from rayology.search.space import dimensions
 from rayology.search.study import search
-from rayology.session import begin, on_cluster, prepared
+from rayology.session import on_cluster, prepared
 
 
 def main(experiment: Experiment) -> Mapping[str, object]:

@@ -65,6 +65,7 @@ def prepare(
     Raises:
         SourceError: the source holds no image, several modalities, or nothing that can be held out, or its classes
             look like patients.
+        SourceLost: a file cannot be looked at, or the source can no longer be read.
         DatasetError: the dataset exists and is damaged, or the disk is full, which leaves nothing behind.
     """
     reader = source.build(root)
@@ -168,6 +169,10 @@ def _state(file: Path) -> tuple[int, int]:
         status = file.stat()
     except FileNotFoundError:  # a DICOMDIR may name missing files; reading reports each
         return -1, 0
+    except OSError as error:  # its own message names the file, and so perhaps a patient
+        raise SourceLost(
+            f"a file of the source: {error.strerror}; see that each can be read, and start again"
+        ) from None
     return status.st_size, status.st_mtime_ns
 
 

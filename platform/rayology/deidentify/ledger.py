@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from rayology.atomic import append_line, whole_lines, write_atomic
+from rayology.errors import SourceError
 
 __all__ = ["FileOutcome", "Ledger", "Original"]
 
@@ -39,8 +40,17 @@ class Original:
 
     @classmethod
     def at(cls, file: Path, source: Path) -> "Original":
-        """Return the file as it is now."""
-        status = file.stat()
+        """Return the file as it is now.
+
+        Raises:
+            SourceError: it cannot be looked at.
+        """
+        try:
+            status = file.stat()
+        except OSError as error:  # its own message names the file, and so perhaps a patient
+            raise SourceError(
+                f"a file of the source: {error.strerror}; see that each can be read, and start again"
+            ) from None
         return cls(str(file.relative_to(source)), status.st_size, status.st_mtime_ns)
 
 

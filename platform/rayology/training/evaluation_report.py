@@ -43,7 +43,7 @@ class EvaluateConfig(Config):
     """Folder of the datasets, as in the experiment; takes the report too."""
     split: SplitName = "validation"
     """The images to hold it against; test only for a model that is chosen already, and each time is recorded."""
-    threads: PositiveInt = 1
+    num_threads: PositiveInt = 1
     """CPU threads; more than there are idle cores wait for each other, and take many times as long."""
 
 
@@ -81,7 +81,7 @@ def evaluate(config: EvaluateConfig, *, tell: Tell) -> EvaluationReport:
         BundleError: the bundle is damaged or foreign.
         ConfigError: the dataset that it was trained on does not lie in ``storage``.
     """
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.num_threads)
     bundle = Bundle.load(config.bundle.expanduser())
     origin = bundle.manifest.provenance
     storage = config.storage.expanduser().absolute()
