@@ -14,6 +14,7 @@ setup: .venv/installed
 		{ echo "$(PYTHON) is not Python 3.11 or newer; name one that is, as in: make PYTHON=python3.12"; exit 2; }
 	@test -e .venv || { mkdir .venv && touch .venv/unfinished; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { test ! -e .venv/unfinished || rm -rf .venv; exit 2; }
+	@echo "Installing into .venv: a minute or two, without a sign of life."
 	$(BIN)/pip install --quiet --disable-pip-version-check -c platform/constraints.txt -e '.[dev]' || \
 		{ test ! -e .venv/unfinished || rm -rf .venv; exit 2; }
 	@rm -f .venv/unfinished

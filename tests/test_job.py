@@ -184,3 +184,17 @@ def test_what_a_library_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFi
     said = capsys.readouterr()
     assert json.loads(said.out)["done"]
     assert "View detailed" in said.err
+
+
+def test_what_fails_while_ctrl_c_ends_it_is_an_interruption_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail_at_the_end(_: Config) -> NoReturn:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise OSError("the cluster is gone")
+
+    with pytest.raises(SystemExit) as ended:
+        run(NothingConfig, fail_at_the_end, arguments=[])
+
+    assert ended.value.code == 130
+    assert "the cluster is gone" not in capsys.readouterr().err

@@ -66,17 +66,22 @@ def run(
         values = load(config, words, program=program or Path(sys.argv[0]).name, about=about)
         with redirect_stdout(sys.stderr):  # Ray prints what people may read
             answer = main(values)
-    except (RayologyError, OSError) as error:
-        console.print(_explained(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
+    except (RayologyError, OSError, KeyboardInterrupt) as error:
         logger.debug("where it was raised:", exc_info=True)
+        if _is_interruption(error):
+            console.print(f"Interrupted{GOES_ON if 'resume' in config.model_fields else ''}.", highlight=False)
+            raise SystemExit(130) from None
+        console.print(_explained(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        console.print(f"Interrupted{GOES_ON if 'resume' in config.model_fields else ''}.", highlight=False)
-        raise SystemExit(130) from None
     print(json.dumps({**answer, "seconds": round(time.monotonic() - started_at, 1)}, default=str), flush=True)  # noqa: T201
 
 
-def _explained(error: RayologyError | OSError) -> str:
+def _is_interruption(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C is behind an error: what it interrupts may fail while it ends, such as Ray."""
+    return error is not None and (isinstance(error, KeyboardInterrupt) or _is_interruption(error.__context__))
+
+
+def _explained(error: BaseException) -> str:
     if not isinstance(error, OSError):
         return f"{type(error).__name__}: {error}"
     place = f"{error.filename}: " if error.filename else ""  # Arrow names it in the text alone

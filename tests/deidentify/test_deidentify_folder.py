@@ -184,7 +184,7 @@ def test_two_processes_write_what_one_writes(tmp_path: Path, source: Path) -> No
     shutil.copy(tmp_path / "private" / "key", tmp_path / "more" / "private" / "key")
 
     more = tmp_path / "more"
-    two = deidentify_folder(source, more / "output", more / "private", ProfileConfig(), workers=2)
+    two = deidentify_folder(source, more / "output", more / "private", ProfileConfig(), num_workers=2)
 
     assert two == one
     assert everything_below(tmp_path / "more" / "output") == everything_below(tmp_path / "output")

@@ -38,7 +38,7 @@ def main(config: DeidentifyConfig) -> Mapping[str, object]:
             config.output,
             config.private,
             config.profile,
-            workers=config.num_workers,
+            num_workers=config.num_workers,
             tell=lambda progress: bar.advance(progress.done, progress.total, progress.stage),
         )
     if not report.written:

@@ -45,7 +45,7 @@ def deidentify_folder(
     private: Path,
     config: ProfileConfig,
     *,
-    workers: int = 1,
+    num_workers: int = 1,
     tell: Callable[[Progress], object] = lambda _: None,
 ) -> Report:
     """Write a copy of each file that may leave under ``output/dicom``, and a report next to it.
@@ -61,7 +61,9 @@ def deidentify_folder(
     folder = _Folder(source, output, private, config)
     originals, pending = folder.originals, folder.pending()
     total = 2 * len(originals)
-    for done, (original, treated) in enumerate(folder.treatments(pending, workers), len(originals) - len(pending) + 1):
+    for done, (original, treated) in enumerate(
+        folder.treatments(pending, num_workers), len(originals) - len(pending) + 1
+    ):
         folder.take(original, treated)
         tell(Progress("de-identify", done, total))
     search = Search(folder.values)
@@ -112,17 +114,17 @@ class _Folder:
         self._taken = {outcome.output for outcome in self._ledger.outcomes.values()} - {""}
         return [original for original in self.originals if original not in done]
 
-    def treatments(self, originals: Sequence[Original], workers: int) -> Iterator[tuple[Original, Treated]]:
+    def treatments(self, originals: Sequence[Original], num_workers: int) -> Iterator[tuple[Original, Treated]]:
         """Treat files in order and only a few ahead; several workers are processes of their own."""
         work = partial(treat, profile=self._profile, key=self._key)
         files = [self._source / original.name for original in originals]
-        if workers == 1:
+        if num_workers == 1:
             yield from zip(originals, map(work, files), strict=True)
             return
         # A forked process would hold the locks of threads that it does not have.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for start in range(0, len(files), workers * FILES_AHEAD):
-                ahead = slice(start, start + workers * FILES_AHEAD)
+        with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+            for start in range(0, len(files), num_workers * FILES_AHEAD):
+                ahead = slice(start, start + num_workers * FILES_AHEAD)
                 yield from zip(originals[ahead], pool.map(work, files[ahead], chunksize=FILES_A_TASK), strict=True)
 
     def take(self, original: Original, treated: Treated) -> None:
