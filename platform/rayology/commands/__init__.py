@@ -62,7 +62,7 @@ def _listed() -> str:
         [
             "usage: rayology COMMAND [FILE.yaml] [--path.to.field VALUE ...]",
             "",
-            "Turn medical images into searched, trained and served models.",
+            "Train generative models of medical images, search for the best ones, and serve them.",
             "",
             *lines,
             "",
