@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rayology.client import Client
 from rayology.commands import evaluate, prepare, train, tune
+from rayology.commands.serve import require_free
 from rayology.experiment import Experiment
 from rayology.job import run
 from rayology.progress import console
@@ -29,6 +30,7 @@ STAGES = ("prepare", "train", "tune", "evaluate", "serve")
 
 def main(experiment: Experiment) -> Mapping[str, object]:
     """Return where everything lies and the seconds of each stage."""
+    require_free("127.0.0.1", PORT)
     storage = experiment.storage.absolute()
     seconds: dict[str, float] = {}
     # What Ray writes to stdout reads as errors, such as that the end of Serve's controller will be retried.

@@ -465,3 +465,18 @@ def test_a_config_is_frozen_all_the_way_down() -> None:
 def test_nothing_can_lie_below_a_value() -> None:
     with pytest.raises(ConfigError, match="net has a value already"):
         nested({"net": 1, "net.kind": "conv"})
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "twice.yaml").write_text("seed: 1\nschedule: {steps: 4}\nschedule: {batch_size: 5}\n")
+
+    with pytest.raises(ConfigError, match=r"twice\.yaml: .*'schedule' stands twice, the second time in line 3"):
+        load(Experiment, [str(tmp_path / "twice.yaml")])
+
+
+def test_a_yaml_may_merge_what_an_anchor_names(tmp_path: Path) -> None:
+    (tmp_path / "merged.yaml").write_text("schedule: &a {steps: 4}\nsearch: {num_trials: 3}\n")
+    (tmp_path / "over.yaml").write_text("schedule:\n  <<: {steps: 4, batch_size: 2}\n  steps: 6\n")
+
+    assert load(Experiment, [str(tmp_path / "merged.yaml")]).schedule.steps == 4
+    assert load(Experiment, [str(tmp_path / "over.yaml")]).schedule.steps == 6

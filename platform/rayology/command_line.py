@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from itertools import pairwise
 from pathlib import Path
@@ -55,9 +55,31 @@ def load(config: type[C], arguments: Sequence[str], *, program: str = "rayology"
     return validated(config, merged(config, values, flags), where="the command line")
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """Read YAML whose keys stand once in their group; others would be lost without a word."""
+
+    def construct_mapping(
+        self,
+        node: yaml.MappingNode,
+        deep: bool = False,  # noqa: FBT001, FBT002 - as PyYAML has it
+    ) -> dict[Hashable, object]:
+        """Return a group.
+
+        Raises:
+            yaml.YAMLError: names a key that stands twice, with its line.
+        """
+        keys = [key.value for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                line = node.value[number][0].start_mark.line + 1
+                raise yaml.YAMLError(f"{key!r} stands twice, the second time in line {line}; write it once")
+        found: dict[Hashable, object] = super().construct_mapping(node, deep=deep)
+        return found
+
+
 def _read_yaml(file: Path) -> dict[str, object]:
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        tree = yaml.load(file.read_text(encoding="utf-8"), _OnceLoader)  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
         raise ConfigError(
             f"{file}: no such file; the first argument is a YAML file of settings; flags begin with --"

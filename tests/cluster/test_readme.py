@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -127,7 +126,7 @@ def served(store: Path, ray_cluster: str) -> Iterator[dict[str, str]]:  # noqa: 
         _wait_for("http://127.0.0.1:8000/models/demo/healthz", server, store / "serve.log")
         yield environment
     finally:
-        server.send_signal(signal.SIGINT)
+        server.terminate()  # Ctrl-C would be ignored by what a background job started
         server.wait(120)
 
 

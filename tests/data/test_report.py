@@ -58,6 +58,7 @@ def test_the_page_is_titled_with_its_source_and_its_histogram_has_axes_and_every
     assert {"train", "validation", "test", "HU", "-1000", "0", "1000", "share of the pixels, in each of 64 bins"} <= {
         *texts
     }
+    assert any(text.startswith("the first bin, cut off, holds ") for text in texts)
     assert len(re.findall("<polyline", shown)) == 3
 
 

@@ -18,7 +18,7 @@ from rayology.progress import progress_bar
 class DeidentifyConfig(Config):
     """What to de-identify, and how."""
 
-    source: Path = Path("dicom")
+    source: Path
     """A folder with DICOM files below it; it is only read."""
     output: Path = Path("deidentified")
     """Where the copies go, under pseudonyms, with a report next to them; nothing in it names anybody."""

@@ -23,8 +23,8 @@ class ModelsConfig(Config):
 
     action: Literal["list", "show", "compare", "promote", "rollback"] = "list"
     """What to do; rollback makes the champion of before the champion again."""
-    store: str = ".rayology/store"
-    """A folder, or an object store's URI such as s3://bucket/prefix."""
+    store: str = ""
+    """A folder, or an object store's URI such as s3://bucket/prefix; empty for the folder store of the storage."""
     storage: Path = Path(".rayology")
     """Folder of the datasets, as in the experiment: on one of them versions are compared."""
     name: str = ""
@@ -39,7 +39,7 @@ class ModelsConfig(Config):
 
 def main(config: ModelsConfig) -> Mapping[str, object]:
     """Return what was found or done."""
-    store = Store(config.store)
+    store = Store(config.store or str(config.storage / "store"))
     if config.action == "list" and not config.name and (models := store.models()):
         return listed(store, models)
     name = store.resolve(config.name)

@@ -20,8 +20,8 @@ class PublishConfig(Config):
     """Folder of the bundle, as train and tune print it."""
     name: str = ""
     """Name of the model in the store; empty for that of its experiment."""
-    store: str = ".rayology/store"
-    """A folder, or an object store's URI such as s3://bucket/prefix."""
+    store: str = ""
+    """A folder, or an object store's URI such as s3://bucket/prefix; empty for the folder store of the storage."""
     storage: Path = Path(".rayology")
     """Folder of the datasets, as in the experiment: on one of them it is compared with the champion."""
     promote: bool = True
@@ -32,7 +32,7 @@ class PublishConfig(Config):
 
 def main(config: PublishConfig) -> Mapping[str, object]:
     """Return the version, and what became of it."""
-    store, bundle = Store(config.store), Bundle.load(config.bundle.expanduser())
+    store, bundle = Store(config.store or str(config.storage / "store")), Bundle.load(config.bundle.expanduser())
     if config.promote:
         require_gates(bundle)
     name = config.name or bundle.manifest.name

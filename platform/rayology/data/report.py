@@ -87,7 +87,9 @@ def _histogram(splits: Mapping[SplitName, Split], values: ValueRange) -> str:
         lines.append(f'<path d="M{tick * WIDTH:.0f} {HEIGHT}v4" stroke="#9ca3af"/>')
     lines.append(f'<path d="M0 0V{HEIGHT}H{WIDTH}" fill="none" stroke="#9ca3af"/>')
     lines.append(_text(WIDTH / 2, HEIGHT + 34, values.unit, anchor="middle"))
+    first = ", ".join(f"{each[0]:.0%}" for each in shares.values())
     lines.append(_text(-8, -10, f"share of the pixels, in each of {BINS} bins"))
+    lines.append(_text(WIDTH, -10, f"the first bin, cut off, holds {first}", anchor="end"))
     return f'<svg viewBox="-64 -26 {WIDTH + 96} {HEIGHT + 66}" width="100%" role="img">{"".join(lines)}</svg>'
 
 
