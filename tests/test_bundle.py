@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tests.kinds import SMALL_MODELS, name_of
 from torch import Tensor
 
 from rayology import bundle as bundle_module
@@ -18,7 +19,7 @@ from rayology.errors import BundleError
 from rayology.experiment import Experiment
 from rayology.image import ImageSpec
 from rayology.metrics.figures import as_markdown
-from rayology.models import GanConfig, Generates, Model, VaeConfig, capabilities
+from rayology.models import Generates, Model, VaeConfig, capabilities
 from rayology.models.backbones import ResNetConfig
 from rayology.noise import Noise, indexed_labels, indexed_noise
 from rayology.picture import GAP
@@ -28,7 +29,7 @@ VOLUMES = ImageSpec(size=(16, 24, 32), classes=("a", "b"))
 SMALL = ResNetConfig(width=8)
 
 
-@pytest.fixture(params=[VaeConfig(backbone=SMALL), GanConfig(backbone=SMALL)], ids=lambda config: config.kind)
+@pytest.fixture(params=SMALL_MODELS, ids=name_of)
 def experiment(request: pytest.FixtureRequest) -> Experiment:
     return Experiment(model=request.param, storage=Path("/hospital/john-doe"))
 

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from tests.kinds import SMALL_MODELS, name_of
 
 from rayology.image import Batch, ImageSpec
 from rayology.models import Gan, GanConfig, Generates, Phase, Reconstructs, Vae, VaeConfig, capabilities
@@ -17,7 +18,7 @@ from rayology.training.gradients import only_trainable
 
 SMALL = ResNetConfig(width=8)
 ADAPTIVE = AdaptiveConfig(rotate=0.8, noise=0.8)
-CONFIGS = [VaeConfig(backbone=SMALL), GanConfig(backbone=SMALL), GanConfig(backbone=SMALL, adaptive=ADAPTIVE)]
+CONFIGS = [*SMALL_MODELS, GanConfig(backbone=SMALL, adaptive=ADAPTIVE)]
 SPECS = [
     ImageSpec(size=(16, 16)),
     ImageSpec(size=(24, 40), channels=3, classes=("a", "b")),
@@ -28,7 +29,7 @@ SPECS = [
 Config = VaeConfig | GanConfig
 
 
-@pytest.fixture(params=CONFIGS, ids=["vae", "gan", "gan-adaptive"])
+@pytest.fixture(params=CONFIGS, ids=name_of)
 def config(request: pytest.FixtureRequest) -> Config:
     config: Config = request.param
     return config

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from tests.kinds import name_of
 from tests.training.recipes import MODELS, SPEC, VOLUMES
 
 from rayology.data import PhantomConfig, PreparationConfig, PreparedDataset
@@ -22,7 +23,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=MODELS, ids=["vae", "gan", "gan-adaptive"])
+@pytest.fixture(params=MODELS, ids=name_of)
 def experiment(request: pytest.FixtureRequest) -> Experiment:
     return Experiment(
         model=request.param,

@@ -1,11 +1,12 @@
 """Small trainings on random images, and what is the same of two of them."""
 
 import torch
+from tests.kinds import SMALL_MODELS
 from torch import Tensor
 
 from rayology.experiment import Experiment
 from rayology.image import Batch, ImageSpec
-from rayology.models import GanConfig, VaeConfig
+from rayology.models import GanConfig
 from rayology.models.adaptive import AdaptiveConfig
 from rayology.models.backbones import ResNetConfig
 from rayology.training.gradients import ALONE, Workers
@@ -14,7 +15,8 @@ from rayology.training.loop import Batches, Training, fit
 SPEC = ImageSpec(size=(16, 16), classes=("a", "b"))
 SMALL = ResNetConfig(width=8)
 EAGER = AdaptiveConfig(rotate=0.8, intensity=0.8, noise=0.8, target=-0.1, ramp_images=64)
-MODELS = [VaeConfig(backbone=SMALL), GanConfig(backbone=SMALL), GanConfig(backbone=SMALL, adaptive=EAGER)]
+ADAPTIVE = GanConfig(backbone=SMALL, adaptive=EAGER)
+MODELS = [*SMALL_MODELS, ADAPTIVE]
 CPU = torch.device("cpu")
 VOLUMES = ImageSpec(size=(16, 16, 16), classes=("a", "b"))
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.kinds import SMALL_MODELS, name_of
 from torch import Tensor
 
 from rayology.bundle import provenance_of, write_bundle
 from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
 from rayology.image import Batch, ImageSpec, from_model_range
-from rayology.models import GanConfig, Model, Phase, VaeConfig
-from rayology.models.backbones import ResNetConfig
+from rayology.models import Model, ModelConfig, Phase
 from rayology.noise import Noise, NoiseSpec
 from rayology.serving.predictor import Predictor, card_of
 from rayology.serving.schemas import GenerateRequest, Limits
@@ -116,11 +116,9 @@ def test_the_figures_do_not_depend_on_how_many_images_pass_at_once(
     assert in_parts == pytest.approx(whole, rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "config", [VaeConfig(backbone=ResNetConfig(width=8)), GanConfig(backbone=ResNetConfig(width=8))]
-)
+@pytest.mark.parametrize("config", SMALL_MODELS, ids=name_of)
 def test_an_evaluated_sample_is_what_a_server_draws_for_its_seed_index_and_class(
-    config: VaeConfig | GanConfig, small: Experiment, data: PreparedDataset, tmp_path: Path
+    config: ModelConfig, small: Experiment, data: PreparedDataset, tmp_path: Path
 ) -> None:
     experiment = small.patched({"seed": 7}).model_copy(update={"model": config})
     model, classes = config.build(data.info.image).eval(), data.info.image.classes

@@ -4,14 +4,15 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import torch
-from tests.training.recipes import CPU, MODELS, SPEC, batches, ignore
+from tests.kinds import SMALL_MODELS, name_of
+from tests.training.recipes import CPU, SPEC, batches, ignore
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rayology.errors import Diverged
 from rayology.experiment import Experiment, ScalingConfig, ScheduleConfig
 from rayology.image import Batch
-from rayology.models import GanConfig, Model, Outcome, Phase, VaeConfig
+from rayology.models import Model, ModelConfig, Outcome, Phase, VaeConfig
 from rayology.training.loop import Training, fit
 
 
@@ -154,8 +155,8 @@ class Reads(TorchDispatchMode):
         return operation(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("model", MODELS[:2], ids=["vae", "gan"])
-def test_no_step_makes_the_host_wait(model: VaeConfig | GanConfig) -> None:
+@pytest.mark.parametrize("model", SMALL_MODELS, ids=name_of)
+def test_no_step_makes_the_host_wait(model: ModelConfig) -> None:
     """Adaptive augmentation, which looks at its own strength, is left out, and so are labels: one_hot reads them."""
     experiment = Experiment(
         model=model.patched({"conditional": False}),

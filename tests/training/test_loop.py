@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.recipes import CPU, IMAGES, MODELS, SPEC, assert_same, batches, batches_of, ignore, trained
+from tests.training.recipes import (
+    ADAPTIVE,
+    CPU,
+    IMAGES,
+    MODELS,
+    SPEC,
+    assert_same,
+    batches,
+    batches_of,
+    ignore,
+    trained,
+)
 from torch import distributed
 from torch.multiprocessing.spawn import start_processes
 
@@ -69,7 +80,7 @@ def test_the_log_names_each_phases_terms_and_every_process_evaluates(experiment:
     names = {"vae": {"vae/distortion", "vae/rate", "vae/gradient_norm"}}
     names["gan"] = {f"critic/{term}" for term in ("pairing", "real_penalty", "fake_penalty", "gradient_norm")}
     names["gan"] |= {"generator/pairing", "generator/gradient_norm"}
-    if experiment.model == MODELS[2]:
+    if experiment.model == ADAPTIVE:
         names["gan"] |= {"critic/ada_rt", "critic/strength"}
     assert set(logged[6]) == names[experiment.model.kind] | {"lr"}
 
