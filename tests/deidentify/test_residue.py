@@ -55,39 +55,40 @@ def test_short_words_and_numbers_are_found_alone(value: str, texts: bytes, *, fo
 
 
 def naively_found(values: list[str], searched: Content) -> Counter[str]:
-    """Look for each value in each encoding at each place."""
+    """Look for each value, in each encoding, from one place to the next."""
     found, plain = Counter[str](), searched.plain.lower()
-    for value in values:
-        for coded in {coded.lower() for coded in residue._coded(value)}:
-            for begin in range(len(plain) - len(coded) + 1):
-                is_long = len(coded) - coded.count(0) >= LONG or begin < searched.pixels_at
-                if is_long and plain.startswith(coded, begin) and residue._is_apart(plain, begin, begin + len(coded)):
-                    found[value] += 1
-    return found
+    owners = {coded.lower(): value for value in values for coded in residue._coded(value)}
+    for coded, value in owners.items():
+        begin = plain.find(coded)
+        while begin >= 0:
+            is_telling = len(coded) - coded.count(0) >= LONG or begin < searched.pixels_at
+            found[value] += is_telling and residue._is_apart(plain, begin, begin + len(coded))
+            begin = plain.find(coded, begin + 1)
+    return +found
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_the_quick_search_finds_what_a_naive_search_finds(seed: int) -> None:
     random = np.random.default_rng(seed)
     stems = ["1.2.840.", "2.25.", "MRN", "0047", "Smith", "Smithson", "Müller", "山田", "Doe^Jane", "2020", ""]
-    values = {
+    values = [
         str(random.choice(stems)) + "".join(random.choice(list("0123.aÜ"), random.integers(4, 12))) for _ in range(40)
-    }
-    values |= {value[: random.integers(4, 9)] for value in values}  # some are the beginnings of others
-    values = {value for value in values if len(value) >= 4}
-    unique = list({value.lower(): value for value in sorted(values)}.values())
+    ]
+    values += [value[: random.integers(4, 9)] for value in values]  # some are the beginnings of others
     pieces = []
-    for _ in range(300):
-        text = str(random.choice(unique))
-        encoding = str(random.choice(["utf-8", "latin-1", "shift_jis", "utf-16-le", "iso2022_jp"]))
-        pieces.append(str(random.choice([text, text.upper(), text[1:]])).encode(encoding, errors="ignore"))
-        pieces.append(random.choice([b"", b" ", b"\0", b"7", b".", b"\\", bytes(random.integers(0, 256, 5).tolist())]))
+    for _ in range(150):
+        text, encoding = (
+            random.choice(values),
+            random.choice(["utf-8", "latin-1", "shift_jis", "utf-16-le", "iso2022_jp"]),
+        )
+        pieces.append(str(random.choice([text, text.upper(), text[1:]])).encode(str(encoding), errors="ignore"))
+        pieces.append(random.choice([b"", b" ", b"\0", b"7", b".", b"\\", random.bytes(5)]))
     plain = b"".join(pieces)
     searched = Content(Dataset(), plain, int(random.integers(0, len(plain))))
 
-    found = Search(unique).found(searched)
+    found = Search(values).found(searched)
 
-    assert found == naively_found(unique, searched)
+    assert found == naively_found(values, searched)
     assert len(found) > 5
 
 
@@ -99,7 +100,7 @@ def test_the_time_of_a_search_does_not_grow_with_the_number_of_values() -> None:
         search.found(searched)
         return time.process_time() - begun_at
 
-    assert seconds(20_000) < 20 * max(seconds(200), 1e-3)
+    assert seconds(20_000) < 20 * max(seconds(200), 0.01)
 
 
 def test_among_pixels_only_long_values_are_no_chance() -> None:
