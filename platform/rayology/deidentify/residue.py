@@ -102,7 +102,8 @@ class Search:
                 for length in self._lengths.get(plain[begin : begin + size], ()):
                     coded = plain[begin : begin + length]
                     is_telling = begin < searched.pixels_at or length - coded.count(0) >= LONG
-                    if is_telling and coded in self._values and _is_apart(plain, begin, begin + length):
+                    is_there = len(coded) == length and coded in self._values  # not cut by the end
+                    if is_there and is_telling and _is_apart(plain, begin, begin + length):
                         found[self._values[coded]] += 1
         return found
 
