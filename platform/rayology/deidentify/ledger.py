@@ -9,7 +9,9 @@ from pydantic import TypeAdapter
 from rayology.atomic import append_line, whole_lines, write_atomic
 from rayology.errors import SourceError
 
-__all__ = ["FileOutcome", "Ledger", "Original"]
+__all__ = ["NOT_DICOM", "FileOutcome", "Ledger", "Original"]
+
+NOT_DICOM = "not DICOM, left out"
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class FileOutcome:
     """Path of its copy below the output, in pseudonyms; empty if it has none."""
     reason: str = ""
     """Reason why it is held back; empty if it may leave."""
+    found: tuple[str, ...] = ()
+    """Attributes whose values would have stayed, such as 'PatientID of a/1.dcm'."""
     is_readable: bool = True
     is_masked: bool = False
     let_pass: str = ""

@@ -35,8 +35,9 @@ class Rule(Config):
     when: Mapping[str, str]
     """Regular expressions by DICOM keyword, for the whole value in upper or lower case, several values joined by
     backslashes; {} fits every file."""
-    action: Literal["quarantine", "mask", "pass"] = "quarantine"
-    """What happens to the file: it is held back, its rectangles are blackened, or it may pass."""
+    action: Literal["quarantine", "mask", "pass", "allow"] = "quarantine"
+    """What happens to the file: it is held back, its rectangles are blackened, or it may pass; or the values that
+    fitted are allowed to stand elsewhere, such as a test object named like a body part."""
     rectangles: tuple[Rectangle, ...] = ()
     """Rectangles to blacken; name their Rows and Columns in `when`. Files that one lies outside of are held back."""
 
@@ -84,9 +85,9 @@ EMBEDDED_OVERLAY = Rule(reason="overlay within the bits of the pixels", when={})
 
 
 def screened(dataset: Dataset, own: tuple[Rule, ...]) -> Rule | None:
-    """Return the first rule that fits, the user's before the built-in ones; None if the file may pass."""
+    """Return the first rule that decides, the user's before the built-in ones; None if the file may pass."""
     for rule in (*own, *BUILT_IN):
-        if rule.fits(dataset):
+        if rule.action != "allow" and rule.fits(dataset):
             return rule
     return EMBEDDED_OVERLAY if _has_embedded_overlay(dataset) else None
 
