@@ -12,6 +12,7 @@ from rayology.data.prepare import prepare
 from rayology.data.report import report_file
 from rayology.experiment import Experiment
 from rayology.metrics.figures import as_table
+from rayology.models.backbones import padded
 from rayology.preflight import joins_cluster, ray_folder
 from rayology.progress import Bar, console, progress_bar, watching
 from rayology.training.history import read
@@ -68,6 +69,9 @@ def prepared(experiment: Experiment) -> PreparedDataset:
         for split, held in info.splits.items()
     )
     console.print(f"{info.counts.images} images {found}: {splits}.", highlight=False)
+    if (size := info.image.size) != (grid := padded(size)):
+        sizes = ["x".join(map(str, each)) for each in (size, grid)]
+        console.print(f"Networks pad images of {sizes[0]} to {sizes[1]}, and crop what they draw.", highlight=False)
     if info.note:
         console.print(f"Read every figure with this in mind: {info.note}.", style="yellow", highlight=False)
     console.print(f"What it holds, to look at: {report_file(data)}", soft_wrap=True, highlight=False)

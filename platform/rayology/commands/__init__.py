@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 __all__ = ["COMMANDS", "main", "start"]
@@ -33,6 +34,8 @@ def main() -> None:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in {"-h", "--help"}:
         sys.stdout.write(_listed())
+    elif name == "--version":
+        sys.stdout.write(f"rayology {version('rayology')}\n")
     elif name in COMMANDS:
         start(name, arguments, program=f"rayology {name}")
     else:

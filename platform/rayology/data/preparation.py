@@ -48,8 +48,8 @@ class PatchesConfig(Config):
 class PreparationConfig(Config):
     """Settings by which images become a dataset."""
 
-    size: Annotated[int, Field(ge=16, le=4096, multiple_of=8)] = 64
-    """Rows and columns of every image, and slices if images are patches."""
+    size: Annotated[int, Field(ge=16, le=4096)] = 64
+    """Rows and columns of every image, and slices if images are patches; networks pad them to a multiple of 8."""
     cut: Annotated[SlicesConfig | PatchesConfig, Field(discriminator="kind")] = SlicesConfig()
     """Kind of images: slices, or patches of volumes."""
     modality: ModalityCode = ""
