@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,7 +44,9 @@ def on_cluster() -> Iterator[None]:
     else:
         environment = {}
         os.environ.update(missing)  # workers inherit them, which saves starting others in place of the first ones
+    terminated = signal.getsignal(signal.SIGTERM)
     ray.init(runtime_env=environment, logging_level=logging.WARNING, log_to_driver=False)
+    signal.signal(signal.SIGTERM, terminated)  # Ray put a handler of its own in place
     try:
         yield
     finally:
