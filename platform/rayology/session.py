@@ -15,6 +15,7 @@ from rayology.experiment import Experiment
 from rayology.metrics.figures import as_table
 from rayology.preflight import joins_cluster, ray_folder
 from rayology.progress import Bar, console, progress_bar, watching
+from rayology.training.cluster import awaited
 from rayology.training.history import read
 from rayology.training.run import Run
 
@@ -115,6 +116,7 @@ def watching_run(run: Run) -> Iterator[None]:
                 f"{name} {value:.3g}" for name, value in lines[-1].items() if name not in {"step", "seconds"}
             )
             bar.advance(int(lines[-1]["step"]), run.experiment.schedule.steps, losses)
+        bar.wait(lambda: awaited(run.experiment))
 
     with watching("train", "starting the workers", look):
         yield

@@ -15,6 +15,7 @@ from ray.train.torch import TorchTrainer
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
+from rayology.data.workers import waiting_for
 from rayology.errors import DatasetError, Diverged, TrainingError
 from rayology.experiment import Experiment
 from rayology.interruption import GRACE_S
@@ -25,7 +26,7 @@ from rayology.training.loop import Training
 from rayology.training.run import BUNDLE, INIT, Assignment, Run, finish, start_from, train_here
 from rayology.training.stopping import STOP, ask_to_stop
 
-__all__ = ["require_room", "require_suitable", "train", "uses_gpu"]
+__all__ = ["awaited", "require_room", "require_suitable", "train", "uses_gpu"]
 
 
 DIVERGED = "diverged.txt"  # left by a run that would only diverge again
@@ -117,6 +118,22 @@ def uses_gpu(experiment: Experiment) -> bool:
             f"scaling.device is cuda for {scaling.num_workers} workers, the cluster has {gpus:g} GPUs; write auto"
         )
     return scaling.device == "cuda" or (scaling.device == "auto" and gpus >= scaling.num_workers)
+
+
+def awaited(experiment: Experiment) -> str:
+    """Say what the workers of a training or of trials wait for; empty if some have a place, or there is room."""
+    num, gpu, job = experiment.scaling.num_workers, uses_gpu(experiment), ray.get_runtime_context().get_job_id()
+    wanted = {"CPU": num * experiment.scaling.cpus_per_worker, **({"GPU": num} if gpu else {})}
+    # A trial of several workers has a place of its own without cores, from which it asks for theirs.
+    places = {
+        place["state"]
+        for key, place in ray.util.placement_group_table().items()
+        if key.endswith(job) and any("CPU" in bundle for bundle in place["bundles"].values())
+    }
+    is_short = any(ray.available_resources().get(name, 0) < amount for name, amount in wanted.items())
+    if "CREATED" in places or not (is_short or places & {"PENDING", "RESCHEDULING"}):
+        return ""
+    return waiting_for(wanted, f"{num} worker{'s' if num > 1 else ''}")
 
 
 def require_room(experiment: Experiment) -> None:
