@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,7 @@ from rayology.metrics.figures import as_table
 from rayology.models.backbones import padded
 from rayology.preflight import joins_cluster, ray_folder
 from rayology.progress import Bar, console, progress_bar, watching
+from rayology.training.cluster import awaited
 from rayology.training.history import read
 from rayology.training.run import Run
 
@@ -44,7 +46,9 @@ def on_cluster() -> Iterator[None]:
     else:
         environment = {}
         os.environ.update(missing)  # workers inherit them, which saves starting others in place of the first ones
+    terminated = signal.getsignal(signal.SIGTERM)
     ray.init(runtime_env=environment, logging_level=logging.WARNING, log_to_driver=False)
+    signal.signal(signal.SIGTERM, terminated)  # Ray put a handler of its own in place
     try:
         yield
     finally:
@@ -116,6 +120,7 @@ def watching_run(run: Run) -> Iterator[None]:
                 f"{name} {value:.3g}" for name, value in lines[-1].items() if name not in {"step", "seconds"}
             )
             bar.advance(int(lines[-1]["step"]), run.experiment.schedule.steps, losses)
+        bar.wait(lambda: awaited(run.experiment))
 
     with watching("train", "starting the workers", look):
         yield

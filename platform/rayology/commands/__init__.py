@@ -47,15 +47,20 @@ def main() -> None:
 
 def start(name: str, arguments: list[str] | None = None, *, program: str = "") -> None:
     """Run a command with the words of the command line."""
-    from rayology.job import run  # noqa: PLC0415 - the list of commands needs none of it
+    from rayology.interruption import interruptible  # noqa: PLC0415 - the list of commands needs none of it
 
-    run(
-        pkgutil.resolve_name(COMMANDS[name]),
-        lambda config: importlib.import_module(f"rayology.commands.{name}").main(config),  # once the flags are right
-        arguments=arguments,
-        program=program,
-        about=_docstring(name),
-    )
+    with interruptible():
+        from rayology.job import run  # noqa: PLC0415 - takes a second or more
+
+        run(
+            pkgutil.resolve_name(COMMANDS[name]),
+            lambda config: importlib.import_module(f"rayology.commands.{name}").main(
+                config
+            ),  # once the flags are right
+            arguments=arguments,
+            program=program,
+            about=_docstring(name),
+        )
 
 
 def _listed() -> str:

@@ -26,6 +26,7 @@ from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Training, fit
 from rayology.training.observer import Report, observing
+from rayology.training.stopping import stoppable
 
 __all__ = [
     "BUNDLE",
@@ -165,7 +166,7 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
     device: torch.device,
     workers: Workers = ALONE,
 ) -> Training:
-    """Train in this process from a checkpoint, or from the first step, and return where it ended.
+    """Train in this process from a checkpoint, or from the first step, and return where it ended or was asked to.
 
     The leading process evaluates, and writes the history into ``folder``.
     """
@@ -180,6 +181,7 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
     with (
         observing(experiment, data, folder, device, report, step=training.step, leads=workers.leads) as observer,
         feeding(data.split("train"), plan_of(experiment, workers, step=training.step), device) as feed,
+        stoppable(folder, workers) as is_asked_to_stop,
     ):
 
         def batches(step: int, rows: slice) -> Batch:
@@ -193,6 +195,7 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
             log=observer.log,
             evaluate=observer.evaluate,
             checkpoint=observer.checkpoint,
+            is_asked_to_stop=is_asked_to_stop,
             workers=workers,
         )
     return training
