@@ -28,11 +28,10 @@ from rayology.data.sources import Item, Source, SourceConfig
 from rayology.data.workers import in_order, is_parallel
 from rayology.data.writing import Contents, write_dataset
 from rayology.errors import DataError, DatasetError, SourceLost
-from rayology.migration import FORMER_KINDS
 
 __all__ = ["PreparationConfig", "Progress", "prepare"]
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5  # of what the same files and settings give: an earlier dataset is prepared again
 PATHS = {"path", "table"}
 """Fields of sources that hold a path or its URI."""
 IMAGES_A_TASK = 16
@@ -156,7 +155,7 @@ def _fingerprint(source: SourceConfig, preparation: PreparationConfig, items: Se
         for item in items
         for file in (item.path, *item.beside)
     ]
-    settings = source.model_dump(mode="json") | {"kind": FORMER_KINDS.get(source.kind, source.kind)}
+    settings = source.model_dump(mode="json")
     for name in PATHS & settings.keys():
         if settings[name] and "://" not in settings[name]:
             settings[name] = str(Path(settings[name]).expanduser().absolute())

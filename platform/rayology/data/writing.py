@@ -129,7 +129,7 @@ def _recorded(file: Path) -> FileRecord:
 
 def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], clipped: float) -> DatasetInfo:
     curation, inventory = contents.curation, contents.curation.inventory
-    patients = len({each.who.patient for each in contents.images})
+    patients = len({each.who.draw for each in contents.images})
     known = all(each.who.has_patient for each in contents.images)
     return DatasetInfo.model_validate(
         {
@@ -168,7 +168,7 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
 
 def _is_divided(images: Sequence[ImageRecord]) -> bool:
     """Return whether images of one patient lie in several splits."""
-    return len({(each.who.patient, each.split) for each in images}) > len({each.who.patient for each in images})
+    return len({(each.who.draw, each.split) for each in images}) > len({each.who.draw for each in images})
 
 
 def _notes(contents: Contents, patients: int | None) -> Iterator[str]:
@@ -210,6 +210,6 @@ def _split_counts(images: Sequence[ImageRecord]) -> SplitCounts:
     labels = Counter(each.label for each in images if each.label)
     return SplitCounts(
         images=len(images),
-        patients=len({each.who.patient for each in images}),
+        patients=len({each.who.draw for each in images}),
         classes=dict(sorted(labels.items())),
     )
