@@ -41,8 +41,7 @@ class Curation:
     """Number of items that repeat an instance, and of images that (nearly) equal another patient's."""
     num_nearly_empty: int
     num_joined: int
-    """Number of patients that count as another patient: they share a study, a frame of reference or a (nearly) equal
-    image."""
+    """Number of patients that count as another: they share a study, a frame of reference or a (nearly) equal image."""
     num_in_gaps: int
     num_leaking: int
     """Number of images in official splits whose patient, or an equal image, is in another split too."""
@@ -268,15 +267,13 @@ def _split(inventory: Inventory, places: Sequence[Place], preparation: Preparati
     try:
         return split_images(places, preparation.shares, gap_mm=preparation.gap_of_positions_mm)
     except SourceError as error:
-        said = [str(error)]
+        said = str(error)
         named, patients = (len({getattr(each.who, of) for each in inventory.images}) for of in ("patient", "draw"))
         if patients < named:
-            said.append(
-                f"{named} patients count as {patients}, because they share studies or frames of reference; if they are "
-                "not the same people, give each UIDs of their own"
-            )
+            said += f"; {named} patients count as {patients}, because they share studies or frames of reference"
+            said += "; if they are not the same people, give each UIDs of their own"
         reasons = Counter(reason for reason in inventory.reasons.values() if reason != OUTSIDE)
         if reasons:
             reason, often = reasons.most_common(1)[0]
-            said.append(f"{reasons.total()} files were left out, most often ({often}): {reason}")
-        raise SourceError("; ".join(said)) from None
+            said += f"; {reasons.total()} files were left out, most often ({often}): {reason}"
+        raise SourceError(said) from None

@@ -39,25 +39,20 @@ class Pseudonyms:
 
     patient: str
     study: str
-    """Name that proves whoever shares it to be one patient (DICOM PS3.3 A.1.2)."""
+    """Name whose patients are one, as those of the frame of reference are (DICOM PS3.3 A.1.2)."""
     series: str
     instance: str
     """Name that copies of an image share; empty if the file names no instance."""
     frame_of_reference: str
-    """Name shared by images of one patient whose positions are comparable (DICOM PS3.3 C.7.4.1); without one, a series
-    has its own."""
+    """Name shared by images whose positions are comparable (DICOM PS3.3 C.7.4.1); without one, a series has its own."""
     draw: str
-    """Patient's lot when splits are drawn, which depends on the seed but not on the key; patients found to be one by
-    the inventory share it."""
+    """Patient's lot when splits are drawn, by the seed but not by the key; patients found to be one share it."""
     has_patient: bool = True
     """Whether the source names the patient; if not, each picture counts as a patient."""
 
 
 def pseudonyms(identity: Identity, key: bytes, *, seed: int) -> Pseudonyms:
-    """Return HMAC-SHA256 pseudonyms (RFC 2104); the patient is an ID and its issuer, else the picture or the study.
-
-    What has a UID of its own is the same whoever its patient is said to be.
-    """
+    """Return HMAC-SHA256 pseudonyms (RFC 2104); the patient is an ID and its issuer, else the picture or the study."""
     patient = _owner(identity)
     study = ("study", *(() if _is_own(identity.study) else patient), identity.study)
     series = ("series", *study, identity.series)
@@ -100,4 +95,4 @@ def _keyed(key: bytes, *parts: str) -> str:
 
 
 def _joined(*parts: str) -> bytes:
-    return "\0".join(parts).encode()
+    return "\0".join(parts).encode(errors="surrogateescape")  # a file's name may be any bytes

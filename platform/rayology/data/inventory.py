@@ -80,12 +80,9 @@ def take_inventory(outcomes: Iterable[Outcome], *, labels: object = "none") -> I
         else:
             seen |= instances
             images += outcome.images
+    images = _one_patient_a_study([*images, *copies])[: len(images)]
     inventory = Inventory(
-        num_items,
-        tuple(_one_patient_a_study([*images, *copies])[: len(images)]),
-        reasons,
-        other_modalities=other_modalities,
-        num_duplicates=num_duplicates,
+        num_items, tuple(images), reasons, other_modalities=other_modalities, num_duplicates=num_duplicates
     )
     if labels == "table" and images and not any(each.label for each in images):
         raise SourceError(f"the source: no row of the table gives any of its images a label; {KEYS_OF_A_TABLE}")
@@ -107,7 +104,9 @@ def _one_patient_a_study(images: Sequence[ImageRecord]) -> list[ImageRecord]:
     draws = joined([record.who.draw for record in images], pairs)
     known = {draw for record, draw in zip(images, draws, strict=True) if record.who.has_patient}
     return [
-        replace(record, who=replace(record.who, draw=draw, has_patient=draw in known))
+        record
+        if (record.who.draw, record.who.has_patient) == (draw, draw in known)
+        else replace(record, who=replace(record.who, draw=draw, has_patient=draw in known))
         for record, draw in zip(images, draws, strict=True)
     ]
 

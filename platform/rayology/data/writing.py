@@ -24,6 +24,7 @@ from rayology.imaging import foreground
 __all__ = ["Contents", "write_dataset"]
 
 MAX_SHARD_BYTES = 2**28
+MAX_LISTED = 5
 SERIES = "SeriesError"
 NUMBERS = re.compile(r"-?\d+(\.\d+)?(, -?\d+(\.\d+)?)*( mm and \d+ more)?")
 
@@ -185,6 +186,12 @@ def _notes(contents: Contents, patients: int | None) -> Iterator[str]:
     leaking = contents.curation.num_leaking
     if leaking:
         yield f"the official splits leak: {leaking} images, or their patients, are in another split too"
+    classes = {each.label for each in contents.images} - {""}
+    for name in SPLITS[1:]:
+        missing = sorted(classes - {each.label for each in contents.images if each.split == name})
+        if missing:
+            listed = ", ".join(missing if len(missing) <= MAX_LISTED else [*missing[:MAX_LISTED], "..."])
+            yield f"{name} never examines {len(missing)} of {len(classes)} classes ({listed})"
 
 
 def _found(images: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:

@@ -81,7 +81,7 @@ class _Folder:
     def __init__(self, source: Path, output: Path, private: Path, config: ProfileConfig) -> None:
         source, output, private = (folder.expanduser().resolve() for folder in (source, output, private))
         _check_apart(source=source, output=output, private=private)
-        files = sorted(files_below(source))
+        files = files_below(source)
         if not files:
             raise SourceError(f"source: {source}: no such folder, or no file in it; name one with DICOM files below it")
         self._key = kept_key(private / "key")
@@ -93,7 +93,8 @@ class _Folder:
             is_earlier = (private / f"ledger-{fingerprint}.jsonl").exists()
             whose = "a run that another version began" if is_earlier else "other settings or another source"
             raise ConfigError(f"output: {output} holds files of {whose}; name an empty folder")
-        self.originals = [Original.at(file, source) for file in files]
+        self.originals = [Original.at(file, source, followed=not reason) for file, reason in files.items()]
+        self._links = {one: reason for one, reason in zip(self.originals, files.values(), strict=True) if reason}
         self._source, self.output = source, output / "dicom"
         self._held_back = private / f"held-back-{fingerprint}.json"
         self._profile = config.build()
@@ -109,7 +110,10 @@ class _Folder:
         self._ledger.forget(outdated)
         for unfinished in self.output.rglob(f"*{UNFINISHED}"):
             unfinished.unlink()
-        for original in done:
+        for original in self._links.keys() - done:
+            self._ledger.append(original, FileOutcome(reason=self._links[original], is_readable=False))
+        done |= self._links.keys()
+        for original in done - self._links.keys():
             self.values |= _values(self._source / original.name, self._profile)
         self._taken = {outcome.output for outcome in self._ledger.outcomes.values()} - {""}
         return [original for original in self.originals if original not in done]
