@@ -6,15 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["FORMAT_VERSION", "FORMER_KINDS", "migrated", "migrated_experiment", "migrated_weights"]
+__all__ = ["FORMAT_VERSION", "migrated", "migrated_experiment", "migrated_weights"]
 
 Document = dict[str, Any]  # JSON of a form that no type describes any more
 Weights = dict[str, Tensor]
 
 FORMAT_VERSION = 2
 RENAMED_SOURCES = {"pictures": "image_folder", "pairs": "image_mask_pairs"}
-FORMER_KINDS = {kind: former for former, kind in RENAMED_SOURCES.items()}
-"""Former kinds of renamed sources; datasets are still hashed under them, so that those prepared earlier are found."""
 
 
 def migrated(manifest: Document) -> Document:

@@ -77,7 +77,9 @@ def prepared(experiment: Experiment) -> PreparedDataset:
         sizes = ["x".join(map(str, each)) for each in (size, grid)]
         console.print(f"Networks pad images of {sizes[0]} to {sizes[1]}, and crop what they draw.", highlight=False)
     if info.note:
-        console.print(f"Read every figure with this in mind: {info.note}.", style="yellow", highlight=False)
+        console.print(
+            f"Read every figure with this in mind: {info.note}.", style="yellow", highlight=False, markup=False
+        )
     console.print(f"What it holds, to look at: {report_file(data)}", soft_wrap=True, highlight=False)
     left_out = ", ".join(f"{count} {what}" for what, count in info.counts.left_out.items() if count)
     if left_out:

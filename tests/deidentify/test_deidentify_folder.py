@@ -1,6 +1,7 @@
 """A folder of files becomes one that can be handed on, whatever some of the files are, and a report without a name."""
 
 import json
+import os
 import shutil
 import stat
 import tarfile
@@ -14,6 +15,7 @@ from pydicom import dcmread
 from rayology.data import FolderConfig, PreparationConfig
 from rayology.data.dicom import read
 from rayology.data.prepare import prepare
+from rayology.data.sources.files.local import BROKEN, OUTSIDE, TO_FOLDER
 from rayology.deidentify import ProfileConfig, Progress, Report, Rule, deidentify_folder
 from rayology.deidentify.folder import FOREIGN, REPEATED
 from rayology.deidentify.ledger import Original
@@ -407,3 +409,20 @@ def test_the_zoo_under_the_built_in_rules_is_mostly_held_back(tmp_path: Path, sh
 def test_a_file_that_cannot_be_looked_at_is_not_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"^a file of the source: No such file or directory; see that each can be"):
         Original.at(tmp_path / "doe.dcm", tmp_path)
+
+
+def test_links_are_held_back_unread_and_names_may_be_any_bytes(
+    tmp_path: Path, write_dicom: WriteDicom, source: Path
+) -> None:
+    write_dicom(tmp_path / "secret" / "1.dcm", RAMP, PatientID="Canary-1")
+    (source / "out.dcm").symlink_to(tmp_path / "secret" / "1.dcm")
+    (source / "folder").symlink_to(tmp_path / "secret")
+    (source / "lost.dcm").symlink_to("nowhere")
+    (source / "Roe_John" / "1.dcm").rename(source / os.fsdecode(b"K\xf6ln.dcm"))
+
+    first, again = run(tmp_path), run(tmp_path)
+
+    assert first == again
+    assert first.unreadable.items() >= {OUTSIDE: 1, TO_FOLDER: 1, BROKEN: 1}.items()
+    assert len(copies(tmp_path)) == 3
+    assert b"Canary-1" not in everything_below(tmp_path / "output")

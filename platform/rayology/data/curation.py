@@ -41,7 +41,7 @@ class Curation:
     """Number of items that repeat an instance, and of images that (nearly) equal another patient's."""
     num_nearly_empty: int
     num_joined: int
-    """Number of patients that count as another patient because they have a (nearly) equal image."""
+    """Number of patients that count as another: they share a study, a frame of reference or a (nearly) equal image."""
     num_in_gaps: int
     num_leaking: int
     """Number of images in official splits whose patient, or an equal image, is in another split too."""
@@ -85,7 +85,7 @@ def curate(inventory: Inventory, scratch: Scratch, preparation: PreparationConfi
         inventory=inventory,
         num_duplicates=inventory.num_duplicates + len(shared),
         num_nearly_empty=num_nearly_empty,
-        num_joined=len({record.who.draw for record in kept}) - len({place.patient for place in places}),
+        num_joined=len({record.who.patient for record in kept}) - len({place.patient for place in places}),
         num_in_gaps=splits.count(None),
         num_leaking=len(leaking(places)),
     )
@@ -117,7 +117,7 @@ def check_classes(images: Sequence[ImageRecord]) -> None:
     """
     patients: dict[str, set[str]] = defaultdict(set)
     for record in images:
-        patients[record.label].add(record.who.patient)
+        patients[record.label].add(record.who.draw)
     single = sum(len(members) == 1 for members in patients.values())
     if len(patients) > 2 and 2 * single > len(patients):  # two classes may well be two patients
         raise SourceError(
@@ -267,8 +267,13 @@ def _split(inventory: Inventory, places: Sequence[Place], preparation: Preparati
     try:
         return split_images(places, preparation.shares, gap_mm=preparation.gap_of_positions_mm)
     except SourceError as error:
+        said = str(error)
+        named, patients = (len({getattr(each.who, of) for each in inventory.images}) for of in ("patient", "draw"))
+        if patients < named:
+            said += f"; {named} patients count as {patients}, because they share studies or frames of reference"
+            said += "; if they are not the same people, give each UIDs of their own"
         reasons = Counter(reason for reason in inventory.reasons.values() if reason != OUTSIDE)
-        if not reasons:
-            raise
-        reason, often = reasons.most_common(1)[0]
-        raise SourceError(f"{error}; {reasons.total()} files were left out, most often ({often}): {reason}") from None
+        if reasons:
+            reason, often = reasons.most_common(1)[0]
+            said += f"; {reasons.total()} files were left out, most often ({often}): {reason}"
+        raise SourceError(said) from None

@@ -29,6 +29,8 @@ def read_item(source: Source, number: int, item: Item, preparation: PreparationC
     Raises:
         SourceLost: no item can be read here, for example because this node lacks the table.
     """
+    if item.reason:
+        return Outcome(reasons=((number, item.reason),)), ()
     images: list[ImageRecord] = []
     pixels: list[Pixels] = []
     try:

@@ -24,6 +24,7 @@ from rayology.imaging import foreground
 __all__ = ["Contents", "write_dataset"]
 
 MAX_SHARD_BYTES = 2**28
+MAX_LISTED = 5
 SERIES = "SeriesError"
 NUMBERS = re.compile(r"-?\d+(\.\d+)?(, -?\d+(\.\d+)?)*( mm and \d+ more)?")
 
@@ -129,7 +130,7 @@ def _recorded(file: Path) -> FileRecord:
 
 def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], clipped: float) -> DatasetInfo:
     curation, inventory = contents.curation, contents.curation.inventory
-    patients = len({each.who.patient for each in contents.images})
+    patients = len({each.who.draw for each in contents.images})
     known = all(each.who.has_patient for each in contents.images)
     return DatasetInfo.model_validate(
         {
@@ -168,7 +169,7 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
 
 def _is_divided(images: Sequence[ImageRecord]) -> bool:
     """Return whether images of one patient lie in several splits."""
-    return len({(each.who.patient, each.split) for each in images}) > len({each.who.patient for each in images})
+    return len({(each.who.draw, each.split) for each in images}) > len({each.who.draw for each in images})
 
 
 def _notes(contents: Contents, patients: int | None) -> Iterator[str]:
@@ -185,6 +186,12 @@ def _notes(contents: Contents, patients: int | None) -> Iterator[str]:
     leaking = contents.curation.num_leaking
     if leaking:
         yield f"the official splits leak: {leaking} images, or their patients, are in another split too"
+    classes = {each.label for each in contents.images} - {""}
+    for name in SPLITS[1:]:
+        missing = sorted(classes - {each.label for each in contents.images if each.split == name})
+        if missing:
+            listed = ", ".join(missing if len(missing) <= MAX_LISTED else [*missing[:MAX_LISTED], "..."])
+            yield f"{name} never examines {len(missing)} of {len(classes)} classes ({listed})"
 
 
 def _found(images: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
@@ -210,6 +217,6 @@ def _split_counts(images: Sequence[ImageRecord]) -> SplitCounts:
     labels = Counter(each.label for each in images if each.label)
     return SplitCounts(
         images=len(images),
-        patients=len({each.who.patient for each in images}),
+        patients=len({each.who.draw for each in images}),
         classes=dict(sorted(labels.items())),
     )

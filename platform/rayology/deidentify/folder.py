@@ -71,10 +71,8 @@ def deidentify_folder(
     """
     folder = _Folder(source, output, private, config, num_workers)
     originals, pending = folder.originals, folder.pending()
-    num_reused, total = len(originals) - len(pending), 2 * len(originals)
-    if num_reused:
-        logger.info("%d of %d files were done before and are not done again.", num_reused, len(originals))
-    for done, (original, treated) in enumerate(folder.treatments(pending), num_reused + 1):
+    total = 2 * len(originals)
+    for done, (original, treated) in enumerate(folder.treatments(pending), len(originals) - len(pending) + 1):
         folder.take(original, treated)
         tell(Progress("de-identify", done, total))
     for done in folder.search():
@@ -90,7 +88,7 @@ class _Folder:
     def __init__(self, source: Path, output: Path, private: Path, config: ProfileConfig, num_workers: int) -> None:
         source, output, private = (folder.expanduser().resolve() for folder in (source, output, private))
         _check_apart(source=source, output=output, private=private)
-        files = sorted(files_below(source))
+        files = files_below(source)
         if not files:
             raise SourceError(f"source: {source}: no such folder, or no file in it; name one with DICOM files below it")
         self._key = kept_key(private / "key")
@@ -102,7 +100,8 @@ class _Folder:
             is_earlier = (private / f"ledger-{fingerprint}.jsonl").exists()
             whose = "a run that another version began" if is_earlier else "other settings, source or version"
             raise ConfigError(f"output: {output} holds files of {whose}; name an empty folder")
-        self.originals = [Original.at(file, source) for file in files]
+        self.originals = [Original.at(file, source, followed=not reason) for file, reason in files.items()]
+        self._links = {one: reason for one, reason in zip(self.originals, files.values(), strict=True) if reason}
         self._source, self.output = source, output / "dicom"
         self._held_back = private / f"held-back-{fingerprint}.json"
         self._profile = config.build()
@@ -119,9 +118,14 @@ class _Folder:
         self._ledger.forget(outdated)
         for unfinished in self.output.rglob(f"*{UNFINISHED}"):
             unfinished.unlink()
-        reused = {original: self._source / original.name for original in self.originals if original in done}
+        reused = {each: self._source / each.name for each in self.originals if each in done - self._links.keys()}
         for original, values in self._worked(partial(_values, profile=self._profile), reused):
             self._note(original, values)
+        if reused:
+            logger.info("%d of %d files were done before and are not done again.", len(reused), len(self.originals))
+        for link in self._links.keys() - done:
+            self._ledger.append(link, FileOutcome(reason=self._links[link], is_readable=False))
+        done |= self._links.keys()
         self._taken = {outcome.output for outcome in self._ledger.outcomes.values()} - {""}
         return [original for original in self.originals if original not in done]
 
