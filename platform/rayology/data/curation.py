@@ -149,33 +149,28 @@ def _no_image(inventory: Inventory, other_modalities: str) -> str:
 def _with_as_many_channels(inventory: Inventory, scratch: Scratch) -> Inventory:
     """Return an inventory whose grey images are repeated in three channels if any image is in colour.
 
-    Colour has no physical units, so none is among images that have.
+    Colour has no physical units, so pictures in colour are left out from among images that have.
     """
-    if any(_is_in_units(record) for record in inventory.images):
-        inventory = inventory.only(_is_in_units, reason=NOT_IN_UNITS)
-    channels = max(record.shape[0] for record in inventory.images)
-    images = (
-        record if record.shape[0] == channels else _repeated(record, channels, scratch) for record in inventory.images
-    )
+    first = inventory.images[0]
+    has_units = first.modality in {CT, PET} and first.values is None
+    if has_units and not all(map(_came_in_colour, inventory.images)):
+        return inventory.only(lambda record: not _came_in_colour(record), reason=NOT_IN_UNITS)
+    if len({record.shape for record in inventory.images}) == 1:
+        return inventory
+    images = (record if record.shape[0] == 3 else _repeated(record, scratch) for record in inventory.images)
     return replace(inventory, images=tuple(images))
 
 
-def _is_in_units(record: ImageRecord) -> bool:
-    return (
-        record.modality in {CT, PET}
-        and record.values is None
-        and record.shape[0] == 1
-        and ONE_CHANNEL not in record.changed
-    )
+def _came_in_colour(record: ImageRecord) -> bool:
+    return record.shape[0] == 3 or ONE_CHANNEL in record.changed
 
 
-def _repeated(record: ImageRecord, channels: int, scratch: Scratch) -> ImageRecord:
-    """Append a grey image to those in colour, with as many channels as it may have come with."""
-    pixels = scratch.image(record.shape, record.row).repeat(channels, 0)
-    others = tuple(what for what in record.changed if what != ONE_CHANNEL)
-    changed = others if ONE_CHANNEL in record.changed else (*others, THREE_CHANNELS)
+def _repeated(record: ImageRecord, scratch: Scratch) -> ImageRecord:
+    """Append a grey image to those in colour, as one of which it may have come."""
+    pixels = scratch.image(record.shape, record.row).repeat(3, 0)
     row = scratch.append(pixels, scratch.mask(record.shape, record.row))
-    return replace(record, shape=pixels.shape, row=row, changed=changed)
+    changed = {*record.changed} ^ {ONE_CHANNEL} if ONE_CHANNEL in record.changed else {*record.changed, THREE_CHANNELS}
+    return replace(record, shape=pixels.shape, row=row, changed=tuple(sorted(changed)))
 
 
 def _scaled(series: Sequence[ImageRecord], pixels: Stack, preparation: PreparationConfig) -> list[ImageRecord]:

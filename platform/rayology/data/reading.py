@@ -81,16 +81,12 @@ def _prepared(example: Example, record: ImageRecord, preparation: PreparationCon
     spacing_mm, aspect = record.geometry.spacing_mm, record.geometry.aspect
     if spacing_mm:
         spacing_mm = conformed_spacing(spacing_mm, (pixels.shape[1], pixels.shape[2]), size, aspect=aspect)
-    changed = {ONE_CHANNEL: pixels is not instance.pixels, SQUARE_PIXELS: aspect != 1}
+    changes = ((ONE_CHANNEL, pixels is not instance.pixels), (SQUARE_PIXELS, aspect != 1))
+    changed = tuple(what for what, is_so in changes if is_so)
     fill = preparation.fill(pixels, record.modality, record.values)
-    geometry = replace(record.geometry, spacing_mm=spacing_mm, height_to_width=None)
+    geometry = replace(record.geometry, spacing_mm=spacing_mm, aspect=1.0)
     return (
-        replace(
-            record,
-            shape=(len(pixels), *size),
-            geometry=geometry,
-            changed=tuple(what for what, is_so in changed.items() if is_so),
-        ),
+        replace(record, shape=(len(pixels), *size), geometry=geometry, changed=changed),
         Pixels(
             conform(pixels, size, fill=fill, aspect=aspect),
             None if mask is None else conform_mask(mask, size, aspect=aspect),

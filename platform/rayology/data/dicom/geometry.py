@@ -3,7 +3,7 @@
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pydicom import Dataset
 
@@ -31,14 +31,8 @@ class Geometry:
     """Directions in which columns and rows count; None if they are not at a right angle."""
     corner_mm: tuple[float, float, float] | None = None
     """Image Position (Patient): centre of the first pixel, towards the patient's left, back and head."""
-    height_to_width: tuple[float, float] | None = None
-    """Pixel Aspect Ratio, if there is no spacing."""
-
-    @property
-    def aspect(self) -> float:
-        """Height of a pixel over its width; 1 if they differ by rounding alone, or are not known."""
-        height, width = self.spacing_mm or self.height_to_width or (1.0, 1.0)
-        return height / width if abs(height / width - 1) > SQUARE else 1.0
+    aspect: float = 1.0
+    """Height of a pixel over its width; 1 if they differ by rounding alone, or are not known."""
 
 
 def geometry(dataset: Dataset, frame: int) -> Geometry:
@@ -55,21 +49,26 @@ def geometry(dataset: Dataset, frame: int) -> Geometry:
     # The attributes of the whole dataset place one frame, not many.
     is_one = (whole(dataset, "NumberOfFrames") or 1) == 1
     position = functional_group(groups, "PlanePositionSequence", dataset if is_one else Dataset())
-    place = placed(orientation, _numbers(position, "ImagePositionPatient", 3), spacing)
-    return place if spacing else replace(place, height_to_width=_lengths(dataset, "PixelAspectRatio"))
+    ratio = spacing or _lengths(dataset, "PixelAspectRatio") or (1.0, 1.0)
+    return placed(orientation, _numbers(position, "ImagePositionPatient", 3), spacing, ratio)
 
 
 def placed(
-    orientation: Sequence[float] | None, corner: Sequence[float] | None, spacing: Sequence[float] | None
+    orientation: Sequence[float] | None,
+    corner: Sequence[float] | None,
+    spacing: Sequence[float] | None,
+    ratio: Sequence[float] = (1.0, 1.0),
 ) -> Geometry:
-    """Return the place given by six direction cosines, a corner in mm and the spacing of rows and columns."""
+    """Return the place given by six cosines, a corner in mm, and spacing, or else ratio, of rows and columns."""
     normal = _normal(orientation)
+    height, width = spacing or ratio
     return Geometry(
         spacing_mm=(spacing[0], spacing[1]) if spacing else None,
         normal=normal,
         position_mm=sum(map(operator.mul, normal, corner)) if normal and corner else None,
         cosines=_right_angled(orientation),
         corner_mm=(corner[0], corner[1], corner[2]) if corner else None,
+        aspect=height / width if abs(height / width - 1) > SQUARE else 1.0,
     )
 
 
