@@ -95,6 +95,8 @@ def prepared(experiment: Experiment) -> PreparedDataset:
         )
     for sentence in _warnings(experiment, data):
         console.print(sentence, style="yellow", highlight=False)
+    for text, count in info.changed.items():
+        console.print(f"{count} images: {text}.", highlight=False)
     for text, count in info.mended.items():
         console.print(f"{count} series mended: {text}", style="yellow", markup=False, highlight=False)
     for reason, count in info.reasons.items():

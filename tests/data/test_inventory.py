@@ -76,7 +76,7 @@ def test_a_copy_of_an_instance_counts_once(folder: Path) -> None:
     assert (counts.images, counts.duplicates) == (12, 1)
 
 
-def test_colour_among_grey_is_skipped(folder: Path, write_dicom: WriteDicom) -> None:
+def test_colour_among_images_in_hounsfield_units_is_skipped(folder: Path, write_dicom: WriteDicom) -> None:
     colour = np.zeros((32, 96), np.uint8)
     write_dicom(
         folder / "colour.dcm",
@@ -90,7 +90,7 @@ def test_colour_among_grey_is_skipped(folder: Path, write_dicom: WriteDicom) -> 
     info = prepared(folder).info
 
     assert (info.counts.images, info.counts.skipped) == (12, 1)
-    assert ["another number of channels" in reason for reason in info.reasons] == [True]
+    assert ["is in colour, so not in the units" in reason for reason in info.reasons] == [True]
 
 
 def test_nearly_empty_images_are_left_out(folder: Path, write_dicom: WriteDicom) -> None:

@@ -11,7 +11,7 @@ from rayology.data.cutting import OUTSIDE
 from rayology.data.duplicates import THUMBNAIL, duplicates, joined
 from rayology.data.inventory import Inventory, by_series
 from rayology.data.preparation import CT, PET, PatchesConfig, PreparationConfig
-from rayology.data.records import ImageRecord
+from rayology.data.records import ONE_CHANNEL, ImageRecord
 from rayology.data.scratch import Scratch, Shape
 from rayology.data.splits import MIN_PATIENTS, Place, SplitName, leaking, split_images
 from rayology.errors import SeriesError, SourceError
@@ -23,7 +23,8 @@ MAX_VALUES_OF_A_SERIES = 2**25
 """Most values that the range of a series is computed from: all of 8,000 slices of 64 x 64."""
 MAX_SAMPLE_OF_A_SERIES = 2**16
 """Most values that one series contributes to the common range of all series."""
-OTHER_CHANNELS = "SourceError: has another number of channels than most images of the source"
+NOT_IN_UNITS = "SourceError: is in colour, so not in the units of the source's other images"
+THREE_CHANNELS = "grey was repeated in three channels, as others are in colour"
 ONE_VALUE = "SourceError: its foreground has one value; leave its series out, or widen preparation.percentiles"
 Stack = NDArray[np.float32]
 """Pixels of all images of one shape in the scratch, by row."""
@@ -54,7 +55,8 @@ def curate(inventory: Inventory, scratch: Scratch, preparation: PreparationConfi
         SourceError: there is no image, or several modalities, or nothing to hold out.
     """
     check_one_kind(inventory)
-    inventory = _with_commonest_channels(inventory)
+    inventory = _with_as_many_channels(inventory, scratch)
+    order = {record.row: number for number, record in enumerate(inventory.images)}
     pixels = scratch.pixels(inventory.images[0].shape)
     kept: list[ImageRecord] = []
     flat: set[int] = set()
@@ -70,7 +72,7 @@ def curate(inventory: Inventory, scratch: Scratch, preparation: PreparationConfi
         raise SourceError(_nothing_left(inventory, num_nearly_empty, preparation))
     if kept[0].modality == PET and kept[0].values is None:
         kept = _with_shared_range(kept, pixels, preparation)
-    kept.sort(key=lambda record: record.row)
+    kept.sort(key=lambda record: order[record.row])
 
     pairs = _alike(kept, scratch)
     shared = _shared(kept, pairs)
@@ -144,11 +146,31 @@ def _no_image(inventory: Inventory, other_modalities: str) -> str:
     return f"the source: {what}; most often ({often}): {reason}{others}"
 
 
-def _with_commonest_channels(inventory: Inventory) -> Inventory:
-    """Return an inventory without images whose number of channels is not the commonest."""
-    counts = Counter(record.shape[0] for record in inventory.images)
-    channels = min(counts, key=lambda number: (-counts[number], number))
-    return inventory.only(lambda record: record.shape[0] == channels, reason=OTHER_CHANNELS)
+def _with_as_many_channels(inventory: Inventory, scratch: Scratch) -> Inventory:
+    """Return an inventory whose grey images are repeated in three channels if any image is in colour.
+
+    Colour has no physical units, so pictures in colour are left out from among images that have.
+    """
+    first = inventory.images[0]
+    has_units = first.modality in {CT, PET} and first.values is None
+    if has_units and not all(map(_came_in_colour, inventory.images)):
+        return inventory.only(lambda record: not _came_in_colour(record), reason=NOT_IN_UNITS)
+    if len({record.shape for record in inventory.images}) == 1:
+        return inventory
+    images = (record if record.shape[0] == 3 else _repeated(record, scratch) for record in inventory.images)
+    return replace(inventory, images=tuple(images))
+
+
+def _came_in_colour(record: ImageRecord) -> bool:
+    return record.shape[0] == 3 or ONE_CHANNEL in record.changed
+
+
+def _repeated(record: ImageRecord, scratch: Scratch) -> ImageRecord:
+    """Append a grey image to those in colour, as one of which it may have come."""
+    pixels = scratch.image(record.shape, record.row).repeat(3, 0)
+    row = scratch.append(pixels, scratch.mask(record.shape, record.row))
+    changed = {*record.changed} ^ {ONE_CHANNEL} if ONE_CHANNEL in record.changed else {*record.changed, THREE_CHANNELS}
+    return replace(record, shape=pixels.shape, row=row, changed=tuple(sorted(changed)))
 
 
 def _scaled(series: Sequence[ImageRecord], pixels: Stack, preparation: PreparationConfig) -> list[ImageRecord]:

@@ -124,6 +124,8 @@ class DatasetInfo(Config):
     """Number of skipped files by reason; ``keys/FINGERPRINT.skipped.json`` names the files."""
     mended: dict[str, int]
     """Number of mended volumes by what was wrong with them."""
+    changed: dict[str, int] = Field(default_factory=dict)
+    """Numbers of images whose channels or pixels were changed, by what they became."""
     found: dict[str, dict[str, int]]
     """Numbers of images of each modality, transfer syntax and size that the dataset was made of."""
     source: dict[str, JsonValue]

@@ -5,15 +5,16 @@ from dataclasses import replace
 
 from rayology.data.identity import pseudonyms
 from rayology.data.preparation import PatchesConfig, PreparationConfig
-from rayology.data.records import ImageRecord, Outcome, Pixels, Work
+from rayology.data.records import ONE_CHANNEL, ImageRecord, Outcome, Pixels, Work
 from rayology.data.sources import Example, Item, Source
 from rayology.data.volumes.series import NO_SERIES
 from rayology.errors import DataError, NotAnImage, SeriesError, SourceError, SourceLost
-from rayology.imaging import conform, conform_mask, conformed_spacing
+from rayology.imaging import conform, conform_mask, conformed_spacing, without_equal_channels
 
 __all__ = ["read_item", "read_items"]
 
 SEGMENTATION = "SEG"
+SQUARE_PIXELS = "pixels became square"
 
 
 def read_items(
@@ -78,12 +79,18 @@ def _prepared(example: Example, record: ImageRecord, preparation: PreparationCon
             raise SeriesError(NO_SERIES)
         return replace(record, header=instance.facts), Pixels(pixels, mask)
     size = (preparation.size, preparation.size)
-    spacing_mm = record.geometry.spacing_mm
+    pixels = without_equal_channels(pixels)
+    spacing_mm, aspect = record.geometry.spacing_mm, record.geometry.aspect
     if spacing_mm:
-        spacing_mm = conformed_spacing(spacing_mm, (pixels.shape[1], pixels.shape[2]), size)
+        spacing_mm = conformed_spacing(spacing_mm, (pixels.shape[1], pixels.shape[2]), size, aspect=aspect)
+    changes = ((ONE_CHANNEL, pixels is not instance.pixels), (SQUARE_PIXELS, aspect != 1))
+    changed = tuple(what for what, is_so in changes if is_so)
     fill = preparation.fill(pixels, record.modality, record.values)
-    geometry = replace(record.geometry, spacing_mm=spacing_mm)
+    geometry = replace(record.geometry, spacing_mm=spacing_mm, aspect=1.0)
     return (
-        replace(record, shape=(len(pixels), *size), geometry=geometry),
-        Pixels(conform(pixels, size, fill=fill), None if mask is None else conform_mask(mask, size)),
+        replace(record, shape=(len(pixels), *size), geometry=geometry, changed=changed),
+        Pixels(
+            conform(pixels, size, fill=fill, aspect=aspect),
+            None if mask is None else conform_mask(mask, size, aspect=aspect),
+        ),
     )

@@ -11,9 +11,10 @@ from rayology.data.identity import Pseudonyms
 from rayology.data.splits import SplitName
 from rayology.image import ValueRange
 
-__all__ = ["ImageRecord", "Outcome", "Pixels", "Work"]
+__all__ = ["ONE_CHANNEL", "ImageRecord", "Outcome", "Pixels", "Work"]
 
 NOTHING_KNOWN = Facts()
+ONE_CHANNEL = "three equal channels became one"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class ImageRecord:
     """Whether that split was published with the images."""
     in_table: bool | None = None
     """Whether the source's table has a row for it; None without a table."""
+    changed: tuple[str, ...] = ()
+    """What reading and curation made of its pixels, in words."""
     header: Facts = NOTHING_KNOWN
     """What tells slices of a volume apart; nothing if images are slices."""
     between_slices_mm: float | None = None

@@ -159,6 +159,7 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
                 _kind(each) if each.startswith(SERIES) else each for each in inventory.reasons.values()
             ),
             "mended": _counted(map(_kind, inventory.mended)),
+            "changed": _counted(text for each in contents.images for text in each.changed),
             "found": _found(contents.images),
             "source": contents.source,
             "preparation": contents.preparation.model_dump(mode="json"),
