@@ -35,7 +35,9 @@ def test_other_pixels_at_one_position_are_refused_where_nothing_tells_them_apart
     write_series(write_dicom, tmp_path, [0, 2, 4, 6])
     write_series(write_dicom, tmp_path, [2], attributes={"RescaleIntercept": 5.0})
 
-    with pytest.raises(SeriesError, match=r"1 of 4 positions hold several slices, at 13\.00 mm; nothing") as caught:
+    with pytest.raises(
+        SeriesError, match=r"1 of 4 positions hold several slices, at 13\.00 mm; none of .* tells"
+    ) as caught:
         one_stack(read_frames(tmp_path), SeriesConfig(duplicates=duplicates))
 
     assert len(caught.value.files) == 2
@@ -82,7 +84,7 @@ def test_an_acquisition_number_that_counts_slices_tells_no_repeats_apart(
     for number, height in enumerate([0, 2, 4, 2]):
         write_series(write_dicom, tmp_path, [height], attributes={"AcquisitionNumber": number})
 
-    with pytest.raises(SeriesError, match="nothing in the headers"):
+    with pytest.raises(SeriesError, match="Acquisition Number differ, but not so that each repeat makes one volume"):
         split(list(read_frames(tmp_path)), SeriesConfig())
 
 
@@ -121,20 +123,6 @@ def test_a_series_of_countless_kinds_is_refused_at_once() -> None:
 
     with pytest.raises(SeriesError, match="299 slices are of more than 100 kinds"):
         split(frames, SeriesConfig(mixed="split"))
-
-
-def test_localizers_are_dropped_or_refused(tmp_path: Path, write_dicom: WriteDicom) -> None:
-    write_series(write_dicom, tmp_path, [0, 2, 4])
-    write_series(
-        write_dicom, tmp_path, [0], cosines=CORONAL, attributes={"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
-    )
-    found = read_frames(tmp_path)
-
-    assert len(one_stack(found).frames) == 3
-    with pytest.raises(SeriesError, match="1 of 4 slices are localizers"):
-        one_stack(found, SeriesConfig(localizers="refuse"))
-    with pytest.raises(SeriesError, match="all 1 slices are localizers"):
-        split([frame for frame in found if frame.facts.is_localizer], SeriesConfig())
 
 
 @pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
