@@ -23,7 +23,7 @@ def tilted(degrees: float) -> Geometry:
     return Geometry(normal=(0.0, float(np.sin(angle)), float(np.cos(angle))))
 
 
-def why(rules: Selection, facts: Facts = Facts(), geometry: Geometry = Geometry(), **header: Any) -> str:  # noqa: B008
+def why(rules: Selection, facts: Facts = Facts(), geometry: Geometry = Geometry(), **header: Any) -> str:  # noqa: ANN401, B008 # frozen
     """Return why an image is not selected, given a few attributes of its header."""
     dataset = Dataset()
     for keyword, value in header.items():
