@@ -43,9 +43,9 @@ def migrated_experiment(experiment: Document) -> Document:
         KeyError, TypeError: it is not an experiment.
     """
     experiment = deepcopy(experiment)
-    source, series = experiment["source"], experiment.get("preparation", {}).get("cut", {}).get("series", {})
+    source = experiment["source"]
     source["kind"] = RENAMED_SOURCES.get(source["kind"], source["kind"])
-    series.pop("localizers", None)  # source.selection leaves them out now
+    experiment["preparation"]["cut"].get("series", {}).pop("localizers", None)  # source.selection leaves them out now
     return experiment
 
 

@@ -160,7 +160,10 @@ def _fingerprint(source: SourceConfig, preparation: PreparationConfig, items: Se
     for name in PATHS & settings.keys():
         if settings[name] and "://" not in settings[name]:
             settings[name] = str(Path(settings[name]).expanduser().absolute())
-    decisive = [FORMAT_VERSION, settings, preparation.model_dump(mode="json"), files]
+    prepared = preparation.model_dump(mode="json")
+    if not preparation.units:  # so that what was prepared before there were units is found
+        del prepared["units"]
+    decisive = [FORMAT_VERSION, settings, prepared, files]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 

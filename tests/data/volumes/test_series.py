@@ -1,9 +1,9 @@
 """Series of real DICOM files: copies, repeats and mixtures refused or set apart."""
 
 import pickle
-from time import process_time
 from dataclasses import replace
 from pathlib import Path
+from time import process_time
 from typing import Any, Literal
 
 import numpy as np

@@ -39,10 +39,8 @@ PLAIN = {name: keyword for name, (_, keyword) in GROUPED.items()} | {
     "acquisition": "AcquisitionNumber",
 }
 """Keyword of each number in a single-frame file (DICOM PS3.3 C.8.3.1, C.7.6.16.2.2)."""
-TELLING_GROUPS = (
-    *("FrameContentSequence", "MRDiffusionSequence", "CTReconstructionSequence"),
-    "MRImageFrameTypeSequence",
-)
+TELLING = ("FrameContentSequence", "MRDiffusionSequence", "CTReconstructionSequence", "MRImageFrameTypeSequence")
+"""Functional groups of what tells repeats apart besides numbers."""
 MOMENT = re.compile(r"(\d{10,14}(\.\d*)?)([+-]\d{4})?")
 """Date and time of a DT (DICOM PS3.5 6.2), at least to the hour."""
 NUMBERS = ("rows", "columns", *GROUPED)
@@ -87,7 +85,7 @@ def facts(dataset: Dataset, frame: int, kind: str) -> Facts:
     """Return what the header says about a frame of an image type, from its functional groups if there are any."""
     groups = functional_groups(dataset, frame)
     content, diffusion, kernel, component = (
-        functional_group(groups, name, dataset) if groups else dataset for name in TELLING_GROUPS
+        functional_group(groups, name, dataset) if groups else dataset for name in TELLING
     )
     directions = functional_group((diffusion,), "DiffusionGradientDirectionSequence", diffusion) if groups else dataset
     return Facts(
