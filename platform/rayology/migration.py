@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
 from torch import Tensor
@@ -34,13 +35,16 @@ def migrated_weights(weights: Weights, *, written_as: int) -> Weights:
 
 
 def migrated_experiment(experiment: Document) -> Document:
-    """Return what a run began with, its source under today's kind.
+    """Return what a run began with, its source under today's kind and without settings that are gone.
 
     Raises:
         KeyError, TypeError: it is not an experiment.
     """
+    experiment = deepcopy(experiment)
     source = experiment["source"]
-    return {**experiment, "source": {**source, "kind": RENAMED_SOURCES.get(source["kind"], source["kind"])}}
+    source["kind"] = RENAMED_SOURCES.get(source["kind"], source["kind"])
+    experiment["preparation"]["cut"].get("series", {}).pop("localizers", None)  # source.selection leaves them out now
+    return experiment
 
 
 def _manifest_of_1(manifest: Document) -> Document:

@@ -54,6 +54,18 @@ def test_a_run_of_a_source_under_its_earlier_kind_goes_on(
     assert resumed.experiment == begun.experiment
 
 
+def test_a_run_goes_on_whose_volumes_had_a_rule_for_localizers(small: Experiment, tmp_path: Path) -> None:
+    patches = {"storage": str(tmp_path), "preparation": {"cut": {"kind": "patches"}}}
+    begun = open_run(small.patched(patches), "runs")
+    written = begun.folder / "experiment.json"
+    written.write_text(written.read_text().replace('"mixed"', '"localizers": "drop", "mixed"'))
+
+    resumed = open_run(Experiment(storage=tmp_path, resume="last"), "runs")
+
+    assert "localizers" in written.read_text()
+    assert resumed.experiment == begun.experiment
+
+
 @pytest.mark.parametrize(
     "damage", ["", "{", "[]", '{"format_version": 2}', '{"format_version": 2, "experiment": {"x": 1}}']
 )

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayology.data.cutting import OUTSIDE
+from rayology.data.dicom.pet import BQML, PET, SUV
 from rayology.data.duplicates import THUMBNAIL, duplicates, joined
 from rayology.data.inventory import Inventory, by_series
-from rayology.data.preparation import CT, PET, PatchesConfig, PreparationConfig
+from rayology.data.preparation import CT, PatchesConfig, PreparationConfig
 from rayology.data.records import ONE_CHANNEL, ImageRecord
 from rayology.data.scratch import Scratch, Shape
 from rayology.data.splits import MIN_PATIENTS, Place, SplitName, leaking, split_images
@@ -94,13 +95,19 @@ def curate(inventory: Inventory, scratch: Scratch, preparation: PreparationConfi
 
 
 def check_one_kind(inventory: Inventory) -> None:
-    """Raise SourceError if there are no images, or images of several modalities or declared ranges."""
+    """Raise SourceError if there are no images, or images of several modalities, units or declared ranges."""
     modalities = Counter(record.modality for record in inventory.images)
     listed = _listed(modalities or inventory.other_modalities)
     if not modalities:
         raise SourceError(_no_image(inventory, listed))
     if len(modalities) > 1:
         raise SourceError(f"the source: several modalities ({listed}); set preparation.modality to one of them")
+    found = Counter(record.units for record in inventory.images)
+    if len(found) > 1:
+        raise SourceError(
+            f"the source: PET in several units ({_listed(found)}); set preparation.units to one; {BQML} keeps what "
+            f"would become SUV ({SUV})"
+        )
     ranges = Counter(
         f"{record.values.low:g} to {record.values.high:g}" if record.values else "none declared"
         for record in inventory.images

@@ -18,6 +18,10 @@ __all__ = ["Inventory", "by_series", "common_folder", "list_skipped", "take_inve
 UNLABELLED = (
     "SourceError: has no class while others have; give it one in its folder or table, or set source.labels to none"
 )
+CAPTURE = (
+    "NotSelected: is a secondary capture in a study with images of the modality's own class; to keep it, name pages in "
+    "selection.include"
+)
 KEYS_OF_A_TABLE = "write names as below source.path, or UIDs of instances, series or studies as the files have them now"
 MAX_LISTED = 10_000
 """Most skipped files that are listed by name; all are counted."""
@@ -83,6 +87,10 @@ def take_inventory(outcomes: Iterable[Outcome], *, labels: object = "none") -> I
     images = _one_patient_a_study([*images, *copies])[: len(images)]
     inventory = Inventory(
         num_items, tuple(images), reasons, other_modalities=other_modalities, num_duplicates=num_duplicates
+    )
+    originals = {(each.who.study, each.modality) for each in images if not each.is_capture}
+    inventory = inventory.only(
+        lambda record: not record.is_capture or (record.who.study, record.modality) not in originals, reason=CAPTURE
     )
     if labels == "table" and images and not any(each.label for each in images):
         raise SourceError(f"the source: no row of the table gives any of its images a label; {KEYS_OF_A_TABLE}")

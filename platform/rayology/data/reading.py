@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
+from rayology.data.dicom import Instance
+from rayology.data.dicom.pet import BQML, PET, SUV
 from rayology.data.identity import pseudonyms
 from rayology.data.preparation import PatchesConfig, PreparationConfig
 from rayology.data.records import ONE_CHANNEL, ImageRecord, Outcome, Pixels, Work
 from rayology.data.sources import Example, Item, Source
 from rayology.data.volumes.series import NO_SERIES
-from rayology.errors import DataError, NotAnImage, SeriesError, SourceError, SourceLost
+from rayology.errors import DataError, NotAnImage, NotSelected, SeriesError, SourceError, SourceLost
 from rayology.imaging import conform, conform_mask, conformed_spacing, without_equal_channels
 
 __all__ = ["read_item", "read_items"]
@@ -34,6 +38,7 @@ def read_item(source: Source, number: int, item: Item, preparation: PreparationC
         return Outcome(reasons=((number, item.reason),)), ()
     images: list[ImageRecord] = []
     pixels: list[Pixels] = []
+    left_out = ""
     try:
         for example in source.read(item):
             modality = example.instance.modality
@@ -41,14 +46,31 @@ def read_item(source: Source, number: int, item: Item, preparation: PreparationC
                 return Outcome(other_modality=modality or "unknown"), ()
             if modality == SEGMENTATION:
                 raise NotAnImage("holds a segmentation, not an image")
-            record, own = _prepared(example, _record(example, number, preparation, key), preparation)
+            shown = replace(example, instance=_in_units(example.instance, preparation.units))
+            left_out = shown.instance.left_out
+            record, own = _prepared(shown, _record(shown, number, preparation, key), preparation)
             images.append(record)
             pixels.append(own)
     except SourceError as error:
         raise SourceLost(str(error)) from None
     except DataError as error:
         return Outcome(reasons=((number, f"{type(error).__name__}: {error}"),)), ()
-    return Outcome(tuple(images)), pixels
+    return Outcome(tuple(images), ((number, f"{NotSelected.__name__}: {left_out}"),) if left_out else ()), pixels
+
+
+def _in_units(instance: Instance, asked: str) -> Instance:
+    """Return PET as SUV by body weight if its header allows it and Bq/ml are not asked for.
+
+    Raises:
+        NotSelected: it is PET in units that are not asked for.
+    """
+    if instance.modality != PET:
+        return instance
+    if instance.suv_scale and asked != BQML:
+        instance = replace(instance, pixels=instance.pixels * np.float32(instance.suv_scale), units=SUV)
+    if asked not in {"", instance.units}:
+        raise NotSelected(f"its units are not {asked} (preparation.units)")
+    return instance
 
 
 def _record(example: Example, number: int, preparation: PreparationConfig, key: bytes) -> ImageRecord:
@@ -63,6 +85,8 @@ def _record(example: Example, number: int, preparation: PreparationConfig, key: 
         item=number,
         label=example.label,
         syntax=instance.syntax,
+        units=instance.units,
+        is_capture=instance.is_capture,
         has_mask=example.mask is not None,
         values=example.values,
         declared=example.split,

@@ -34,6 +34,10 @@ class ImageRecord:
     label: str = ""
     syntax: str = ""
     """Name of the transfer syntax; empty if the image did not come as DICOM."""
+    units: str = ""
+    """Code of PET's units; GML is SUV by body weight. Empty if it is not known, or for others."""
+    is_capture: bool = False
+    """Whether it is a secondary capture, a page if its study has images of the modality's own class."""
     has_mask: bool = False
     values: ValueRange | None = None
     """Range of all such images; None if the modality or the series decides."""

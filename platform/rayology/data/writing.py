@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from rayology.data.curation import Curation
 from rayology.data.dataset import INDEX, INFO, Counts, DatasetInfo, FileRecord, SplitCounts
+from rayology.data.dicom.pet import PET, SUV, UNIT_NAMES
 from rayology.data.preparation import PatchesConfig, PreparationConfig
 from rayology.data.records import ImageRecord
 from rayology.data.scratch import Scratch
 from rayology.data.splits import SPLITS
-from rayology.image import ImageSpec, clipped_share, to_stored
+from rayology.image import ImageSpec, ValueRange, clipped_share, to_stored
 from rayology.imaging import foreground
 
 __all__ = ["Contents", "write_dataset"]
@@ -51,7 +52,7 @@ def write_dataset(folder: Path, contents: Contents, scratch: Scratch, report: Ca
         channels=first.shape[0],
         size=first.shape[1:],
         spacing_mm=cut.spacing_mm if isinstance(cut, PatchesConfig) else None,
-        values=contents.preparation.kept_values(first.modality, first.values),
+        values=_values(first, contents.preparation),
         classes=tuple(sorted({each.label for each in contents.images} - {""})),
     )
     files, clipped = _write_shards(folder, contents, image, scratch, report)
@@ -59,6 +60,14 @@ def write_dataset(folder: Path, contents: Contents, scratch: Scratch, report: Ca
     files.append(_write_index(folder / INDEX, contents.images, image))
     info = _info(contents, image, tuple(files), clipped)
     (folder / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _values(image: ImageRecord, preparation: PreparationConfig) -> ValueRange:
+    """Return the range that the dataset keeps: of PET in known units the common range itself, else one as prepared."""
+    kept = preparation.kept_values(image.modality, image.values)
+    if not image.units:
+        return kept
+    return ValueRange(low=image.low, high=image.high, unit=UNIT_NAMES.get(image.units, image.units), levels=kept.levels)
 
 
 def _write_shards(
@@ -184,6 +193,10 @@ def _notes(contents: Contents, patients: int | None) -> Iterator[str]:
             yield "two patients"
         case _ if _is_divided(contents.images):
             yield "not patient-safe: too few patients have no image in common, so some are cut into blocks"
+    first = contents.images[0]
+    if first.modality == PET and first.units != SUV:
+        unit = UNIT_NAMES.get(first.units, first.units or "no known units")
+        yield f"PET in {unit}, not in SUV by body weight, so equal uptake may differ from patient to patient"
     leaking = contents.curation.num_leaking
     if leaking:
         yield f"the official splits leak: {leaking} images, or their patients, are in another split too"
@@ -200,6 +213,7 @@ def _found(images: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
     counted = {
         "modality": Counter(each.modality or "none given" for each in images),
         "transfer syntax": Counter(each.syntax or "no DICOM" for each in images),
+        **({"units": Counter(UNIT_NAMES.get(each.units, each.units) for each in images)} if images[0].units else {}),
         axes: Counter(" x ".join(map(str, each.original_size)) for each in images),
     }
     return {what: dict(counts.most_common()) for what, counts in counted.items()}

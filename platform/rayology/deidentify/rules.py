@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from rayology.config import Config
+from rayology.data.dicom.image_kind import SCREEN_SAVE, SECONDARY_CAPTURE, SLIDE_LABEL
 
 __all__ = ["BUILT_IN", "EMBEDDED_OVERLAY", "Rectangle", "Rule", "screened"]
 
@@ -67,12 +68,10 @@ BUILT_IN = (
     Rule(reason="a private kind of object", when={"SOPClassUID": r"(?!1\.2\.840\.10008\.).*"}),
     Rule(reason="burned-in annotation", when={"BurnedInAnnotation": "YES"}),
     Rule(reason="recognizable face", when={"RecognizableVisualFeatures": "YES"}),
-    Rule(reason="secondary capture", when={"SOPClassUID": STORAGE + r"7(\..*)?"}),
+    Rule(reason="secondary capture", when={"SOPClassUID": SECONDARY_CAPTURE}),
     Rule(reason="secondary capture", when={"ConversionType": r".+"}),
-    Rule(
-        reason="screen save", when={"ImageType": r"(.*\\)?[^\\]*(SCREEN|SAVE|CAPTURE|DOSE_INFO|DOSE INFO)[^\\]*(\\.*)?"}
-    ),
-    Rule(reason="photograph of a slide's label", when={"ImageType": r"(.*\\)?(LABEL|OVERVIEW)(\\.*)?"}),
+    Rule(reason="screen save", when={"ImageType": f".*({SCREEN_SAVE}).*"}),
+    Rule(reason="photograph of a slide's label", when={"ImageType": f".*({SLIDE_LABEL}).*"}),
     Rule(reason="text in the pixels is usual in this modality", when={"Modality": "US|IVUS|ES|XC|GM|DG|DOC|OT|HC"}),
     Rule(reason="encapsulated document", when={"SOPClassUID": STORAGE + r"104\..*"}),
     Rule(reason="structured report", when={"SOPClassUID": STORAGE + r"88\..*"}),
