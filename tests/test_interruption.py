@@ -59,7 +59,8 @@ def test_an_interrupted_training_says_how_it_goes_on(
     with pytest.raises(SystemExit):
         train.main(small.patched({"storage": str(storage)}))
 
-    assert capsys.readouterr().err.endswith(f" train --storage '{storage}' --resume last\n")
+    (begun,) = (storage / "runs").iterdir()
+    assert capsys.readouterr().err.endswith(f" train --storage '{storage}' --resume {begun.name}\n")
 
 
 @pytest.mark.parametrize("most_s", [60, 0.01])

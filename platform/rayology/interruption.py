@@ -54,5 +54,7 @@ def interruptible(going_on: str = "") -> Iterator[None]:
 
 def _end(*_: object) -> None:
     """End without a further word; what Ray started here ends with this process."""
-    console.show_cursor()
-    os._exit(INTERRUPTED)
+    try:
+        console.show_cursor()
+    finally:
+        os._exit(INTERRUPTED)

@@ -43,6 +43,7 @@ class Bar:
 
     def advance(self, done: int, total: int, words: str = "") -> None:
         """Show how much is done, and the newest words."""
+        self._words = words
         self._live.update(self._task, completed=done, total=total, count=f"{done}/{total}", words=words)
         now = time.monotonic()
         if done != self._seen:

@@ -52,15 +52,11 @@ def start(name: str, arguments: list[str] | None = None, *, program: str = "") -
     with interruptible():
         from rayology.job import run  # noqa: PLC0415 - takes a second or more
 
-        run(
-            pkgutil.resolve_name(COMMANDS[name]),
-            lambda config: importlib.import_module(f"rayology.commands.{name}").main(
-                config
-            ),  # once the flags are right
-            arguments=arguments,
-            program=program,
-            about=_docstring(name),
-        )
+        def work(config: object) -> Mapping[str, object]:  # imported once the flags are right
+            answer: Mapping[str, object] = importlib.import_module(f"rayology.commands.{name}").main(config)
+            return answer
+
+        run(pkgutil.resolve_name(COMMANDS[name]), work, arguments=arguments, program=program, about=_docstring(name))
 
 
 def _listed() -> str:

@@ -23,7 +23,7 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     """Return the run, its bundle and the bundle's figures."""
     run = begin(experiment, "runs")
     storage = run.experiment.storage
-    with interruptible(typed("train", "--storage", str(storage), "--resume", "last")):
+    with interruptible(typed("train", "--storage", str(storage), "--resume", run.folder.name)):
         bundle = trained(run)
     following = typed("publish", "--bundle", str(bundle.path), "--store", f"{storage}/store", "--storage", str(storage))
     console.print(f"Next: {following}", markup=False, highlight=False, soft_wrap=True)

@@ -25,7 +25,7 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses files that trials are told not to write
     dimensions(experiment)  # refuses a narrowing that is wrong
     sweep = begin(experiment, "sweeps")
-    going_on = typed("tune", "--storage", str(sweep.experiment.storage), "--resume", "last")
+    going_on = typed("tune", "--storage", str(sweep.experiment.storage), "--resume", sweep.folder.name)
     with interruptible(going_on), on_cluster():
         trials = search(sweep, prepared(sweep.experiment))
     objective = sweep.experiment.search.objective

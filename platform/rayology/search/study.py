@@ -56,8 +56,9 @@ def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
     trainable = tune.with_resources(partial(_trial, assignment=assignment), _resources(sweep.experiment))
     if sweep.is_resumed and Tuner.can_restore(place):
         tuner = Tuner.restore(place, trainable=trainable, resume_unfinished=True, resume_errored=True)
-        # Tune restores the searcher as it was pickled, and the sweep may have been moved since.
-        tuner._local_tuner._tune_config.search_alg.folder = sweep.folder  # noqa: SLF001 - Tune offers no other way
+        if tuner._local_tuner is not None:  # noqa: SLF001 - Tune offers no other way, and under ray:// not even this
+            # Tune restores the searcher as it was pickled, and the sweep may have been moved since.
+            tuner._local_tuner._tune_config.search_alg.folder = sweep.folder  # noqa: SLF001
     else:
         tuner = Tuner(trainable, tune_config=_tune_config(sweep), run_config=_run_config(sweep))
     with watching("tune", "starting the trials", partial(_look, sweep), every_s=5.0):

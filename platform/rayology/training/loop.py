@@ -76,7 +76,7 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
     rows = workers.microbatches(schedule.batch_size, experiment.microbatches)
     guard = FiniteGuard(next(model.parameters()).device)
 
-    is_last = training.step == schedule.steps
+    is_last = training.step >= schedule.steps
     while not is_last:
         step, lr = training.step, experiment.optimizer.lr * lr_factor(training.step, schedule)
         pieces = [batches(step, own) for own in rows]

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -40,7 +40,8 @@ def stoppable(folder: Path, workers: Workers) -> Iterator[Callable[[], bool]]:
         flag, now = torch.zeros(1), time.monotonic()
         if workers.leads and now - looked_at >= SECONDS_BETWEEN_LOOKS:
             looked_at = now
-            flag += file.stat().st_size > 0
+            with suppress(FileNotFoundError):  # read, because a shared file system may answer from a cache what it is
+                flag += bool(file.read_bytes())
         if group is not None:
             distributed.broadcast(flag, src=0, group=group)
         return bool(flag)
@@ -50,5 +51,7 @@ def stoppable(folder: Path, workers: Workers) -> Iterator[Callable[[], bool]]:
     try:
         yield is_asked
     finally:
+        if group is not None:
+            distributed.destroy_process_group(group)
         if workers.leads:
             file.unlink(missing_ok=True)
