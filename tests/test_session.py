@@ -1,12 +1,13 @@
 """What people are told of a preparation."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
-from rayology.session import prepared
+from rayology.session import _warnings, prepared
 
 
 def test_a_preparation_tells_what_it_left_out_and_which_names_it_publishes(
@@ -28,3 +29,14 @@ def test_a_preparation_warns_of_what_a_training_would_suffer_from(
     said = " ".join(capsys.readouterr().err.split())
     assert f"Batches of 4096 repeat the {data.info.splits['train'].images} training images: lower schedule" in said
     assert f"{data.info.splits['validation'].images} images validate: figures of fewer than 30 say little." in said
+
+
+def test_a_validation_split_far_from_the_share_that_was_asked_for_is_said(
+    small: Experiment, data: PreparedDataset
+) -> None:
+    half = data.info.splits["validation"].model_copy(update={"images": data.info.counts.images // 2})
+    info = data.info.model_copy(update={"splits": {**data.info.splits, "validation": half}})
+
+    said = [*_warnings(small, replace(data, info=info))]
+
+    assert "50% of the images validate, not 15%: patients who count as one stay together." in said

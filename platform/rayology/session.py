@@ -101,6 +101,9 @@ def _warnings(experiment: Experiment, data: PreparedDataset) -> Iterator[str]:
     if info.note:
         yield f"Read every figure with this in mind: {info.note}."
     yield from (f"{count} {what}." for what, count in info.counts.doubts.items() if count)
+    asked = experiment.preparation.validation
+    if (share := validation / info.counts.images) > 2 * asked and not info.note:
+        yield f"{share:.0%} of the images validate, not {asked:.0%}: patients who count as one stay together."
     if batch_size > train:
         yield f"Batches of {batch_size} repeat the {train} training images: lower schedule.batch_size."
     if validation < FEW:

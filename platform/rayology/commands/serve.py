@@ -23,8 +23,10 @@ OURS = "rayology.serving.app:build"
 SERVE_RUN = """
 import logging, sys
 from ray.serve.scripts import cli
+from rayology.serving.readiness import announce
 for name in ("ray.serve", "ray._private.authentication.authentication_token_setup"):
     logging.getLogger(name).setLevel(logging.ERROR)
+announce(sys.argv.pop().split())
 sys.exit(cli(prog_name="serve"))
 """
 
@@ -80,9 +82,10 @@ def main(config: ServeConfig) -> Mapping[str, object]:
     environment = {**os.environ, **haproxy.environment(folder), "RAY_USAGE_STATS_ENABLED": "0"}
     file = folder / "serve.yaml"
     file.write_text(json.dumps(config.model_dump(mode="json")), encoding="utf-8")
-    for application in config.applications:
-        console.print(f"To be served: http://{host}:{port}{application.route_prefix}", highlight=False)
-    words = [sys.executable, "-c", SERVE_RUN, "run", str(file)]
+    urls = [f"http://{host}:{port}{application.route_prefix.rstrip('/')}/" for application in config.applications]
+    for url in urls:
+        console.print(f"To be served, once a line says that it is ready: {url}", highlight=False)
+    words = [sys.executable, "-c", SERVE_RUN, "run", str(file), " ".join(urls)]
     os.execve(sys.executable, words, environment)  # noqa: S606 - our own interpreter
 
 

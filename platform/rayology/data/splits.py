@@ -268,13 +268,13 @@ def _imbalance(blocks: Sequence[SplitName | None], shares: Shares) -> float:
 
 
 def _too_short(spans_mm: Sequence[float], gap_mm: float) -> str:
+    few = "fewer than three patients, of whom those who share a (nearly) equal image count as one"
     if not spans_mm:
         return (
-            "fewer than three patients without a common image, and no slice says where it lies (Image Position "
-            "(Patient)), so nothing can be held out; add patients, or files with positions"
+            f"{few}, and no slice says where it lies (Image Position (Patient)), so nothing can be held out; add "
+            "patients, or files with positions"
         )
     return (
-        f"fewer than three patients without a common image, and images that start over {max(spans_mm):.1f} mm of one "
-        f"frame of reference cannot be cut into blocks {gap_mm:g} mm apart; add patients, lower preparation.gap_mm or, "
-        "of patches, preparation.size"
+        f"{few}, and images that start over {max(spans_mm):.1f} mm of one frame of reference cannot be cut into blocks "
+        f"{gap_mm:g} mm apart; add patients, lower preparation.gap_mm or, of patches, preparation.size"
     )

@@ -86,7 +86,10 @@ def evaluate(config: EvaluateConfig, *, tell: Tell) -> EvaluationReport:
     origin = bundle.manifest.provenance
     storage = config.storage.expanduser().absolute()
     if not (storage / "datasets" / origin.dataset).is_dir():
-        raise ConfigError(f"storage: {storage} holds no dataset {origin.dataset}, on which the bundle was trained")
+        raise ConfigError(
+            f"storage: {storage} holds no dataset {origin.dataset}, on which the bundle was trained; name"
+            " with --storage the one that its training had"
+        )
     data, model = PreparedDataset.open(storage / "datasets" / origin.dataset), bundle.build()
     if config.split == "test":
         _record(storage / "keys" / f"{origin.dataset}.test-readings.jsonl", config.bundle)
