@@ -6,14 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["FORMAT_VERSION", "FORMER_KINDS", "migrated", "migrated_experiment", "migrated_weights"]
+__all__ = ["FORMAT_VERSION", "FORMER_KINDS", "migrated", "migrated_weights"]
 
 Document = dict[str, Any]  # JSON of a form that no type describes any more
 Weights = dict[str, Tensor]
 
 FORMAT_VERSION = 2
-RENAMED_SOURCES = {"pictures": "image_folder", "pairs": "image_mask_pairs"}
-FORMER_KINDS = {kind: former for former, kind in RENAMED_SOURCES.items()}
+FORMER_KINDS = {"image_folder": "pictures", "image_mask_pairs": "pairs"}
 """Former kinds of renamed sources; datasets are still hashed under them, so that those prepared earlier are found."""
 
 
@@ -33,16 +32,6 @@ def migrated_weights(weights: Weights, *, written_as: int) -> Weights:
     for version in range(written_as, FORMAT_VERSION):
         weights = MIGRATIONS[version][1](weights)
     return weights
-
-
-def migrated_experiment(experiment: Document) -> Document:
-    """Return what a run began with, its source under today's kind.
-
-    Raises:
-        KeyError, TypeError: it is not an experiment.
-    """
-    source = experiment["source"]
-    return {**experiment, "source": {**source, "kind": RENAMED_SOURCES.get(source["kind"], source["kind"])}}
 
 
 def _manifest_of_1(manifest: Document) -> Document:
