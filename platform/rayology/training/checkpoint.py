@@ -9,8 +9,9 @@ import hashlib
 import logging
 import math
 import re
+from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
@@ -37,15 +38,15 @@ NUM_NEWEST = 2
 class Checkpoints:
     """Write checkpoints of a run in the background: training waits only while its state is copied.
 
-    The newest, the best, and those of every ``keep_every`` steps are kept. A checkpoint that cannot be written costs a
-    warning and no more, as does one that is due while an earlier one is still being written.
+    The newest, the best, and those of every ``keep_every`` steps are kept. One that cannot be written costs a warning;
+    one that waits for a slow storage gives way to the next.
     """
 
     def __init__(self, folder: Path, *, keep_every: int | None = None) -> None:
         self._folder = folder
         self._keep_every = keep_every
         self._writer = ThreadPoolExecutor(1)
-        self._written: Future[None] | None = None
+        self._waiting: deque[tuple[bytes, int]] = deque(maxlen=1)
         for unfinished in folder.glob(f".*{UNFINISHED}"):  # a killed process left them
             unfinished.unlink()
 
@@ -57,13 +58,13 @@ class Checkpoints:
 
     def save(self, training: Training, *, loss: float = math.inf) -> None:
         """Copy the state and start to write it; the least loss makes the best checkpoint."""
-        if self._written is not None and not self._written.done():
-            logger.warning("Step %d: the storage is too slow for another checkpoint; training goes on.", training.step)
-            return
-        content = _content(training, loss)
-        self._written = self._writer.submit(self._write, content, training.step)
+        self._waiting.append((_content(training, loss), training.step))
+        self._writer.submit(self._write)
 
-    def _write(self, content: bytes, step: int) -> None:
+    def _write(self) -> None:
+        if not self._waiting:  # it gave way to the one that was just written
+            return
+        content, step = self._waiting.pop()
         try:
             name = f"step-{step:09}-{hashlib.sha256(content).hexdigest()}.safetensors"
             write_atomic(self._folder / name, content)

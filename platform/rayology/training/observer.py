@@ -32,7 +32,7 @@ class Observer:
 
     def __init__(self, report: Report) -> None:
         self.report = report
-        self.figures: dict[str, float] = {}
+        self.figures: dict[str, float | int] = {}
         """The figures of the last evaluation, for the report."""
 
     def log(self, training: Training, figures: Mapping[str, float]) -> None:
@@ -103,7 +103,7 @@ class Leader(Observer):
         self._paused_s += time.monotonic() - started_at
 
 
-def reported(step: int, figures: Mapping[str, float], objective: str) -> dict[str, float]:
+def reported(step: int, figures: Mapping[str, float], objective: str) -> dict[str, float | int]:
     """Return what is reported of an evaluation."""
     return {"step": step, **figures, LOSS: loss_of(objective, figures.get(objective))}
 
