@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from rayology.models import VaeConfig
 from rayology.models.backbones import ResNetConfig
 
 ROOT = Path(__file__).parents[1]
+ANYONE = "anyone"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,6 +41,10 @@ def shared_data() -> Path:
     return folder
 
 
+def study_of(patient: str) -> str:
+    return "2.25.1" if patient == ANYONE else f"2.25.1{crc32(patient.encode())}"
+
+
 @pytest.fixture(scope="session")
 def write_dicom() -> Callable[..., Path]:
     def write(path: Path, pixels: NDArray[np.generic], **attributes: object) -> Path:
@@ -50,9 +56,9 @@ def write_dicom() -> Callable[..., Path]:
         defaults: dict[str, object] = {
             "SOPClassUID": CTImageStorage,
             "SOPInstanceUID": generate_uid(),
-            "StudyInstanceUID": "2.25.1",
+            "StudyInstanceUID": study_of(str(attributes.get("PatientID") or ANYONE)),
             "SeriesInstanceUID": "2.25.2",
-            "PatientID": "anyone",
+            "PatientID": ANYONE,
             "Modality": "CT",
             "Rows": pixels.shape[-2],
             "Columns": pixels.shape[-1],

@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, NoReturn
@@ -49,6 +50,10 @@ def test_all_commands_are_listed_with_a_sentence_each(rayology: RunCommand) -> N
     assert [name for name, _ in lines] == list(COMMANDS)
     assert all(sentence.endswith(".") for _, sentence in lines)
     assert alone.stdout == helped.stdout
+
+
+def test_the_version_is_that_of_the_package(rayology: RunCommand) -> None:
+    assert rayology("--version").stdout == f"rayology {version('rayology')}\n"
 
 
 @pytest.mark.parametrize(

@@ -366,6 +366,14 @@ def test_a_missing_file_says_what_the_first_argument_is(tmp_path: Path) -> None:
         load(Settings, [str(tmp_path / "none.yaml")])
 
 
+def test_a_folder_and_a_file_that_is_not_text_are_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"\x89PNG\xff")
+
+    for name, message in ((".", "is a folder"), ("weights", "is not text")):
+        with pytest.raises(ConfigError, match=f"{message}; the first argument is a YAML file of settings"):
+            load(Settings, [str(tmp_path / name)])
+
+
 def test_a_word_for_a_group_is_told_to_write_its_fields() -> None:
     with pytest.raises(ConfigError, match=r"limits: is a group, found 'all'; write its fields, below its name$"):
         Tree().patched({"limits": "all"})

@@ -46,8 +46,8 @@ def test_what_a_model_draws_outside_is_clipped() -> None:
     assert from_model_range(torch.tensor([-3.0, 3.0]), HU).tolist() == [-1000.0, 1000.0]
 
 
-@pytest.mark.parametrize("size", [(8, 64), (64, 20), (0, 0)])
-def test_a_size_that_cannot_be_halved_is_refused(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("size", [(8, 64), (64, 15), (0, 0), (16, 16, 4097), (16,)])
+def test_a_side_that_is_too_short_or_too_long_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ConfigError, match="size"):
         validated(ImageSpec, {"size": size}, where="test")
 

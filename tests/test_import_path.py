@@ -47,7 +47,7 @@ def _imported(module: str) -> set[str]:
             CLIENT | {"numpy", "pydantic", "rayology.job", "rich"},
         ),  # a name that is wrong is said at once
         ("rayology.job", CLIENT - {"pydantic_settings", "yaml"}),  # and a flag before Ray is there
-        (CONFIGS, {"ray", "fastapi"}),
+        (CONFIGS, {"fastapi", "matplotlib", "ray", "torchmetrics"}),
         ("rayology.client", CLIENT),
         ("rayology.serving", CLIENT | {"numpy"}),
         ("rayology.bundle", EDGE | TABLES | WEB),

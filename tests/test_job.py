@@ -13,7 +13,6 @@ from typing import NoReturn
 import pytest
 
 from rayology.config import Config
-from rayology.experiment import Experiment
 from rayology.job import run
 
 ROOT = Path(__file__).parents[1]
@@ -159,21 +158,6 @@ def test_the_trace_of_an_error_is_logged_if_it_is_asked_for(
     assert ("in fail" in caplog.text) == bool(value)
 
 
-@pytest.mark.parametrize(
-    ("config", "message"), [(Experiment, "a run or a sweep with --resume last."), (NothingConfig, "Interrupted.")]
-)
-def test_an_interrupted_job_says_how_it_goes_on_if_it_can(
-    capsys: pytest.CaptureFixture[str], config: type[Config], message: str
-) -> None:
-    def interrupt(_: Config) -> NoReturn:
-        raise KeyboardInterrupt
-
-    with pytest.raises(SystemExit, match="130"):
-        run(config, interrupt, arguments=[])
-
-    assert capsys.readouterr().err.endswith(f"{message}\n")
-
-
 def test_what_a_library_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
     def chatter(_: NothingConfig) -> dict[str, object]:
         print("View detailed results here")  # noqa: T201 - as Ray does
@@ -184,17 +168,3 @@ def test_what_a_library_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFi
     said = capsys.readouterr()
     assert json.loads(said.out)["done"]
     assert "View detailed" in said.err
-
-
-def test_what_fails_while_ctrl_c_ends_it_is_an_interruption_too(capsys: pytest.CaptureFixture[str]) -> None:
-    def fail_at_the_end(_: Config) -> NoReturn:
-        try:
-            raise KeyboardInterrupt
-        finally:
-            raise OSError("the cluster is gone")
-
-    with pytest.raises(SystemExit) as ended:
-        run(NothingConfig, fail_at_the_end, arguments=[])
-
-    assert ended.value.code == 130
-    assert "the cluster is gone" not in capsys.readouterr().err

@@ -39,3 +39,24 @@ def test_many_parts_have_a_line_now_and_then_with_the_time_left(
     assert said[0] == "train: 21/100, 2/s, 40 s left  loss 1"
     assert len(said) == 5
     assert said[-1] == "train: 100/100, 2/s, 0 s left  loss 1"
+
+
+def test_what_is_waited_for_is_said_after_a_while_and_again_but_not_while_something_is_done(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    # The clock; a test that waits for it takes as long.
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    said_at = []
+    with progress_bar("train") as bar:
+        for second in range(1, 101):
+            now = second
+            bar.wait(lambda: "waiting for 1 core" if now < 80 else "")  # noqa: B023 - it is the clock
+            if capsys.readouterr().err:
+                said_at.append(now)
+        for done in range(1, 100):
+            now = 100 + done
+            bar.advance(done, 1000)
+            bar.wait(lambda: pytest.fail("something is done"))
+
+    assert said_at == [5, 65]

@@ -84,7 +84,10 @@ def _read_yaml(file: Path) -> dict[str, object]:
         raise ConfigError(
             f"{file}: no such file; the first argument is a YAML file of settings; flags begin with --"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        found = "a folder" if isinstance(error, IsADirectoryError) else "not text"
+        raise ConfigError(f"{file}: is {found}; the first argument is a YAML file of settings") from None
+    except yaml.YAMLError as error:
         raise ConfigError(f"{file}: not readable as YAML: {' '.join(str(error).split())}") from None
     if tree is None:
         raise ConfigError(f"{file}: is empty; write 'key: value' lines, or leave the file out for the defaults")

@@ -68,7 +68,7 @@ class Grid(NamedTuple):
         return self.channels * math.prod(self.size)
 
 
-Side = Annotated[int, Field(ge=1, le=4096)]
+Side = Annotated[int, Field(ge=16, le=4096)]
 
 
 class ImageSpec(Config):
@@ -77,7 +77,7 @@ class ImageSpec(Config):
     channels: Annotated[int, Field(ge=1, le=64)] = 1
     """Number of channels."""
     size: tuple[Side, Side] | tuple[Side, Side, Side] = (64, 64)
-    """Rows and columns, or slices, rows and columns of volumes; each at least 16 and a multiple of 8."""
+    """Rows and columns, or slices, rows and columns of volumes; each at least 16."""
     spacing_mm: PositiveFloat | None = None
     """Distance between voxels of volumes along each axis, in mm; null for slices, which have their own."""
     values: ValueRange = ValueRange()
@@ -86,12 +86,6 @@ class ImageSpec(Config):
     """Names of the classes, in the order of their labels; empty if images have no labels."""
     masks: tuple[str, ...] = ()
     """Names of the regions that masks number from 1 up; empty if the source came without masks."""
-
-    @model_validator(mode="after")
-    def _size_can_be_halved(self) -> Self:
-        if any(length < 16 or length % 8 for length in self.size):
-            raise ValueError(f"size {self.size}: each side must be at least 16 and a multiple of 8")
-        return self
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from rich.logging import RichHandler
 from rayology.command_line import load
 from rayology.config import Config
 from rayology.errors import RayologyError
+from rayology.interruption import interruptible
 from rayology.progress import console
 
 __all__ = ["run"]
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=Config)
 
-GOES_ON = "; a preparation goes on when it is started again, a run or a sweep with --resume last"
 ADVICE: Mapping[int, str] = {
     **dict.fromkeys(
         (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS),
@@ -64,21 +64,13 @@ def run(
     try:
         words = sys.argv[1:] if arguments is None else arguments
         values = load(config, words, program=program or Path(sys.argv[0]).name, about=about)
-        with redirect_stdout(sys.stderr):  # Ray prints what people may read
+        with interruptible(), redirect_stdout(sys.stderr):  # Ray prints what people may read
             answer = main(values)
-    except (RayologyError, OSError, KeyboardInterrupt) as error:
+    except (RayologyError, OSError) as error:
         logger.debug("where it was raised:", exc_info=True)
-        if _is_interruption(error):
-            console.print(f"Interrupted{GOES_ON if 'resume' in config.model_fields else ''}.", highlight=False)
-            raise SystemExit(130) from None
         console.print(_explained(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
     print(json.dumps({**answer, "seconds": round(time.monotonic() - started_at, 1)}, default=str), flush=True)  # noqa: T201
-
-
-def _is_interruption(error: BaseException | None) -> bool:
-    """Return whether Ctrl-C is behind an error: what it interrupts may fail while it ends, such as Ray."""
-    return error is not None and (isinstance(error, KeyboardInterrupt) or _is_interruption(error.__context__))
 
 
 def _explained(error: BaseException) -> str:

@@ -6,14 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["FORMAT_VERSION", "FORMER_KINDS", "migrated", "migrated_weights"]
+__all__ = ["FORMAT_VERSION", "migrated", "migrated_weights"]
 
 Document = dict[str, Any]  # JSON of a form that no type describes any more
 Weights = dict[str, Tensor]
 
 FORMAT_VERSION = 2
-FORMER_KINDS = {"image_folder": "pictures", "image_mask_pairs": "pairs"}
-"""Former kinds of renamed sources; datasets are still hashed under them, so that those prepared earlier are found."""
 
 
 def migrated(manifest: Document) -> Document:

@@ -12,6 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 __all__ = ["Bar", "console", "progress_bar", "watching"]
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BEFORE_WAITING = 5.0
+SECONDS_BETWEEN_REPEATS = 60.0
 FEW = 10  # parts that are so few take so long that each is worth a line
 
 console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)  # a log file has no width to wrap to
@@ -32,9 +34,10 @@ class Bar:
             disable=not console.is_terminal,
         )
         self._task = self._live.add_task(title, total=None, count="", words=words)
-        self._started_at = self._said_at = time.monotonic()
-        self._begun = self._done = 0
-        self._said = ""
+        self._started_at = self._said_at = self._moved_at = time.monotonic()
+        self._looked_at = 0.0
+        self._begun = self._done = self._seen = 0
+        self._said, self._words = "", words
         if words:
             self._say(words)
 
@@ -42,6 +45,8 @@ class Bar:
         """Show how much is done, and the newest words."""
         self._live.update(self._task, completed=done, total=total, count=f"{done}/{total}", words=words)
         now = time.monotonic()
+        if done != self._seen:
+            self._seen, self._moved_at = done, now
         if not self._begun:  # what comes before the first of them, such as starting workers, is not part of the rate
             self._begun = done
             self._started_at = self._said_at = now
@@ -52,6 +57,18 @@ class Bar:
             rate = (done - self._begun) / max(now - self._started_at, 1e-9)
             self._say(f"{done}/{total}, {rate:.3g}/s, {(total - done) / rate:.0f} s left  {words}")
             self._said_at, self._done = now, done
+
+    def wait(self, look: Callable[[], str]) -> None:
+        """Say what keeps the work from going on, if ``look`` finds it; it is asked only while nothing is done."""
+        now = time.monotonic()
+        if now - max(self._moved_at, self._looked_at) < SECONDS_BEFORE_WAITING:
+            return
+        self._looked_at, words = now, look()
+        self._live.update(self._task, words=words or self._words)
+        if words and (words != self._said or now - self._said_at >= SECONDS_BETWEEN_REPEATS):
+            self._said = ""
+            self._say(words)
+            self._said_at = now
 
     def _say(self, words: str) -> None:
         """Print a line if there is no bar to be seen; the same line again would say nothing."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,8 +13,10 @@ from rayology.data.prepare import prepare
 from rayology.data.report import report_file
 from rayology.experiment import Experiment
 from rayology.metrics.figures import as_table
+from rayology.models.backbones import padded
 from rayology.preflight import joins_cluster, ray_folder
 from rayology.progress import Bar, console, progress_bar, watching
+from rayology.training.cluster import awaited
 from rayology.training.history import read
 from rayology.training.run import Run
 
@@ -43,7 +46,9 @@ def on_cluster() -> Iterator[None]:
     else:
         environment = {}
         os.environ.update(missing)  # workers inherit them, which saves starting others in place of the first ones
+    terminated = signal.getsignal(signal.SIGTERM)
     ray.init(runtime_env=environment, logging_level=logging.WARNING, log_to_driver=False)
+    signal.signal(signal.SIGTERM, terminated)  # Ray put a handler of its own in place
     try:
         yield
     finally:
@@ -60,6 +65,15 @@ def prepared(experiment: Experiment) -> PreparedDataset:
             experiment.storage.expanduser().absolute(),
             report=lambda progress: bar.advance(progress.done, progress.total, progress.stage),
         )
+    for sentence in _contents(data):
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    for sentence in _warnings(experiment, data):
+        console.print(sentence, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return data
+
+
+def _contents(data: PreparedDataset) -> Iterator[str]:
+    """Say what a dataset holds."""
     info = data.info
     found = "found as it was prepared" if data.reused else f"prepared from {info.counts.files} files"
     splits = ", ".join(
@@ -67,38 +81,32 @@ def prepared(experiment: Experiment) -> PreparedDataset:
         f"{split} {held.images}" + (f" of {held.patients} patients" if held.patients < held.images else "")
         for split, held in info.splits.items()
     )
-    console.print(f"{info.counts.images} images {found}: {splits}.", highlight=False)
-    if info.note:
-        console.print(f"Read every figure with this in mind: {info.note}.", style="yellow", highlight=False)
-    console.print(f"What it holds, to look at: {report_file(data)}", soft_wrap=True, highlight=False)
+    yield f"{info.counts.images} images {found}: {splits}."
+    if (size := info.image.size) != (grid := padded(size)):
+        own, worked = ("x".join(map(str, each)) for each in (size, grid))
+        yield f"Networks pad images of {own} to {worked}, and crop what they draw."
+    yield f"What it holds, to look at: {report_file(data)}"
     left_out = ", ".join(f"{count} {what}" for what, count in info.counts.left_out.items() if count)
     if left_out:
-        console.print(f"Left out: {left_out}.", highlight=False)
-    for what, count in info.counts.doubts.items():
-        if count:
-            console.print(f"{count} {what}.", style="yellow", highlight=False)
+        yield f"Left out: {left_out}."
     if info.image.classes:
-        console.print(
-            f"Classes, named wherever the dataset and its models go: {', '.join(info.image.classes)}.",
-            highlight=False,
-            markup=False,
-        )
-    for sentence in _warnings(experiment, data):
-        console.print(sentence, style="yellow", highlight=False)
-    for text, count in info.mended.items():
-        console.print(f"{count} series mended: {text}", style="yellow", markup=False, highlight=False)
-    for reason, count in info.reasons.items():
-        console.print(f"{count} files skipped: {reason}", style="yellow", markup=False, highlight=False)
-    return data
+        yield f"Classes, named wherever the dataset and its models go: {', '.join(info.image.classes)}."
+    yield from (f"{count} images: {text}." for text, count in info.changed.items())
 
 
 def _warnings(experiment: Experiment, data: PreparedDataset) -> Iterator[str]:
-    """Say what a training on the dataset would suffer from."""
-    splits, batch_size = data.info.splits, experiment.schedule.batch_size
-    if batch_size > splits["train"].images:
-        yield f"Batches of {batch_size} repeat the {splits['train'].images} training images: lower schedule.batch_size."
-    if splits["validation"].images < FEW:
-        yield f"{splits['validation'].images} images validate: figures of fewer than {FEW} say little."
+    """Say what figures, or a training, on the dataset would suffer from."""
+    info, batch_size = data.info, experiment.schedule.batch_size
+    train, validation = info.splits["train"].images, info.splits["validation"].images
+    if info.note:
+        yield f"Read every figure with this in mind: {info.note}."
+    yield from (f"{count} {what}." for what, count in info.counts.doubts.items() if count)
+    if batch_size > train:
+        yield f"Batches of {batch_size} repeat the {train} training images: lower schedule.batch_size."
+    if validation < FEW:
+        yield f"{validation} images validate: figures of fewer than {FEW} say little."
+    yield from (f"{count} series mended: {text}" for text, count in info.mended.items())
+    yield from (f"{count} files skipped: {reason}" for reason, count in info.reasons.items())
 
 
 @contextmanager
@@ -112,6 +120,7 @@ def watching_run(run: Run) -> Iterator[None]:
                 f"{name} {value:.3g}" for name, value in lines[-1].items() if name not in {"step", "seconds"}
             )
             bar.advance(int(lines[-1]["step"]), run.experiment.schedule.steps, losses)
+        bar.wait(lambda: awaited(run.experiment))
 
     with watching("train", "starting the workers", look):
         yield

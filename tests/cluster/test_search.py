@@ -1,6 +1,7 @@
 """Sweeps on a real local Ray."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,8 +93,8 @@ def test_a_sweep_that_does_not_fit_the_cluster_is_refused_at_once(small: Experim
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_sweep_that_was_ended_promotes_nobody_and_goes_on_where_it_was(
-    ray_cluster: str, small: Experiment, data: PreparedDataset, how: signal.Signals
+def test_a_sweep_that_was_ended_promotes_nobody_and_goes_on_where_it_was_or_was_moved_to(
+    ray_cluster: str, small: Experiment, data: PreparedDataset, how: signal.Signals, tmp_path: Path
 ) -> None:
     sweep = small.patched({"search": {"num_trials": 4, "concurrent_trials": 1}, "schedule": {"steps": 60}})
     settings = small.storage / "sweep.yaml"
@@ -117,14 +118,23 @@ def test_a_sweep_that_was_ended_promotes_nobody_and_goes_on_where_it_was(
     assert driver.returncode in {-signal.SIGKILL, 128 + signal.SIGINT}
     assert set((small.storage / "store").rglob("*")) == promoted
 
-    resumed = open_run(Experiment(storage=small.storage, resume="last"), "sweeps")
+    storage = small.storage
+    if how == signal.SIGKILL:
+        storage = tmp_path / "another disk"
+        old = max(small.storage.glob("sweeps/killed-sigkill-*"))
+        shutil.copytree(old, storage / "sweeps" / old.name)
+        shutil.rmtree(old)
+        old.mkdir()
+    resumed = open_run(Experiment(storage=storage, resume="last"), "sweeps")
     trials = search(resumed, data)
 
     assert resumed.folder.name.startswith(f"killed-{how.name.lower()}")
     assert len(trials) == 4
     assert finished
+    assert how != signal.SIGKILL or not list(old.iterdir())
     for bundle, manifest in finished.items():
-        assert Bundle.load(bundle).manifest == manifest, "a finished trial was trained again"
+        moved = storage / bundle.relative_to(small.storage)
+        assert Bundle.load(moved).manifest == manifest, "a finished trial was trained again"
 
 
 def _wait_for_a_bundle(folder: Path, *, name: str) -> None:

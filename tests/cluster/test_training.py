@@ -1,5 +1,6 @@
 """Training on a real local Ray."""
 
+import logging
 import os
 import signal
 import threading
@@ -14,9 +15,11 @@ from ray.util.state import list_actors
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
+from rayology.data.workers import in_order
 from rayology.errors import DatasetError, Diverged, TrainingError
 from rayology.experiment import Experiment
-from rayology.training.cluster import _work, train
+from rayology.interruption import interruptible
+from rayology.training.cluster import _work, awaited, train
 from rayology.training.history import read
 from rayology.training.run import BUNDLE, Assignment, Run, open_run
 
@@ -98,6 +101,50 @@ def test_a_run_goes_on_after_a_worker_was_killed(data: PreparedDataset, slow_run
     assert killed
     assert bundle.manifest.provenance.steps == 300
     assert steps_of(slow_run) == list(range(5, 301, 5))
+
+
+def test_an_interrupted_run_loses_nothing(
+    small: Experiment, data: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = small.patched({**TWO_WORKERS, "schedule": {"steps": 200, "evaluate_every": 200}})
+    interrupted = open_run(longer.patched({"storage": str(tmp_path)}), "runs")
+    # The shell may have had it ignored.
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.default_int_handler)
+
+    def interrupt() -> None:
+        while not steps_of(interrupted):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(SystemExit, match="130"), interruptible():
+        train(interrupted, data)
+    last = steps_of(interrupted)[-1]
+    resumed = train(open_run(Experiment(storage=tmp_path, resume="last"), "runs"), data)
+    untouched = train(open_run(longer, "runs"), data)
+
+    assert last < 190
+    assert steps_of(interrupted) == list(range(5, 201, 5))
+    assert resumed.manifest.metrics == untouched.manifest.metrics
+    for name, weight in resumed.weights().items():
+        assert weight.equal(untouched.weights()[name]), name
+
+
+def test_who_waits_for_a_core_says_so_and_starts_when_it_is_free(
+    small: Experiment, caplog: pytest.LogCaptureFixture
+) -> None:
+    busy = ray.remote(num_cpus=4)(list).remote()
+    ray.get(busy.__ray_ready__.remote())
+    words = awaited(small.patched(TWO_WORKERS))
+    caplog.set_level(logging.INFO, "rayology")
+    threading.Timer(6, ray.kill, [busy]).start()
+
+    worked = list(in_order(abs, [-1, -2]))
+
+    assert words == "waiting for 2 cores, for 2 workers; 0 of 4 cores are free"
+    assert caplog.messages == ["waiting for 1 core, for 1 task; 0 of 4 cores are free."]
+    assert worked == [1, 2]
+    assert awaited(small) == ""
 
 
 def test_a_run_that_diverges_says_what_to_lower(small: Experiment, data: PreparedDataset) -> None:

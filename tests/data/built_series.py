@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 
 from rayology.data.dicom import Instance, read
-from rayology.data.dicom.facts import facts
 from rayology.data.volumes.assembly import assemble
 from rayology.data.volumes.series import Frame, SeriesConfig, split
 from rayology.data.volumes.stack import Stack, stack
@@ -73,7 +71,6 @@ def read_frames(folder: Path) -> dict[Frame, Instance]:
     """Read every frame of the files below a folder, and what their headers say of it."""
     found = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        dataset = dcmread(file, stop_before_pixels=True)
         for number, instance in enumerate(read(file)):
             frame = Frame.of(
                 instance.pixels,
@@ -81,7 +78,7 @@ def read_frames(folder: Path) -> dict[Frame, Instance]:
                 file=file,
                 number=number,
                 geometry=instance.geometry,
-                facts=facts(dataset, number),
+                facts=instance.facts,
             )
             found[frame] = instance
     return found

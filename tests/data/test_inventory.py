@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import SecondaryCaptureImageStorage
 from tests.data.bodies import SMALL, WriteDicom, all_rows, body, prepared, skipped
 
 from rayology.data import FolderConfig, PreparationConfig
@@ -68,6 +71,59 @@ def test_mixed_modalities_are_counted_and_the_setting_is_named(folder: Path, wri
         prepared(folder, modality="PT")
 
 
+def test_scouts_mosaics_and_pages_are_left_out_and_counted_until_they_are_asked_for(
+    folder: Path, write_dicom: WriteDicom
+) -> None:
+    write_dicom(folder / "scout.dcm", body(20), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    write_dicom(folder / "mosaic.dcm", body(21), ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
+    write_dicom(folder / "page.dcm", body(22), BurnedInAnnotation="YES")
+
+    dataset = prepared(folder)
+    config = FolderConfig(path=folder, selection=Selection(include=("localizers", "pages")))
+    asked = prepare(config, SMALL, folder.parent / "root")
+
+    assert (dataset.info.counts.images, dataset.info.counts.skipped) == (12, 3)
+    assert sorted(reason.split(";")[0] for reason in dataset.info.reasons) == [
+        "NotSelected: has text in its pixels by its Burned In Annotation",
+        "NotSelected: is a localizer",
+        "NotSelected: is a mosaic of slices",
+    ]
+    assert (asked.info.counts.images, asked.info.counts.skipped) == (14, 1)
+
+
+def test_frames_that_are_left_out_of_a_file_are_counted_with_their_reason(
+    folder: Path, write_dicom: WriteDicom
+) -> None:
+    frames = []
+    for kind in ("LOCALIZER", "AXIAL"):
+        frame_type, group = Dataset(), Dataset()
+        frame_type.FrameType = ["ORIGINAL", "PRIMARY", kind]
+        group.CTImageFrameTypeSequence = Sequence([frame_type])
+        frames.append(group)
+    pixels = np.stack([body(30), body(31), body(32)])  # of which the last has no group
+    write_dicom(folder / "both.dcm", pixels, PerFrameFunctionalGroupsSequence=Sequence(frames))
+
+    info = prepared(folder).info
+
+    assert (info.counts.images, info.counts.skipped) == (14, 1)
+    assert ["is a localizer" in reason for reason in info.reasons] == [True]
+
+
+def test_a_secondary_capture_is_left_out_next_to_images_of_its_study_alone(
+    folder: Path, write_dicom: WriteDicom
+) -> None:
+    capture = {"SOPClassUID": SecondaryCaptureImageStorage, "Modality": "CT"}
+    write_dicom(folder / "screen.dcm", body(40), **capture, PatientID="Doe0")
+    write_dicom(folder / "converted.dcm", body(41), **capture, StudyInstanceUID="2.25.77", PatientID="Doe9")
+
+    info = prepared(folder).info
+    config = FolderConfig(path=folder, selection=Selection(include=("pages",)))
+
+    assert info.counts.images == 13
+    assert ["is a secondary capture in a study" in reason for reason in info.reasons] == [True]
+    assert prepare(config, SMALL, folder.parent / "root").info.counts.images == 14
+
+
 def test_a_copy_of_an_instance_counts_once(folder: Path) -> None:
     (folder / "copy.dcm").write_bytes((folder / "a" / "0-0.dcm").read_bytes())
 
@@ -76,7 +132,7 @@ def test_a_copy_of_an_instance_counts_once(folder: Path) -> None:
     assert (counts.images, counts.duplicates) == (12, 1)
 
 
-def test_colour_among_grey_is_skipped(folder: Path, write_dicom: WriteDicom) -> None:
+def test_colour_among_images_in_hounsfield_units_is_skipped(folder: Path, write_dicom: WriteDicom) -> None:
     colour = np.zeros((32, 96), np.uint8)
     write_dicom(
         folder / "colour.dcm",
@@ -90,7 +146,7 @@ def test_colour_among_grey_is_skipped(folder: Path, write_dicom: WriteDicom) -> 
     info = prepared(folder).info
 
     assert (info.counts.images, info.counts.skipped) == (12, 1)
-    assert ["another number of channels" in reason for reason in info.reasons] == [True]
+    assert ["is in colour, so not in the units" in reason for reason in info.reasons] == [True]
 
 
 def test_nearly_empty_images_are_left_out(folder: Path, write_dicom: WriteDicom) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from tests.data.bodies import SMALL, WriteDicom, all_rows, body, prepared, skipped, skipped_file
 
-from rayology.data import FolderConfig, ImageFolderConfig, ImageMaskPairsConfig, PreparationConfig
+from rayology.data import FolderConfig, PreparationConfig
 from rayology.data import writing as writing_module
 from rayology.data.dicom import read
-from rayology.data.prepare import Progress, _fingerprint, _state, _tasks, prepare
+from rayology.data.prepare import Progress, _state, _tasks, prepare
 from rayology.data.sources.source import Item
 from rayology.data.splits import SPLITS
 from rayology.errors import SourceError, SourceLost
@@ -82,20 +82,6 @@ def test_a_changed_file_makes_another_dataset(folder: Path) -> None:
     os.utime(folder / "a" / "0-0.dcm", ns=(0, 0))
 
     assert prepared(folder).path != first.path
-
-
-@pytest.mark.parametrize(
-    ("source", "fingerprint"), [(ImageFolderConfig, "cf2858225f32308d"), (ImageMaskPairsConfig, "1862d2284414bcef")]
-)
-def test_what_was_prepared_from_a_source_under_its_former_kind_is_found(
-    tmp_path: Path, source: type[ImageFolderConfig] | type[ImageMaskPairsConfig], fingerprint: str
-) -> None:
-    items = [Item(tmp_path / name, part=name) for name in ("a", "b")]
-    for item in items:
-        item.path.write_bytes(b"12")
-        os.utime(item.path, ns=(10**18, 10**18))
-
-    assert _fingerprint(source(path="s3://bucket/images"), PreparationConfig(), items) == fingerprint
 
 
 def test_another_root_gives_the_same_images_and_splits_under_other_pseudonyms(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """A folder of files becomes one that can be handed on, whatever some of the files are, and a report without a name."""
 
 import json
+import os
 import shutil
 import stat
 import tarfile
@@ -14,6 +15,7 @@ from pydicom import dcmread
 from rayology.data import FolderConfig, PreparationConfig
 from rayology.data.dicom import read
 from rayology.data.prepare import prepare
+from rayology.data.sources.files.local import BROKEN, OUTSIDE, TO_FOLDER
 from rayology.deidentify import ProfileConfig, Progress, Report, Rule, deidentify_folder
 from rayology.deidentify.folder import FOREIGN, REPEATED
 from rayology.deidentify.ledger import Original
@@ -79,7 +81,7 @@ def test_what_may_leave_is_written_and_the_rest_is_counted(tmp_path: Path, sourc
 
     assert (report.files, report.written, report.masked) == (6, 3, 0)
     assert report.held_back == {"burned-in annotation": 1}
-    assert sum(report.unreadable.values()) == 2
+    assert (report.not_dicom, sum(report.unreadable.values())) == (1, 1)
     assert len(copies(tmp_path)) == 3
     assert report.done["replaced"]["PatientID"] == 3
 
@@ -127,6 +129,7 @@ def test_the_report_is_there_for_programs_and_for_people(tmp_path: Path, source:
     told = (tmp_path / "output" / "report.txt").read_text()
     assert "3 of 6 files were de-identified" in told
     assert "1 held back: burned-in annotation" in told
+    assert "1 not DICOM, left out" in told
 
 
 def test_another_run_changes_nothing_and_takes_up_what_is_new(
@@ -265,6 +268,81 @@ def test_what_identifies_another_files_patient_is_taken_out_again(
     assert b"JD-4711" not in everything_below(tmp_path / "output")
 
 
+WORDS = {"ImageType": ["ORIGINAL", "PRIMARY", "TRACEW"], "Manufacturer": "Acme", "BodyPartExamined": "CHEST"}
+"""What scanners write into the four files."""
+TEST_OBJECT = {"PatientName": "Muster^Test", "PatientID": "QA-7712", "SOPInstanceUID": "1.2.3.8"}
+
+
+def words_of_scanners(source: Path) -> None:
+    for file in source.rglob("?.dcm"):
+        dataset = dcmread(file)
+        for keyword, value in WORDS.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(file)
+
+
+@pytest.mark.parametrize("word", ["PRIMARY", "chest", "ACME", "Tracew", "CT", "Li", "0", "2020"])
+def test_an_ordinary_word_in_an_identifying_attribute_holds_back_no_other_file(
+    tmp_path: Path, source: Path, write_dicom: WriteDicom, word: str
+) -> None:
+    words_of_scanners(source)
+    write_dicom(source / "qa.dcm", RAMP, **TEST_OBJECT, OperatorsName=word)
+
+    assert run(tmp_path).written == 4
+
+
+def test_an_identifier_is_found_where_a_code_belongs_and_the_private_list_says_whose_it_is(
+    tmp_path: Path, source: Path, write_dicom: WriteDicom
+) -> None:
+    write_dicom(source / "qa.dcm", RAMP, **TEST_OBJECT | {"PatientID": "MUELLER"})
+    for name in ("a", "b"):
+        write_dicom(source / f"{name}.dcm", RAMP, SOPInstanceUID=f"1.2.4.{ord(name)}", BodyPartExamined="MUELLER")
+
+    report = run(tmp_path)
+
+    assert report.held_back[FOREIGN] == 2
+    (listed,) = (tmp_path / "private").glob("held-back-*.json")
+    held = {entry["file"]: entry for entry in json.loads(listed.read_text())}
+    assert held["b.dcm"] == {"file": "b.dcm", "reason": FOREIGN, "files_with": {"PatientID of qa.dcm": 2}}
+    assert b"qa.dcm" not in everything_below(tmp_path / "output")
+
+
+def test_once_the_file_that_held_back_others_is_gone_they_are_written(
+    tmp_path: Path, source: Path, write_dicom: WriteDicom
+) -> None:
+    write_dicom(source / "a.dcm", RAMP, SOPInstanceUID="1.2.4.1", BodyPartExamined="MUELLER")
+    held_by = write_dicom(source / "qa.dcm", RAMP, **TEST_OBJECT | {"PatientID": "MUELLER"})
+    before = run(tmp_path)
+    held_by.unlink()
+
+    assert (before.held_back[FOREIGN], before.written, run(tmp_path).written) == (1, 4, 4)
+
+
+def test_a_rule_allows_a_value_of_the_files_that_fit_and_parts_of_it(
+    tmp_path: Path, source: Path, write_dicom: WriteDicom
+) -> None:
+    words_of_scanners(source)
+    write_dicom(source / "qa.dcm", RAMP, **TEST_OBJECT, OperatorsName="Tracew^Acme", **WORDS)
+    write_dicom(source / "a.dcm", RAMP, SOPInstanceUID="1.2.4.1", ProtocolName="x", ConvolutionKernel="Tracew^Acme")
+    rule = Rule(reason="a test object", when={"OperatorsName": "tracew.*"}, action="allow")
+
+    report = run(tmp_path, ProfileConfig(rules=(rule,)))
+
+    assert (report.written, report.held_back) == (5, {"burned-in annotation": 1})
+
+
+def test_another_run_says_how_many_files_it_need_not_do_again(
+    tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    del source
+    with caplog.at_level("INFO"):
+        run(tmp_path)
+        assert not caplog.messages
+        run(tmp_path)
+
+    assert caplog.messages == ["6 of 6 files were done before and are not done again."]
+
+
 @pytest.mark.slow
 def test_a_real_series_keeps_its_pixels_geometry_and_order(tmp_path: Path, head_folder: Path) -> None:
     report = run(tmp_path, ProfileConfig(dates="shifted"), source=head_folder)
@@ -315,7 +393,8 @@ def test_no_file_of_the_zoo_stops_the_rest(tmp_path: Path, shared_data: Path) ->
     assert report.files == 301
     assert report.written + report.held_back[REPEATED] >= 260
     assert report.written == len(copies(tmp_path))
-    assert sum(report.unreadable.values()) + sum(report.held_back.values()) + report.written == report.files
+    left_out = sum(report.unreadable.values()) + sum(report.held_back.values()) + report.not_dicom
+    assert left_out + report.written == report.files
 
 
 @pytest.mark.slow
@@ -330,3 +409,20 @@ def test_the_zoo_under_the_built_in_rules_is_mostly_held_back(tmp_path: Path, sh
 def test_a_file_that_cannot_be_looked_at_is_not_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"^a file of the source: No such file or directory; see that each can be"):
         Original.at(tmp_path / "doe.dcm", tmp_path)
+
+
+def test_links_are_held_back_unread_and_names_may_be_any_bytes(
+    tmp_path: Path, write_dicom: WriteDicom, source: Path
+) -> None:
+    write_dicom(tmp_path / "secret" / "1.dcm", RAMP, PatientID="Canary-1")
+    (source / "out.dcm").symlink_to(tmp_path / "secret" / "1.dcm")
+    (source / "folder").symlink_to(tmp_path / "secret")
+    (source / "lost.dcm").symlink_to("nowhere")
+    (source / "Roe_John" / "1.dcm").rename(source / os.fsdecode(b"K\xf6ln.dcm"))
+
+    first, again = run(tmp_path), run(tmp_path)
+
+    assert first == again
+    assert first.unreadable.items() >= {OUTSIDE: 1, TO_FOLDER: 1, BROKEN: 1}.items()
+    assert len(copies(tmp_path)) == 3
+    assert b"Canary-1" not in everything_below(tmp_path / "output")

@@ -34,6 +34,15 @@ def test_a_letter_is_no_dicom(tmp_path: Path) -> None:
         content(tmp_path / "letter.txt")
 
 
+def test_dicom_without_a_preamble_is_not_mistaken_for_another_kind_of_file(
+    tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    (tmp_path / "bare.dcm").write_bytes(write_dicom(tmp_path / "a.dcm", RAMP).read_bytes()[132:])
+
+    with pytest.raises(UnreadableImage, match="has no DICOM preamble; rewrite it"):
+        content(tmp_path / "bare.dcm")
+
+
 def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage, match=r"^cannot be opened: No such file"):
         content(tmp_path / "Doe_Jane.dcm")

@@ -6,10 +6,10 @@ import pytest
 import torch
 from tests.kinds import SMALL_MODELS, name_of
 
-from rayology.image import Batch, ImageSpec
+from rayology.image import Batch, Grid, ImageSpec
 from rayology.models import Gan, GanConfig, Generates, Phase, Reconstructs, Vae, VaeConfig, capabilities
 from rayology.models.adaptive import AdaptiveConfig
-from rayology.models.backbones import ResNetConfig
+from rayology.models.backbones import ResNetConfig, padded
 from rayology.models.backbones.resnet import pyramid
 from rayology.models.gan import gradient_penalty
 from rayology.models.vae import kl_from_standard_normal
@@ -25,6 +25,9 @@ SPECS = [
     ImageSpec(size=(64, 64), classes=("a", "b", "c")),
     ImageSpec(size=(16, 16, 16), classes=("a", "b")),
     ImageSpec(size=(16, 24, 32), channels=2),
+    ImageSpec(size=(28, 28), classes=("a", "b")),
+    ImageSpec(size=(17, 30)),
+    ImageSpec(size=(20, 17, 20), classes=("a", "b")),
 ]
 Config = VaeConfig | GanConfig
 
@@ -41,7 +44,7 @@ def spec(request: pytest.FixtureRequest) -> ImageSpec:
     return spec
 
 
-@pytest.fixture(params=SPECS[2:4], ids=lambda spec: "x".join(map(str, spec.shape)))
+@pytest.fixture(params=[*SPECS[2:4], SPECS[5], SPECS[7]], ids=lambda spec: "x".join(map(str, spec.shape)))
 def labelled(request: pytest.FixtureRequest) -> ImageSpec:
     """Images, and volumes, of several classes."""
     spec: ImageSpec = request.param
@@ -162,13 +165,42 @@ def test_the_served_parts_are_enough_to_sample(config: Config) -> None:
         ((64, 64, 64), (4, 4, 4)),
         ((16, 32, 64), (4, 8, 16)),
         ((24,) * 3, (3,) * 3),
+        ((28, 28), (4, 4)),
+        ((17, 30), (3, 4)),
+        ((20,) * 3, (3,) * 3),
     ],
 )
-def test_every_side_is_halved_alike_until_one_is_short_or_odd(size: tuple[int, ...], coarsest: tuple[int, ...]) -> None:
+def test_every_padded_side_is_halved_alike_until_one_is_short_or_odd(
+    size: tuple[int, ...], coarsest: tuple[int, ...]
+) -> None:
     grids = pyramid(SMALL, ImageSpec.model_validate({"size": size}).grid)
 
     assert grids[-1].size == coarsest
-    assert [side * 2 ** (len(grids) - 1) for side in coarsest] == list(size)
+    assert [side * 2 ** (len(grids) - 1) for side in coarsest] == list(padded(size))
+
+
+@pytest.mark.parametrize(("size", "grid"), [((28, 28), (32, 32)), ((17, 30), (24, 32)), ((20, 17, 24), (24,) * 3)])
+def test_a_network_pads_images_all_around_and_crops_what_it_draws(size: tuple[int, ...], grid: tuple[int, ...]) -> None:
+    """By as much before as after, one pixel aside, with the value of the surroundings."""
+    own, whole = (
+        (SMALL.encoder(Grid(1, sides), activation="silu"), SMALL.decoder(Grid(1, sides), activation="silu"))
+        for sides in (size, grid)
+    )
+    for each, other in zip(own, whole, strict=True):
+        for parameter in each.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        other.load_state_dict(each.state_dict())
+    inside = [
+        slice((after - before) // 2, (after - before) // 2 + before) for before, after in zip(size, grid, strict=True)
+    ]
+    images = batch_of(ImageSpec.model_validate({"size": size})).images
+    surrounded = torch.full((4, 1, *grid), -1.0)
+    surrounded[:, :, *inside] = images
+
+    features = own[0](images)
+
+    assert torch.equal(features, whole[0](surrounded))
+    assert torch.equal(own[1](features), whole[1](features)[:, :, *inside])
 
 
 def test_a_volume_of_equal_slices_is_encoded_as_the_image_of_one() -> None:

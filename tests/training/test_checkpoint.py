@@ -185,6 +185,17 @@ def test_a_checkpoint_of_another_model_is_refused(experiment: Experiment, tmp_pa
         resume(other, tmp_path)
 
 
+def test_a_checkpoint_of_another_dataset_is_refused(training: Training, tmp_path: Path) -> None:
+    with Checkpoints(tmp_path, dataset="one") as checkpoints:
+        checkpoints.save(training)
+    file = newest(tmp_path)
+    assert file is not None
+
+    restore(training, file, dataset="one")
+    with pytest.raises(TrainingError, match="was trained on another dataset; put the source's files back"):
+        restore(training, file, dataset="other")
+
+
 def test_a_file_that_is_not_a_checkpoint_is_refused(training: Training, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no checkpoint"):
         restore(training, tmp_path / "none.safetensors")

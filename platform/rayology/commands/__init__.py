@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 __all__ = ["COMMANDS", "main", "start"]
@@ -33,6 +34,8 @@ def main() -> None:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in {"-h", "--help"}:
         sys.stdout.write(_listed())
+    elif name == "--version":
+        sys.stdout.write(f"rayology {version('rayology')}\n")
     elif name in COMMANDS:
         start(name, arguments, program=f"rayology {name}")
     else:
@@ -44,15 +47,20 @@ def main() -> None:
 
 def start(name: str, arguments: list[str] | None = None, *, program: str = "") -> None:
     """Run a command with the words of the command line."""
-    from rayology.job import run  # noqa: PLC0415 - the list of commands needs none of it
+    from rayology.interruption import interruptible  # noqa: PLC0415 - the list of commands needs none of it
 
-    run(
-        pkgutil.resolve_name(COMMANDS[name]),
-        lambda config: importlib.import_module(f"rayology.commands.{name}").main(config),  # once the flags are right
-        arguments=arguments,
-        program=program,
-        about=_docstring(name),
-    )
+    with interruptible():
+        from rayology.job import run  # noqa: PLC0415 - takes a second or more
+
+        run(
+            pkgutil.resolve_name(COMMANDS[name]),
+            lambda config: importlib.import_module(f"rayology.commands.{name}").main(
+                config
+            ),  # once the flags are right
+            arguments=arguments,
+            program=program,
+            about=_docstring(name),
+        )
 
 
 def _listed() -> str:

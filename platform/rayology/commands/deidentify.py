@@ -31,7 +31,7 @@ class DeidentifyConfig(Config):
 
 
 def main(config: DeidentifyConfig) -> Mapping[str, object]:
-    """Return how many files were written, held back and unreadable."""
+    """Return how many files were written, held back, unreadable and not DICOM."""
     with progress_bar("de-identify") as bar:
         report = deidentify_folder(
             config.source,
@@ -44,4 +44,5 @@ def main(config: DeidentifyConfig) -> Mapping[str, object]:
     if not report.written:
         raise SourceError(f"{config.source}: no file was written; {config.output}/report.txt says why")
     held_back, unreadable = sum(report.held_back.values()), sum(report.unreadable.values())
-    return {"output": config.output, "written": report.written, "held_back": held_back, "unreadable": unreadable}
+    counts = {"held_back": held_back, "unreadable": unreadable, "not_dicom": report.not_dicom}
+    return {"output": config.output, "written": report.written, **counts}

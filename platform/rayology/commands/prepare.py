@@ -7,6 +7,7 @@ rayology prepare --source.kind folder --source.path /data/ct --storage /data/ray
 from collections.abc import Mapping
 
 from rayology.experiment import Experiment
+from rayology.interruption import interruptible
 from rayology.preflight import require_places
 from rayology.session import on_cluster, prepared
 
@@ -14,6 +15,6 @@ from rayology.session import on_cluster, prepared
 def main(experiment: Experiment) -> Mapping[str, object]:
     """Return where the dataset lies and what it holds."""
     require_places(experiment)
-    with on_cluster():
+    with interruptible("the same command again"), on_cluster():
         data = prepared(experiment)
     return {"dataset": data.path, "images": data.info.counts.images, "reused": data.reused, "note": data.info.note}

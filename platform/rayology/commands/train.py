@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from rayology.bundle import Bundle
 from rayology.experiment import Experiment
+from rayology.interruption import interruptible
 from rayology.preflight import begin
 from rayology.progress import console
 from rayology.session import on_cluster, prepared, watching_run
@@ -21,8 +22,9 @@ from rayology.usage import typed
 def main(experiment: Experiment) -> Mapping[str, object]:
     """Return the run, its bundle and the bundle's figures."""
     run = begin(experiment, "runs")
-    bundle = trained(run)
     storage = run.experiment.storage
+    with interruptible(typed("train", "--storage", str(storage), "--resume", "last")):
+        bundle = trained(run)
     following = typed("publish", "--bundle", str(bundle.path), "--store", f"{storage}/store", "--storage", str(storage))
     console.print(f"Next: {following}", markup=False, highlight=False, soft_wrap=True)
     return {"run": run.folder.name, "bundle": bundle.path, "metrics": bundle.manifest.metrics}

@@ -9,12 +9,14 @@ import logging
 from collections.abc import Mapping
 
 from rayology.experiment import Experiment
+from rayology.interruption import interruptible
 from rayology.preflight import begin
 from rayology.progress import console
 from rayology.search.results import plot, promote_best, table, write_table
 from rayology.search.space import dimensions
 from rayology.search.study import search
 from rayology.session import on_cluster, prepared
+from rayology.usage import typed
 
 
 def main(experiment: Experiment) -> Mapping[str, object]:
@@ -23,7 +25,8 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses files that trials are told not to write
     dimensions(experiment)  # refuses a narrowing that is wrong
     sweep = begin(experiment, "sweeps")
-    with on_cluster():
+    going_on = typed("tune", "--storage", str(sweep.experiment.storage), "--resume", "last")
+    with interruptible(going_on), on_cluster():
         trials = search(sweep, prepared(sweep.experiment))
     objective = sweep.experiment.search.objective
     console.print(table(trials, objective=objective))

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayology.data.cutting import OUTSIDE
+from rayology.data.dicom.pet import BQML, PET, SUV
 from rayology.data.duplicates import THUMBNAIL, duplicates, joined
 from rayology.data.inventory import Inventory, by_series
-from rayology.data.preparation import CT, PET, PatchesConfig, PreparationConfig
-from rayology.data.records import ImageRecord
+from rayology.data.preparation import CT, PatchesConfig, PreparationConfig
+from rayology.data.records import ONE_CHANNEL, ImageRecord
 from rayology.data.scratch import Scratch, Shape
 from rayology.data.splits import MIN_PATIENTS, Place, SplitName, leaking, split_images
 from rayology.errors import SeriesError, SourceError
@@ -23,7 +24,8 @@ MAX_VALUES_OF_A_SERIES = 2**25
 """Most values that the range of a series is computed from: all of 8,000 slices of 64 x 64."""
 MAX_SAMPLE_OF_A_SERIES = 2**16
 """Most values that one series contributes to the common range of all series."""
-OTHER_CHANNELS = "SourceError: has another number of channels than most images of the source"
+NOT_IN_UNITS = "SourceError: is in colour, so not in the units of the source's other images"
+THREE_CHANNELS = "grey was repeated in three channels, as others are in colour"
 ONE_VALUE = "SourceError: its foreground has one value; leave its series out, or widen preparation.percentiles"
 Stack = NDArray[np.float32]
 """Pixels of all images of one shape in the scratch, by row."""
@@ -41,7 +43,7 @@ class Curation:
     """Number of items that repeat an instance, and of images that (nearly) equal another patient's."""
     num_nearly_empty: int
     num_joined: int
-    """Number of patients that count as another patient because they have a (nearly) equal image."""
+    """Number of patients that count as another: they share a study, a frame of reference or a (nearly) equal image."""
     num_in_gaps: int
     num_leaking: int
     """Number of images in official splits whose patient, or an equal image, is in another split too."""
@@ -54,7 +56,8 @@ def curate(inventory: Inventory, scratch: Scratch, preparation: PreparationConfi
         SourceError: there is no image, or several modalities, or nothing to hold out.
     """
     check_one_kind(inventory)
-    inventory = _with_commonest_channels(inventory)
+    inventory = _with_as_many_channels(inventory, scratch)
+    order = {record.row: number for number, record in enumerate(inventory.images)}
     pixels = scratch.pixels(inventory.images[0].shape)
     kept: list[ImageRecord] = []
     flat: set[int] = set()
@@ -70,7 +73,7 @@ def curate(inventory: Inventory, scratch: Scratch, preparation: PreparationConfi
         raise SourceError(_nothing_left(inventory, num_nearly_empty, preparation))
     if kept[0].modality == PET and kept[0].values is None:
         kept = _with_shared_range(kept, pixels, preparation)
-    kept.sort(key=lambda record: record.row)
+    kept.sort(key=lambda record: order[record.row])
 
     pairs = _alike(kept, scratch)
     shared = _shared(kept, pairs)
@@ -85,20 +88,26 @@ def curate(inventory: Inventory, scratch: Scratch, preparation: PreparationConfi
         inventory=inventory,
         num_duplicates=inventory.num_duplicates + len(shared),
         num_nearly_empty=num_nearly_empty,
-        num_joined=len({record.who.draw for record in kept}) - len({place.patient for place in places}),
+        num_joined=len({record.who.patient for record in kept}) - len({place.patient for place in places}),
         num_in_gaps=splits.count(None),
         num_leaking=len(leaking(places)),
     )
 
 
 def check_one_kind(inventory: Inventory) -> None:
-    """Raise SourceError if there are no images, or images of several modalities or declared ranges."""
+    """Raise SourceError if there are no images, or images of several modalities, units or declared ranges."""
     modalities = Counter(record.modality for record in inventory.images)
     listed = _listed(modalities or inventory.other_modalities)
     if not modalities:
         raise SourceError(_no_image(inventory, listed))
     if len(modalities) > 1:
         raise SourceError(f"the source: several modalities ({listed}); set preparation.modality to one of them")
+    found = Counter(record.units for record in inventory.images)
+    if len(found) > 1:
+        raise SourceError(
+            f"the source: PET in several units ({_listed(found)}); set preparation.units to one; {BQML} keeps what "
+            f"would become SUV ({SUV})"
+        )
     ranges = Counter(
         f"{record.values.low:g} to {record.values.high:g}" if record.values else "none declared"
         for record in inventory.images
@@ -117,7 +126,7 @@ def check_classes(images: Sequence[ImageRecord]) -> None:
     """
     patients: dict[str, set[str]] = defaultdict(set)
     for record in images:
-        patients[record.label].add(record.who.patient)
+        patients[record.label].add(record.who.draw)
     single = sum(len(members) == 1 for members in patients.values())
     if len(patients) > 2 and 2 * single > len(patients):  # two classes may well be two patients
         raise SourceError(
@@ -144,11 +153,31 @@ def _no_image(inventory: Inventory, other_modalities: str) -> str:
     return f"the source: {what}; most often ({often}): {reason}{others}"
 
 
-def _with_commonest_channels(inventory: Inventory) -> Inventory:
-    """Return an inventory without images whose number of channels is not the commonest."""
-    counts = Counter(record.shape[0] for record in inventory.images)
-    channels = min(counts, key=lambda number: (-counts[number], number))
-    return inventory.only(lambda record: record.shape[0] == channels, reason=OTHER_CHANNELS)
+def _with_as_many_channels(inventory: Inventory, scratch: Scratch) -> Inventory:
+    """Return an inventory whose grey images are repeated in three channels if any image is in colour.
+
+    Colour has no physical units, so pictures in colour are left out from among images that have.
+    """
+    first = inventory.images[0]
+    has_units = first.modality in {CT, PET} and first.values is None
+    if has_units and not all(map(_came_in_colour, inventory.images)):
+        return inventory.only(lambda record: not _came_in_colour(record), reason=NOT_IN_UNITS)
+    if len({record.shape for record in inventory.images}) == 1:
+        return inventory
+    images = (record if record.shape[0] == 3 else _repeated(record, scratch) for record in inventory.images)
+    return replace(inventory, images=tuple(images))
+
+
+def _came_in_colour(record: ImageRecord) -> bool:
+    return record.shape[0] == 3 or ONE_CHANNEL in record.changed
+
+
+def _repeated(record: ImageRecord, scratch: Scratch) -> ImageRecord:
+    """Append a grey image to those in colour, as one of which it may have come."""
+    pixels = scratch.image(record.shape, record.row).repeat(3, 0)
+    row = scratch.append(pixels, scratch.mask(record.shape, record.row))
+    changed = {*record.changed} ^ {ONE_CHANNEL} if ONE_CHANNEL in record.changed else {*record.changed, THREE_CHANNELS}
+    return replace(record, shape=pixels.shape, row=row, changed=tuple(sorted(changed)))
 
 
 def _scaled(series: Sequence[ImageRecord], pixels: Stack, preparation: PreparationConfig) -> list[ImageRecord]:
@@ -267,8 +296,13 @@ def _split(inventory: Inventory, places: Sequence[Place], preparation: Preparati
     try:
         return split_images(places, preparation.shares, gap_mm=preparation.gap_of_positions_mm)
     except SourceError as error:
+        said = str(error)
+        named, patients = (len({getattr(each.who, of) for each in inventory.images}) for of in ("patient", "draw"))
+        if patients < named:
+            said += f"; {named} patients count as {patients}, because they share studies or frames of reference"
+            said += "; if they are not the same people, give each UIDs of their own"
         reasons = Counter(reason for reason in inventory.reasons.values() if reason != OUTSIDE)
-        if not reasons:
-            raise
-        reason, often = reasons.most_common(1)[0]
-        raise SourceError(f"{error}; {reasons.total()} files were left out, most often ({often}): {reason}") from None
+        if reasons:
+            reason, often = reasons.most_common(1)[0]
+            said += f"; {reasons.total()} files were left out, most often ({often}): {reason}"
+        raise SourceError(said) from None

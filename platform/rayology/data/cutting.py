@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rayology.data.duplicates import THUMBNAIL
 from rayology.data.preparation import PatchesConfig
-from rayology.data.records import ImageRecord, Outcome, Pixels, Work
+from rayology.data.records import ONE_CHANNEL, ImageRecord, Outcome, Pixels, Work
 from rayology.data.scratch import Scratch
 from rayology.data.volumes.assembly import assemble
 from rayology.data.volumes.resampling import resample, resampled_size
@@ -18,6 +18,7 @@ from rayology.data.volumes.stack import Stack, arrange
 from rayology.data.volumes.volume import Volume, crop_or_pad, cut, orient, patches, starts
 from rayology.errors import SeriesError
 from rayology.image import ValueRange
+from rayology.imaging import without_equal_channels
 
 __all__ = ["OUTSIDE", "cut_series"]
 
@@ -87,7 +88,8 @@ def _volume(stack: Stack, members: Sequence[ImageRecord], scratch: Scratch) -> V
     masks = None
     if any(each.has_mask for each in members):
         masks = [scratch.mask(each.shape, each.row) for each in members]
-    return assemble(stack, pixels, valid, masks)
+    volume = assemble(stack, pixels, valid, masks)
+    return replace(volume, pixels=without_equal_channels(volume.pixels))
 
 
 def _needed(volume: Volume, rules: PatchesConfig, side: int, room: int) -> int:
@@ -140,6 +142,7 @@ def _record(box: Volume, volume: Volume, first: ImageRecord) -> ImageRecord:
         between_slices_mm=box.spacing_mm[0],
         original_size=volume.size,
         has_mask=box.mask is not None,
+        changed=(ONE_CHANNEL,) if len(box.pixels) < first.shape[0] else (),
     )
 
 

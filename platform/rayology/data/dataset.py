@@ -64,7 +64,8 @@ class Counts(Config):
     """Number of files that repeat an instance. If patients are too few to join those who share images, also the number
     of images that (nearly) equal another patient's, or patches of such volumes."""
     joined_patients: NonNegativeInt
-    """Number of patients that count as another patient when splits are drawn: they have a (nearly) equal image."""
+    """Number of patients that count as another when splits are drawn: they share a study, a frame of reference or a
+    (nearly) equal image."""
     not_in_table: NonNegativeInt
     """Number of images without a row in the source's table; their headers or names say what is known about them."""
     other_modality: NonNegativeInt
@@ -89,7 +90,7 @@ class Counts(Config):
     def doubts(self) -> dict[str, int]:
         """How many patients or images the splits must be read with, by what holds for them."""
         return {
-            "patients count as another's: they have an image in common, or nearly": self.joined_patients,
+            "patients count as others: they share a study, frame of reference or near-duplicate": self.joined_patients,
             "images are in no row of the table: what it says of patients and splits does not hold for them": (
                 self.not_in_table
             ),
@@ -112,7 +113,7 @@ class DatasetInfo(Config):
     splits: dict[SplitName, SplitCounts]
     """Contents of each split; none is empty."""
     patients: PositiveInt
-    """Number of patients."""
+    """Number of patients; those who share a study or a frame of reference are one."""
     patient_safe: bool
     """Whether no patient is in two splits."""
     note: str
@@ -123,6 +124,8 @@ class DatasetInfo(Config):
     """Number of skipped files by reason; ``keys/FINGERPRINT.skipped.json`` names the files."""
     mended: dict[str, int]
     """Number of mended volumes by what was wrong with them."""
+    changed: dict[str, int] = Field(default_factory=dict)
+    """Numbers of images whose channels or pixels were changed, by what they became."""
     found: dict[str, dict[str, int]]
     """Numbers of images of each modality, transfer syntax and size that the dataset was made of."""
     source: dict[str, JsonValue]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rayology.atomic import write_atomic
+from rayology.data.duplicates import joined
 from rayology.data.records import ImageRecord, Outcome
 from rayology.data.sources import Item
 from rayology.errors import SourceError
@@ -16,6 +17,10 @@ __all__ = ["Inventory", "by_series", "common_folder", "list_skipped", "take_inve
 
 UNLABELLED = (
     "SourceError: has no class while others have; give it one in its folder or table, or set source.labels to none"
+)
+CAPTURE = (
+    "NotSelected: is a secondary capture in a study with images of the modality's own class; to keep it, name pages in "
+    "selection.include"
 )
 KEYS_OF_A_TABLE = "write names as below source.path, or UIDs of instances, series or studies as the files have them now"
 MAX_LISTED = 10_000
@@ -62,6 +67,7 @@ def take_inventory(outcomes: Iterable[Outcome], *, labels: object = "none") -> I
         SourceError: the table matches no image, or gives no image a label although labels come from it.
     """
     images: list[ImageRecord] = []
+    copies: list[ImageRecord] = []
     reasons: dict[int, str] = {}
     other_modalities: Counter[str] = Counter()
     seen: set[tuple[str, bool]] = set()
@@ -74,11 +80,17 @@ def take_inventory(outcomes: Iterable[Outcome], *, labels: object = "none") -> I
         instances = {(each.who.instance, bool(each.label)) for each in outcome.images[:1] if each.who.instance}
         if instances & seen:
             num_duplicates += 1
+            copies += outcome.images
         else:
             seen |= instances
             images += outcome.images
+    images = _one_patient_a_study([*images, *copies])[: len(images)]
     inventory = Inventory(
         num_items, tuple(images), reasons, other_modalities=other_modalities, num_duplicates=num_duplicates
+    )
+    originals = {(each.who.study, each.modality) for each in images if not each.is_capture}
+    inventory = inventory.only(
+        lambda record: not record.is_capture or (record.who.study, record.modality) not in originals, reason=CAPTURE
     )
     if labels == "table" and images and not any(each.label for each in images):
         raise SourceError(f"the source: no row of the table gives any of its images a label; {KEYS_OF_A_TABLE}")
@@ -87,6 +99,24 @@ def take_inventory(outcomes: Iterable[Outcome], *, labels: object = "none") -> I
     if inventory.images and all(each.in_table is False for each in inventory.images):
         raise SourceError(f"the source: no row of the table says anything of its images; {KEYS_OF_A_TABLE}")
     return inventory
+
+
+def _one_patient_a_study(images: Sequence[ImageRecord]) -> list[ImageRecord]:
+    """Give one lot to all patients who share an instance, a study or a frame of reference (DICOM PS3.3 A.1.2)."""
+    first: dict[str, int] = {}
+    pairs = (
+        (first.setdefault(name, number), number)
+        for number, record in enumerate(images)
+        for name in filter(None, (record.who.instance, record.who.study, record.who.frame_of_reference))
+    )
+    draws = joined([record.who.draw for record in images], pairs)
+    known = {draw for record, draw in zip(images, draws, strict=True) if record.who.has_patient}
+    return [
+        record
+        if (record.who.draw, record.who.has_patient) == (draw, draw in known)
+        else replace(record, who=replace(record.who, draw=draw, has_patient=draw in known))
+        for record, draw in zip(images, draws, strict=True)
+    ]
 
 
 def by_series(images: Iterable[ImageRecord]) -> list[list[ImageRecord]]:

@@ -7,14 +7,15 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
 from rayology.config import Config
+from rayology.data.dicom.pet import PET
 from rayology.data.dicom.values import ModalityCode
 from rayology.data.splits import Shares
 from rayology.data.volumes.series import SeriesConfig
 from rayology.image import ValueRange
 
-__all__ = ["CT", "PET", "PatchesConfig", "PreparationConfig", "SlicesConfig"]
+__all__ = ["CT", "PatchesConfig", "PreparationConfig", "SlicesConfig"]
 
-CT, PET = "CT", "PT"
+CT = "CT"
 FRACTION = "fraction of the series' range"
 FRACTION_OF_ALL = "fraction of the dataset's range"
 
@@ -48,12 +49,15 @@ class PatchesConfig(Config):
 class PreparationConfig(Config):
     """Settings by which images become a dataset."""
 
-    size: Annotated[int, Field(ge=16, le=4096, multiple_of=8)] = 64
-    """Rows and columns of every image, and slices if images are patches."""
+    size: Annotated[int, Field(ge=16, le=4096)] = 64
+    """Rows and columns of every image, and slices if images are patches; networks pad them to a multiple of 8."""
     cut: Annotated[SlicesConfig | PatchesConfig, Field(discriminator="kind")] = SlicesConfig()
     """Kind of images: slices, or patches of volumes."""
     modality: ModalityCode = ""
     """DICOM modality to keep, such as CT; empty if all images have the same."""
+    units: Annotated[str, Field(pattern="^[A-Z0-9_]{0,33}$")] = ""
+    """Units of PET to keep (DICOM Units, such as BQML or CNTS): GML is SUV by body weight, which Bq/ml become if the
+    headers allow it, unless BQML is asked for; empty if all images have the same."""
     window: ValueRange = ValueRange()
     """Range that CT keeps, in Hounsfield units; other modalities use only its number of levels."""
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (0.5, 99.5)

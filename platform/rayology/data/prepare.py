@@ -28,11 +28,10 @@ from rayology.data.sources import Item, Source, SourceConfig
 from rayology.data.workers import in_order, is_parallel
 from rayology.data.writing import Contents, write_dataset
 from rayology.errors import DataError, DatasetError, SourceLost
-from rayology.migration import FORMER_KINDS
 
 __all__ = ["PreparationConfig", "Progress", "prepare"]
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5  # of what the same files and settings give: an earlier dataset is prepared again
 PATHS = {"path", "table"}
 """Fields of sources that hold a path or its URI."""
 IMAGES_A_TASK = 16
@@ -150,13 +149,12 @@ def _tasks(items: Iterable[tuple[int, Item]], most: int) -> Iterator[list[tuple[
 def _fingerprint(source: SourceConfig, preparation: PreparationConfig, items: Sequence[Item]) -> str:
     """Hash what decides the dataset: both configs, and the names, sizes and times of the files."""
     folder = common_folder(items)
-    states = {file: _state(file) for item in items for file in (item.path, *item.beside)}
     files = [
-        (os.path.relpath(file, folder), item.part, str(item.rows), item.label, *states[file])
+        (os.path.relpath(file, folder), item.part, str(item.rows), item.label, *_state(file, followed=not item.reason))
         for item in items
         for file in (item.path, *item.beside)
     ]
-    settings = source.model_dump(mode="json") | {"kind": FORMER_KINDS.get(source.kind, source.kind)}
+    settings = source.model_dump(mode="json")
     for name in PATHS & settings.keys():
         if settings[name] and "://" not in settings[name]:
             settings[name] = str(Path(settings[name]).expanduser().absolute())
@@ -164,9 +162,9 @@ def _fingerprint(source: SourceConfig, preparation: PreparationConfig, items: Se
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _state(file: Path) -> tuple[int, int]:
+def _state(file: Path, *, followed: bool = True) -> tuple[int, int]:
     try:
-        status = file.stat()
+        status = file.stat(follow_symlinks=followed)
     except FileNotFoundError:  # a DICOMDIR may name missing files; reading reports each
         return -1, 0
     except OSError as error:  # its own message names the file, and so perhaps a patient

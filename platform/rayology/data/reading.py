@@ -3,17 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
+from rayology.data.dicom import Instance
+from rayology.data.dicom.pet import BQML, PET, SUV
 from rayology.data.identity import pseudonyms
 from rayology.data.preparation import PatchesConfig, PreparationConfig
-from rayology.data.records import ImageRecord, Outcome, Pixels, Work
+from rayology.data.records import ONE_CHANNEL, ImageRecord, Outcome, Pixels, Work
 from rayology.data.sources import Example, Item, Source
 from rayology.data.volumes.series import NO_SERIES
-from rayology.errors import DataError, NotAnImage, SeriesError, SourceError, SourceLost
-from rayology.imaging import conform, conform_mask, conformed_spacing
+from rayology.errors import DataError, NotAnImage, NotSelected, SeriesError, SourceError, SourceLost
+from rayology.imaging import conform, conform_mask, conformed_spacing, without_equal_channels
 
 __all__ = ["read_item", "read_items"]
 
 SEGMENTATION = "SEG"
+SQUARE_PIXELS = "pixels became square"
 
 
 def read_items(
@@ -29,8 +34,11 @@ def read_item(source: Source, number: int, item: Item, preparation: PreparationC
     Raises:
         SourceLost: no item can be read here, for example because this node lacks the table.
     """
+    if item.reason:
+        return Outcome(reasons=((number, item.reason),)), ()
     images: list[ImageRecord] = []
     pixels: list[Pixels] = []
+    left_out = ""
     try:
         for example in source.read(item):
             modality = example.instance.modality
@@ -38,14 +46,31 @@ def read_item(source: Source, number: int, item: Item, preparation: PreparationC
                 return Outcome(other_modality=modality or "unknown"), ()
             if modality == SEGMENTATION:
                 raise NotAnImage("holds a segmentation, not an image")
-            record, own = _prepared(example, _record(example, number, preparation, key), preparation)
+            shown = replace(example, instance=_in_units(example.instance, preparation.units))
+            left_out = shown.instance.left_out
+            record, own = _prepared(shown, _record(shown, number, preparation, key), preparation)
             images.append(record)
             pixels.append(own)
     except SourceError as error:
         raise SourceLost(str(error)) from None
     except DataError as error:
         return Outcome(reasons=((number, f"{type(error).__name__}: {error}"),)), ()
-    return Outcome(tuple(images)), pixels
+    return Outcome(tuple(images), ((number, f"{NotSelected.__name__}: {left_out}"),) if left_out else ()), pixels
+
+
+def _in_units(instance: Instance, asked: str) -> Instance:
+    """Return PET as SUV by body weight if its header allows it and Bq/ml are not asked for.
+
+    Raises:
+        NotSelected: it is PET in units that are not asked for.
+    """
+    if instance.modality != PET:
+        return instance
+    if instance.suv_scale and asked != BQML:
+        instance = replace(instance, pixels=instance.pixels * np.float32(instance.suv_scale), units=SUV)
+    if asked not in {"", instance.units}:
+        raise NotSelected(f"its units are not {asked} (preparation.units)")
+    return instance
 
 
 def _record(example: Example, number: int, preparation: PreparationConfig, key: bytes) -> ImageRecord:
@@ -60,6 +85,8 @@ def _record(example: Example, number: int, preparation: PreparationConfig, key: 
         item=number,
         label=example.label,
         syntax=instance.syntax,
+        units=instance.units,
+        is_capture=instance.is_capture,
         has_mask=example.mask is not None,
         values=example.values,
         declared=example.split,
@@ -76,12 +103,18 @@ def _prepared(example: Example, record: ImageRecord, preparation: PreparationCon
             raise SeriesError(NO_SERIES)
         return replace(record, header=instance.facts), Pixels(pixels, mask)
     size = (preparation.size, preparation.size)
-    spacing_mm = record.geometry.spacing_mm
+    pixels = without_equal_channels(pixels)
+    spacing_mm, aspect = record.geometry.spacing_mm, record.geometry.aspect
     if spacing_mm:
-        spacing_mm = conformed_spacing(spacing_mm, (pixels.shape[1], pixels.shape[2]), size)
+        spacing_mm = conformed_spacing(spacing_mm, (pixels.shape[1], pixels.shape[2]), size, aspect=aspect)
+    changes = ((ONE_CHANNEL, pixels is not instance.pixels), (SQUARE_PIXELS, aspect != 1))
+    changed = tuple(what for what, is_so in changes if is_so)
     fill = preparation.fill(pixels, record.modality, record.values)
-    geometry = replace(record.geometry, spacing_mm=spacing_mm)
+    geometry = replace(record.geometry, spacing_mm=spacing_mm, aspect=1.0)
     return (
-        replace(record, shape=(len(pixels), *size), geometry=geometry),
-        Pixels(conform(pixels, size, fill=fill), None if mask is None else conform_mask(mask, size)),
+        replace(record, shape=(len(pixels), *size), geometry=geometry, changed=changed),
+        Pixels(
+            conform(pixels, size, fill=fill, aspect=aspect),
+            None if mask is None else conform_mask(mask, size, aspect=aspect),
+        ),
     )

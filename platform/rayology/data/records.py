@@ -11,9 +11,10 @@ from rayology.data.identity import Pseudonyms
 from rayology.data.splits import SplitName
 from rayology.image import ValueRange
 
-__all__ = ["ImageRecord", "Outcome", "Pixels", "Work"]
+__all__ = ["ONE_CHANNEL", "ImageRecord", "Outcome", "Pixels", "Work"]
 
 NOTHING_KNOWN = Facts()
+ONE_CHANNEL = "three equal channels became one"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class ImageRecord:
     label: str = ""
     syntax: str = ""
     """Name of the transfer syntax; empty if the image did not come as DICOM."""
+    units: str = ""
+    """Code of PET's units; GML is SUV by body weight. Empty if it is not known, or for others."""
+    is_capture: bool = False
+    """Whether it is a secondary capture, a page if its study has images of the modality's own class."""
     has_mask: bool = False
     values: ValueRange | None = None
     """Range of all such images; None if the modality or the series decides."""
@@ -42,6 +47,8 @@ class ImageRecord:
     """Whether that split was published with the images."""
     in_table: bool | None = None
     """Whether the source's table has a row for it; None without a table."""
+    changed: tuple[str, ...] = ()
+    """What reading and curation made of its pixels, in words."""
     header: Facts = NOTHING_KNOWN
     """What tells slices of a volume apart; nothing if images are slices."""
     between_slices_mm: float | None = None

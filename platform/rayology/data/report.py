@@ -44,6 +44,7 @@ def write_report(data: PreparedDataset) -> None:
         ("files skipped", counts.skipped),
         *((f"left out: {what}", count) for what, count in counts.left_out.items()),
         *counts.doubts.items(),
+        *((f"images: {what}", count) for what, count in info.changed.items()),
         ("clipped share of the foreground", f"{info.clipped_share:.2%}"),
     ]
     classes = info.image.classes

@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 
 from rayology.data.curation import Curation
 from rayology.data.dataset import INDEX, INFO, Counts, DatasetInfo, FileRecord, SplitCounts
+from rayology.data.dicom.pet import PET, SUV, UNIT_NAMES
 from rayology.data.preparation import PatchesConfig, PreparationConfig
 from rayology.data.records import ImageRecord
 from rayology.data.scratch import Scratch
 from rayology.data.splits import SPLITS
-from rayology.image import ImageSpec, clipped_share, to_stored
+from rayology.image import ImageSpec, ValueRange, clipped_share, to_stored
 from rayology.imaging import foreground
 
 __all__ = ["Contents", "write_dataset"]
 
 MAX_SHARD_BYTES = 2**28
+MAX_LISTED = 5
 SERIES = "SeriesError"
 NUMBERS = re.compile(r"-?\d+(\.\d+)?(, -?\d+(\.\d+)?)*( mm and \d+ more)?")
 
@@ -50,7 +52,7 @@ def write_dataset(folder: Path, contents: Contents, scratch: Scratch, report: Ca
         channels=first.shape[0],
         size=first.shape[1:],
         spacing_mm=cut.spacing_mm if isinstance(cut, PatchesConfig) else None,
-        values=contents.preparation.kept_values(first.modality, first.values),
+        values=_values(first, contents.preparation),
         classes=tuple(sorted({each.label for each in contents.images} - {""})),
     )
     files, clipped = _write_shards(folder, contents, image, scratch, report)
@@ -58,6 +60,14 @@ def write_dataset(folder: Path, contents: Contents, scratch: Scratch, report: Ca
     files.append(_write_index(folder / INDEX, contents.images, image))
     info = _info(contents, image, tuple(files), clipped)
     (folder / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _values(image: ImageRecord, preparation: PreparationConfig) -> ValueRange:
+    """Return the range that the dataset keeps: of PET in known units the common range itself, else one as prepared."""
+    kept = preparation.kept_values(image.modality, image.values)
+    if not image.units:
+        return kept
+    return ValueRange(low=image.low, high=image.high, unit=UNIT_NAMES.get(image.units, image.units), levels=kept.levels)
 
 
 def _write_shards(
@@ -129,7 +139,7 @@ def _recorded(file: Path) -> FileRecord:
 
 def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], clipped: float) -> DatasetInfo:
     curation, inventory = contents.curation, contents.curation.inventory
-    patients = len({each.who.patient for each in contents.images})
+    patients = len({each.who.draw for each in contents.images})
     known = all(each.who.has_patient for each in contents.images)
     return DatasetInfo.model_validate(
         {
@@ -158,6 +168,7 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
                 _kind(each) if each.startswith(SERIES) else each for each in inventory.reasons.values()
             ),
             "mended": _counted(map(_kind, inventory.mended)),
+            "changed": _counted(text for each in contents.images for text in each.changed),
             "found": _found(contents.images),
             "source": contents.source,
             "preparation": contents.preparation.model_dump(mode="json"),
@@ -168,7 +179,7 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
 
 def _is_divided(images: Sequence[ImageRecord]) -> bool:
     """Return whether images of one patient lie in several splits."""
-    return len({(each.who.patient, each.split) for each in images}) > len({each.who.patient for each in images})
+    return len({(each.who.draw, each.split) for each in images}) > len({each.who.draw for each in images})
 
 
 def _notes(contents: Contents, patients: int | None) -> Iterator[str]:
@@ -182,9 +193,19 @@ def _notes(contents: Contents, patients: int | None) -> Iterator[str]:
             yield "two patients"
         case _ if _is_divided(contents.images):
             yield "not patient-safe: too few patients have no image in common, so some are cut into blocks"
+    first = contents.images[0]
+    if first.modality == PET and first.units != SUV:
+        unit = UNIT_NAMES.get(first.units, first.units or "no known units")
+        yield f"PET in {unit}, not in SUV by body weight, so equal uptake may differ from patient to patient"
     leaking = contents.curation.num_leaking
     if leaking:
         yield f"the official splits leak: {leaking} images, or their patients, are in another split too"
+    classes = {each.label for each in contents.images} - {""}
+    for name in SPLITS[1:]:
+        missing = sorted(classes - {each.label for each in contents.images if each.split == name})
+        if missing:
+            listed = ", ".join(missing if len(missing) <= MAX_LISTED else [*missing[:MAX_LISTED], "..."])
+            yield f"{name} never examines {len(missing)} of {len(classes)} classes ({listed})"
 
 
 def _found(images: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
@@ -192,6 +213,7 @@ def _found(images: Sequence[ImageRecord]) -> dict[str, dict[str, int]]:
     counted = {
         "modality": Counter(each.modality or "none given" for each in images),
         "transfer syntax": Counter(each.syntax or "no DICOM" for each in images),
+        **({"units": Counter(UNIT_NAMES.get(each.units, each.units) for each in images)} if images[0].units else {}),
         axes: Counter(" x ".join(map(str, each.original_size)) for each in images),
     }
     return {what: dict(counts.most_common()) for what, counts in counted.items()}
@@ -210,6 +232,6 @@ def _split_counts(images: Sequence[ImageRecord]) -> SplitCounts:
     labels = Counter(each.label for each in images if each.label)
     return SplitCounts(
         images=len(images),
-        patients=len({each.who.patient for each in images}),
+        patients=len({each.who.draw for each in images}),
         classes=dict(sorted(labels.items())),
     )

@@ -9,15 +9,13 @@ from pydicom.sr.codedict import codes
 
 from rayology.deidentify.values import REMOVED
 
-__all__ = ["OPTIONS", "PARTS", "clean_concept", "published_meaning"]
+__all__ = ["PARTS", "clean_concept", "published_meaning"]
 
 PARTS = (
     *("CodeValue", "LongCodeValue", "URNCodeValue", "CodeMeaning"),
     *("CodingSchemeDesignator", "CodingSchemeVersion"),
 )
 """Attributes of a concept (DICOM PS3.3 table 8.8-1)."""
-OPTIONS = tuple(f"1131{number:02d}" for number in range(13))
-"""The codes of the basic profile and of its options (DICOM PS3.16 CID 7050)."""
 SCHEMES = {
     "DCM": r"\d{4,6}",
     "FMA": r"\d{1,6}",

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from rayology.data.dicom.header import MAX_BYTES, inflated, read_file_meta
+from rayology.data.dicom.header import FIRST_GROUPS, MAX_BYTES, inflated, read_file_meta
 from rayology.data.dicom.layout import PIXEL_KEYWORDS
 from rayology.data.unreadable import as_unreadable
 from rayology.errors import NotDicom, UnreadableImage
@@ -30,15 +30,17 @@ def content(file: Path | bytes) -> Content:
     """Read a file, given as a path or as its bytes; no message names it.
 
     Raises:
-        NotDicom: the file has no DICOM preamble.
-        UnreadableImage: it cannot be opened, is damaged or too large, or does not say what it is.
+        NotDicom: the file does not begin as DICOM does.
+        UnreadableImage: it has no preamble, cannot be opened, is damaged or too large, or does not say what it is.
     """
     with as_unreadable("it cannot be read"):
         if isinstance(file, Path) and file.stat().st_size > MAX_BYTES:
             raise UnreadableImage(f"takes more than {MAX_BYTES} bytes; split the file")
         plain = file.read_bytes() if isinstance(file, Path) else file
         if plain[128:132] != b"DICM":
-            raise NotDicom("has no DICOM preamble")
+            if plain[:2] in FIRST_GROUPS:
+                raise UnreadableImage("has no DICOM preamble; rewrite it with one (DICOM PS3.10 7.1)")
+            raise NotDicom("is not DICOM")
         stream = BytesIO(plain)
         stream.seek(132)
         meta, begin = read_file_meta(stream), stream.tell()

@@ -2,14 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from itertools import permutations
+from itertools import islice, permutations
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 from rayology.atomic import UNFINISHED, write_atomic
 from rayology.data.identity import kept_key
@@ -18,13 +22,20 @@ from rayology.deidentify.files import content
 from rayology.deidentify.ledger import FileOutcome, Ledger, Original
 from rayology.deidentify.profile import Profile, ProfileConfig
 from rayology.deidentify.report import REPORTS, Report, report, write_report
-from rayology.deidentify.residue import Search, identifiers
+from rayology.deidentify.residue import Search, identifiers, residues
 from rayology.deidentify.treatment import Treated, treat
+from rayology.deidentify.values import texts
 from rayology.errors import ConfigError, DataError, SourceError
 
 __all__ = ["Progress", "deidentify_folder"]
 
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
 FILES_A_TASK, FILES_AHEAD = 4, 64
+WORK: ContextVar[Callable[[Path], object]] = ContextVar("work")
+"""What a process of several does to each file; it travels once, with all values that are searched for."""
+BY_SCANNERS = ("Manufacturer", "ManufacturerModelName", "ImageType")
 REPEATED = "another file holds the same instance"
 FOREIGN = "an identifying value of another file would have stayed"
 
@@ -58,18 +69,14 @@ def deidentify_folder(
         ConfigError: one of the folders lies within another, or the output holds what other settings wrote.
         SourceError: the source is not there or holds no file.
     """
-    folder = _Folder(source, output, private, config)
+    folder = _Folder(source, output, private, config, num_workers)
     originals, pending = folder.originals, folder.pending()
     total = 2 * len(originals)
-    for done, (original, treated) in enumerate(
-        folder.treatments(pending, num_workers), len(originals) - len(pending) + 1
-    ):
+    for done, (original, treated) in enumerate(folder.treatments(pending), len(originals) - len(pending) + 1):
         folder.take(original, treated)
         tell(Progress("de-identify", done, total))
-    search = Search(folder.values)
-    for done, original in enumerate(originals, len(originals) + 1):
-        folder.search(original, search)
-        tell(Progress("search", done, total))
+    for done in folder.search():
+        tell(Progress("search", len(originals) + done, total))
     found = report(folder.concluded(), config)
     write_report(found, folder.output.parent)
     return found
@@ -78,10 +85,10 @@ def deidentify_folder(
 class _Folder:
     """The files of a source, their copies, and what stays private."""
 
-    def __init__(self, source: Path, output: Path, private: Path, config: ProfileConfig) -> None:
+    def __init__(self, source: Path, output: Path, private: Path, config: ProfileConfig, num_workers: int) -> None:
         source, output, private = (folder.expanduser().resolve() for folder in (source, output, private))
         _check_apart(source=source, output=output, private=private)
-        files = sorted(files_below(source))
+        files = files_below(source)
         if not files:
             raise SourceError(f"source: {source}: no such folder, or no file in it; name one with DICOM files below it")
         self._key = kept_key(private / "key")
@@ -91,14 +98,16 @@ class _Folder:
         if is_new and any(file.parent != output or file.name not in REPORTS for file in files_below(output)):
             # An earlier version kept its outcomes under this name, in another form.
             is_earlier = (private / f"ledger-{fingerprint}.jsonl").exists()
-            whose = "a run that another version began" if is_earlier else "other settings or another source"
+            whose = "a run that another version began" if is_earlier else "other settings, source or version"
             raise ConfigError(f"output: {output} holds files of {whose}; name an empty folder")
-        self.originals = [Original.at(file, source) for file in files]
+        self.originals = [Original.at(file, source, followed=not reason) for file, reason in files.items()]
+        self._links = {one: reason for one, reason in zip(self.originals, files.values(), strict=True) if reason}
         self._source, self.output = source, output / "dicom"
         self._held_back = private / f"held-back-{fingerprint}.json"
         self._profile = config.build()
-        self.values = set[str]()
-        """Values that identify anybody in any file, to be searched for in all of them."""
+        self._num_workers = num_workers
+        self._values = dict[str, str]()
+        """Values that identify anybody in any file, to be searched for in all of them, and where each stands."""
 
     def pending(self) -> list[Original]:
         """List what is still to be done, and remove the copies of files that are gone or changed."""
@@ -109,28 +118,26 @@ class _Folder:
         self._ledger.forget(outdated)
         for unfinished in self.output.rglob(f"*{UNFINISHED}"):
             unfinished.unlink()
-        for original in done:
-            self.values |= _values(self._source / original.name, self._profile)
+        reused = {each: self._source / each.name for each in self.originals if each in done - self._links.keys()}
+        for original, values in self._worked(partial(_values, profile=self._profile), reused):
+            self._note(original, values)
+        if reused:
+            logger.info("%d of %d files were done before and are not done again.", len(reused), len(self.originals))
+        for link in self._links.keys() - done:
+            self._ledger.append(link, FileOutcome(reason=self._links[link], is_readable=False))
+        done |= self._links.keys()
         self._taken = {outcome.output for outcome in self._ledger.outcomes.values()} - {""}
         return [original for original in self.originals if original not in done]
 
-    def treatments(self, originals: Sequence[Original], num_workers: int) -> Iterator[tuple[Original, Treated]]:
-        """Treat files in order and only a few ahead; several workers are processes of their own."""
-        work = partial(treat, profile=self._profile, key=self._key)
-        files = [self._source / original.name for original in originals]
-        if num_workers == 1:
-            yield from zip(originals, map(work, files), strict=True)
-            return
-        # A forked process would hold the locks of threads that it does not have.
-        with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-            for start in range(0, len(files), num_workers * FILES_AHEAD):
-                ahead = slice(start, start + num_workers * FILES_AHEAD)
-                yield from zip(originals[ahead], pool.map(work, files[ahead], chunksize=FILES_A_TASK), strict=True)
+    def treatments(self, originals: Sequence[Original]) -> Iterator[tuple[Original, Treated]]:
+        """Treat files in order."""
+        files = {original: self._source / original.name for original in originals}
+        return self._worked(partial(treat, profile=self._profile, key=self._key), files)
 
     def take(self, original: Original, treated: Treated) -> None:
         """Bring a copy into the output, unless one of the same instance is there."""
-        self.values |= treated.values
-        outcome = treated.outcome
+        self._note(original, treated.values)
+        outcome = replace(treated.outcome, found=tuple(f"{word} of {original.name}" for word in treated.outcome.found))
         if outcome.output in self._taken:
             outcome = FileOutcome(reason=REPEATED)
         elif outcome.output:
@@ -138,32 +145,76 @@ class _Folder:
             write_atomic(self.output / outcome.output, treated.written, mode=0o666)
         self._ledger.append(original, outcome)
 
-    def search(self, original: Original, search: Search) -> None:
-        """Take a file back out of the output if it identifies anybody."""
-        output = self._ledger.outcomes[original].output
-        if output and search.finds(content(self.output / output)):
-            (self.output / output).unlink()
-            self._ledger.append(original, FileOutcome(reason=FOREIGN))
+    def search(self) -> Iterator[int]:
+        """Take files that identify anybody back out of the output; yield how many are looked through."""
+        outputs = {original: self._ledger.outcomes[original].output for original in self.originals}
+        copied = {original: self.output / output for original, output in outputs.items() if output}
+        work = partial(_residues, search=Search(self._values), profile=self._profile)
+        for done, (original, values) in enumerate(self._worked(work, copied), len(outputs) - len(copied) + 1):
+            if values:
+                copied[original].unlink()
+                origins = tuple(sorted({self._values[value] for value in values}))
+                self._ledger.append(original, FileOutcome(reason=FOREIGN, found=origins))
+            yield done
 
     def concluded(self) -> list[FileOutcome]:
         """Return what became of the files, and write a list of those held back, which only its owner can read."""
         outcomes = {original.name: self._ledger.outcomes[original] for original in self.originals}
-        held = [{"file": name, "reason": outcome.reason} for name, outcome in outcomes.items() if outcome.reason]
+        files = Counter(origin for outcome in outcomes.values() for origin in outcome.found)
+        held = [
+            {"file": name, "reason": outcome.reason}
+            | ({"files_with": {origin: files[origin] for origin in outcome.found}} if outcome.found else {})
+            for name, outcome in outcomes.items()
+            if outcome.reason
+        ]
         write_atomic(self._held_back, (json.dumps(held, indent=2) + "\n").encode())
         return list(outcomes.values())
 
+    def _worked(self, work: Callable[[Path], T], files: Mapping[Original, Path]) -> Iterator[tuple[Original, T]]:
+        """Yield the results in order, worked out only a few ahead; several workers are processes of their own."""
+        if self._num_workers == 1:
+            yield from ((original, work(file)) for original, file in files.items())
+            return
+        # A forked process would hold the locks of threads that it does not have.
+        with ProcessPoolExecutor(
+            self._num_workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(work,)
+        ) as pool:
+            remaining = iter(files.items())
+            while ahead := dict(islice(remaining, self._num_workers * FILES_AHEAD)):
+                yield from zip(ahead, pool.map(_work, ahead.values(), chunksize=FILES_A_TASK), strict=True)
+
+    def _note(self, original: Original, values: Mapping[str, str]) -> None:
+        for value, keyword in values.items():
+            self._values.setdefault(value, f"{keyword} of {original.name}")
+
     def _is_done(self, original: Original) -> bool:
         outcome = self._ledger.outcomes.get(original)
-        if not outcome or outcome.reason == REPEATED:
+        if not outcome or outcome.reason in {REPEATED, FOREIGN}:  # the other file may be gone
             return False
         return not outcome.output or (self.output / outcome.output).exists()
 
 
-def _values(file: Path, profile: Profile) -> frozenset[str]:
+def _begin(work: Callable[[Path], object]) -> None:
+    WORK.set(work)
+
+
+def _work(file: Path) -> object:
+    return WORK.get()(file)
+
+
+def _values(file: Path, profile: Profile) -> Mapping[str, str]:
     try:
         return identifiers(content(file).dataset, profile).whole
     except DataError:
-        return frozenset()
+        return {}
+
+
+def _residues(file: Path, search: Search, profile: Profile) -> set[str]:
+    """Return the values of other files that a copy holds, except for words that its scanner wrote."""
+    searched = content(file)
+    written = (searched.dataset[keyword] for keyword in BY_SCANNERS if keyword in searched.dataset)
+    words = {text.lower() for element in written for text in texts(element) if text.replace(" ", "").isalpha()}
+    return {value for value in residues(searched, search, profile) if value.lower() not in words}
 
 
 def _fingerprint(config: ProfileConfig, *decisive: object) -> str:

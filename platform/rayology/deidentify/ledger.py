@@ -1,5 +1,6 @@
 """What became of each file of a source, by name: it may name patients, so it stays with the key."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,9 @@ from pydantic import TypeAdapter
 from rayology.atomic import append_line, whole_lines, write_atomic
 from rayology.errors import SourceError
 
-__all__ = ["FileOutcome", "Ledger", "Original"]
+__all__ = ["NOT_DICOM", "FileOutcome", "Ledger", "Original"]
+
+NOT_DICOM = "not DICOM, left out"
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class FileOutcome:
     """Path of its copy below the output, in pseudonyms; empty if it has none."""
     reason: str = ""
     """Reason why it is held back; empty if it may leave."""
+    found: tuple[str, ...] = ()
+    """Attributes whose values would have stayed, such as 'PatientID of a/1.dcm'."""
     is_readable: bool = True
     is_masked: bool = False
     let_pass: str = ""
@@ -39,14 +44,14 @@ class Original:
     """Time of its last change, in ns."""
 
     @classmethod
-    def at(cls, file: Path, source: Path) -> "Original":
+    def at(cls, file: Path, source: Path, *, followed: bool = True) -> "Original":
         """Return the file as it is now.
 
         Raises:
             SourceError: it cannot be looked at.
         """
         try:
-            status = file.stat()
+            status = file.stat(follow_symlinks=followed)
         except OSError as error:  # its own message names the file, and so perhaps a patient
             raise SourceError(
                 f"a file of the source: {error.strerror}; see that each can be read, and start again"
@@ -62,16 +67,21 @@ class Ledger:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self.outcomes = dict(map(LINE.validate_json, whole_lines(file)))
+        self.outcomes = dict(LINE.validate_python(json.loads(line)) for line in whole_lines(file))
         self.forget(())
 
     def append(self, original: Original, outcome: FileOutcome) -> None:
         """Append what became of a file, which replaces what became of it before."""
         self.outcomes[original] = outcome
-        append_line(self._file, LINE.dump_json((original, outcome)).decode())
+        append_line(self._file, _line(original, outcome))
 
     def forget(self, originals: Iterable[Original]) -> None:
         """Write the ledger anew without some files."""
         for original in originals:
             del self.outcomes[original]
-        write_atomic(self._file, b"".join(LINE.dump_json(line) + b"\n" for line in self.outcomes.items()))
+        write_atomic(self._file, "".join(f"{_line(*each)}\n" for each in self.outcomes.items()).encode())
+
+
+def _line(original: Original, outcome: FileOutcome) -> str:
+    """Return a line in ASCII: the name of a file may be any bytes, which pydantic does not write."""
+    return json.dumps(LINE.dump_python((original, outcome)))

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from rayology.config import Config
 from rayology.deidentify.rules import Rule
-from rayology.deidentify.values import NUMBERS
+from rayology.deidentify.values import NUMBERS, vocabulary
 
 __all__ = ["TABLE", "Action", "Entry", "Profile", "ProfileConfig", "SafePrivate"]
 
@@ -103,7 +103,7 @@ class Profile:
         scanners fill with terms of their own; elsewhere text is treated as a description, and bytes become zeros.
         """
         action = Action.REPLACE
-        if vr in NUMBERS | {"OF", "OD", "OL", "OV", "CS", "SQ"} or keyword in _kept():
+        if vr in NUMBERS | {"OF", "OD", "OL", "OV", "CS", "SQ"} or keyword in vocabulary("kept.txt"):
             action = Action.KEEP
         elif vr == "UI":
             action = Action.KEEP if self.config.retain_uids else Action.MAP
@@ -163,8 +163,3 @@ def _table() -> Mapping[int, tuple[str, Mapping[str, str]]]:
         for tag, basic, options in rows
         if not set("GX") & set(tag)
     }
-
-
-@functools.cache
-def _kept() -> frozenset[str]:
-    return frozenset(TABLE.with_name("kept.txt").read_text(encoding="ascii").split())

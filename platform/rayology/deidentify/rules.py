@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from rayology.config import Config
+from rayology.data.dicom.image_kind import SCREEN_SAVE, SECONDARY_CAPTURE, SLIDE_LABEL
 
 __all__ = ["BUILT_IN", "EMBEDDED_OVERLAY", "Rectangle", "Rule", "screened"]
 
@@ -35,8 +36,9 @@ class Rule(Config):
     when: Mapping[str, str]
     """Regular expressions by DICOM keyword, for the whole value in upper or lower case, several values joined by
     backslashes; {} fits every file."""
-    action: Literal["quarantine", "mask", "pass"] = "quarantine"
-    """What happens to the file: it is held back, its rectangles are blackened, or it may pass."""
+    action: Literal["quarantine", "mask", "pass", "allow"] = "quarantine"
+    """What happens to the file: it is held back, its rectangles are blackened, or it may pass; or the values that
+    fitted are allowed to stand elsewhere, such as a test object named like a body part."""
     rectangles: tuple[Rectangle, ...] = ()
     """Rectangles to blacken; name their Rows and Columns in `when`. Files that one lies outside of are held back."""
 
@@ -66,12 +68,10 @@ BUILT_IN = (
     Rule(reason="a private kind of object", when={"SOPClassUID": r"(?!1\.2\.840\.10008\.).*"}),
     Rule(reason="burned-in annotation", when={"BurnedInAnnotation": "YES"}),
     Rule(reason="recognizable face", when={"RecognizableVisualFeatures": "YES"}),
-    Rule(reason="secondary capture", when={"SOPClassUID": STORAGE + r"7(\..*)?"}),
+    Rule(reason="secondary capture", when={"SOPClassUID": SECONDARY_CAPTURE}),
     Rule(reason="secondary capture", when={"ConversionType": r".+"}),
-    Rule(
-        reason="screen save", when={"ImageType": r"(.*\\)?[^\\]*(SCREEN|SAVE|CAPTURE|DOSE_INFO|DOSE INFO)[^\\]*(\\.*)?"}
-    ),
-    Rule(reason="photograph of a slide's label", when={"ImageType": r"(.*\\)?(LABEL|OVERVIEW)(\\.*)?"}),
+    Rule(reason="screen save", when={"ImageType": f".*({SCREEN_SAVE}).*"}),
+    Rule(reason="photograph of a slide's label", when={"ImageType": f".*({SLIDE_LABEL}).*"}),
     Rule(reason="text in the pixels is usual in this modality", when={"Modality": "US|IVUS|ES|XC|GM|DG|DOC|OT|HC"}),
     Rule(reason="encapsulated document", when={"SOPClassUID": STORAGE + r"104\..*"}),
     Rule(reason="structured report", when={"SOPClassUID": STORAGE + r"88\..*"}),
@@ -84,9 +84,9 @@ EMBEDDED_OVERLAY = Rule(reason="overlay within the bits of the pixels", when={})
 
 
 def screened(dataset: Dataset, own: tuple[Rule, ...]) -> Rule | None:
-    """Return the first rule that fits, the user's before the built-in ones; None if the file may pass."""
+    """Return the first rule that decides, the user's before the built-in ones; None if the file may pass."""
     for rule in (*own, *BUILT_IN):
-        if rule.fits(dataset):
+        if rule.action != "allow" and rule.fits(dataset):
             return rule
     return EMBEDDED_OVERLAY if _has_embedded_overlay(dataset) else None
 

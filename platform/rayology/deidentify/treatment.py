@@ -1,5 +1,6 @@
 """What becomes of one file: screened, masked, de-identified, and searched before it is written."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,12 +9,12 @@ from pydicom.dataset import Dataset
 from rayology.data.unreadable import as_unreadable
 from rayology.deidentify.dataset import deidentify, encoded
 from rayology.deidentify.files import content
-from rayology.deidentify.ledger import FileOutcome
+from rayology.deidentify.ledger import NOT_DICOM, FileOutcome
 from rayology.deidentify.masking import masked
 from rayology.deidentify.profile import Profile
-from rayology.deidentify.residue import Search, identifiers
+from rayology.deidentify.residue import Search, identifiers, residues
 from rayology.deidentify.rules import screened
-from rayology.errors import DataError
+from rayology.errors import DataError, NotDicom
 
 __all__ = ["RESIDUE", "Treated", "treat"]
 
@@ -25,14 +26,14 @@ class Treated:
     """What becomes of a file, and its copy if it may leave."""
 
     outcome: FileOutcome
-    values: frozenset[str] = field(default=frozenset(), repr=False)
-    """Values that identify somebody in the original, wherever they may be found."""
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Values that identify somebody in the original, wherever they may be found, each with its attribute's keyword."""
     written: bytes = b""
 
 
 def treat(path: Path, profile: Profile, key: bytes) -> Treated:
     """Return what becomes of a file; a bad one gives a reason, never an error."""
-    values = frozenset[str]()
+    values: Mapping[str, str] = {}
     try:
         original = content(path).dataset
         with as_unreadable("its header cannot be read"):
@@ -46,8 +47,12 @@ def treat(path: Path, profile: Profile, key: bytes) -> Treated:
             shown = masked(original, rule.rectangles) if rule and rule.rectangles else original
             result = deidentify(shown, profile, key, masked=is_masked)
             written = encoded(result.dataset)
-            if Search(held.whole | held.parts).finds(content(written)):
-                return Treated(FileOutcome(reason=RESIDUE), values)
+            searched = {**held.parts, **held.whole}
+            if found := residues(content(written), Search(searched), profile):
+                keywords = tuple(sorted({searched[value] for value in found}))
+                return Treated(FileOutcome(reason=RESIDUE, found=keywords), values)
+    except NotDicom:
+        return Treated(FileOutcome(reason=NOT_DICOM, is_readable=False))
     except DataError as error:
         return Treated(FileOutcome(reason=f"{type(error).__name__}: {error}", is_readable=False), values)
     outcome = FileOutcome(

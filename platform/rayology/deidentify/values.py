@@ -15,6 +15,7 @@ from pydicom.uid import UID_dictionary
 __all__ = [
     "CHECKED",
     "DUMMIES",
+    "MEASURE",
     "NUMBERS",
     "REMOVED",
     "cleaned",
@@ -24,6 +25,7 @@ __all__ = [
     "offset_days",
     "shifted",
     "texts",
+    "vocabulary",
 ]
 
 NUMBERS = frozenset({"DS", "IS", "FL", "FD", "SL", "SS", "SV", "UL", "US", "UV", "AT"})
@@ -116,10 +118,11 @@ def cleaned(text: str, more: Iterable[str] = ()) -> str:
     >>> cleaned("L-SPINE W/O contrast, Jane no Doe")
     'L-SPINE W/O contrast no'
     """
-    known = _words() | {word.lower() for word in more}
+    known = vocabulary("words.txt") | {word.lower() for word in more}
     return " ".join(token for token in TOKEN.findall(text) if token.lower() in known or MEASURE.fullmatch(token))
 
 
 @functools.cache
-def _words() -> frozenset[str]:
-    return frozenset(Path(__file__).with_name("words.txt").read_text(encoding="ascii").split())
+def vocabulary(name: str) -> frozenset[str]:
+    """Return the words of a list that lies next to this module: kept.txt, terms.txt or words.txt."""
+    return frozenset(Path(__file__).with_name(name).read_text(encoding="ascii").split())

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from rayology.image import VALUES_AT_ONCE, num_at_once
 from rayology.metrics.images import Images, ImageSet
@@ -39,6 +38,10 @@ def psnr(images: Images, originals: Images) -> Float[Tensor, " image"]:
 
 def ssim(images: Images, originals: Images) -> Float[Tensor, " image"]:
     """Return the structural similarity of each image (Wang et al. 2004)."""
+    from torchmetrics.functional.image import (  # noqa: PLC0415 - takes a second, and flags are read before it
+        structural_similarity_index_measure,
+    )
+
     return structural_similarity_index_measure(images, originals, data_range=RANGE, reduction="none").reshape(-1)
 
 

@@ -44,7 +44,8 @@ class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
     def __init__(self, experiment: Experiment, folder: Path) -> None:
         super().__init__(metric=LOSS, mode="min")
         self._experiment = experiment
-        self._folder = folder
+        self.folder = folder
+        """Where the journal is."""
         self._most = experiment.search.concurrent_trials
         self._opened: optuna.Study | None = None
         self._going: set[str] = set()
@@ -103,7 +104,7 @@ class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
 
     def save(self, checkpoint_path: str) -> None:
         """Point to the journal, which holds everything: Tune resumes only with a file from each searcher."""
-        Path(checkpoint_path).write_text(str(self._folder / JOURNAL), encoding="utf-8")
+        Path(checkpoint_path).write_text(str(self.folder / JOURNAL), encoding="utf-8")
 
     def restore(self, checkpoint_path: str) -> None:
         """Do nothing: the journal holds everything."""
@@ -111,7 +112,7 @@ class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
     @property
     def _study(self) -> optuna.Study:
         if self._opened is None:
-            self._opened = open_study(self._folder)
+            self._opened = open_study(self.folder)
         return self._opened
 
     def _running(self, trial_id: str) -> FrozenTrial | None:

@@ -23,7 +23,7 @@ from rayology.search.callback import ProgressCallback
 from rayology.search.results import TrialResult, read_results
 from rayology.search.searcher import JournalSearcher, close_study, open_study
 from rayology.search.space import out_of_range
-from rayology.training.cluster import require_room, require_suitable, train, uses_gpu
+from rayology.training.cluster import awaited, require_room, require_suitable, train, uses_gpu
 from rayology.training.observer import LOSS
 from rayology.training.run import BUNDLE, Assignment, Run, finish, train_here
 
@@ -58,6 +58,8 @@ def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
     trainable = tune.with_resources(partial(_trial, assignment=assignment), _resources(sweep.experiment))
     if sweep.is_resumed and Tuner.can_restore(place):
         tuner = Tuner.restore(place, trainable=trainable, resume_unfinished=True, resume_errored=True)
+        # Tune restores the searcher as it was pickled, and the sweep may have been moved since.
+        tuner._local_tuner._tune_config.search_alg.folder = sweep.folder  # noqa: SLF001 - Tune offers no other way
     else:
         tuner = Tuner(trainable, tune_config=_tune_config(sweep), run_config=_run_config(sweep))
     with watching("tune", "starting the trials", partial(_look, sweep), every_s=5.0):
@@ -73,6 +75,7 @@ def _look(sweep: Run, bar: Bar) -> None:
     ended = sum(trial.state.is_finished() for trial in trials)
     going = sum(max(trial.intermediate_values, default=0) for trial in trials if not trial.state.is_finished())
     bar.advance(ended * steps + going, num_trials * steps, f"steps; {ended} of {num_trials} trials have ended")
+    bar.wait(lambda: awaited(sweep.experiment))
 
 
 def _tune_config(sweep: Run) -> TuneConfig:

@@ -8,7 +8,7 @@ from tokenize import TokenError
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from rayology.errors import RequestError
 from rayology.image import ValueRange
@@ -105,6 +105,7 @@ def _open_png(body: bytes) -> Image.Image:
 def _levels(picture: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:
     try:
         picture.load()
+        ImageOps.exif_transpose(picture, in_place=True)  # as sources of pictures do
     except (OSError, SyntaxError, ValueError):
         raise RequestError(DAMAGED) from None
     return np.asarray(picture)

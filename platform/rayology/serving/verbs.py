@@ -22,6 +22,11 @@ Array = NDArray[np.float32]
 Request = TypeVar("Request")
 
 IMAGES = "images"
+# Measured on 600 slices of CT and MR: none holds more than 1 % far above, and far below only the 22 % that scanners
+# write around a round field of view. 99 % of a CT slice spread over 1,200 HU, of 80 mm of a volume over 340, bytes 255.
+MOST_FAR_ABOVE, MOST_FAR_BELOW = 0.05, 0.3
+CONTRAST, FAT = 300.0, -50.0  # in Hounsfield units: the least extent, and what lies just above fat
+VARIED_MM = 60  # from this side on a volume shows more than bone or a single organ
 
 
 @dataclass(frozen=True)
@@ -116,13 +121,14 @@ def _sampled(model: Model, inputs: Mapping[str, Tensor], labels: Tensor) -> Tens
 
 def _sent(model: Model, request: ImagesRequest, max_count: int) -> Sequence[BatchItem]:
     """Prepare images of any size as training did, padded and averaged; volumes have the model's size."""
-    label = _label(model, request.class_name)
-    if label is None and (known := classes_of(model)):
-        raise RequestError(f"the model needs the class of an image: add ?class= with one of {', '.join(known)}")
     images = request.read()
     if len(images) > max_count:
         raise RequestError(f"{len(images)} images are too many: send at most {max_count} a request")
-    return [BatchItem({IMAGES: image}, label or 0) for image in _prepared(images, model.image)]
+    prepared = _prepared(images, model.image)
+    label = _label(model, request.class_name)
+    if label is None and (known := classes_of(model)):
+        raise RequestError(f"the model needs the class of an image: add ?class= with one of {', '.join(known)}")
+    return [BatchItem({IMAGES: image}, label or 0) for image in prepared]
 
 
 def _prepared(images: Array, spec: ImageSpec) -> Tensor:
@@ -132,11 +138,7 @@ def _prepared(images: Array, spec: ImageSpec) -> Tensor:
     """
     size, values = spec.size, spec.values
     for image in images:
-        if image.max() < values.low or image.min() > values.high:
-            raise RequestError(
-                f"an image holds {image.min():g} to {image.max():g}, the model takes {values.low:g} to "
-                f"{values.high:g} ({values.unit}): bring it to these values, as the preparation did"
-            )
+        _check_units(image, spec)
     if len(size) == 2:
         images = np.stack([conform(image, size, fill=values.low) for image in images])
     elif images.shape[2:] != size:
@@ -146,6 +148,37 @@ def _prepared(images: Array, spec: ImageSpec) -> Tensor:
             f"the spacing that it was trained on, and send parts of exactly {wanted}"
         )
     return to_model_range(torch.from_numpy(to_stored(images, values).astype(np.float32)), values)
+
+
+def _check_units(image: Array, spec: ImageSpec) -> None:
+    """Refuse an image that cannot be in the units of the model."""
+    values, width = spec.values, spec.values.high - spec.values.low
+    is_hu, is_varied = values.unit == "HU", not spec.is_volume or (spec.spacing_mm or 0) * min(spec.size) >= VARIED_MM
+    far_below, far_above, least_extent = values.low - width / 4, values.high + width / 4, 0.02 * width
+    if is_hu:  # it is known where air and bone lie, whatever part of the scale a model keeps
+        far_below, far_above = min(values.low, -1500.0), max(values.high, 1500.0 if is_varied else 3000.0)
+        least_extent = min(0.15 * width, CONTRAST) if is_varied else 0.002 * width
+    least, first, last, most = np.percentile(image, (0, 0.5, 99.5, 100)).tolist()
+    if most < values.low or least > values.high:
+        problem = "all of it lies outside"
+    elif np.mean(image < far_below) > MOST_FAR_BELOW or np.mean(image > far_above) > MOST_FAR_ABOVE:
+        problem = "much of it lies far outside"
+    elif 0 < last - first < least_extent:
+        problem = "its values lie too close together"
+    elif is_hu and is_varied and values.low < 0 and most > least and _lacks_air(image[image > least]):
+        problem = "it lacks the values below 0 of air and fat"
+    else:
+        return
+    raise RequestError(
+        f"an image holds {least:g} to {most:g}, 99 % of it {first:g} to {last:g}, the model takes {values.low:g} to "
+        f"{values.high:g} ({values.unit}): {problem}; bring it to these values, as the preparation did"
+    )
+
+
+def _lacks_air(values: Array) -> bool:
+    """Tell whether Hounsfield units, without those of a round field of view's surroundings, are too high."""
+    first, last = np.percentile(values, (0.5, 99.5)).tolist()
+    return bool(first > FAT and last - first > CONTRAST)
 
 
 def _reconstructed(model: Model, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:

@@ -42,8 +42,9 @@ class Checkpoints:
     one that waits for a slow storage gives way to the next.
     """
 
-    def __init__(self, folder: Path, *, keep_every: int | None = None) -> None:
+    def __init__(self, folder: Path, *, dataset: str = "", keep_every: int | None = None) -> None:
         self._folder = folder
+        self._dataset = dataset
         self._keep_every = keep_every
         self._writer = ThreadPoolExecutor(1)
         self._waiting: deque[tuple[bytes, int]] = deque(maxlen=1)
@@ -58,7 +59,8 @@ class Checkpoints:
 
     def save(self, training: Training, *, loss: float = math.inf) -> None:
         """Copy the state and start to write it; the least loss makes the best checkpoint."""
-        self._waiting.append((_content(training, loss), training.step))
+        notes = {"step": str(training.step), "loss": str(loss), "dataset": self._dataset, **_machine()}
+        self._waiting.append((as_bytes(_flattened(training), notes), training.step))
         self._writer.submit(self._write)
 
     def _write(self) -> None:
@@ -90,11 +92,11 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
-def restore(training: Training, file: Path) -> None:
+def restore(training: Training, file: Path, *, dataset: str = "") -> None:
     """Bring a fresh training to the state in which another one was saved; warn if its bits may differ from here on.
 
     Raises:
-        TrainingError: the file is not a checkpoint, or one of another model.
+        TrainingError: the file is not a checkpoint, or one of another model or dataset.
     """
     try:
         tensors, notes = load_file(file), _notes(file)
@@ -103,17 +105,16 @@ def restore(training: Training, file: Path) -> None:
             getattr(training, name).load_state_dict(_below(tensors, name))
     except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise TrainingError(f"{file}: no checkpoint of this experiment's model; start a new run ({error})") from None
+    if notes.get("dataset") != dataset:
+        raise TrainingError(
+            f"{file}: was trained on another dataset; put the source's files back as they were, or start a new run"
+        )
     for index, optimizer in enumerate(training.optimizers):
         _restore_optimizer(optimizer, _below(tensors, f"optimizer.{index}"))
     training.step = step
     changed = [f"{name} {notes.get(name)}, now {now}" for name, now in _machine().items() if notes.get(name) != now]
     if changed:
         logger.warning("Results may differ in their last bits from step %d on: %s.", step, "; ".join(changed))
-
-
-def _content(training: Training, loss: float) -> bytes:
-    tensors = {name: tensor.contiguous() for name, tensor in _flattened(training).items()}
-    return as_bytes(tensors, {"step": str(training.step), "loss": str(loss), **_machine()})
 
 
 def _machine() -> dict[str, str]:
@@ -164,7 +165,7 @@ def _flattened(training: Training) -> dict[str, Tensor]:
     for index, optimizer in enumerate(training.optimizers):
         for parameter, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{parameter}.{name}": tensor for name, tensor in state.items()}
-    return tensors
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

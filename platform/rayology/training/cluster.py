@@ -1,6 +1,8 @@
 """Ray Train around the recipe: workers, checkpoints, and resuming after a worker was lost."""
 
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 
 import ray
@@ -12,14 +14,18 @@ from ray.train.torch import TorchTrainer
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
+from rayology.data.workers import waiting_for
 from rayology.errors import DatasetError, Diverged, TrainingError
 from rayology.experiment import Experiment
+from rayology.interruption import GRACE_S
 from rayology.models import Classifies, Segments
+from rayology.progress import console
 from rayology.training.gradients import Workers
 from rayology.training.loop import Training
 from rayology.training.run import BUNDLE, INIT, Assignment, Run, finish, start_from, train_here
+from rayology.training.stopping import STOP, ask_to_stop
 
-__all__ = ["require_room", "require_suitable", "train", "uses_gpu"]
+__all__ = ["awaited", "require_room", "require_suitable", "train", "uses_gpu"]
 
 
 DIVERGED = "diverged.txt"  # left by a run that would only diverge again
@@ -62,8 +68,9 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
             callbacks=list(callbacks),
         ),
     )
+    (run.folder / STOP).unlink(missing_ok=True)
     try:
-        trainer.fit()
+        _fit(trainer, run.folder)
     except ray.train.TrainingFailedError as error:
         if not (run.folder / DIVERGED).exists():
             raise TrainingError(
@@ -73,6 +80,31 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
     if (run.folder / DIVERGED).exists():
         raise Diverged(f"{run.folder.name}: {(run.folder / DIVERGED).read_text(encoding='utf-8')}")
     return Bundle.load(run.folder / BUNDLE)
+
+
+def _fit(trainer: TorchTrainer, folder: Path) -> None:
+    """Run a trainer in a thread, because in the main one it would replace what Ctrl-C does."""
+    ended = Future[None]()
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:  # noqa: BLE001 - it is raised where the thread was started
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
+
+    threading.Thread(target=fit, daemon=True).start()
+    try:
+        ended.result()
+    except KeyboardInterrupt:
+        if ask_to_stop(folder):
+            console.print(f"The workers have {GRACE_S} s to finish their step and to write a checkpoint.")
+            try:
+                ended.exception(GRACE_S)
+            except TimeoutError:
+                console.print("They did not: what comes after their last checkpoint is lost.")
+        raise
 
 
 def uses_gpu(experiment: Experiment) -> bool:
@@ -87,6 +119,22 @@ def uses_gpu(experiment: Experiment) -> bool:
             f"scaling.device is cuda for {scaling.num_workers} workers, the cluster has {gpus:g} GPUs; write auto"
         )
     return scaling.device == "cuda" or (scaling.device == "auto" and gpus >= scaling.num_workers)
+
+
+def awaited(experiment: Experiment) -> str:
+    """Say what the workers of a training or of trials wait for; empty if some have a place, or there is room."""
+    num, gpu, job = experiment.scaling.num_workers, uses_gpu(experiment), ray.get_runtime_context().get_job_id()
+    wanted = {"CPU": num * experiment.scaling.cpus_per_worker, **({"GPU": num} if gpu else {})}
+    # A trial of several workers has a place of its own without cores, from which it asks for theirs.
+    places = {
+        place["state"]
+        for key, place in ray.util.placement_group_table().items()
+        if key.endswith(job) and any("CPU" in bundle for bundle in place["bundles"].values())
+    }
+    is_short = any(ray.available_resources().get(name, 0) < amount for name, amount in wanted.items())
+    if "CREATED" in places or not (is_short or places & {"PENDING", "RESCHEDULING"}):
+        return ""
+    return waiting_for(wanted, f"{num} worker{'s' if num > 1 else ''}")
 
 
 def require_room(experiment: Experiment) -> None:
@@ -162,5 +210,5 @@ def _work(assignment: Assignment) -> None:
         if workers.leads:
             (folder / DIVERGED).write_text(str(error), encoding="utf-8")
         raise
-    if workers.leads:
+    if workers.leads and training.step == experiment.schedule.steps:
         finish(experiment, data, training, folder / BUNDLE)

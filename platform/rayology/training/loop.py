@@ -58,11 +58,13 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
     log: Callable[[Training, Mapping[str, float]], None],
     evaluate: Callable[[Training], None],
     checkpoint: Callable[[Training], None],
+    is_asked_to_stop: Callable[[], bool] = lambda: False,
     workers: Workers = ALONE,
 ) -> None:
-    """Train in place from ``training.step`` to the last step.
+    """Train in place from ``training.step`` to the last step, or to one after which it is asked to stop.
 
-    Every process calls ``log``, with figures of the whole batch, ``evaluate`` and ``checkpoint`` at the same steps.
+    Every process calls ``log``, with figures of the whole batch, ``evaluate`` and ``checkpoint`` at the same steps,
+    and ``checkpoint`` after the last one that is taken.
 
     Raises:
         Diverged: a figure is no longer finite; every process raises it at the same step, before anything is evaluated
@@ -74,7 +76,8 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
     rows = workers.microbatches(schedule.batch_size, experiment.microbatches)
     guard = FiniteGuard(next(model.parameters()).device)
 
-    while training.step < schedule.steps:
+    is_last = training.step == schedule.steps
+    while not is_last:
         step, lr = training.step, experiment.optimizer.lr * lr_factor(training.step, schedule)
         pieces = [batches(step, own) for own in rows]
         moving = _moving_early(training)
@@ -107,13 +110,14 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
         for old, new in zip(training.average.buffers(), model.buffers(), strict=True):
             old.copy_(new)
         training.step += 1
+        is_last = is_asked_to_stop() or training.step == schedule.steps
 
         if schedule.is_logged(training.step):
             log(training, {**guard.read(figures), "lr": lr})
         if schedule.is_evaluated(training.step):
             guard.read({})
             evaluate(training)
-        if schedule.is_checkpointed(training.step):
+        if is_last or schedule.is_checkpointed(training.step):
             guard.read({})
             checkpoint(training)
 

@@ -123,8 +123,8 @@ def observing(  # noqa: PLR0913 - what is observed, where, and for whom
     if not leads:
         yield Observer(report)
         return
-    keep_every = experiment.schedule.keep_every
-    with History(folder, step=step) as history, Checkpoints(folder / CHECKPOINTS, keep_every=keep_every) as checkpoints:
+    kept = Checkpoints(folder / CHECKPOINTS, dataset=data.info.fingerprint, keep_every=experiment.schedule.keep_every)
+    with History(folder, step=step) as history, kept as checkpoints:
         leader = Leader(experiment, report, Evaluator(experiment.seed, data, device), history, checkpoints)
         for line in read(folder):
             if figures := {name.removeprefix("val/"): line[name] for name in line if name.startswith("val/")}:

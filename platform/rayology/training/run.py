@@ -25,6 +25,7 @@ from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Training, fit
 from rayology.training.observer import CHECKPOINTS, Report, observing
+from rayology.training.stopping import stoppable
 
 __all__ = [
     "BUNDLE",
@@ -165,7 +166,7 @@ def train_here(
     device: torch.device,
     workers: Workers = ALONE,
 ) -> Training:
-    """Train in this process from the newest checkpoint of the folder, or the first step, and return where it ended.
+    """Train in this process from the newest checkpoint of the folder, or the first step, to the last or where asked.
 
     The leading process evaluates, and writes history and checkpoints into ``folder``. The last evaluation before a
     checkpoint is reported again, because its report may not have survived.
@@ -174,13 +175,14 @@ def train_here(
     precision.forbid_tf32()
     training = Training.start(experiment, data.info.image, device)
     if start := workers.agreed(checkpoint.newest(folder / CHECKPOINTS) if workers.leads else None):
-        checkpoint.restore(training, start)
+        checkpoint.restore(training, start, dataset=data.info.fingerprint)
     elif "model" in experiment.init:
         start_from(training, Bundle.load(folder / INIT / "model"))
     dtype = next(training.model.parameters()).dtype
     with (
         observing(experiment, data, folder, device, report, step=training.step, leads=workers.leads) as observer,
         feeding(data.split("train"), plan_of(experiment, workers, step=training.step), device) as feed,
+        stoppable(folder, workers) as is_asked_to_stop,
     ):
         if workers.agreed(bool(observer.figures)):
             observer.report(observer.figures)
@@ -196,6 +198,7 @@ def train_here(
             log=observer.log,
             evaluate=observer.evaluate,
             checkpoint=observer.checkpoint,
+            is_asked_to_stop=is_asked_to_stop,
             workers=workers,
         )
     return training

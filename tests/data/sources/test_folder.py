@@ -11,6 +11,7 @@ from pyarrow import fs
 
 from rayology.data.sources.files import local as local_module
 from rayology.data.sources.files.archive import ArchiveLimits
+from rayology.data.sources.files.local import BROKEN, OUTSIDE, TO_FOLDER
 from rayology.data.sources.folder import FolderConfig
 from rayology.errors import SourceError
 from rayology.uri import Place
@@ -65,9 +66,24 @@ def test_no_link_leads_out_of_the_folder(tmp_path: Path) -> None:
     (inside / "file").symlink_to(tmp_path / "outside" / "secret")
     (inside / "folder").symlink_to(tmp_path / "outside")
     (inside / "loop").symlink_to(inside)
+    (inside / "lost").symlink_to(tmp_path / "nothing")
+    (inside / "round").symlink_to("round")
+    os.mkfifo(tmp_path / "pipe")
+    (inside / "pipe").symlink_to(tmp_path / "pipe")
     (inside / "alias").symlink_to(inside / "image")
 
-    assert listed(FolderConfig(path=inside)) == [("alias", ""), ("image", "")]
+    items = FolderConfig(path=inside).build(tmp_path).items()
+
+    assert {item.part: item.reason for item in items} == {
+        "alias": "",
+        "image": "",
+        "file": OUTSIDE,
+        "folder": TO_FOLDER,
+        "loop": TO_FOLDER,
+        "lost": BROKEN,
+        "pipe": BROKEN,
+        "round": BROKEN,
+    }
 
 
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:

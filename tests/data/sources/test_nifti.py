@@ -11,6 +11,7 @@ from tests.data.sources.examples import example_of
 from rayology.data import NiftiConfig, PreparationConfig
 from rayology.data.prepare import prepare
 from rayology.data.sources import nifti as nifti_module
+from rayology.data.sources.named import UNFIT
 from rayology.data.sources.nifti import Plane
 from rayology.data.sources.source import Example
 from rayology.errors import SourceError, UnreadableImage
@@ -26,7 +27,7 @@ def save(file: Path, voxels: NDArray[np.generic], affine: NDArray[np.float64]) -
 
 def examples(config: NiftiConfig, root: Path) -> list[Example]:
     source = config.build(root)
-    return [example for item in source.items() for example in source.read(item)]
+    return [example for item in source.items() if not item.reason for example in source.read(item)]
 
 
 @pytest.mark.parametrize(
@@ -148,12 +149,43 @@ def test_values_that_are_none_are_no_part_of_the_image(tmp_path: Path) -> None:
     assert corner.pixels[0, 7, 5] == corner.pixels[0][corner.valid].min()
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 6, 2)])
-def test_what_is_no_volume_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    save(tmp_path / "a.nii.gz", np.zeros(shape, np.int16), np.eye(4))
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        ((4, 5), "<i2", "is one slice, not a volume"),
+        ((4, 5, 6, 2), "<i2", r"holds 2 volumes \(times, .*\) along axis 4"),
+        ((4, 5, 6, 1, 3), "<f4", r"holds 3 volumes .* along axis 5"),
+        ((4, 5, 6, 1, 1, 2), "<f4", "holds 2 volumes .* along axis 6"),
+        ((4, 5, 6), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]), r"has colours \(RGB\)"),
+        ((4, 5, 6), "<c8", "has complex values"),
+    ],
+)
+def test_what_is_not_one_volume_of_grey_values_says_what_it_is(
+    tmp_path: Path, shape: tuple[int, ...], dtype: str | np.dtype[np.void], message: str
+) -> None:
+    save(tmp_path / "a.nii.gz", np.zeros(shape, dtype), np.eye(4))
 
-    with pytest.raises(UnreadableImage, match=f"has {len(shape)} axes"):
+    with pytest.raises(UnreadableImage, match=message):
         examples(NiftiConfig(path=str(tmp_path)), tmp_path)
+
+
+def test_axes_of_length_1_beyond_space_are_none(tmp_path: Path) -> None:
+    save(tmp_path / "a.nii.gz", VOXELS[..., None, None], np.eye(4))
+
+    assert len(examples(NiftiConfig(path=str(tmp_path)), tmp_path)) == 10
+
+
+def test_volumes_beside_the_pattern_are_counted(tmp_path: Path) -> None:
+    for number in range(4):
+        voxels = np.random.default_rng(number).integers(0, 999, (20, 20, 4)).astype(np.int16)
+        save(tmp_path / f"{number}.nii.gz", voxels, np.eye(4))
+        for suffix in ("nii", "NII.GZ", "txt"):
+            (tmp_path / f"{number}.{suffix}").touch()
+
+    info = prepare(NiftiConfig(path=str(tmp_path)), PreparationConfig(size=16), tmp_path / "root").info
+
+    assert (info.counts.files, info.counts.skipped) == (12, 8)
+    assert list(info.reasons) == [UNFIT]
 
 
 @pytest.mark.parametrize("wrong", ["shape", "place", "numbers"])

@@ -2,20 +2,21 @@
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
+from pydicom.pixels import convert_color_space
 
-from rayology.data.dicom.codestream import PROGRESSIVE, CodedFrame, has_all_tiles, inspect, is_jfif
+from rayology.data.dicom.codestream import PROGRESSIVE, CodedFrame, has_all_tiles, inspect
 from rayology.data.dicom.layout import Layout
 from rayology.data.dicom.unraisable import unraisable_errors_raised
 from rayology.errors import UnreadableImage
 
-__all__ = ["decode_frame", "decodes_to_rgb", "has_codec"]
+__all__ = ["decode_frame", "has_codec"]
 
 MAX_VALUES_A_BYTE = 2**12
 """Most values that a byte may decode to; beyond ``SMALL`` values, a frame with more is a bomb."""
@@ -43,7 +44,7 @@ class Codec:
     is_lossy: bool = False
     """Whether decoded values may exceed the stored ones although the coding does not say so."""
     to_rgb: bool = False
-    """Whether the codec turns YBR_FULL into RGB, as it always does YBR_RCT and YBR_ICT, JPEG 2000's own transforms."""
+    """Whether the codec itself turns YBR_FULL into RGB, as codecs of JPEG 2000 turn YBR_RCT and YBR_ICT."""
 
 
 def has_codec(syntax: uid.UID) -> bool:
@@ -51,13 +52,10 @@ def has_codec(syntax: uid.UID) -> bool:
     return syntax in CODECS
 
 
-def decodes_to_rgb(syntax: uid.UID) -> bool:
-    """Return whether the codec turns colour into RGB."""
-    return CODECS[syntax].to_rgb
-
-
 def decode_frame(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
-    """Return a frame's stored values, (rows, columns, samples).
+    """Return a frame's stored values, (rows, columns, samples), colour as RGB.
+
+    What a codestream says of its colour is believed before Photometric Interpretation.
 
     Raises:
         UnreadableImage: the codestream contradicts the header, or is far too small for an image of its size.
@@ -65,12 +63,20 @@ def decode_frame(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
     """
     codec = CODECS[layout.syntax]
     if not codec.codings:
-        return layout.corrected(codec.decode(codestream, layout).reshape(layout.shape))
+        return _in_rgb(layout.corrected(codec.decode(codestream, layout).reshape(layout.shape)), layout)
     coded = _checked(codestream, layout, codec)
+    if layout.samples > 1 and coded.photometric:
+        layout = replace(layout, photometric=coded.photometric)
     decoded = codec.decode(codestream[coded.start :], layout).reshape(layout.shape)
     if not codec.is_lossy and coded.coding not in COSINE:
-        return layout.corrected(decoded)
-    return layout.corrected(_with_sign(decoded, layout, coded.precision), overshoots=True)
+        return _in_rgb(layout.corrected(decoded), layout)
+    return _in_rgb(layout.corrected(_with_sign(decoded, layout, coded.precision), overshoots=True), layout)
+
+
+def _in_rgb(decoded: NDArray[np.generic], layout: Layout) -> NDArray[np.generic]:
+    if layout.photometric.startswith("YBR_FULL") and not CODECS[layout.syntax].to_rgb:
+        return np.asarray(convert_color_space(decoded, "YBR_FULL", "RGB"))
+    return decoded
 
 
 def _with_sign(decoded: NDArray[np.generic], layout: Layout, precision: int) -> NDArray[np.generic]:
@@ -101,10 +107,12 @@ def _checked(codestream: bytes, layout: Layout, codec: Codec) -> CodedFrame:
 
 
 def _jpeg(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
-    """Decode to grey or RGB; if the header says RGB, only a JFIF marker overrides it, since JFIF is never RGB."""
-    if layout.photometric == "RGB" and not is_jfif(codestream):
-        return np.asarray(imagecodecs.jpeg8_decode(codestream, colorspace="rgb", outcolorspace="rgb"))
-    return np.asarray(imagecodecs.jpeg8_decode(codestream))
+    """Decode to grey or RGB, but lossless colour as it is: libjpeg does not transform that."""
+    if layout.samples == 1:
+        return np.asarray(imagecodecs.jpeg8_decode(codestream))
+    is_rgb = layout.photometric == "RGB" or not CODECS[layout.syntax].to_rgb
+    coded = "rgb" if is_rgb else "ycbcr"
+    return np.asarray(imagecodecs.jpeg8_decode(codestream, colorspace=coded, outcolorspace="rgb"))
 
 
 def _jpeg_ls(codestream: bytes, layout: Layout) -> NDArray[np.generic]:

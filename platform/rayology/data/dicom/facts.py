@@ -1,6 +1,8 @@
 """What a header says about the acquisition of a frame: numbers, and no text beyond codes."""
 
 import math
+import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,14 +11,14 @@ from pydicom import Dataset
 from rayology.data.dicom.geometry import functional_group, functional_groups
 from rayology.data.dicom.values import decimals, integer, text
 
-__all__ = ["Facts", "description", "facts"]
+__all__ = ["NUMBERS", "Facts", "description", "facts"]
 
 DESCRIPTION = "SeriesDescription"
 """Free text, which is matched but never kept."""
 MAX_TEXT = 64
 """Most characters of a long string (DICOM PS3.5 6.2), so that no file makes a pattern search for hours."""
 
-NUMBERS = {
+GROUPED = {
     "slice_thickness_mm": ("PixelMeasuresSequence", "SliceThickness"),
     "echo_time_ms": ("MREchoSequence", "EffectiveEchoTime"),
     "repetition_time_ms": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
@@ -30,13 +32,19 @@ NUMBERS = {
 }
 """Functional group and keyword of each number in a multi-frame file (DICOM PS3.3 C.7.6.16, C.8.13.5)."""
 
-PLAIN = {
+PLAIN = {name: keyword for name, (_, keyword) in GROUPED.items()} | {
     "echo_time_ms": "EchoTime",
     "trigger_time_ms": "TriggerTime",
     "temporal_position": "TemporalPositionIdentifier",
     "acquisition": "AcquisitionNumber",
 }
-"""Keyword in a single-frame file, if it differs (DICOM PS3.3 C.8.3.1, C.7.6.16.2.2)."""
+"""Keyword of each number in a single-frame file (DICOM PS3.3 C.8.3.1, C.7.6.16.2.2)."""
+TELLING = ("FrameContentSequence", "MRDiffusionSequence", "CTReconstructionSequence", "MRImageFrameTypeSequence")
+"""Functional groups of what tells repeats apart besides numbers."""
+MOMENT = re.compile(r"(\d{10,14}(\.\d*)?)([+-]\d{4})?")
+"""Date and time of a DT (DICOM PS3.5 6.2), at least to the hour."""
+NUMBERS = ("rows", "columns", *GROUPED)
+"""Facts by which images may be selected."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +67,37 @@ class Facts:
     """Number of the repeat in time."""
     acquisition: float | None = None
     """Number of the acquisition in its series."""
-    is_localizer: bool = False
-    """Whether it only shows where other slices lie (Image Type value 3, DICOM PS3.3 C.8.2.1.1.1)."""
+    image_type: float | None = None
+    """Checksum of Frame Type or Image Type, and of the component of a complex image."""
+    direction: float | None = None
+    """Checksum of the gradient's direction in diffusion imaging."""
+    kernel: float | None = None
+    """Checksum of the name of the convolution kernel."""
+    acquisition_time: float | None = None
+    """Date and time at which the acquisition began, as one number YYYYMMDDHHMMSS."""
+    content_time: float | None = None
+    """Date and time of the pixels, as one number YYYYMMDDHHMMSS."""
+    indices: tuple[float, ...] = ()
+    """Index of a frame in each dimension of its file (DICOM PS3.3 C.7.6.17)."""
 
 
-def facts(dataset: Dataset, frame: int) -> Facts:
-    """Return what the header says about a frame, from its functional groups if there are any."""
-    image_type = text(dataset, "ImageType").upper()
+def facts(dataset: Dataset, frame: int, kind: str) -> Facts:
+    """Return what the header says about a frame of an image type, from its functional groups if there are any."""
     groups = functional_groups(dataset, frame)
-    numbers = {name: _number(dataset, groups, name) for name in NUMBERS}
+    content, diffusion, kernel, component = (
+        functional_group(groups, name, dataset) if groups else dataset for name in TELLING
+    )
+    directions = functional_group((diffusion,), "DiffusionGradientDirectionSequence", diffusion) if groups else dataset
     return Facts(
         rows=integer(dataset, "Rows"),
         columns=integer(dataset, "Columns"),
-        is_localizer="LOCALIZER" in image_type,
-        **numbers,
+        image_type=_checksum(kind + text(component, "ComplexImageComponent")),
+        direction=_checksum(decimals(directions, "DiffusionGradientOrientation")),
+        kernel=_checksum(text(kernel, "ConvolutionKernel")),
+        acquisition_time=_moment(content, "FrameAcquisitionDateTime", dataset, "Acquisition"),
+        content_time=_moment(content, "FrameReferenceDateTime", dataset, "Content"),
+        indices=decimals(content, "DimensionIndexValues"),
+        **{name: _number(dataset, groups, name) for name in GROUPED},
     )
 
 
@@ -82,15 +107,24 @@ def description(dataset: Dataset) -> str:
 
 
 def _number(dataset: Dataset, groups: Sequence[Dataset], name: str) -> float | None:
-    group, keyword = NUMBERS[name]
-    plain = PLAIN.get(name, keyword)
-    holder = functional_group(groups, group, dataset)
-    found = _finite(holder, keyword)
-    is_asked = holder is dataset and keyword == plain
-    return found if found is not None or is_asked else _finite(dataset, plain)
+    group, keyword = GROUPED[name]
+    found = _finite(functional_group(groups, group, dataset), keyword) if groups else None
+    return _finite(dataset, PLAIN[name]) if found is None else found
 
 
 def _finite(dataset: Dataset, keyword: str) -> float | None:
     """Return the only number of an attribute, if it has just one and that is finite."""
     numbers = decimals(dataset, keyword)
     return numbers[0] if len(numbers) == 1 and math.isfinite(numbers[0]) else None
+
+
+def _checksum(value: object) -> float | None:
+    """Return a number that stands for a text or several numbers, which are not kept."""
+    return float(zlib.crc32(str(value).encode())) if value else None
+
+
+def _moment(content: Dataset, keyword: str, dataset: Dataset, of: str) -> float | None:
+    """Return a frame's DT, or else the DA and TM of its file, to a few milliseconds and without a zone."""
+    moment = text(content, keyword) or text(dataset, f"{of}Date").rjust(8, "0") + text(dataset, f"{of}Time")
+    found = MOMENT.fullmatch(moment)
+    return float(found[1].ljust(14, "0")) if found else None

@@ -13,7 +13,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 from rayology.data.dicom.values import text
 from rayology.errors import NotDicom, UnreadableImage
 
-__all__ = ["MAX_BYTES", "inflated", "read_file_meta", "read_header"]
+__all__ = ["FIRST_GROUPS", "MAX_BYTES", "inflated", "read_file_meta", "read_header"]
 
 MAX_BYTES = 2**30
 """Bytes of the largest file that is opened, and most bytes that a deflated one may inflate to."""

@@ -12,7 +12,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import convert_color_space, get_decoder, pixel_array
 from pydicom.uid import UID, ExplicitVRBigEndian
 
-from rayology.data.dicom.codecs import decode_frame, decodes_to_rgb, has_codec
+from rayology.data.dicom.codecs import decode_frame, has_codec
 from rayology.data.dicom.geometry import functional_group, functional_groups
 from rayology.data.dicom.layout import Layout
 from rayology.data.dicom.lookup import in_colour, modality_table
@@ -50,11 +50,10 @@ def known_syntax(syntax: UID) -> str:
 
 
 def to_rgb(dataset: Dataset, layout: Layout, stored: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return a frame in colour as RGB: through its palette, in 8 bits, or from YBR unless the codec has done so."""
+    """Return a frame in colour as RGB: through its palette, in 8 bits, or from YBR, which codecs turn themselves."""
     if layout.photometric == "PALETTE COLOR":
         return in_colour(stored[..., 0], dataset)
-    turned = has_codec(layout.syntax) and decodes_to_rgb(layout.syntax)
-    if layout.photometric.startswith("YBR_FULL") and not turned:
+    if layout.photometric.startswith("YBR_FULL") and not has_codec(layout.syntax):
         return np.asarray(convert_color_space(stored, "YBR_FULL", "RGB"))
     return stored
 

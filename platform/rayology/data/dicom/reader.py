@@ -1,6 +1,5 @@
 """Read a DICOM file into images in modality units, with no attribute beyond an allow-list."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,15 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from rayology.data.dicom.facts import Facts, description, facts
+from rayology.data.dicom.facts import Facts, facts
 from rayology.data.dicom.geometry import Geometry, geometry
 from rayology.data.dicom.header import read_header
+from rayology.data.dicom.image_kind import image_type, is_capture
 from rayology.data.dicom.layout import PIXEL_KEYWORDS, Layout, layout
+from rayology.data.dicom.pet import PET, suv_scale, units
 from rayology.data.dicom.pixels import in_modality_units, known_syntax, padding, stored_frames, to_rgb
 from rayology.data.dicom.selection import EVERYTHING, Selection, selected
-from rayology.data.dicom.values import MODALITY_CODE, has, text
+from rayology.data.dicom.values import has, modality, text
 from rayology.data.identity import Identity
 from rayology.data.unreadable import as_unreadable
 from rayology.errors import NotAnImage, NotSelected, UnreadableImage, UnsupportedSyntax
@@ -25,6 +26,7 @@ from rayology.errors import NotAnImage, NotSelected, UnreadableImage, Unsupporte
 __all__ = ["Instance", "decode", "instances", "read"]
 
 T = TypeVar("T")
+PER_FRAME = "PerFrameFunctionalGroupsSequence"
 
 NO_FACTS = Facts()
 
@@ -50,6 +52,14 @@ class Instance:
     facts: Facts = NO_FACTS
     number: int = 0
     """Number of the frame in its file, from 0."""
+    is_capture: bool = False
+    """Whether it is a secondary capture, a page if its study has images of the modality's own class."""
+    left_out: str = ""
+    """Why other frames of its file are not wanted; empty if all are."""
+    units: str = ""
+    """Code of PET's units, such as BQML (DICOM PS3.3 C.8.9.1); empty if the file does not say, or for others."""
+    suv_scale: float | None = None
+    """Factor from Bq/ml to SUV by body weight, if the header gives it."""
 
 
 def read(path: Path, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> tuple[Instance, ...]:
@@ -88,23 +98,40 @@ def decode(stream: BinaryIO, *, require_preamble: bool = True, selection: Select
 
 def _instances(dataset: Dataset, found: Layout, selection: Selection) -> Iterator[Instance]:
     identity = Identity(*(text(dataset, keyword) for keyword in IDENTITIES))
-    modality, described, syntax = _modality(dataset), description(dataset), known_syntax(found.syntax)
-    is_everything = selection == EVERYTHING
-    reasons: set[str] = set()
-    num_read = 0
+    # Frames without functional groups of their own are all described alike.
+    num_described = 1 + len((has(dataset, PER_FRAME) and dataset[PER_FRAME].value) or ())
+    described = [_described(dataset, frame, selection) for frame in range(min(num_described, found.frames))]
+    left_out = min((reason for _, _, reason in described if reason), default="")
+    if all(reason for _, _, reason in described):
+        raise NotSelected(left_out)
+    kind = modality(dataset)
+    unit, scale = (units(dataset), suv_scale(dataset)) if kind == PET else ("", None)
     for frame, decode_frame in enumerate(stored_frames(dataset, found)):
-        place, told = geometry(dataset, frame), facts(dataset, frame)
-        reason = (
-            "" if is_everything else selected(told, selection, modality=modality, description=described, geometry=place)
-        )
+        place, told, reason = described[min(frame, num_described - 1)]
         if reason:
-            reasons.add(reason)
             continue
-        num_read += 1
         pixels, valid = _in_units(dataset, found, decode_frame(), frame)
-        yield Instance(pixels, valid, place, modality, syntax, identity, told, frame)
-    if not num_read:
-        raise NotSelected(min(reasons))
+        yield Instance(
+            pixels,
+            valid,
+            place,
+            kind,
+            known_syntax(found.syntax),
+            identity,
+            told,
+            frame,
+            is_capture="pages" not in selection.include and is_capture(dataset),
+            left_out=left_out,
+            units=unit,
+            suv_scale=scale,
+        )
+
+
+def _described(dataset: Dataset, frame: int, selection: Selection) -> tuple[Geometry, Facts, str]:
+    """Return the place of a frame, what its header says, and why it is not wanted, if so."""
+    place, kind = geometry(dataset, frame), image_type(dataset, frame)
+    told = facts(dataset, frame, kind)
+    return place, told, selected(dataset, selection, told, place, kind)
 
 
 def _in_units(
@@ -142,12 +169,6 @@ def _check_is_still_image(dataset: Dataset) -> None:
 def _object_name(dataset: Dataset) -> str:
     sop_class = UID(text(dataset, "SOPClassUID"))
     return str(sop_class.name) if sop_class and sop_class.name != str(sop_class) else "an unknown kind of object"
-
-
-def _modality(dataset: Dataset) -> str:
-    """Return the modality if it is a code string (DICOM PS3.5 6.2), not free text."""
-    modality = text(dataset, "Modality")
-    return modality if re.fullmatch(MODALITY_CODE, modality) else ""
 
 
 def _guarded_each(values: Iterator[T], part: str) -> Iterator[T]:

@@ -1,23 +1,26 @@
 """Rules that select images of a source, and the function that applies them."""
 
 import re
-from dataclasses import fields
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self, get_args
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
+from pydicom import Dataset
+from pydicom.config import IGNORE
+from pydicom.uid import UID
 
 from rayology.config import Config
-from rayology.data.dicom.facts import Facts
+from rayology.data.dicom.facts import NUMBERS, Facts, description
 from rayology.data.dicom.geometry import Geometry
-from rayology.data.dicom.values import ModalityCode
+from rayology.data.dicom.image_kind import ImageKind, unasked_kind
+from rayology.data.dicom.values import ModalityCode, modality, text
 
 __all__ = ["EVERYTHING", "Bounds", "Orientation", "Selection", "orientation", "selected"]
 
 Orientation = Literal["sagittal", "coronal", "axial", "oblique"]
 MAIN: tuple[Orientation, ...] = ("sagittal", "coronal", "axial")
 """Planes whose normals are the patient's axes, in the order of the axes."""
-NUMBERS = tuple(field.name for field in fields(Facts) if field.name != "is_localizer")
 
 
 class Bounds(Config):
@@ -36,12 +39,20 @@ class Bounds(Config):
 
 
 class Selection(Config):
-    """Rules for the wanted images; the defaults accept all."""
+    """Rules for the wanted images; the defaults accept all but localizers, mosaics and pages with text."""
 
     modality: ModalityCode = ""
     """DICOM modality, such as CT; empty for any."""
     description: str = ""
     """Regular expression that the series' description must match somewhere, in either case; empty for any."""
+    image_type: str = ""
+    """Regular expression that Image Type, or a frame's Frame Type, must match somewhere, in either case, its values
+    joined by backslashes; empty for any."""
+    sop_class: Annotated[str, Field(pattern=r"^([0-9.]{1,64}|[A-Za-z0-9]+Storage)?$")] = ""
+    """SOP class by its UID or its keyword, such as CTImageStorage; empty for any."""
+    include: tuple[ImageKind, ...] = ()
+    """Kinds of images that are left out unless they are named here: localizers (scouts), mosaics of slices, and pages
+    with text in their pixels, such as screen saves."""
     orientation: Literal["any", "axial", "coronal", "sagittal", "oblique"] = "any"
     """Plane of the slices."""
     tolerance_deg: Annotated[float, Field(ge=0, le=45)] = 25.0
@@ -49,9 +60,9 @@ class Selection(Config):
     ranges: dict[str, Bounds] = Field(default_factory=dict)
     """Ranges of the header's numbers, such as ``{"slice_thickness_mm": {"low": 0, "high": 2}}``."""
 
-    @field_validator("description")
+    @field_validator("description", "image_type")
     @classmethod
-    def _description_is_an_expression(cls, pattern: str) -> str:
+    def _text_is_matched_by_an_expression(cls, pattern: str) -> str:
         try:
             re.compile(pattern)
         except re.error as error:
@@ -67,27 +78,41 @@ class Selection(Config):
         return ranges
 
 
-EVERYTHING = Selection()
+EVERYTHING = Selection(include=get_args(ImageKind))
 
 
-def selected(
-    facts: Facts, rules: Selection, *, modality: str = "", description: str = "", geometry: Geometry | None = None
-) -> str:
-    """Return why an image is not wanted, or an empty string if it is; the reason holds no value of the file."""
-    plane = orientation(geometry or Geometry(), tolerance_deg=rules.tolerance_deg)
-    if rules.modality not in {"", modality}:
-        return f"its modality is not {rules.modality} (selection.modality)"
-    if rules.description and not re.search(rules.description, description, re.IGNORECASE):
-        return "its series' description does not match selection.description"
-    if rules.orientation not in {"any", plane}:
-        return f"it is {plane or 'of no known orientation'}, not {rules.orientation} (selection.orientation)"
+def selected(dataset: Dataset, rules: Selection, facts: Facts, geometry: Geometry, image_type: str) -> str:
+    """Return why a frame is not wanted, or an empty string if it is; the reason holds no value of the file."""
+    return next(_reasons_of_header(dataset, rules, image_type), "") or next(_reasons(rules, facts, geometry), "")
+
+
+def _reasons_of_header(dataset: Dataset, rules: Selection, image_type: str) -> Iterator[str]:
+    if rules.modality and rules.modality != modality(dataset):
+        yield f"its modality is not {rules.modality} (selection.modality)"
+    if rules.description and not re.search(rules.description, description(dataset), re.IGNORECASE):
+        yield "its series' description does not match selection.description"
+    if rules.sop_class:
+        sop_class = text(dataset, "SOPClassUID")
+        if rules.sop_class not in {sop_class, UID(sop_class, validation_mode=IGNORE).keyword}:
+            yield f"its SOP class is not {rules.sop_class} (selection.sop_class)"
+    if rules.image_type and not re.search(rules.image_type, image_type, re.IGNORECASE):
+        yield "its Image Type does not match selection.image_type"
+    kind = unasked_kind(dataset, image_type, rules.include)
+    if kind:
+        yield kind
+
+
+def _reasons(rules: Selection, facts: Facts, geometry: Geometry) -> Iterator[str]:
+    if rules.orientation != "any":
+        plane = orientation(geometry, tolerance_deg=rules.tolerance_deg)
+        if plane != rules.orientation:
+            yield f"it is {plane or 'of no known orientation'}, not {rules.orientation} (selection.orientation)"
     for name, bounds in rules.ranges.items():
         value = getattr(facts, name)
         if value is None:
-            return f"it does not say its {name} (selection.ranges)"
-        if not bounds.low <= value <= bounds.high:
-            return f"its {name} lies outside {bounds.low:g} to {bounds.high:g} (selection.ranges)"
-    return ""
+            yield f"it does not say its {name} (selection.ranges)"
+        elif not bounds.low <= value <= bounds.high:
+            yield f"its {name} lies outside {bounds.low:g} to {bounds.high:g} (selection.ranges)"
 
 
 def orientation(geometry: Geometry, *, tolerance_deg: float) -> Orientation | Literal[""]:

@@ -4,6 +4,7 @@ Values that are not in standard form are left to pydicom, so both give the same.
 """
 
 import functools
+import re
 from typing import Annotated
 
 from pydantic import Field
@@ -13,7 +14,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
-__all__ = ["MODALITY_CODE", "ModalityCode", "content", "decimals", "has", "integer", "text", "whole"]
+__all__ = ["MODALITY_CODE", "ModalityCode", "content", "decimals", "has", "integer", "modality", "text", "whole"]
 
 MODALITY_CODE = "[A-Z0-9]{2,16}"
 """Code string (DICOM PS3.5 6.2) of at least two letters or digits, which cannot be free text."""
@@ -22,7 +23,7 @@ ModalityCode = Annotated[str, Field(pattern=f"^({MODALITY_CODE})?$")]
 PADDING = b" \0"
 ESCAPE = b"\x1b"  # starts a switch of the character set (DICOM PS3.5 6.1.2.5)
 
-TEXTS = frozenset({"CS", "UI", "LO", "UT"})
+TEXTS = frozenset({"CS", "UI", "LO", "UT", "SH", "DA", "TM", "DT"})
 DECIMALS = frozenset({"DS", "IS"})
 INTEGERS = frozenset({"US"})
 WHOLES = frozenset({"IS"})
@@ -30,7 +31,7 @@ WHOLES = frozenset({"IS"})
 
 def has(dataset: Dataset, keyword: str) -> bool:
     """Return whether an attribute is present, even if empty."""
-    return _tag(keyword) in dataset
+    return _element(dataset, keyword) is not None
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
@@ -65,7 +66,7 @@ def decimals(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     raw = _raw(element, keyword, DECIMALS)
     if raw is None:
         value = dataset[element.tag].value
-        values = value if isinstance(value, MultiValue) else [value]
+        values = value if isinstance(value, MultiValue | list) else [value]
     else:
         values = raw.rstrip(PADDING).split(b"\\")
     try:
@@ -75,7 +76,7 @@ def decimals(dataset: Dataset, keyword: str) -> tuple[float, ...]:
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """Return the value of an attribute of VR CS, UI, LO or UT; empty if it is missing."""
+    """Return the value of an attribute of VR CS, UI, LO, UT, SH, DA, TM or DT; empty if it is missing."""
     element = _element(dataset, keyword)
     if element is None:
         return ""
@@ -86,6 +87,12 @@ def text(dataset: Dataset, keyword: str) -> str:
     return ("\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)).strip(" \0")
 
 
+def modality(dataset: Dataset) -> str:
+    """Return the modality if it is a code string (DICOM PS3.5 6.2), not free text."""
+    found = text(dataset, "Modality")
+    return found if re.fullmatch(MODALITY_CODE, found) else ""
+
+
 def content(dataset: Dataset, keyword: str) -> bytes:
     """Return the bytes of an attribute that holds pixels, whatever its VR; empty if it is missing."""
     element = _element(dataset, keyword)
@@ -93,7 +100,7 @@ def content(dataset: Dataset, keyword: str) -> bytes:
 
 
 def _element(dataset: Dataset, keyword: str) -> RawDataElement | DataElement | None:
-    return dataset.get_item(_tag(keyword), keep_deferred=True)
+    return dataset._dict.get(_tag(keyword))  # noqa: SLF001 # what get_item does, but that makes a tag of the tag first
 
 
 def _raw(element: RawDataElement | DataElement, keyword: str, representations: frozenset[str]) -> bytes | None:

@@ -18,7 +18,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from rayology.atomic import UNFINISHED, sole_use, write_atomic
 from rayology.config import Config
-from rayology.data.dicom import instances
+from rayology.data.dicom import Selection, instances
 from rayology.data.dicom.values import ModalityCode
 from rayology.data.sources.service import Address, Patience, Service
 from rayology.data.sources.source import Example, Item
@@ -51,6 +51,8 @@ class DicomwebConfig(Config):
     """Dates of the studies: YYYYMMDD, or a range such as 20200101-20201231; empty for all."""
     series_description: str = "*"
     """Pattern of the series' description in either case; ? is one character, * any number."""
+    selection: Selection = Selection()
+    """Rules for the wanted images; the others count as skipped and are not decoded."""
     limit: PositiveInt = 100_000
     """Most instances."""
     connections: Annotated[int, Field(ge=1, le=32)] = 4
@@ -101,7 +103,7 @@ class DicomwebSource:
         """
         if item.path.suffix == FAILED:
             raise UnreadableImage(item.path.read_text(encoding="utf-8"))
-        for instance in instances(item.path):
+        for instance in instances(item.path, selection=self.config.selection):
             yield Example(instance)
 
     def _found(self, service: Service) -> list[Address]:

@@ -63,7 +63,7 @@ class FolderSource:
     root: Path
 
     def items(self) -> Sequence[Item]:
-        """List all files in the order of their names, or of the DICOMDIR, without following links out of the folder.
+        """List all files in the order of their names, or of the DICOMDIR; links out of the folder are only counted.
 
         Raises:
             SourceError: the table is wrong or names no file; the path is missing, cannot be fetched or unpacked, or
@@ -73,16 +73,16 @@ class FolderSource:
         path = on_disk(self.config.path, self.root)
         if path.is_dir() or is_archive(path.name) or not path.exists():
             folder = local_folder(self.config.path, self.root, self.config.limits)
-            files = sorted(files_below(folder))
+            files = files_below(folder)
         else:
-            folder, files = path.parent, referenced_files(path)
+            folder, files = path.parent, dict.fromkeys(referenced_files(path), "")
         if not files:
             raise SourceError(f"{path}: holds no file; set source.path to a folder of DICOM files")
         names = [file.relative_to(folder).as_posix() for file in files]
         known = naming.look_up(names)
         return [
-            Item(file, part=name, label=known[name].label, beside=naming.beside)
-            for file, name in zip(files, names, strict=True)
+            Item(file, part=name, label=known[name].label, beside=naming.beside, reason=reason)
+            for (file, reason), name in zip(files.items(), names, strict=True)
         ]
 
     def read(self, item: Item) -> Iterator[Example]:

@@ -1,12 +1,11 @@
 """A folder of pictures, PNG, JPEG and TIFF, with classes by folder or from a table."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from rayology.data.identity import Identity
-from rayology.data.sources.files.local import files_below
 from rayology.data.sources.labels import Naming
 from rayology.data.sources.named import NamedFilesConfig, NamedFilesSource
 from rayology.data.sources.raster import SUFFIXES, grey_levels, plain, read_raster
@@ -42,12 +41,12 @@ class ImageFolderConfig(NamedFilesConfig):
 class ImageFolderSource(NamedFilesSource[ImageFolderConfig]):
     """List pictures and read them."""
 
-    def find(self, folder: Path) -> Mapping[str, tuple[str, ...]]:
+    def find(self, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:
         """Find all pictures."""
-        files = sorted(file for file in files_below(folder) if file.suffix.lower() in SUFFIXES)
-        if not files:
-            raise SourceError(f"{folder}: holds no PNG, JPEG or TIFF; set source.path to a folder of pictures")
-        return {file.relative_to(folder).as_posix(): () for file in files}
+        found = {name: () for name in names if Path(name).suffix.lower() in SUFFIXES}
+        if not found:
+            raise SourceError("holds no PNG, JPEG or TIFF; set source.path to a folder of pictures")
+        return found
 
     def images(self, item: Item, identity: Identity) -> Iterator[Example]:
         """Read every page of a picture."""

@@ -1,7 +1,7 @@
 """Pictures paired with masks by patterns of their names."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from rayology.data.identity import Identity
-from rayology.data.sources.files.local import files_below
 from rayology.data.sources.named import NamedFilesConfig, NamedFilesSource
 from rayology.data.sources.raster import grey_levels, plain, read_mask, read_page
 from rayology.data.sources.source import Example, Item
@@ -42,9 +41,9 @@ class ImageMaskPairsConfig(NamedFilesConfig):
 class ImageMaskPairsSource(NamedFilesSource[ImageMaskPairsConfig]):
     """List images with their masks and read them."""
 
-    def find(self, folder: Path) -> Mapping[str, tuple[str, ...]]:
+    def find(self, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:
         """Find all images with their masks."""
-        return paired(folder, self.config.image, self.config.mask)
+        return paired(names, self.config.image, self.config.mask)
 
     def images(self, item: Item, identity: Identity) -> Iterator[Example]:
         """Read an image with its mask."""
@@ -53,7 +52,7 @@ class ImageMaskPairsSource(NamedFilesSource[ImageMaskPairsConfig]):
         yield Example(plain(pixels, identity), mask=mask, values=grey_levels(pixels.dtype))
 
 
-def paired(folder: Path, image: str, mask: str) -> dict[str, tuple[str, ...]]:
+def paired(names: Collection[str], image: str, mask: str) -> dict[str, tuple[str, ...]]:
     """Find images by the pattern of their names, each with its mask if there is a pattern for masks.
 
     Raises:
@@ -61,18 +60,17 @@ def paired(folder: Path, image: str, mask: str) -> dict[str, tuple[str, ...]]:
     """
     before, after = image.split("{name}")
     fits = re.compile(f"{re.escape(before)}(?P<name>.+){re.escape(after)}")
-    names = {file.relative_to(folder).as_posix() for file in files_below(folder)}
     images = {name: mask.replace("{name}", found["name"]) for name in sorted(names) if (found := fits.fullmatch(name))}
     if mask:
         # If both patterns end alike, masks fit the pattern of images too.
         masks = set(images.values())
         images = {name: its_mask for name, its_mask in images.items() if name not in masks}
     if not images:
-        raise SourceError(f"{folder}: no file is named like {image!r}; set source.image to how images are named")
+        raise SourceError(f"no file is named like {image!r}; set source.image to how images are named")
     lacking = sum(its_mask not in names for its_mask in images.values()) if mask else 0
     if lacking:
         raise SourceError(
-            f"{folder}: {lacking} of {len(images)} images have no mask named like {mask!r}; set source.mask to how "
+            f"{lacking} of {len(images)} images have no mask named like {mask!r}; set source.mask to how "
             "masks are named, or take those images away"
         )
     return {name: (its_mask,) if mask else () for name, its_mask in images.items()}

@@ -98,7 +98,8 @@ class Naming:
     def of(self, name: str) -> Membership:
         """Return what is known about a file by its name below the folder, with ``/`` between the parts."""
         row = self.row(name)
-        folders = name.split("/")[:-1]
+        # Names of classes are published as UTF-8, so other bytes of a folder's name are written out: \xf6.
+        folders = name.encode(errors="surrogateescape").decode(errors="backslashreplace").split("/")[:-1]
         split = row.split
         if self.splits == "folder" and folders:
             split = SPLIT_FOLDERS.get(folders.pop(0).lower(), "")

@@ -1,7 +1,8 @@
 """What sources have in common if files' names, folders or a table say what they show."""
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -9,12 +10,16 @@ from typing import Generic, Literal, TypeVar
 from rayology.config import Config
 from rayology.data.identity import Identity
 from rayology.data.sources.files.archive import ArchiveLimits
-from rayology.data.sources.files.local import local_folder
+from rayology.data.sources.files.local import files_below, local_folder
 from rayology.data.sources.labels import Naming
 from rayology.data.sources.source import Example, Item
 from rayology.data.sources.table import Membership, TableFile
+from rayology.errors import SourceError
 
 __all__ = ["NamedFilesConfig", "NamedFilesSource"]
+
+IMAGES = re.compile(r"\.(bmp|dcm|gif|img|jp2|jpe?g|mgz|mha|nii|nii\.gz|nrrd|png|tiff?|webp)$", re.IGNORECASE)
+UNFIT = "NotAnImage: is named as an image, but not as this source reads them; rename it, or set source.kind or .image"
 
 
 class NamedFilesConfig(Config):
@@ -50,15 +55,15 @@ class NamedFilesSource(ABC, Generic[C]):
     root: Path
 
     @abstractmethod
-    def find(self, folder: Path) -> Mapping[str, tuple[str, ...]]:
-        """Return the sorted names of image files below a folder, each with the files that it needs, such as a mask."""
+    def find(self, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:
+        """Return which names below the path are images', each with those it needs; raise SourceError if none are."""
 
     @abstractmethod
     def images(self, item: Item, identity: Identity) -> Iterator[Example]:
         """Read the images of a file with their identity, and raise UnreadableImage if it is damaged or unfit."""
 
     def items(self) -> Sequence[Item]:
-        """List all files in the order of their names.
+        """List all files with images in the order of their names, then those that are only counted.
 
         Raises:
             SourceError: the table is wrong or names no file; the path is missing, cannot be fetched or unpacked, or
@@ -66,17 +71,27 @@ class NamedFilesSource(ABC, Generic[C]):
         """
         naming = self.config.naming
         folder = local_folder(self.config.path, self.root, self.config.limits)
-        needed = self.find(folder)
+        reasons = {file.relative_to(folder).as_posix(): reason for file, reason in files_below(folder).items()}
+        try:
+            needed = self.find(reasons)
+        except SourceError as error:
+            links = [reason for reason in reasons.values() if reason]
+            others = f"; {len(links)} files were left out, such as: {links[0]}" if links else ""
+            raise SourceError(f"{folder}: {error}{others}") from None
         known = naming.look_up(needed)
-        return [
+        items = [
             Item(
                 folder / name,
                 part=name,
                 label=known[name].label,
                 beside=(*(folder / other for other in others), *naming.beside),
+                reason=next((reasons[each] for each in (name, *others) if reasons[each]), ""),
             )
             for name, others in needed.items()
         ]
+        rest = reasons.keys() - needed.keys() - {other for others in needed.values() for other in others}
+        unread = {name: reasons[name] or UNFIT for name in sorted(rest) if reasons[name] or IMAGES.search(name)}
+        return [*items, *(Item(folder / name, part=name, reason=reason) for name, reason in unread.items())]
 
     def read(self, item: Item) -> Iterator[Example]:
         """Read the images of a file, and raise UnreadableImage if it is damaged or unfit."""

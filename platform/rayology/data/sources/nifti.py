@@ -1,7 +1,7 @@
 """NIfTI volumes, slice by slice, with masks if there are any."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -69,13 +69,13 @@ class _Volume:
 class NiftiSource(NamedFilesSource[NiftiConfig]):
     """List volumes and read their slices."""
 
-    def find(self, folder: Path) -> Mapping[str, tuple[str, ...]]:
+    def find(self, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:
         """Find all volumes with their masks, and raise SourceError if there are none or masks would count as images."""
-        found = paired(folder, self.config.image, self.config.mask)
+        found = paired(names, self.config.image, self.config.mask)
         masks = [name for name in found if MASKS.search(name)] if not self.config.mask else []
         if masks and len(masks) < len(found):
             raise SourceError(
-                f"the source: {len(masks)} of {len(found)} volumes are named as masks or labels; set source.image "
+                f"{len(masks)} of {len(found)} volumes are named as masks or labels; set source.image "
                 "to how images alone are named, such as images/{name}.nii.gz, and source.mask to how masks are"
             )
         return found
@@ -110,18 +110,30 @@ class NiftiSource(NamedFilesSource[NiftiConfig]):
 def _read(file: Path) -> _Volume:
     with as_unreadable("is not a NIfTI volume that can be read"):
         image = nibabel.load(file)
-        shape = image.shape[:3] + tuple(size for size in image.shape[3:] if size != 1)
-        if len(shape) != 3 or image.get_data_dtype().kind not in "iuf":
-            raise UnreadableImage(f"has {len(shape)} axes, or values that are not real numbers; split it into volumes")
+        _check_is_one_volume(image.shape, image.get_data_dtype())
         if not abs(np.linalg.det(image.affine)) > 0:
             raise UnreadableImage("its affine places it nowhere in space; correct the header")
-        if np.prod(shape, dtype=np.float64) > MAX_VALUES:
+        if np.prod(image.shape, dtype=np.float64) > MAX_VALUES:
             raise UnreadableImage(f"has more than {MAX_VALUES} values; split it")
         turned = image.slicer[..., *([0] * (len(image.shape) - 3))] if len(image.shape) > 3 else image
         turned = turned.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(TOWARDS)))
         to_mm = _to_mm(image.header)
         lps = np.diag([-to_mm, -to_mm, to_mm, 1.0]) @ turned.affine
         return _Volume(np.asarray(turned.dataobj, np.float32), lps)
+
+
+def _check_is_one_volume(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+    """Raise UnreadableImage unless an image has three axes of grey values, and any further ones have length 1."""
+    if dtype.names:
+        raise UnreadableImage("has colours (RGB); write grey values, or its slices as pictures for an image_folder")
+    if dtype.kind == "c":
+        raise UnreadableImage("has complex values; write their magnitude")
+    if len(shape) < len(TOWARDS):
+        raise UnreadableImage("is one slice, not a volume; write a third axis of length 1, or a picture")
+    for axis, length in enumerate(shape[3:], 4):
+        if length != 1:
+            what = f"{length} volumes (times, directions, channels or vectors) along axis {axis}"
+            raise UnreadableImage(f"holds {what}; write each, or the one to learn from, into a file of its own")
 
 
 def _to_mm(header: object) -> float:

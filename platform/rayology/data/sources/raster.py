@@ -1,11 +1,12 @@
 """PNG, JPEG and TIFF pictures as arrays, masks among them, and arrays as images."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageSequence
+from PIL import Image, ImageOps, ImageSequence
 
 from rayology.data.dicom import Geometry, Instance
 from rayology.data.identity import Identity
@@ -26,10 +27,14 @@ COLOUR = {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
 def read_raster(file: Path) -> Iterator[NDArray[np.generic]]:
     """Read every page of a picture as (rows, columns), or (rows, columns, 3) in RGB, without opacity.
 
+    A page is turned as its Orientation says (Exif 2.3, section 4.6.4), which is how viewers show it.
+
     Raises:
         UnreadableImage: it is not a PNG, JPEG or TIFF, is damaged or too large, or has no fixed grey levels.
     """
-    with as_unreadable("is not a picture that can be read"), Image.open(file, formats=FORMATS) as opened:
+    complaint = "is not a picture that can be read"
+    # Pillow maps a named TIFF that must be turned with rows and columns exchanged.
+    with as_unreadable(complaint), file.open("rb") as stream, Image.open(stream, formats=FORMATS) as opened:
         num_pixels = 0
         for page in ImageSequence.Iterator(opened):
             num_pixels += page.width * page.height
@@ -37,6 +42,9 @@ def read_raster(file: Path) -> Iterator[NDArray[np.generic]]:
                 raise UnreadableImage(f"has more than {MAX_PIXELS} pixels; split it")
             if page.mode not in GREY and page.mode not in COLOUR:
                 raise UnreadableImage(f"pixels of mode {page.mode} have no fixed grey levels; write 8 or 16 bits")
+            page.load()
+            with suppress(SyntaxError):  # what is not EXIF says nothing
+                ImageOps.exif_transpose(page, in_place=True)
             yield np.asarray(page.convert(GREY.get(page.mode, "RGB"))).copy()
 
 

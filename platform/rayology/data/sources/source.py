@@ -28,6 +28,8 @@ class Item:
     """Name of the class of its images; empty if they have none or each its own."""
     beside: tuple[Path, ...] = ()
     """Other files that its images depend on, such as a mask or a table of labels."""
+    reason: str = ""
+    """Reason why it is counted but not read; empty for most."""
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rayology.data.dicom import Instance, instances
-from rayology.data.dicom.selection import EVERYTHING, Selection
+from rayology.data.dicom import Instance, Selection, instances
 from rayology.data.volumes.assembly import assemble
 from rayology.data.volumes.series import NO_SERIES, Frame, SeriesConfig
-from rayology.data.volumes.stack import COPY, LOCALIZER, arrange
+from rayology.data.volumes.stack import COPY, arrange
 from rayology.data.volumes.volume import Volume
-from rayology.errors import DataError, SeriesError
+from rayology.errors import DataError, NotSelected, SeriesError
 
 __all__ = ["Volumes", "read_volumes"]
 
 DEFAULTS = SeriesConfig()
-DROPPED = {COPY, LOCALIZER}
+ANATOMY = Selection()
 
 
 @dataclass(frozen=True)
@@ -28,24 +27,26 @@ class Volumes:
     refused: tuple[SeriesError, ...]
     """Errors that say why a series, or a part of one, makes no volume, and in ``files`` which files."""
     skipped: tuple[tuple[Path, DataError], ...]
-    """Files without a wanted image, and files with a frame that the rules drop."""
+    """Files without a wanted image, and files with a frame that is not wanted or that the rules drop."""
 
 
-def read_volumes(
-    files: Iterable[Path], rules: SeriesConfig = DEFAULTS, *, selection: Selection = EVERYTHING
-) -> Volumes:
+def read_volumes(files: Iterable[Path], rules: SeriesConfig = DEFAULTS, *, selection: Selection = ANATOMY) -> Volumes:
     """Read files in any order into volumes in modality units, all in memory at once.
 
-    Slices are ordered by position, never by instance number. A series that is not a regular stack of slices is refused
-    or mended as the rules say, and no file is left out silently.
+    Localizers, mosaics and pages are left out unless the selection includes them. Slices are ordered by position, never
+    by instance number. A series that is not a regular stack of slices is refused or mended as the rules say, and no
+    file is left out silently.
     """
     read: dict[Frame, Instance] = {}
     skipped: list[tuple[Path, DataError]] = []
     for file in files:
         try:
-            read.update(dict(_frames(file, selection)))  # all or nothing of a file
+            frames = dict(_frames(file, selection))  # all or nothing of a file
         except DataError as error:
             skipped.append((file, error))
+            continue
+        read.update(frames)
+        skipped += [(file, NotSelected(why)) for why in {instance.left_out for instance in frames.values()} if why]
     arranged = arrange(list(read), rules)
     return Volumes(
         volumes=tuple(
@@ -54,7 +55,7 @@ def read_volumes(
         ),
         mended=tuple(stack.mended for stack in arranged.stacks),
         refused=arranged.refused,
-        skipped=(*skipped, *((each.file, SeriesError(why)) for each, why in arranged.left_out if why in DROPPED)),
+        skipped=(*skipped, *((each.file, SeriesError(why)) for each, why in arranged.left_out if why == COPY)),
     )
 
 

@@ -8,7 +8,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, pairwise, zip_longest
+from operator import attrgetter, lt
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -39,15 +40,27 @@ MAX_LISTED = 5
 MAX_KINDS = 100
 """Most kinds of slices in a series, so that a folder of thousands is not compared for hours."""
 NOTHING_KNOWN = Facts()
-TELLING = ("temporal_position", "echo_time_ms", "b_value", "trigger_time_ms", "acquisition")
-"""Header facts that tell repeats of a position apart, the preferred first."""
+TELLING = {
+    "temporal_position": "Temporal Position",
+    "echo_time_ms": "Echo Time",
+    "b_value": "Diffusion b-value",
+    "trigger_time_ms": "Trigger Time",
+    "acquisition": "Acquisition Number",
+    "image_type": "Image Type",
+    "direction": "Diffusion Gradient Orientation",
+    "kernel": "Convolution Kernel",
+    "acquisition_time": "Acquisition Time",
+    "content_time": "Content Time",
+}
+"""Header facts that tell repeats of a position apart, and their names; the preferred first."""
+CLOCKS = ("trigger_time_ms", "acquisition_time", "content_time")
+MAX_TELLING = 8
+"""Most facts that are tried together, so that a header that says much is not searched for hours."""
 
 
 class SeriesConfig(Config):
     """Treatment of a series that is not a regular stack of slices."""
 
-    localizers: Literal["refuse", "drop"] = "drop"
-    """Localizers (scouts) among other slices."""
     mixed: Literal["refuse", "split"] = "refuse"
     """Several orientations, sizes, pixel spacings or frames of reference; split makes a volume of each."""
     repeats: Literal["refuse", "split"] = "split"
@@ -128,15 +141,14 @@ def split(frames: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame, ..
     Raises:
         SeriesError: frames do not say where they lie, or the rules refuse what they mix.
     """
-    images = _without_localizers(frames, rules)
-    unplaced = [frame for frame in images if not frame.is_placed]
+    unplaced = [frame for frame in frames if not frame.is_placed]
     if unplaced:
         raise _error(
-            f"{len(unplaced)} of {len(images)} slices do not say where they lie (Image Position (Patient), Image "
+            f"{len(unplaced)} of {len(frames)} slices do not say where they lie (Image Position (Patient), Image "
             "Orientation (Patient), Pixel Spacing); leave them out",
             unplaced,
         )
-    layouts = _layouts(images)
+    layouts = _layouts(frames)
     if len(layouts) > 1 and rules.mixed == "refuse":
         raise _mixed(layouts)
     return tuple(part for layout in layouts for part in _repeats(layout, rules))
@@ -147,18 +159,6 @@ def listed_mm(positions: Sequence[float]) -> str:
     texts = list(dict.fromkeys(f"{position:.2f}" for position in positions))
     more = f" and {len(texts) - MAX_LISTED} more" if len(texts) > MAX_LISTED else ""
     return f"{', '.join(texts[:MAX_LISTED])} mm{more}"
-
-
-def _without_localizers(frames: Sequence[Frame], rules: SeriesConfig) -> list[Frame]:
-    localizers = [frame for frame in frames if frame.facts.is_localizer]
-    if len(localizers) == len(frames):
-        raise _error(f"all {len(frames)} slices are localizers; leave the series out", frames)
-    if localizers and rules.localizers == "refuse":
-        raise _error(
-            f"{len(localizers)} of {len(frames)} slices are localizers; set preparation.cut.series.localizers to drop",
-            localizers,
-        )
-    return [frame for frame in frames if not frame.facts.is_localizer]
 
 
 def _layouts(frames: Sequence[Frame]) -> list[list[Frame]]:
@@ -221,19 +221,28 @@ def _repeats(layout: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame,
     repeated = [place for place in places if len(place) > 1]
     if not repeated:
         return (tuple(frame for (frame,) in places),)
-    parts = _told_apart(places)
+    parts = _told_apart(places) or _in_turn(places)
     if parts and rules.repeats == "split":
         return parts
     positions = _along_normal([layout[0], *(place[0] for place in repeated)])[1:].tolist()
-    mend = (
-        "set preparation.cut.series.repeats to split"
-        if parts
-        else "nothing in the headers tells them apart; keep one of each"
-    )
+    mend = "set preparation.cut.series.repeats to split" if parts else _untold(repeated)
     raise _error(
         f"{len(repeated)} of {len(places)} positions hold several slices, at {listed_mm(positions)}; {mend}",
         [frame for place in repeated for frame in place],
     )
+
+
+def _untold(repeated: Sequence[Sequence[Frame]]) -> str:
+    """Say what of the headers differs at repeated positions although it does not make one volume of each repeat."""
+    names = TELLING | {"indices": "Dimension Index Values"}
+    differing = [
+        name
+        for fact, name in names.items()
+        if any(len({getattr(frame.facts, fact) for frame in place}) > 1 for place in repeated)
+    ]
+    told = f"{', '.join(differing)} differ, but not so that each repeat makes one volume"
+    none = f"none of {', '.join(names.values())} tells them apart"
+    return f"{told if differing else none}; give each repeat a series of its own, or leave the series out"
 
 
 def _places(layout: Sequence[Frame]) -> list[list[Frame]]:
@@ -258,21 +267,59 @@ def _along_normal(frames: Sequence[Frame]) -> NDArray[np.float64]:
 def _told_apart(places: Sequence[Sequence[Frame]]) -> tuple[tuple[Frame, ...], ...]:
     """Split repeats of positions by the fewest header facts that tell all apart; return nothing if none do.
 
-    Facts do so if they make as many parts as the most repeated position has frames, and no part repeats a position. An
-    acquisition number that counts slices does not.
+    Facts do so if they make as many parts as the most repeated position has frames, and no part repeats a position. A
+    number that counts slices does not.
     """
     most = max(map(len, places))
-    for count in range(1, len(TELLING) + 1):
-        for names in combinations(TELLING, count):
-            parts: dict[tuple[float | None, ...], list[Frame]] = defaultdict(list)
-            once = True
-            for place in places:
-                keys = [tuple(getattr(frame.facts, name) for name in names) for frame in place]
-                once = once and len(set(keys)) == len(keys)
-                for key, frame in zip(keys, place, strict=True):
-                    parts[key].append(frame)
-            if once and len(parts) == most:
-                return tuple(tuple(parts[key]) for key in sorted(parts, key=_none_first))
+    frames = [(place, frame) for place, members in enumerate(places) for frame in members]
+    columns = _columns([frame for _, frame in frames], most)
+    for count in range(1, len(columns) + 1):
+        for chosen in combinations(columns, count):
+            keys = list(zip(*chosen, strict=True))
+            if len(set(keys)) != most:
+                continue
+            parts: dict[tuple[float | None, ...], dict[int, Frame]] = defaultdict(dict)
+            for key, (place, frame) in zip(keys, frames, strict=True):
+                parts[key][place] = frame
+            if sum(map(len, parts.values())) == len(frames):
+                return tuple(tuple(parts[key].values()) for key in sorted(parts, key=_none_first))
+    return ()
+
+
+def _columns(frames: Sequence[Frame], most: int) -> list[tuple[float | None, ...]]:
+    """Return the values of each fact that may help to make so many parts, the preferred first.
+
+    A fact with more values than parts counts something else, such as slices, and one that divides the frames as an
+    earlier one does adds nothing.
+    """
+    told = [(*(getattr(frame.facts, name) for name in TELLING), *frame.facts.indices) for frame in frames]
+    columns: dict[tuple[int, ...], tuple[float | None, ...]] = {}
+    for values in zip_longest(*told):
+        numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+        if 1 < len(numbers) <= most:
+            columns.setdefault(tuple(numbers[value] for value in values), values)
+    return list(columns.values())[:MAX_TELLING]
+
+
+def _in_turn(places: Sequence[Sequence[Frame]]) -> tuple[tuple[Frame, ...], ...]:
+    """Split repeats by their order on a clock that differs from slice to slice; return nothing if none orders all.
+
+    Every position must come equally often. The phases of a heart beat are in turn at each position; of a time of day, a
+    repeat must end before the next begins.
+    """
+    if len({len(place) for place in places}) > 1:
+        return ()
+    for clock in CLOCKS:
+        time = attrgetter(f"facts.{clock}")
+        if any(time(frame) is None for place in places for frame in place):
+            continue
+        turns = list(zip(*(sorted(place, key=time) for place in places), strict=True))
+        if all(
+            max(map(time, turn)) < min(map(time, later))
+            or (clock == "trigger_time_ms" and all(map(lt, map(time, turn), map(time, later))))
+            for turn, later in pairwise(turns)
+        ):
+            return tuple(turns)
     return ()
 
 

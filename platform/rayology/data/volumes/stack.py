@@ -12,9 +12,8 @@ from rayology.data.volumes.series import Frame, SeriesConfig, listed_mm, split
 from rayology.data.volumes.volume import Triple
 from rayology.errors import SeriesError
 
-__all__ = ["COPY", "LOCALIZER", "Arranged", "Stack", "arrange", "stack"]
+__all__ = ["COPY", "Arranged", "Stack", "arrange", "stack"]
 
-LOCALIZER = "is a localizer among other slices (preparation.cut.series.localizers)"
 COPY = "repeats another slice with all its pixels (preparation.cut.series.duplicates)"
 
 TILT_DEG = 0.1
@@ -103,7 +102,7 @@ def arrange(frames: Sequence[Frame], rules: SeriesConfig) -> Arranged:
             refuse(error, series)
             continue
         kept = {frame for part in parts for frame in part}
-        left_out += [(frame, LOCALIZER if frame.facts.is_localizer else COPY) for frame in series if frame not in kept]
+        left_out += [(frame, COPY) for frame in series if frame not in kept]
         for part in parts:
             try:
                 stacks.append(stack(part, rules))

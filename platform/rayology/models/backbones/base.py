@@ -1,6 +1,7 @@
 """What every backbone provides: networks between an image and its coarsest grid."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 from jaxtyping import Float
@@ -10,27 +11,49 @@ from torch.nn import functional
 from rayology.config import Config
 from rayology.image import Grid
 
-__all__ = ["Activation", "BaseBackboneConfig", "GridDecoder", "GridEncoder", "VectorDecoder", "activate"]
+__all__ = ["Activation", "BaseBackboneConfig", "GridDecoder", "GridEncoder", "VectorDecoder", "activate", "padded"]
 
+MULTIPLE = 8  # of which each side is one where networks work
+LOWEST = -1.0  # the value with which preparation pads, in the range that models see
 Activation = Literal["leaky_relu", "silu"]
 
 
-class GridEncoder(nn.Module):
-    """A network from images to features at each place of a coarse grid."""
+class GridEncoder(nn.Module, ABC):
+    """A network from images to features at each place of a coarse grid; it pads the images."""
 
     def __init__(self, *, out: Grid) -> None:
         super().__init__()
         self.out = out
 
+    def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch width *coarse"]:
+        """Return the features of each image, at each place of the coarsest grid."""
+        margins = [length for margin in reversed(_margins(images.shape[2:])) for length in margin]
+        return self.features(functional.pad(images, margins, value=LOWEST) if any(margins) else images)
 
-class GridDecoder(nn.Module):
-    """A network from features at each place of a coarse grid to images."""
+    @abstractmethod
+    def features(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch width *coarse"]:
+        """Return the features of padded images."""
 
-    def __init__(self, *, inp: Grid, head: nn.Conv2d | nn.Conv3d | nn.Linear) -> None:
+
+class GridDecoder(nn.Module, ABC):
+    """A network from features at each place of a coarse grid to images; it crops what it draws to their size."""
+
+    def __init__(self, *, inp: Grid, head: nn.Conv2d | nn.Conv3d | nn.Linear, size: tuple[int, ...]) -> None:
         super().__init__()
         self.inp = inp
         self.head = head
         """The last layer, whose weight a model may start at zero."""
+        self.size = size
+
+    def forward(self, coarse: Float[Tensor, "batch width *coarse"]) -> Float[Tensor, "batch channel *space"]:
+        """Return the images that the features stand for."""
+        starts = [before for before, _ in _margins(self.size)]
+        inside = [slice(start, start + side) for start, side in zip(starts, self.size, strict=True)]
+        return self.padded_images(coarse)[:, :, *inside]
+
+    @abstractmethod
+    def padded_images(self, coarse: Float[Tensor, "batch width *coarse"]) -> Float[Tensor, "batch channel *space"]:
+        """Return the images with their margins."""
 
 
 class BaseBackboneConfig(Config, ABC):
@@ -43,6 +66,21 @@ class BaseBackboneConfig(Config, ABC):
     @abstractmethod
     def decoder(self, image: Grid, *, activation: Activation) -> GridDecoder:
         """Build the network from the coarsest grid to images."""
+
+
+def padded(size: Sequence[int]) -> tuple[int, ...]:
+    """Return the size at which networks work: each side padded to a multiple of 8, as it is halved several times.
+
+    >>> padded((28, 64))
+    (32, 64)
+    """
+    return tuple(side + sum(margin) for side, margin in zip(size, _margins(size), strict=True))
+
+
+def _margins(size: Sequence[int]) -> list[tuple[int, int]]:
+    """Return how many pixels are padded before and after each axis."""
+    missing = [-side % MULTIPLE for side in size]
+    return [(each // 2, each - each // 2) for each in missing]
 
 
 class VectorDecoder(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rayology.config import Choice
 from rayology.image import Grid
-from rayology.models.backbones.base import Activation, BaseBackboneConfig, GridDecoder, GridEncoder, activate
+from rayology.models.backbones.base import Activation, BaseBackboneConfig, GridDecoder, GridEncoder, activate, padded
 from rayology.primitives import PRIMITIVES
 
 __all__ = ["ResNetConfig"]
@@ -68,8 +68,8 @@ class Encoder(GridEncoder):
         self.levels = nn.Sequential(*levels)
         self.activation = activation
 
-    def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch width *coarse"]:
-        """Return the features of each image, at each place of the coarsest grid."""
+    def features(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch width *coarse"]:
+        """Return the features of padded images."""
         return activate(self.levels(images), self.activation)
 
 
@@ -86,18 +86,18 @@ class Decoder(GridDecoder):
             # The convolution of single pixels commutes with the linear filter and costs a quarter before it.
             levels += [convolution(coarser.channels, finer.channels, 1), nn.Upsample(scale_factor=2, mode=linear)]
         head = convolution(grids[0].channels, image.channels, 3, padding=1)
-        super().__init__(inp=grids[-1], head=head)
+        super().__init__(inp=grids[-1], head=head, size=image.size)
         self.levels = nn.Sequential(*levels)
         self.activation = activation
 
-    def forward(self, coarse: Float[Tensor, "batch width *coarse"]) -> Float[Tensor, "batch channel *space"]:
-        """Return the images that the features stand for."""
+    def padded_images(self, coarse: Float[Tensor, "batch width *coarse"]) -> Float[Tensor, "batch channel *space"]:
+        """Return the images with their margins."""
         return self.head(activate(self.levels(coarse), self.activation))
 
 
 def pyramid(config: ResNetConfig, image: Grid) -> tuple[Grid, ...]:
-    """Return channels and size at each resolution, the finest first."""
-    grids = [Grid(config.width, image.size)]
+    """Return channels and size at each resolution, the finest and padded one first."""
+    grids = [Grid(config.width, padded(image.size))]
     while min(grids[-1].size) > COARSEST and not any(side % 2 for side in grids[-1].size):
         width, size = grids[-1]
         grids.append(Grid(8 * round(config.growth * width / 8), tuple(side // 2 for side in size)))

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from rayology.data.sources.files.archive import ArchiveLimits, is_archive, unpacked
@@ -13,6 +12,11 @@ from rayology.uri import Place, located
 __all__ = ["files_below", "local_folder", "on_disk"]
 
 DICOMDIR = "DICOMDIR"  # DICOM PS3.10 8.6
+REPOSITORIES = {".dvc", ".git"}  # what they hold is read by the names of the links that lead there
+COPY = "copy the folder with its links followed (cp -rL)"
+OUTSIDE = f"NotAnImage: is a link out of the folder, which is not followed; {COPY}, or name a folder that holds both"
+TO_FOLDER = f"NotAnImage: is a link to a folder, which is not followed; {COPY}, or name the folder that it leads to"
+BROKEN = "NotAnImage: is a link to no file that can be read; bring the file back, as git annex get and dvc pull do"
 
 
 def on_disk(path: str, root: Path) -> Path:
@@ -45,12 +49,25 @@ def local_folder(path: str, root: Path, limits: ArchiveLimits) -> Path:
     raise SourceError(f"{found}: no such folder; set source.path to a folder, or to a zip or tar file of one")
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder, without following links out of it."""
+def files_below(folder: Path) -> dict[Path, str]:
+    """Return all files below a folder in order, each with the reason why it is not read; empty for all but links."""
     root = folder.resolve()
-    for parent, _, names in os.walk(folder, followlinks=False):
-        for name in names:
+    found: dict[Path, str] = {}
+    for parent, folders, names in os.walk(folder, followlinks=False):
+        folders[:] = [name for name in folders if name not in REPOSITORIES]
+        for name in (*folders, *names):
             file = Path(parent, name)
-            # A pipe or a device is not a file, and reading one may never end.
-            if file.is_file() and file.resolve().is_relative_to(root):
-                yield file
+            if file.is_symlink():
+                found[file] = _unfollowed(file, root)
+            elif file.is_file():  # a pipe or a device is not, and reading one may never end
+                found[file] = ""
+    return dict(sorted(found.items()))
+
+
+def _unfollowed(link: Path, root: Path) -> str:
+    """Return why a link is not followed; an empty string if it leads to a file below the root."""
+    if os.path.isdir(link):  # noqa: PTH112  # Path's own raises if a folder above cannot be entered
+        return TO_FOLDER
+    if not os.path.isfile(link):  # noqa: PTH113  # the same
+        return BROKEN
+    return "" if link.resolve().is_relative_to(root) else OUTSIDE

@@ -1,0 +1,54 @@
+"""Ending a training before its last step: a file asks for it, and all processes end after the same step."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from rayology.training.gradients import Workers
+
+__all__ = ["STOP", "ask_to_stop", "stoppable"]
+
+STOP = "stop"  # in the folder of a run while it is trained; not empty once the training is asked to end
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def ask_to_stop(folder: Path) -> bool:
+    """Ask the training in a folder to end after its step, with a checkpoint; False if none is going on there."""
+    try:
+        # Written to and not made: a shared file system may show a new file to others much later.
+        with (folder / STOP).open("r+", encoding="utf-8") as file:
+            file.write("asked")
+    except FileNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def stoppable(folder: Path, workers: Workers) -> Iterator[Callable[[], bool]]:
+    """Yield what every process calls after each step: whether all of them end now, as the leading one was asked."""
+    file, looked_at = folder / STOP, -math.inf
+    # Messages between processors: the flag waits for no accelerator.
+    group = distributed.new_group(backend="gloo") if workers.count > 1 else None
+
+    def is_asked() -> bool:
+        nonlocal looked_at
+        flag, now = torch.zeros(1), time.monotonic()
+        if workers.leads and now - looked_at >= SECONDS_BETWEEN_LOOKS:
+            looked_at = now
+            flag += file.stat().st_size > 0
+        if group is not None:
+            distributed.broadcast(flag, src=0, group=group)
+        return bool(flag)
+
+    if workers.leads:
+        file.touch()
+    try:
+        yield is_asked
+    finally:
+        if workers.leads:
+            file.unlink(missing_ok=True)

@@ -1,0 +1,46 @@
+"""A training that is asked to end: where it ends, and that nothing of it is lost."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from tests.training.recipes import CPU, assert_same
+from torch import distributed
+
+from rayology.data import PreparedDataset
+from rayology.experiment import Experiment
+from rayology.training import stopping
+from rayology.training.gradients import Workers
+from rayology.training.run import train_here
+from rayology.training.stopping import ask_to_stop, stoppable
+
+
+def test_a_training_that_was_asked_to_stop_ends_after_its_step_and_resumes_as_if_it_was_not(
+    small: Experiment, data: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "SECONDS_BETWEEN_LOOKS", 0)
+    short = small.patched({"schedule": {"steps": 12, "evaluate_every": 4}})
+    folders = [tmp_path / name for name in ("stopped", "untouched")]
+    for folder in folders:
+        folder.mkdir()
+
+    def stop(_: Mapping[str, float]) -> None:
+        assert ask_to_stop(folders[0])
+
+    stopped = train_here(short, data, folders[0], report=stop, device=CPU)
+    resumed = train_here(short, data, folders[0], report=lambda _: None, device=CPU)
+    untouched = train_here(short, data, folders[1], report=lambda _: None, device=CPU)
+
+    assert (stopped.step, resumed.step) == (5, 12)
+    assert_same(resumed, untouched)
+    assert not ask_to_stop(folders[0])
+
+
+def test_all_processes_end_when_the_leading_one_was_asked(tmp_path: Path) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+
+    with stoppable(tmp_path, Workers(0, 2)) as is_asked, stoppable(tmp_path, Workers(1, 2)) as follows:
+        ask_to_stop(tmp_path)
+        assert is_asked()
+        assert not follows()
+    distributed.destroy_process_group()
