@@ -51,8 +51,11 @@ class ScheduleConfig(Config):
     evaluate_every: PositiveInt = 250
     """Steps between two evaluations."""
     checkpoint_every: PositiveInt | None = None
-    """Steps between two checkpoints, the most that a lost worker costs; null, and always in a sweep, for one at each
-    evaluation."""
+    """Steps between two checkpoints, the most that a lost worker costs; null for one at each evaluation."""
+    checkpoint_minutes: PositiveFloat = 10.0
+    """Longest time between two checkpoints in minutes, looked at with each line of the history."""
+    keep_every: PositiveInt | None = None
+    """Steps between two checkpoints that are kept for good; null for the newest two and the best alone."""
     log_every: PositiveInt = 10
     """Steps between two lines of the history."""
 

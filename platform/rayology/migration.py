@@ -2,18 +2,16 @@
 
 import re
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from typing import Any
 
 from torch import Tensor
 
-__all__ = ["FORMAT_VERSION", "migrated", "migrated_experiment", "migrated_weights"]
+__all__ = ["FORMAT_VERSION", "migrated", "migrated_weights"]
 
 Document = dict[str, Any]  # JSON of a form that no type describes any more
 Weights = dict[str, Tensor]
 
 FORMAT_VERSION = 2
-RENAMED_SOURCES = {"pictures": "image_folder", "pairs": "image_mask_pairs"}
 
 
 def migrated(manifest: Document) -> Document:
@@ -32,19 +30,6 @@ def migrated_weights(weights: Weights, *, written_as: int) -> Weights:
     for version in range(written_as, FORMAT_VERSION):
         weights = MIGRATIONS[version][1](weights)
     return weights
-
-
-def migrated_experiment(experiment: Document) -> Document:
-    """Return what a run began with, its source under today's kind and without settings that are gone.
-
-    Raises:
-        KeyError, TypeError: it is not an experiment.
-    """
-    experiment = deepcopy(experiment)
-    source = experiment["source"]
-    source["kind"] = RENAMED_SOURCES.get(source["kind"], source["kind"])
-    experiment["preparation"]["cut"].get("series", {}).pop("localizers", None)  # source.selection leaves them out now
-    return experiment
 
 
 def _manifest_of_1(manifest: Document) -> Document:

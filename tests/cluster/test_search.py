@@ -58,7 +58,7 @@ def test_a_sweep_tries_what_is_marked_and_its_best_becomes_the_champion(
 def test_a_trial_that_diverges_costs_only_itself(small: Experiment, data: PreparedDataset, num_workers: int) -> None:
     sweep = open_run(small.patched({"scaling": {"num_workers": num_workers, "max_failures": 0}}), "sweeps")
     experiment = sweep.experiment.model_dump(mode="json")
-    assignment = Assignment(experiment=experiment, dataset=str(data.path), folder=str(sweep.folder))
+    assignment = Assignment(experiment=experiment, dataset=str(data.path), folder=str(sweep.folder), reports=True)
     trials = tune.Tuner(
         tune.with_resources(partial(_trial, assignment=assignment), {"CPU": 1}),
         param_space={"optimizer.lr": tune.grid_search([1e30, 1e-3])},

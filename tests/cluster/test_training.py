@@ -196,6 +196,7 @@ def test_more_workers_than_pieces_of_a_batch_are_refused(
         experiment=small.patched({"scaling": {"microbatches": 2}}).model_dump(mode="json"),
         dataset=str(data.path),
         folder=str(tmp_path),
+        reports=False,
     )
 
     with pytest.raises(TrainingError, match=r"3 workers share 2 pieces of a batch; raise scaling\.microbatches"):

@@ -1,5 +1,8 @@
 """Small trainings on random images, and what is the same of two of them."""
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
 import torch
 from tests.kinds import SMALL_MODELS
 from torch import Tensor
@@ -9,6 +12,7 @@ from rayology.image import Batch, ImageSpec
 from rayology.models import GanConfig
 from rayology.models.adaptive import AdaptiveConfig
 from rayology.models.backbones import ResNetConfig
+from rayology.training.checkpoint import Checkpoints, newest, restore
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Batches, Training, fit
 
@@ -40,6 +44,21 @@ IMAGES, batches = images_of(SPEC), batches_of(SPEC)
 
 def ignore(*_: object) -> None:
     """Take what is reported and drop it."""
+
+
+def into(logged: dict[int, Mapping[str, float]]) -> Callable[[Training, Mapping[str, float]], None]:
+    return lambda training, figures: logged.__setitem__(training.step, figures)
+
+
+def keep(training: Training, folder: Path) -> None:
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(training)
+
+
+def resume(training: Training, folder: Path) -> None:
+    file = newest(folder)
+    assert file is not None
+    restore(training, file)
 
 
 def trained(experiment: Experiment, workers: Workers = ALONE, *, spec: ImageSpec = SPEC) -> Training:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.training.recipes import keep, resume
 from tests.training.toys import TOYS, Codes, CodesConfig, ToyConfig
 from torch import distributed
 from torch.multiprocessing.spawn import start_processes
@@ -17,7 +18,6 @@ from rayology.experiment import Experiment
 from rayology.image import Batch
 from rayology.models import capabilities
 from rayology.models.base import BaseModelConfig
-from rayology.training import checkpoint
 from rayology.training.cluster import require_suitable
 from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
@@ -63,8 +63,7 @@ def trained(
         experiment,
         data,
         folder,
-        start=None,
-        report=lambda figures, _: reports.append(dict(figures)),
+        report=lambda figures: reports.append(dict(figures)),
         device=CPU,
         workers=workers,
     )
@@ -114,7 +113,7 @@ def test_two_workers_train_a_toy_to_what_one_does(
 
     for rank in range(2):
         together = Training.start(experiment_of(small, toy), data.info.image, CPU)
-        checkpoint.restore(together, tmp_path / f"kept-{rank}")
+        resume(together, tmp_path / f"kept-{rank}")
         for name, weight in alone.model.state_dict().items():
             torch.testing.assert_close(together.model.state_dict()[name], weight, rtol=1e-9, atol=1e-9, msg=name)
 
@@ -175,5 +174,5 @@ def _train_as_one_of_two(rank: int, small: str, toy: int, dataset: str, folder: 
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     experiment = experiment_of(Experiment.model_validate_json(small), TOYS[toy])
     training, _ = trained(experiment, PreparedDataset.open(Path(dataset)), Path(folder) / str(rank), Workers(rank, 2))
-    checkpoint.save(training, Path(folder) / f"kept-{rank}")
+    keep(training, Path(folder) / f"kept-{rank}")
     distributed.destroy_process_group()

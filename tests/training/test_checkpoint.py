@@ -1,16 +1,38 @@
-"""Checkpoints: what they hold, and which are refused."""
+"""Checkpoints: what they hold, which are kept, and which are passed over."""
 
+import logging
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
-from safetensors.torch import load_file, save_file
-from tests.training.recipes import CPU, SPEC, assert_same, batches_of, ignore
+import torch
+from tests.training.recipes import CPU, SPEC, assert_same, batches_of, ignore, keep, resume
 
+from rayology.atomic import write_atomic
 from rayology.errors import TrainingError
 from rayology.experiment import Experiment
 from rayology.image import ImageSpec
 from rayology.training import checkpoint
+from rayology.training.checkpoint import Checkpoints, newest, restore
 from rayology.training.loop import Training, fit
+
+
+@pytest.fixture
+def training(small: Experiment) -> Training:
+    return Training.start(small, SPEC, CPU)
+
+
+def steps_in(folder: Path) -> list[int]:
+    return sorted(int(file.name.split("-")[1]) for file in folder.iterdir())
+
+
+def keep_each(training: Training, folder: Path, losses: dict[int, float], *, every: int | None = None) -> None:
+    """Keep a checkpoint after each of some steps, none of which is skipped for the one before."""
+    for step, loss in losses.items():
+        training.step = step
+        with Checkpoints(folder, keep_every=every) as checkpoints:
+            checkpoints.save(training, loss=loss)
 
 
 def test_a_training_resumed_from_a_checkpoint_ends_with_the_same_bits(
@@ -18,40 +40,162 @@ def test_a_training_resumed_from_a_checkpoint_ends_with_the_same_bits(
 ) -> None:
     def keep_halfway(training: Training) -> None:
         if training.step == 3:
-            checkpoint.save(training, tmp_path)
+            keep(training, tmp_path)
 
     whole = Training.start(experiment, spec, CPU)
     fit(experiment, whole, batches_of(spec), log=ignore, evaluate=ignore, checkpoint=keep_halfway)
     resumed = Training.start(experiment.patched({"seed": 5}), spec, CPU)
 
-    checkpoint.restore(resumed, tmp_path)
+    resume(resumed, tmp_path)
     fit(experiment, resumed, batches_of(spec), log=ignore, evaluate=ignore, checkpoint=ignore)
 
     assert resumed.step == whole.step == 6
     assert_same(resumed, whole)
 
 
-def test_a_checkpoint_with_the_earlier_name_of_a_buffer_is_read(experiment: Experiment, tmp_path: Path) -> None:
-    gan = experiment.patched({"model": {"kind": "gan"}})
-    checkpoint.save(Training.start(gan, SPEC, CPU), tmp_path)
-    file = tmp_path / checkpoint.TENSORS
-    written = load_file(file)
-    save_file({name.replace(".adaptive.signs", ".adaptive.told_apart"): each for name, each in written.items()}, file)
-    resumed = Training.start(gan.patched({"seed": 5}), SPEC, CPU)
+def test_what_is_saved_is_the_state_of_that_moment(experiment: Experiment, tmp_path: Path) -> None:
+    """Training goes on, in place, while a checkpoint is written."""
+    training, same = (Training.start(experiment, SPEC, CPU) for _ in range(2))
 
-    checkpoint.restore(resumed, tmp_path)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(training)
+        for weight in training.model.parameters():
+            weight.data.zero_()
 
-    assert_same(resumed, Training.start(gan, SPEC, CPU))
+    resume(training, tmp_path)
+    assert_same(training, same)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_flipped_bit_anywhere_is_noticed_and_the_checkpoint_before_is_taken(
+    seed: int, training: Training, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep_each(training, tmp_path, {1: 1.0, 2: 1.0})
+    last = newest(tmp_path)
+    assert last is not None
+    content = bytearray(last.read_bytes())
+    place, bit = np.random.default_rng(seed).integers([len(content), 8])
+    content[place] ^= 1 << bit
+    last.write_bytes(content)
+
+    resume(training, tmp_path)
+
+    assert training.step == 1
+    assert "step 2 is damaged" in caplog.text
+
+
+def test_a_torn_checkpoint_is_passed_over(training: Training, tmp_path: Path) -> None:
+    keep_each(training, tmp_path, {1: 1.0, 2: 1.0})
+    last = newest(tmp_path)
+    assert last is not None
+    last.write_bytes(last.read_bytes()[:100])
+
+    resume(training, tmp_path)
+
+    assert training.step == 1
+    keep_each(training, tmp_path, {3: 2.0})
+    assert steps_in(tmp_path) == [1, 2, 3]  # a torn one is not the best
+
+
+def test_a_folder_of_damaged_checkpoints_has_none(training: Training, tmp_path: Path) -> None:
+    keep(training, tmp_path)
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"")
+
+    assert newest(tmp_path) is None
+    assert newest(tmp_path / "none yet") is None
+
+
+def test_the_newest_two_the_best_and_every_nth_are_kept(training: Training, tmp_path: Path) -> None:
+    losses = {10: 3.0, 20: 1.0, 30: 2.0, 40: 2.0, 50: 2.0, 60: 2.0, 70: 2.0}
+
+    keep_each(training, tmp_path / "some", losses)
+    keep_each(training, tmp_path / "more", losses, every=40)
+
+    assert steps_in(tmp_path / "some") == [20, 60, 70]
+    assert steps_in(tmp_path / "more") == [20, 40, 60, 70]
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_a_warning_and_none_that_is_there(
+    training: Training, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full: no test may fill a real one."""
+    keep(training, tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_atomic", refuse)
+    training.step = 5
+    keep(training, tmp_path)
+
+    assert steps_in(tmp_path) == [0]
+    assert "Step 5: its checkpoint could not be written (No space left on device); training goes on." in caplog.text
+
+
+def test_training_does_not_wait_for_a_slow_storage_which_gets_the_newest_state_in_the_end(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storage that answers when it is told to; real ones are slow by chance."""
+    is_asked, answers = threading.Event(), threading.Event()
+
+    def write_late(file: Path, content: bytes) -> None:
+        is_asked.set()
+        answers.wait()
+        write_atomic(file, content)
+
+    monkeypatch.setattr(checkpoint, "write_atomic", write_late)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(training)
+        is_asked.wait()
+        for training.step in (5, 6, 7):
+            checkpoints.save(training)
+        answers.set()
+
+    assert steps_in(tmp_path) == [0, 7]
+
+
+def test_what_a_killed_process_left_is_cleared_away(training: Training, tmp_path: Path) -> None:
+    (tmp_path / ".0123.part").write_bytes(b"half")
+
+    keep(training, tmp_path)
+
+    assert [file.suffix for file in tmp_path.iterdir()] == [".safetensors"]
+
+
+def test_a_resume_under_another_number_of_threads_is_said(
+    training: Training, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(training, tmp_path)
+    resume(training, tmp_path)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    resume(training, tmp_path)
+
+    assert "Results may differ in their last bits from step 0 on: threads " in caplog.text
+    assert ", now 99." in caplog.text
 
 
 def test_a_checkpoint_of_another_model_is_refused(experiment: Experiment, tmp_path: Path) -> None:
-    checkpoint.save(Training.start(experiment, SPEC, CPU), tmp_path)
+    keep(Training.start(experiment, SPEC, CPU), tmp_path)
     other = Training.start(experiment.patched({"model": {"latents": 128}}), SPEC, CPU)
 
     with pytest.raises(TrainingError, match="no checkpoint of this experiment's model"):
-        checkpoint.restore(other, tmp_path)
+        resume(other, tmp_path)
 
 
-def test_a_folder_without_a_checkpoint_is_refused(experiment: Experiment, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_dataset_is_refused(training: Training, tmp_path: Path) -> None:
+    with Checkpoints(tmp_path, dataset="one") as checkpoints:
+        checkpoints.save(training)
+    file = newest(tmp_path)
+    assert file is not None
+
+    restore(training, file, dataset="one")
+    with pytest.raises(TrainingError, match="was trained on another dataset; put the source's files back"):
+        restore(training, file, dataset="other")
+
+
+def test_a_file_that_is_not_a_checkpoint_is_refused(training: Training, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no checkpoint"):
-        checkpoint.restore(Training.start(experiment, SPEC, CPU), tmp_path)
+        restore(training, tmp_path / "none.safetensors")

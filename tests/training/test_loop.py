@@ -16,6 +16,9 @@ from tests.training.recipes import (
     batches,
     batches_of,
     ignore,
+    into,
+    keep,
+    resume,
     trained,
 )
 from torch import distributed
@@ -24,7 +27,6 @@ from torch.multiprocessing.spawn import start_processes
 from rayology.experiment import Experiment, OptimizerConfig, ScheduleConfig
 from rayology.image import Batch, ImageSpec
 from rayology.noise import batch_noise
-from rayology.training import checkpoint
 from rayology.training.gradients import Workers, only_trainable
 from rayology.training.loop import Training, fit
 
@@ -55,7 +57,7 @@ def test_workers_with_uneven_shares_train_to_what_one_does(experiment: Experimen
 
     for rank in range(3):
         together = Training.start(experiment, SPEC, CPU)
-        checkpoint.restore(together, tmp_path / str(rank))
+        resume(together, tmp_path / str(rank))
         assert_same(together, alone, tolerance=1e-9)
 
 
@@ -69,7 +71,7 @@ def test_the_log_names_each_phases_terms_and_every_process_evaluates(experiment:
         experiment.patched({"schedule": {"checkpoint_every": 5}}),
         training,
         batches,
-        log=logged.__setitem__,
+        log=into(logged),
         evaluate=lambda at: evaluated.append(at.step),
         checkpoint=lambda at: kept.append(at.step),
     )
@@ -89,7 +91,7 @@ def test_training_lowers_the_loss_of_a_vae(spec: ImageSpec) -> None:
     experiment = Experiment(model=MODELS[0], schedule=ScheduleConfig(steps=60, batch_size=8, log_every=1, cooldown=0))
     losses: list[float] = []
 
-    def log(_: int, figures: Mapping[str, float]) -> None:
+    def log(_: Training, figures: Mapping[str, float]) -> None:
         losses.append(figures["vae/distortion"] + figures["vae/rate"])
 
     experiment, draw = experiment.patched({"scaling": {"precision": "float32"}}), batches_of(spec)
@@ -111,7 +113,14 @@ def test_losses_stay_in_full_precision_when_the_networks_run_in_bf16(experiment:
     training = Training.start(experiment, SPEC, CPU)
     batch = Batch(IMAGES[:8].float(), torch.arange(8) % 2)
 
-    fit(experiment, training, lambda *_: batch, log=logged.__setitem__, evaluate=ignore, checkpoint=ignore)
+    fit(
+        experiment,
+        training,
+        lambda *_: batch,
+        log=into(logged),
+        evaluate=ignore,
+        checkpoint=ignore,
+    )
 
     assert all(math.isfinite(figure) for figures in logged.values() for figure in figures.values())
     with torch.autocast("cpu", torch.bfloat16):
@@ -144,5 +153,5 @@ def _train_as_one_of_three(rank: int, experiment: str, folder: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=3)
     shared = Experiment.model_validate_json(experiment).patched({"scaling": {"microbatches": 4}})
-    checkpoint.save(trained(shared, Workers(rank, 3)), Path(folder) / str(rank))
+    keep(trained(shared, Workers(rank, 3)), Path(folder) / str(rank))
     distributed.destroy_process_group()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.training.recipes import CPU, MODELS, SPEC, batches, ignore
+from tests.training.recipes import CPU, MODELS, SPEC, batches, ignore, into
 from torch import nn
 
 from rayology.errors import ConfigError
@@ -47,7 +47,14 @@ def test_a_phase_takes_part_in_every_so_many_steps_at_its_own_rate(monkeypatch: 
     logged: dict[int, Mapping[str, float]] = {}
     training = Training.start(experiment, SPEC, CPU)
 
-    fit(experiment, training, batches, log=logged.__setitem__, evaluate=ignore, checkpoint=ignore)
+    fit(
+        experiment,
+        training,
+        batches,
+        log=into(logged),
+        evaluate=ignore,
+        checkpoint=ignore,
+    )
 
     assert isinstance(training.model, EveryThird)
     assert [step for step, figures in logged.items() if "seldom/term" in figures] == [1, 4]

@@ -40,34 +40,8 @@ def test_a_run_goes_on_with_the_experiment_that_it_began_with(small: Experiment,
     assert (begun.folder / "experiment.json").stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize(("old", "kind"), [("pictures", "image_folder"), ("pairs", "image_mask_pairs")])
-def test_a_run_of_a_source_under_its_earlier_kind_goes_on(
-    small: Experiment, tmp_path: Path, old: str, kind: str
-) -> None:
-    source = {"kind": kind, "path": str(tmp_path)}
-    begun = open_run(small.patched({"storage": str(tmp_path), "source": source}), "runs")
-    written = begun.folder / "experiment.json"
-    written.write_text(written.read_text().replace(f'"{kind}"', f'"{old}"'))
-
-    resumed = open_run(Experiment(storage=tmp_path, resume="last"), "runs")
-
-    assert resumed.experiment == begun.experiment
-
-
-def test_a_run_goes_on_whose_volumes_had_a_rule_for_localizers(small: Experiment, tmp_path: Path) -> None:
-    patches = {"storage": str(tmp_path), "preparation": {"cut": {"kind": "patches"}}}
-    begun = open_run(small.patched(patches), "runs")
-    written = begun.folder / "experiment.json"
-    written.write_text(written.read_text().replace('"mixed"', '"localizers": "drop", "mixed"'))
-
-    resumed = open_run(Experiment(storage=tmp_path, resume="last"), "runs")
-
-    assert "localizers" in written.read_text()
-    assert resumed.experiment == begun.experiment
-
-
 @pytest.mark.parametrize(
-    "damage", ["", "{", "[]", '{"format_version": 2}', '{"format_version": 2, "experiment": {"x": 1}}']
+    "damage", ["", "{", "[]", '{"format_version": 3}', '{"format_version": 3, "experiment": {"x": 1}}']
 )
 def test_a_run_that_another_version_began_or_that_is_damaged_is_refused_in_one_line(
     damage: str, tmp_path: Path
@@ -90,7 +64,7 @@ def test_a_training_starts_from_a_bundles_weights_and_names_its_parent(
     experiment = small.patched({**quick, "init": {"model": str(parent.path)}})
     run = open_run(experiment, "runs")
 
-    training = train_here(experiment, data, run.folder, start=None, report=lambda *_: None, device=CPU)
+    training = train_here(experiment, data, run.folder, report=lambda *_: None, device=CPU)
     bundle = finish(experiment, data, training, run.folder / "bundle")
 
     for name, weight in parent.weights().items():
@@ -99,7 +73,7 @@ def test_a_training_starts_from_a_bundles_weights_and_names_its_parent(
     assert "init" not in bundle.manifest.experiment
     shutil.rmtree(run.folder / "init")
     with pytest.raises(BundleError, match=r"init.model: no such folder"):
-        train_here(experiment, data, run.folder, start=None, report=lambda *_: None, device=CPU)
+        train_here(experiment, data, run.folder, report=lambda *_: None, device=CPU)
 
 
 def test_a_bundle_of_another_architecture_or_other_images_is_no_start(

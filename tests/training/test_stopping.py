@@ -1,6 +1,5 @@
 """A training that is asked to end: where it ends, and that nothing of it is lost."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,14 +24,12 @@ def test_a_training_that_was_asked_to_stop_ends_after_its_step_and_resumes_as_if
     for folder in folders:
         folder.mkdir()
 
-    def stop(_: Mapping[str, float], checkpoint: Path | None) -> None:
-        assert checkpoint
-        shutil.copytree(checkpoint, tmp_path / "kept", dirs_exist_ok=True)
+    def stop(_: Mapping[str, float]) -> None:
         assert ask_to_stop(folders[0])
 
-    stopped = train_here(short, data, folders[0], start=None, report=stop, device=CPU)
-    resumed = train_here(short, data, folders[0], start=tmp_path / "kept", report=lambda *_: None, device=CPU)
-    untouched = train_here(short, data, folders[1], start=None, report=lambda *_: None, device=CPU)
+    stopped = train_here(short, data, folders[0], report=stop, device=CPU)
+    resumed = train_here(short, data, folders[0], report=lambda _: None, device=CPU)
+    untouched = train_here(short, data, folders[1], report=lambda _: None, device=CPU)
 
     assert (stopped.step, resumed.step) == (5, 12)
     assert_same(resumed, untouched)

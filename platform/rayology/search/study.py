@@ -3,14 +3,13 @@
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import ray
 import torch
 from ray import tune
-from ray.tune import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
@@ -51,7 +50,10 @@ def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
     require_suitable(sweep.experiment, data)
     place = str(sweep.folder / "ray")
     assignment = Assignment(
-        experiment=sweep.experiment.model_dump(mode="json"), dataset=str(data.path), folder=str(sweep.folder)
+        experiment=sweep.experiment.model_dump(mode="json"),
+        dataset=str(data.path),
+        folder=str(sweep.folder),
+        reports=True,
     )
     trainable = tune.with_resources(partial(_trial, assignment=assignment), _resources(sweep.experiment))
     if sweep.is_resumed and Tuner.can_restore(place):
@@ -103,7 +105,6 @@ def _run_config(sweep: Run) -> RunConfig:
         name="ray",
         storage_path=str(sweep.folder),
         failure_config=FailureConfig(max_failures=wanted.max_failures),
-        checkpoint_config=CheckpointConfig(num_to_keep=1),
         callbacks=[ProgressCallback(wanted.objective, steps=steps)],
         verbose=0,
     )
@@ -133,8 +134,6 @@ def _trial(choices: Mapping[str, object], assignment: Assignment) -> None:
     """Train one candidate; a loss that diverges ends this trial alone, with the worst possible figure."""
     experiment = Experiment.model_validate(assignment["experiment"])
     candidate = experiment.patched(nested({path_of(name): value for name, value in choices.items()}))
-    # Tune takes no report without the objective, so a trial's checkpoints come with its evaluations.
-    candidate = candidate.patched({"schedule": {"checkpoint_every": None}})
     data = PreparedDataset.open(Path(assignment["dataset"]))
     run = Run(Path(assignment["folder"]) / "trials" / tune.get_context().get_trial_name(), candidate)
     try:
@@ -152,15 +151,8 @@ def _train_alone(run: Run, data: PreparedDataset) -> None:
     if (run.folder / BUNDLE).is_dir():  # it ended, but its driver was lost before it knew
         return
 
-    def report(figures: Mapping[str, float], checkpoint: Path | None) -> None:
-        if figures:  # before the first evaluation there is nothing to compare
-            kept = Checkpoint.from_directory(str(checkpoint)) if checkpoint else None
-            tune.report(dict(figures), checkpoint=kept)
-
     device = torch.device("cuda" if torch.cuda.is_available() and uses_gpu(run.experiment) else "cpu")
-    last = tune.get_checkpoint()
-    with last.as_directory() if last else nullcontext() as start:
-        training = train_here(
-            run.experiment, data, run.folder, start=Path(start) if start else None, report=report, device=device
-        )
+    training = train_here(
+        run.experiment, data, run.folder, report=lambda figures: tune.report(dict(figures)), device=device
+    )
     finish(run.experiment, data, training, run.folder / BUNDLE)

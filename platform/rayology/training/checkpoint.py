@@ -1,52 +1,150 @@
-"""The state of a training: weights, averages and optimizer states, enough to resume it, bit for bit on a CPU.
+"""Checkpoints of a training: all that it takes to resume it, bit for bit on a CPU.
 
-Randomness is keyed by seed and step and batches follow from them, so no generator and no position is kept.
+Randomness is keyed by seed and step and batches follow from them, so no generator and no position is kept. A checkpoint
+is one file that appears whole. Its name holds the SHA-256 of its content: what reads tensors takes a flipped bit for
+another weight.
 """
 
-import json
+import hashlib
+import logging
+import math
+import re
+from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor
 from torch.optim import Optimizer
 
+from rayology.atomic import UNFINISHED, write_atomic
 from rayology.errors import TrainingError
 from rayology.training.loop import Training
 
-__all__ = ["restore", "save"]
+__all__ = ["Checkpoints", "newest", "restore"]
 
-TENSORS, POSITION = "training.safetensors", "training.json"
+logger = logging.getLogger(__name__)
 
-
-def save(training: Training, folder: Path) -> None:
-    """Write a training into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.contiguous() for name, tensor in _flattened(training).items()}
-    save_file(tensors, folder / TENSORS)
-    (folder / POSITION).write_text(json.dumps({"step": training.step}), encoding="utf-8")
+NAME = re.compile(r"step-\d{9}-[0-9a-f]{64}\.safetensors")
+NUM_NEWEST = 2
+"""How many of the newest are kept: if the last is damaged, there is the one before."""
 
 
-def restore(training: Training, folder: Path) -> None:
-    """Bring a fresh training to the state in which another one was saved.
+class Checkpoints:
+    """Write checkpoints of a run in the background: training waits only while its state is copied.
+
+    The newest, the best, and those of every ``keep_every`` steps are kept. One that cannot be written costs a warning;
+    one that waits for a slow storage gives way to the next.
+    """
+
+    def __init__(self, folder: Path, *, dataset: str = "", keep_every: int | None = None) -> None:
+        self._folder = folder
+        self._dataset = dataset
+        self._keep_every = keep_every
+        self._writer = ThreadPoolExecutor(1)
+        self._waiting: deque[tuple[bytes, int]] = deque(maxlen=1)
+        for unfinished in folder.glob(f".*{UNFINISHED}"):  # a killed process left them
+            unfinished.unlink()
+
+    def __enter__(self) -> "Checkpoints":  # noqa: PYI034 - beartype takes no Self here
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._writer.shutdown()
+
+    def save(self, training: Training, *, loss: float = math.inf) -> None:
+        """Copy the state and start to write it; the least loss makes the best checkpoint."""
+        notes = {"step": str(training.step), "loss": str(loss), "dataset": self._dataset, **_machine()}
+        self._waiting.append((as_bytes(_flattened(training), notes), training.step))
+        self._writer.submit(self._write)
+
+    def _write(self) -> None:
+        if not self._waiting:  # it gave way to the one that was just written
+            return
+        content, step = self._waiting.pop()
+        try:
+            name = f"step-{step:09}-{hashlib.sha256(content).hexdigest()}.safetensors"
+            write_atomic(self._folder / name, content)
+            self._prune()
+        except OSError as error:
+            logger.warning("Step %d: its checkpoint could not be written (%s); training goes on.", step, error.strerror)
+
+    def _prune(self) -> None:
+        files = _files(self._folder)
+        best = min(reversed(files), key=_loss_of)
+        for file in files[:-NUM_NEWEST]:
+            if file != best and (self._keep_every is None or _step_of(file) % self._keep_every):
+                file.unlink()
+
+
+def newest(folder: Path) -> Path | None:
+    """Return the newest checkpoint of a folder that is as it was written; warn of each that is not."""
+    for file in reversed(_files(folder)):
+        with file.open("rb") as opened:
+            if hashlib.file_digest(opened, "sha256").hexdigest() in file.name:
+                return file
+        logger.warning("The checkpoint of step %d is damaged; an earlier one is taken instead.", _step_of(file))
+    return None
+
+
+def restore(training: Training, file: Path, *, dataset: str = "") -> None:
+    """Bring a fresh training to the state in which another one was saved; warn if its bits may differ from here on.
 
     Raises:
-        TrainingError: the folder holds no checkpoint, or one of another model.
+        TrainingError: the file is not a checkpoint, or one of another model or dataset.
     """
     try:
-        written = load_file(folder / TENSORS)
-        # Runs begun earlier have the buffer's former name.
-        tensors = {name.replace(".adaptive.told_apart", ".adaptive.signs"): written[name] for name in written}
-        step = json.loads((folder / POSITION).read_text(encoding="utf-8"))["step"]
+        tensors, notes = load_file(file), _notes(file)
+        step = int(notes["step"])
         for name in ("model", "average"):
             getattr(training, name).load_state_dict(_below(tensors, name))
     except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise TrainingError(f"{folder}: no checkpoint of this experiment's model; start a new run ({error})") from None
+        raise TrainingError(f"{file}: no checkpoint of this experiment's model; start a new run ({error})") from None
+    if notes.get("dataset") != dataset:
+        raise TrainingError(
+            f"{file}: was trained on another dataset; put the source's files back as they were, or start a new run"
+        )
     for index, optimizer in enumerate(training.optimizers):
         _restore_optimizer(optimizer, _below(tensors, f"optimizer.{index}"))
     training.step = step
+    changed = [f"{name} {notes.get(name)}, now {now}" for name, now in _machine().items() if notes.get(name) != now]
+    if changed:
+        logger.warning("Results may differ in their last bits from step %d on: %s.", step, "; ".join(changed))
+
+
+def _machine() -> dict[str, str]:
+    """Return what decides the order in which numbers are added up."""
+    return {
+        "torch": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, the oldest first."""
+    return sorted(file for file in folder.glob("step-*") if NAME.fullmatch(file.name))
+
+
+def _step_of(file: Path) -> int:
+    return int(file.name.split("-")[1])
+
+
+def _loss_of(file: Path) -> float:
+    try:
+        return float(_notes(file)["loss"])
+    except (SafetensorError, KeyError, ValueError):  # a damaged one is not the best
+        return math.inf
+
+
+def _notes(file: Path) -> Mapping[str, str]:
+    with safe_open(file, "pt") as opened:
+        return opened.metadata() or {}
 
 
 def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
@@ -67,7 +165,7 @@ def _flattened(training: Training) -> dict[str, Tensor]:
     for index, optimizer in enumerate(training.optimizers):
         for parameter, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{parameter}.{name}": tensor for name, tensor in state.items()}
-    return tensors
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -3,14 +3,13 @@
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from contextlib import nullcontext
 from pathlib import Path
 
 import ray
 import ray.train
 import ray.train.torch
 import torch
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 
 from rayology.bundle import Bundle
@@ -50,7 +49,10 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
         _work,
         train_loop_config=dict(
             Assignment(
-                experiment=run.experiment.model_dump(mode="json"), dataset=str(data.path), folder=str(run.folder)
+                experiment=run.experiment.model_dump(mode="json"),
+                dataset=str(data.path),
+                folder=str(run.folder),
+                reports=bool(callbacks),
             )
         ),
         scaling_config=ScalingConfig(
@@ -63,7 +65,6 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
             name="ray",
             storage_path=str(run.folder),
             failure_config=FailureConfig(max_failures=scaling.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=2),
             callbacks=list(callbacks),
         ),
     )
@@ -196,22 +197,14 @@ def _work(assignment: Assignment) -> None:
         )
     data = PreparedDataset.open(Path(assignment["dataset"]))
 
-    def report(figures: Mapping[str, float], checkpoint: Path | None) -> None:
-        kept = Checkpoint.from_directory(str(checkpoint)) if checkpoint else None
-        ray.train.report(dict(figures), checkpoint=kept)
+    def report(figures: Mapping[str, float]) -> None:
+        if assignment["reports"]:  # each report makes the workers wait for each other and for Ray's controller
+            ray.train.report(dict(figures))
 
-    last, device = ray.train.get_checkpoint(), ray.train.torch.get_device()
     try:
-        with last.as_directory() if last else nullcontext() as start:
-            training = train_here(
-                experiment,
-                data,
-                folder,
-                start=Path(start) if start else None,
-                report=report,
-                device=device,
-                workers=workers,
-            )
+        training = train_here(
+            experiment, data, folder, report=report, device=ray.train.torch.get_device(), workers=workers
+        )
     except Diverged as error:
         # Raised and not returned: a worker that waits for this one would wait forever.
         if workers.leads:

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 
 __all__ = ["ALONE", "Workers", "only_trainable"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,14 @@ class Workers:
         start = self.rank * each + min(self.rank, more)
         own = range(start, start + each + (self.rank < more))
         return [slice(piece * size, (piece + 1) * size) for piece in own]
+
+    def agreed(self, value: T) -> T:
+        """Return what the leading process passes, in every process."""
+        if self.count == 1:
+            return value
+        shared = [value]
+        distributed.broadcast_object_list(shared)
+        return shared[0]
 
     def sum(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its sum over the processes, in one message for each dtype."""

@@ -55,7 +55,7 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
     training: Training,
     batches: Batches,
     *,
-    log: Callable[[int, Mapping[str, float]], None],
+    log: Callable[[Training, Mapping[str, float]], None],
     evaluate: Callable[[Training], None],
     checkpoint: Callable[[Training], None],
     is_asked_to_stop: Callable[[], bool] = lambda: False,
@@ -113,7 +113,7 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
         is_last = is_asked_to_stop() or training.step == schedule.steps
 
         if schedule.is_logged(training.step):
-            log(training.step, {**guard.read(figures), "lr": lr})
+            log(training, {**guard.read(figures), "lr": lr})
         if schedule.is_evaluated(training.step):
             guard.read({})
             evaluate(training)

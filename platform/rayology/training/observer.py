@@ -1,6 +1,6 @@
 """What is observed of a training: history, figures, checkpoints, and the report to whoever runs it."""
 
-import tempfile
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,64 +12,76 @@ from rayology.data import PreparedDataset
 from rayology.errors import DataError, Diverged
 from rayology.experiment import Experiment
 from rayology.metrics import loss_of
-from rayology.training import checkpoint
+from rayology.training.checkpoint import Checkpoints
 from rayology.training.evaluation import Evaluator
-from rayology.training.history import History
+from rayology.training.history import History, read
 from rayology.training.loop import Training
 
-__all__ = ["LOSS", "Observer", "Report", "observing"]
+__all__ = ["CHECKPOINTS", "LOSS", "Observer", "Report", "observing"]
+
+CHECKPOINTS = "checkpoints"
 
 LOSS = "loss"  # the objective as a search lowers it, next to the figures that people read
 
-Report = Callable[[Mapping[str, float], Path | None], None]
-"""Takes the newest figures and the folder of a checkpoint, if there is one; only the leading process has either."""
+Report = Callable[[Mapping[str, float]], None]
+"""Takes the figures of an evaluation; the leading process alone has them, but every one reports."""
 
 
 class Observer:
     """What a process that does not lead does: take part in each report, with nothing to say."""
 
-    def __init__(self, experiment: Experiment, report: Report) -> None:
-        self.schedule = experiment.schedule
+    def __init__(self, report: Report) -> None:
         self.report = report
+        self.figures: dict[str, float | int] = {}
+        """The figures of the last evaluation, for the report."""
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
+    def log(self, training: Training, figures: Mapping[str, float]) -> None:
         """Take the figures of a step."""
 
     def evaluate(self, training: Training) -> None:
-        """Evaluate, and report unless the checkpoint that follows does."""
-        if not self.schedule.is_checkpointed(training.step):
-            self.report({}, None)
+        """Take part in an evaluation."""
+        del training
+        self.report(self.figures)
 
     def checkpoint(self, training: Training) -> None:
-        """Report with a checkpoint."""
-        del training
-        self.report({}, None)
+        """Take part in a checkpoint."""
 
 
 class Leader(Observer):
     """What the leading process does: write the history, evaluate and keep checkpoints."""
 
-    def __init__(self, experiment: Experiment, report: Report, evaluator: Evaluator, history: History) -> None:
-        super().__init__(experiment, report)
+    def __init__(
+        self,
+        experiment: Experiment,
+        report: Report,
+        evaluator: Evaluator,
+        history: History,
+        checkpoints: Checkpoints,
+    ) -> None:
+        super().__init__(report)
+        self._schedule = experiment.schedule
         self._objective = experiment.search.objective
         self._evaluator = evaluator
         self._history = history
-        self._figures: dict[str, float] = {}
+        self._checkpoints = checkpoints
         self._logged_at: tuple[int, float] | None = None
         self._paused_s = 0.0  # spent on evaluations and checkpoints, which does not count as training
+        self._saved_at = time.monotonic()
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
+    def log(self, training: Training, figures: Mapping[str, float]) -> None:
         """Write the figures of a step into the history, with the images per second since the last."""
         now = time.monotonic() - self._paused_s
         rate = {}
         if self._logged_at is not None:
             before, at = self._logged_at
-            rate = {"images_per_s": (step - before) * self.schedule.batch_size / max(now - at, 1e-9)}
-        self._history.write(step, {**figures, **rate})
-        self._logged_at = step, now
+            rate = {"images_per_s": (training.step - before) * self._schedule.batch_size / max(now - at, 1e-9)}
+        self._history.write(training.step, {**figures, **rate})
+        self._logged_at = training.step, now
+        if time.monotonic() - self._saved_at > 60 * self._schedule.checkpoint_minutes:
+            self.checkpoint(training)
 
     def evaluate(self, training: Training) -> None:
-        """Measure the averaged model, and report unless the checkpoint that follows does.
+        """Measure the averaged model, and report.
 
         Raises:
             Diverged: what it makes is not finite.
@@ -80,18 +92,20 @@ class Leader(Observer):
         except DataError as error:
             raise Diverged(f"at step {training.step}: {error}; lower optimizer.lr") from None
         self._history.write(training.step, {f"val/{name}": figure for name, figure in figures.items()})
-        self._figures = {"step": training.step, **figures, LOSS: loss_of(self._objective, figures.get(self._objective))}
-        if not self.schedule.is_checkpointed(training.step):
-            self.report(self._figures, None)
+        self.figures = reported(training.step, figures, self._objective)
+        self.report(self.figures)
         self._paused_s += time.monotonic() - started_at
 
     def checkpoint(self, training: Training) -> None:
-        """Report the newest figures with a checkpoint."""
-        started_at = time.monotonic()
-        with tempfile.TemporaryDirectory() as scratch:
-            checkpoint.save(training, Path(scratch))
-            self.report(self._figures, Path(scratch))
+        """Keep a checkpoint, as good as the last evaluation says."""
+        self._saved_at = started_at = time.monotonic()
+        self._checkpoints.save(training, loss=self.figures.get(LOSS, math.inf))
         self._paused_s += time.monotonic() - started_at
+
+
+def reported(step: int, figures: Mapping[str, float], objective: str) -> dict[str, float | int]:
+    """Return what is reported of an evaluation."""
+    return {"step": step, **figures, LOSS: loss_of(objective, figures.get(objective))}
 
 
 @contextmanager
@@ -107,7 +121,12 @@ def observing(  # noqa: PLR0913 - what is observed, where, and for whom
 ) -> Iterator[Observer]:
     """Yield the observer of a training in this process, from a step on."""
     if not leads:
-        yield Observer(experiment, report)
+        yield Observer(report)
         return
-    with History(folder, step=step) as history:
-        yield Leader(experiment, report, Evaluator(experiment.seed, data, device), history)
+    kept = Checkpoints(folder / CHECKPOINTS, dataset=data.info.fingerprint, keep_every=experiment.schedule.keep_every)
+    with History(folder, step=step) as history, kept as checkpoints:
+        leader = Leader(experiment, report, Evaluator(experiment.seed, data, device), history, checkpoints)
+        for line in read(folder):
+            if figures := {name.removeprefix("val/"): line[name] for name in line if name.startswith("val/")}:
+                leader.figures = reported(int(line["step"]), figures, experiment.search.objective)
+        yield leader

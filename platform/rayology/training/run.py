@@ -17,7 +17,6 @@ from rayology.errors import ConfigError, StoreError
 from rayology.experiment import Experiment
 from rayology.image import Batch
 from rayology.metrics.figures import as_markdown
-from rayology.migration import migrated_experiment
 from rayology.models import Segments
 from rayology.noise import derive_seed
 from rayology.store import CHAMPION, Store
@@ -25,7 +24,7 @@ from rayology.training import checkpoint, precision
 from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Training, fit
-from rayology.training.observer import Report, observing
+from rayology.training.observer import CHECKPOINTS, Report, observing
 from rayology.training.stopping import stoppable
 
 __all__ = [
@@ -44,7 +43,7 @@ __all__ = [
 ]
 
 EXPERIMENT, BUNDLE, INIT = "experiment.json", "bundle", "init"
-FORMAT_VERSION = 2  # of experiment.json; an earlier one is refused
+FORMAT_VERSION = 3  # of experiment.json; an earlier one is refused
 
 
 class Assignment(TypedDict):
@@ -53,6 +52,8 @@ class Assignment(TypedDict):
     experiment: dict[str, object]
     dataset: str
     folder: str
+    reports: bool
+    """Whether Ray Tune waits for its evaluations."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def begun(folder: Path) -> Experiment:
     if found != FORMAT_VERSION:
         raise ConfigError(f"resume: another version of Rayology began {folder.name} (format {found}); {again}")
     try:
-        return validated(Experiment, migrated_experiment(written["experiment"]), where=str(folder / EXPERIMENT))
+        return validated(Experiment, written["experiment"], where=str(folder / EXPERIMENT))
     except (ConfigError, KeyError, TypeError) as error:
         raise ConfigError(f"resume: {folder.name} cannot go on ({error}); {again}") from None
 
@@ -156,25 +157,25 @@ def _without_place(experiment: Experiment) -> dict[str, object]:
     return experiment.model_dump(mode="json", exclude={"name", "resume", "storage"})
 
 
-def train_here(  # noqa: PLR0913 - the last three say where and for whom
+def train_here(
     experiment: Experiment,
     data: PreparedDataset,
     folder: Path,
     *,
-    start: Path | None,
     report: Report,
     device: torch.device,
     workers: Workers = ALONE,
 ) -> Training:
-    """Train in this process from a checkpoint, or from the first step, and return where it ended or was asked to.
+    """Train in this process from the newest checkpoint of the folder, or the first step, to the last or where asked.
 
-    The leading process evaluates, and writes the history into ``folder``.
+    The leading process evaluates, and writes history and checkpoints into ``folder``. The last evaluation before a
+    checkpoint is reported again, because its report may not have survived.
     """
     torch.set_num_threads(experiment.scaling.cpus_per_worker)
     precision.forbid_tf32()
     training = Training.start(experiment, data.info.image, device)
-    if start is not None:
-        checkpoint.restore(training, start)
+    if start := workers.agreed(checkpoint.newest(folder / CHECKPOINTS) if workers.leads else None):
+        checkpoint.restore(training, start, dataset=data.info.fingerprint)
     elif "model" in experiment.init:
         start_from(training, Bundle.load(folder / INIT / "model"))
     dtype = next(training.model.parameters()).dtype
@@ -183,6 +184,8 @@ def train_here(  # noqa: PLR0913 - the last three say where and for whom
         feeding(data.split("train"), plan_of(experiment, workers, step=training.step), device) as feed,
         stoppable(folder, workers) as is_asked_to_stop,
     ):
+        if workers.agreed(bool(observer.figures)):
+            observer.report(observer.figures)
 
         def batches(step: int, rows: slice) -> Batch:
             batch = augmented(experiment, step, rows, feed(step, rows))
