@@ -6,6 +6,7 @@ another weight.
 """
 
 import hashlib
+import json
 import logging
 import math
 import re
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,6 +33,7 @@ __all__ = ["Checkpoints", "newest", "restore"]
 logger = logging.getLogger(__name__)
 
 NAME = re.compile(r"step-\d{9}-[0-9a-f]{64}\.safetensors")
+NOTES = "training"
 NUM_NEWEST = 2
 """How many of the newest are kept: if the last is damaged, there is the one before."""
 
@@ -59,8 +62,9 @@ class Checkpoints:
 
     def save(self, training: Training, *, loss: float = math.inf) -> None:
         """Copy the state and start to write it; the least loss makes the best checkpoint."""
-        notes = {"step": str(training.step), "loss": str(loss), "dataset": self._dataset, **_machine()}
-        self._waiting.append((as_bytes(_flattened(training), notes), training.step))
+        notes = {"step": training.step, "loss": loss, "dataset": self._dataset, **_machine()}
+        # In one entry, because several are written in an order of chance, and equal states have equal bytes.
+        self._waiting.append((as_bytes(_flattened(training), {NOTES: json.dumps(notes)}), training.step))
         self._writer.submit(self._write)
 
     def _write(self) -> None:
@@ -100,7 +104,7 @@ def restore(training: Training, file: Path, *, dataset: str = "") -> None:
     """
     try:
         tensors, notes = load_file(file), _notes(file)
-        step = int(notes["step"])
+        step = notes["step"]
         for name in ("model", "average"):
             getattr(training, name).load_state_dict(_below(tensors, name))
     except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
@@ -142,9 +146,10 @@ def _loss_of(file: Path) -> float:
         return math.inf
 
 
-def _notes(file: Path) -> Mapping[str, str]:
+def _notes(file: Path) -> dict[str, Any]:
     with safe_open(file, "pt") as opened:
-        return opened.metadata() or {}
+        notes: dict[str, Any] = json.loads((opened.metadata() or {})[NOTES])
+        return notes
 
 
 def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
