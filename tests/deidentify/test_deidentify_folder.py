@@ -16,10 +16,9 @@ from rayology.data import FolderConfig, PreparationConfig
 from rayology.data.dicom import read
 from rayology.data.prepare import prepare
 from rayology.data.sources.files.local import BROKEN, OUTSIDE, TO_FOLDER
-from rayology.deidentify import ProfileConfig, Progress, Report, Rule, deidentify_folder
+from rayology.deidentify import ProfileConfig, Progress, Report, Rule, SafePrivate, deidentify_folder
 from rayology.deidentify.folder import FOREIGN, REPEATED
 from rayology.deidentify.ledger import Original
-from rayology.deidentify.profile import SafePrivate
 from rayology.errors import ConfigError, SourceError
 
 WriteDicom = Callable[..., Path]
