@@ -16,7 +16,7 @@ from rayology.data import FolderConfig, PreparationConfig
 from rayology.data.dicom import read
 from rayology.data.prepare import prepare
 from rayology.data.sources.files.local import BROKEN, OUTSIDE, TO_FOLDER
-from rayology.deidentify import ProfileConfig, Progress, Report, Rule, deidentify_folder
+from rayology.deidentify import ProfileConfig, Progress, Report, Rule, SafePrivate, deidentify_folder
 from rayology.deidentify.folder import FOREIGN, REPEATED
 from rayology.deidentify.ledger import Original
 from rayology.errors import ConfigError, SourceError
@@ -291,6 +291,72 @@ def test_an_ordinary_word_in_an_identifying_attribute_holds_back_no_other_file(
     assert run(tmp_path).written == 4
 
 
+@pytest.mark.parametrize(
+    ("word", "written"),
+    [
+        ("Philips", {"Manufacturer": "Philips Medical Systems"}),
+        ("Siemens", {"Manufacturer": "SIEMENS Healthineers"}),
+        ("Somatom", {"ManufacturerModelName": "SOMATOM Force"}),
+        ("Biograph64", {"ManufacturerModelName": "Biograph64"}),
+        ("Biograph 64", {"ManufacturerModelName": "Biograph 64-4R"}),
+        ("Teledyne", {"DetectorManufacturerName": "Teledyne DALSA"}),
+        ("EMISSION", {"CountsSource": "EMISSION"}),
+        ("FIXED", {"TableType": "FIXED"}),
+        ("Presentation", {"PresentationIntentType": "FOR PRESENTATION"}),
+        ("HELIX", {"ScanOptions": ["HELIX", "HELICAL MODE"]}),
+        ("FILTER", {"FilterType": "FILTER"}),
+        ("BODY FILTER", {"FilterType": "BODY FILTER"}),
+        ("Uniform", {"ApplicableSafetyStandardAgency": "IEC", "CollimatorType": "UNIFORM"}),
+        ("SOM5", {"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"]}),
+        ("DIS2D", {"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "NORM", "DIS2D"]}),
+    ],
+)
+def test_a_word_of_makers_models_and_defined_terms_holds_back_no_other_file(
+    tmp_path: Path, write_dicom: WriteDicom, word: str, written: dict[str, object]
+) -> None:
+    for number in range(3):
+        write_dicom(tmp_path / "source" / f"{number}.dcm", RAMP, SOPInstanceUID=f"1.2.4.{number}", **written)
+    write_dicom(tmp_path / "source" / "qa.dcm", RAMP, **TEST_OBJECT | {"PatientID": word}, OperatorsName=word)
+
+    assert run(tmp_path).written == 4
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"ImageType": ["ORIGINAL", "PRIMARY", "SMITH"]},
+        {"Manufacturer": "Smith", "ImageType": ["ORIGINAL", "PRIMARY", "SMITH"]},
+        {"ManufacturerModelName": "Smith Nephew", "SoftwareVersions": "by Smith"},
+        {"ManufacturerModelName": "Smith2024", "SoftwareVersions": "by Smith"},
+    ],
+)
+def test_a_name_is_found_in_every_place_but_that_of_the_maker(
+    tmp_path: Path, write_dicom: WriteDicom, written: dict[str, object]
+) -> None:
+    write_dicom(tmp_path / "source" / "a.dcm", RAMP, SOPInstanceUID="1.2.4.1", **written)
+    write_dicom(tmp_path / "source" / "b.dcm", RAMP, SOPInstanceUID="1.2.4.2", PatientName="Smith")
+
+    report = run(tmp_path)
+
+    assert (report.written, report.held_back) == (1, {FOREIGN: 1})
+
+
+def test_a_private_creator_that_the_config_names_holds_back_no_file(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    safe = SafePrivate(group="7053", creator="Philips PET Private Group", element="00")
+    dataset = dcmread(write_dicom(tmp_path / "source" / "a.dcm", RAMP, **TEST_OBJECT, OperatorsName="Philips"))
+    dataset.private_block(0x7053, safe.creator, create=True).add_new(0x00, "DS", "1.5")
+    dataset.save_as(tmp_path / "source" / "a.dcm")
+
+    assert run(tmp_path, ProfileConfig(safe_private=(safe,))).written == 1
+    assert safe.creator.encode() in everything_below(tmp_path / "output")
+
+
+def test_a_name_of_ones_own_is_found_also_where_the_maker_stands(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    write_dicom(tmp_path / "source" / "a.dcm", RAMP, PatientName="Smith", Manufacturer="for Smith")
+
+    assert run(tmp_path).written == 0
+
+
 def test_an_identifier_is_found_where_a_code_belongs_and_the_private_list_says_whose_it_is(
     tmp_path: Path, source: Path, write_dicom: WriteDicom
 ) -> None:
@@ -329,6 +395,17 @@ def test_a_rule_allows_a_value_of_the_files_that_fit_and_parts_of_it(
     report = run(tmp_path, ProfileConfig(rules=(rule,)))
 
     assert (report.written, report.held_back) == (5, {"burned-in annotation": 1})
+
+
+def test_a_rule_allows_each_of_several_values(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    names = ["Acme Cal", "Quality^Rig"]
+    write_dicom(tmp_path / "source" / "qa.dcm", RAMP, **TEST_OBJECT, OperatorsName=names)
+    write_dicom(tmp_path / "source" / "a.dcm", RAMP, SOPInstanceUID="1.2.4.1", SoftwareVersions=["acme cal", "Rig^9"])
+    rule = Rule(reason="a test object", when={"OperatorsName": "acme.*"}, action="allow")
+
+    assert run(tmp_path).written == 1
+    shutil.rmtree(tmp_path / "output")
+    assert run(tmp_path, ProfileConfig(rules=(rule,))).written == 2
 
 
 def test_another_run_says_how_many_files_it_need_not_do_again(

@@ -1,6 +1,7 @@
 """The last look at what was written finds what should not be there, and little else."""
 
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -176,3 +177,14 @@ def test_pixels_are_told_from_texts_also_in_a_deflated_file(tmp_path: Path, writ
 
         assert held.plain[held.pixels_at :] == pixels
         assert b"someone" in held.plain
+
+
+def test_a_search_takes_little_memory_next_to_the_file() -> None:
+    search, searched = Search(["Doe^Jane"]), Content(Dataset(), b"X" * (40 * CHUNK), 0)
+    tracemalloc.start()
+
+    search.found(searched)
+
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * CHUNK

@@ -24,7 +24,6 @@ from rayology.deidentify.profile import Profile, ProfileConfig
 from rayology.deidentify.report import REPORTS, Report, report, write_report
 from rayology.deidentify.residue import Search, identifiers, residues
 from rayology.deidentify.treatment import Treated, treat
-from rayology.deidentify.values import texts
 from rayology.errors import ConfigError, DataError, SourceError
 
 __all__ = ["Progress", "deidentify_folder"]
@@ -35,7 +34,6 @@ T = TypeVar("T")
 FILES_A_TASK, FILES_AHEAD = 4, 64
 WORK: ContextVar[Callable[[Path], object]] = ContextVar("work")
 """What a process of several does to each file; it travels once, with all values that are searched for."""
-BY_SCANNERS = ("Manufacturer", "ManufacturerModelName", "ImageType")
 REPEATED = "another file holds the same instance"
 FOREIGN = "an identifying value of another file would have stayed"
 
@@ -118,7 +116,8 @@ class _Folder:
         self._ledger.forget(outdated)
         for unfinished in self.output.rglob(f"*{UNFINISHED}"):
             unfinished.unlink()
-        reused = {each: self._source / each.name for each in self.originals if each in done - self._links.keys()}
+        reusable = done - self._links.keys()
+        reused = {each: self._source / each.name for each in self.originals if each in reusable}
         for original, values in self._worked(partial(_values, profile=self._profile), reused):
             self._note(original, values)
         if reused:
@@ -210,11 +209,7 @@ def _values(file: Path, profile: Profile) -> Mapping[str, str]:
 
 
 def _residues(file: Path, search: Search, profile: Profile) -> set[str]:
-    """Return the values of other files that a copy holds, except for words that its scanner wrote."""
-    searched = content(file)
-    written = (searched.dataset[keyword] for keyword in BY_SCANNERS if keyword in searched.dataset)
-    words = {text.lower() for element in written for text in texts(element) if text.replace(" ", "").isalpha()}
-    return {value for value in residues(searched, search, profile) if value.lower() not in words}
+    return set(residues(content(file), search, profile, of_others=True))
 
 
 def _fingerprint(config: ProfileConfig, *decisive: object) -> str:

@@ -28,13 +28,13 @@ MIN_VARIETY = 3
 LONG = 8
 """From this length on a value is found within others and among pixels too."""
 CHUNK = 2**20
-"""How many bytes are searched at once, so that memory stays bounded."""
+"""How many bytes are searched at once, so that only the file itself takes memory."""
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """Multiplier of hashes: 2**64 over the golden ratio (Knuth, The Art of Computer Programming, volume 3, 6.4)."""
 UTF = ("utf-8", "utf-16-le", "utf-16-be")
 ENCODINGS = (*UTF, "latin-1", "iso8859_2", "iso8859_5", "iso8859_7", "shift_jis", "iso2022_jp", "euc_kr", "gb18030")
 """The common character sets of DICOM PS3.3 C.12.1.1.2, and that of text in what is not DICOM itself."""
-PARTS = r"[\^= ]+"
+PARTS, LONG_NUMBER = r"[\^= ]+", re.compile(r"\d{4,}")
 TEXTS = ("PN", "LO", "SH", "ST", "LT", "UT", "UC", "AE", "UI", "DA", "DT")
 OUR_OWN = ("CodeMeaning", "DeidentificationMethod", "ImplementationClassUID", "ImplementationVersionName")
 """Attributes of a copy that hold nothing of its original: only published meanings stay, and we write the others."""
@@ -54,7 +54,8 @@ def identifiers(dataset: Dataset, profile: Profile) -> Identifiers:
     """Collect the values that the profile removes, at any depth; what an option keeps or allows does not count."""
     whole, parts = dict[str, str](), dict[str, str]()
     fitting = [rule for rule in profile.config.rules if rule.action == "allow" and rule.fits(dataset)]
-    allowed = [str(dataset.get(keyword)).lower() for rule in fitting for keyword in rule.when]
+    when = {keyword for rule in fitting for keyword in rule.when if keyword in dataset}
+    allowed = [value.lower() for keyword in when for value in texts(dataset[keyword])]
     kept = {word for value in allowed for word in (value, *re.split(PARTS, value))}
     with suppress_output():
         elements = list(_elements(dataset))
@@ -96,11 +97,11 @@ class Search:
 
     def found(self, searched: Content) -> Counter[str]:
         """Count the places at which the bytes of a file hold each of the values."""
-        found, plain = Counter[str](), searched.plain.lower()
+        found, plain = Counter[str](), searched.plain
         for size, end in ((MIN_LENGTH, searched.pixels_at), (LONG, len(plain))):
             for begin in self._candidates(plain, size, end):
-                for length in self._lengths.get(plain[begin : begin + size], ()):
-                    coded = plain[begin : begin + length]
+                for length in self._lengths.get(plain[begin : begin + size].lower(), ()):
+                    coded = plain[begin : begin + length].lower()
                     is_telling = begin < searched.pixels_at or length - coded.count(0) >= LONG
                     is_there = len(coded) == length and coded in self._values  # not cut by the end
                     if is_there and is_telling and _is_apart(plain, begin, begin + length):
@@ -111,8 +112,9 @@ class Search:
         """Yield where values may begin, judged by their first letters."""
         end = min(end, len(plain) - size + 1)
         for start in range(0, end, CHUNK):
-            # Every run of bytes as a number: they overlap, and nothing is copied.
-            letters = np.ndarray((min(CHUNK, end - start),), f"<u{size}", plain, offset=start, strides=(1,))
+            # Every run of bytes as a number: they overlap.
+            lower = plain[start : start + CHUNK + size - 1].lower()
+            letters = np.ndarray((min(CHUNK, end - start),), f"<u{size}", lower, strides=(1,))
             places = np.flatnonzero(self._begins[self._slots(letters.astype(np.uint64))])
             yield from (start + places).tolist()
 
@@ -120,15 +122,19 @@ class Search:
         return (letters * SPREAD) >> np.uint64(64 - self._bits)
 
 
-def residues(searched: Content, search: Search, profile: Profile) -> Counter[str]:
-    """Count the places at which a copy holds values, without those in texts that consist of terms or are our own."""
+def residues(searched: Content, search: Search, profile: Profile, *, of_others: bool = False) -> Counter[str]:
+    """Count the places at which a copy holds values, without those in texts that consist of terms or are our own.
+
+    Values of others may stand in the names of makers and models too, except for long numbers.
+    """
     if found := search.found(searched):
-        terms = b"\0\0\0".join((b"DICM", *map(str.encode, _texts_of_terms(searched.dataset, profile))))
+        texts_of_terms = _texts_of_terms(searched.dataset, profile, of_others=of_others)
+        terms = b"\0\0\0".join((b"DICM", *map(str.encode, texts_of_terms)))
         found -= search.found(Content(Dataset(), terms, len(terms)))
     return found
 
 
-def _texts_of_terms(dataset: Dataset, profile: Profile) -> Iterator[str]:
+def _texts_of_terms(dataset: Dataset, profile: Profile, *, of_others: bool) -> Iterator[str]:
     """Yield the texts, of numbers only their decimals and of others all but measures."""
     terms = vocabulary("terms.txt") | vocabulary("words.txt") | set(map(str.lower, profile.config.words))
     for element in (*_elements(dataset.file_meta), *_elements(dataset)):
@@ -136,8 +142,10 @@ def _texts_of_terms(dataset: Dataset, profile: Profile) -> Iterator[str]:
             others = set(text.lower().replace("_", " ").split()) - terms
             if element.VR == "DS":
                 yield text.partition(".")[2]
-            elif element.keyword in OUR_OWN or text in UID_dictionary:
+            elif element.keyword in OUR_OWN or text in UID_dictionary or element.tag.is_private_creator:
                 yield text
+            elif of_others and "Manufacturer" in element.keyword:
+                yield LONG_NUMBER.sub("xx", text)
             elif all(map(MEASURE.fullmatch, others)):
                 yield functools.reduce(lambda left, measure: left.replace(measure, "\0"), others, text.lower())
 

@@ -37,8 +37,8 @@ class Rule(Config):
     """Regular expressions by DICOM keyword, for the whole value in upper or lower case, several values joined by
     backslashes; {} fits every file."""
     action: Literal["quarantine", "mask", "pass", "allow"] = "quarantine"
-    """What happens to the file: it is held back, its rectangles are blackened, or it may pass; or the values that
-    fitted are allowed to stand elsewhere, such as a test object named like a body part."""
+    """What happens to the file: it is held back, its rectangles are blackened, or it may pass; or the values of every
+    keyword of `when` are allowed to stand elsewhere, such as a test object named like a body part."""
     rectangles: tuple[Rectangle, ...] = ()
     """Rectangles to blacken; name their Rows and Columns in `when`. Files that one lies outside of are held back."""
 
