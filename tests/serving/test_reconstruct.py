@@ -20,7 +20,7 @@ from rayology.data.prepare import prepare
 from rayology.errors import RequestError
 from rayology.image import ImageSpec, ValueRange, from_model_range, to_model_range, to_stored
 from rayology.models import VaeConfig
-from rayology.serving.verbs import check_units
+from rayology.serving.units import check_units
 
 
 def test_a_png_and_an_npy_are_reconstructed(vae: httpx.Client, image_file: Path) -> None:

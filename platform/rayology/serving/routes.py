@@ -20,7 +20,8 @@ from rayology.serving.negotiation import MEDIA_TYPES, MediaType, wanted
 from rayology.serving.predictor import Predictor
 from rayology.serving.problems import add_problem_handlers
 from rayology.serving.schemas import NATURES, Card, GenerateRequest, Health, Problem
-from rayology.serving.verbs import ImagesRequest, Verb, check_units, verbs_of
+from rayology.serving.units import check_units
+from rayology.serving.verbs import ImagesRequest, Verb, verbs_of
 
 __all__ = ["create_app"]
 
