@@ -1,17 +1,18 @@
-"""Images as pictures for people: grey levels, and many images on one sheet."""
+"""Images as pictures for people: grey levels, the right way up, and many images on one sheet."""
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ExifTags, Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from rayology.image import ValueRange
 
-__all__ = ["contact_sheet", "labelled_sheet", "num_planes", "to_grey_levels"]
+__all__ = ["contact_sheet", "labelled_sheet", "num_planes", "to_grey_levels", "upright"]
 
 MARGIN = 96  # pixels left of a row for its label
 GAP = 2  # pixels between volumes: the planes of one touch each other
@@ -19,6 +20,24 @@ LINE = 24  # pixels of a line of text above or below the images
 FONT_SIZE = 13
 SCALE_WIDTH = 64  # pixels of the grey scale: even a sheet of one image is wide enough for it
 LEAST_TILE = 96  # pixels that a side of a shown image has at least: small images are enlarged
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Turn that brings a picture upright, by its Orientation (Exif 2.3, section 4.6.4)."""
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """Return a picture that has been loaded, turned as its Orientation says, which is how viewers show it."""
+    turn: Image.Transpose | None = None
+    with suppress(Exception):  # EXIF that is broken in whatever way says nothing
+        turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def to_grey_levels(images: Float[Tensor, "count channel *space"]) -> NDArray[np.uint8]:

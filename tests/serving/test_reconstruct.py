@@ -1,22 +1,26 @@
 """Images sent to be reconstructed: which are taken, and what is said of others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+import torch
 from fastapi import FastAPI
 from numpy.typing import NDArray
 from PIL import Image
-from tests.serving.conftest import IMAGE, OPEN, VOLUME
+from tests.serving.conftest import IMAGE, OPEN
 from tests.serving.exchanges import NPY, PNG, array_of, npy_of, refused
 
 from rayology.bundle import Bundle
-from rayology.data import PreparedDataset
-from rayology.image import ValueRange
+from rayology.data import FolderConfig, PreparationConfig, PreparedDataset
+from rayology.data.prepare import prepare
+from rayology.errors import RequestError
+from rayology.image import ImageSpec, ValueRange, from_model_range, to_model_range, to_stored
 from rayology.models import VaeConfig
+from rayology.serving.units import check_units
 
 
 def test_a_png_and_an_npy_are_reconstructed(vae: httpx.Client, image_file: Path) -> None:
@@ -93,7 +97,7 @@ def thorax(data: PreparedDataset) -> NDArray[np.float32]:
         (lambda hu: np.where(hu == hu.min(), -500, hu + 1024), "lacks the values below 0"),  # around the field of view
         (lambda hu: (hu + 1000) / 2000, "lie too close together"),
         (lambda hu: hu / 1000, "lie too close together"),
-        (lambda hu: ((hu + 1000) / 2000 * 255).astype(np.uint8), "lie too close together"),
+        (lambda hu: ((hu + 1000) / 2000 * 255).astype(np.uint8), "lacks the values below 0"),
     ],
 )
 def test_an_image_in_other_units_is_refused_with_what_it_holds(
@@ -128,7 +132,7 @@ def test_an_image_in_the_models_units_is_taken_whatever_else_it_holds(
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("scale", [1 / 255, 100, 255])
+@pytest.mark.parametrize("scale", [100, 255])
 def test_fractions_percents_and_bytes_are_told_apart(
     make_bundle: Callable[..., Bundle],
     make_app: Callable[..., FastAPI],
@@ -149,20 +153,99 @@ def test_fractions_percents_and_bytes_are_told_apart(
     assert "the model takes 0 to 1 (fraction" in refused(wrong, 422)
 
 
-def test_a_patch_may_show_a_single_tissue_if_it_is_small(
-    make_bundle: Callable[..., Bundle],
-    make_app: Callable[..., FastAPI],
-    open_session: Callable[[FastAPI], httpx.Client],
+HU = ImageSpec()
+GREY = {"low": 0, "high": 255, "unit": "grey level", "levels": 256}
+PATCHES = ImageSpec(size=(16, 16, 16), spacing_mm=4)
+RNG = np.random.default_rng(0)
+
+
+def prepared(stored: NDArray[np.uint16], values: ValueRange) -> Iterable[NDArray[np.float32]]:
+    yield from from_model_range(to_model_range(torch.from_numpy(stored.astype(np.float32)), values), values).numpy()
+
+
+def window(low: float, high: float) -> ValueRange:
+    return ValueRange(low=low, high=high)
+
+
+@pytest.fixture(scope="module")
+def head(head_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[NDArray[np.float32]]:
+    """Slices of a head, as a dataset holds all of their Hounsfield units."""
+    wide = PreparationConfig(window=window(-1024, 3071))
+    train = prepare(FolderConfig(path=head_folder), wide, tmp_path_factory.mktemp("head")).split("train")
+    return list(prepared(train.stored(np.arange(len(train))), wide.window))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [window(*ends) for ends in [(-1000, 1000), (-50, 350), (-40, 400), (-20, 480), (-49, 1000), (-101, 300), (0, 80)]],
+)
+@pytest.mark.parametrize("is_volume", [False, True])
+def test_whatever_a_dataset_of_ct_holds_is_taken(
+    head: list[NDArray[np.float32]], values: ValueRange, *, is_volume: bool
 ) -> None:
-    tissue = 40 + 20 * np.random.default_rng(0).standard_normal((16, 16, 24))
+    for image in prepared(to_stored(np.stack(head), values), values):
+        if is_volume:
+            check_units(np.stack([image] * 16, 1)[..., 24:40, 24:40], PATCHES.patched({"values": values}))
+        else:
+            check_units(image, HU.patched({"values": values}))
 
-    def answer(sent: NDArray[np.float64], spacing_mm: float) -> httpx.Response:
-        model = open_session(make_app(make_bundle(VaeConfig(), VOLUME.patched({"spacing_mm": spacing_mm})), OPEN))
-        return model.post("/reconstruct?class=mass", content=npy_of(sent), headers={"Content-Type": NPY})
 
-    assert answer(tissue, 1).status_code == 200
-    assert "lie too close together" in refused(answer(tissue, 4), 422)
-    assert "lie too close together" in refused(answer(tissue / 1000, 1), 422)
+def test_whatever_a_dataset_of_mr_and_of_the_phantom_holds_is_taken(
+    data: PreparedDataset, brain_folder: Path, tmp_path: Path
+) -> None:
+    for dataset in (data, prepare(FolderConfig(path=brain_folder), PreparationConfig(), tmp_path)):
+        train, spec = dataset.split("train"), dataset.info.image
+        for image in prepared(train.stored(np.arange(len(train))), spec.values):
+            check_units(image, spec)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda hu: 3 * hu,
+        lambda hu: hu + 1024,
+        lambda hu: np.where(hu == hu.min(), -2000, hu + 1024),
+        lambda hu: (hu + 1000) / 2000,
+        lambda hu: hu / 1000,
+        lambda hu: ((hu + 1000) / 2000 * 255).astype(np.uint8),
+    ],
+)
+def test_no_slice_of_a_head_in_other_units_is_taken(
+    head: list[NDArray[np.float32]], change: Callable[..., NDArray[np.float32]]
+) -> None:
+    for image in head:
+        with pytest.raises(RequestError):
+            check_units(change(image.clip(-1000, 1000)), HU)
+
+
+@pytest.mark.parametrize(
+    ("values", "spec"),
+    [
+        (60 + 5 * RNG.standard_normal((1, 16, 16, 16)), PATCHES),  # liver
+        (np.where(np.arange(16) < 3, 900, 60 + 5 * RNG.standard_normal((1, 16, 16, 16))), PATCHES),  # with ribs
+        (np.where(np.arange(16) < 9, 450, 50 + 5 * RNG.standard_normal((1, 16, 16, 16))), PATCHES),  # heart, contrast
+        (np.where(np.arange(64) < 40, RNG.uniform(200, 900, (1, 64, 64)), -1000), HU),  # bone without its surroundings
+        (RNG.random((1, 64, 64)) * 0.2, HU.patched({"values": {"low": 0, "high": 14, "unit": "SUV"}})),  # a leg
+        (RNG.poisson(0.1, (1, 64, 64)).clip(0, 1), HU.patched({"values": GREY})),
+        (RNG.poisson(0.5, (1, 64, 64)) + 200.0 * (np.arange(4096).reshape(64, 64) < 9), HU.patched({"values": GREY})),
+    ],
+)
+def test_an_image_that_shows_little_is_taken(values: NDArray[np.float32], spec: ImageSpec) -> None:
+    check_units(values.astype(np.float32), spec)
+
+
+def test_a_patch_in_fractions_is_refused() -> None:
+    with pytest.raises(RequestError, match="lie too close together"):
+        check_units((0.04 + 0.02 * RNG.standard_normal((1, 16, 16, 16))).astype(np.float32), PATCHES)
+
+
+def test_a_png_spans_the_models_range_and_has_no_units_to_be_wrong(vae: httpx.Client) -> None:
+    stream = BytesIO()
+    Image.fromarray(RNG.integers(150, 255, (16, 24), np.uint8)).save(stream, "PNG")
+
+    answer = vae.post("/reconstruct?class=mass", content=stream.getvalue(), headers={"Content-Type": PNG})
+
+    assert answer.status_code == 200
 
 
 def test_an_array_that_is_wrong_is_said_before_its_class_is_missed(vae: httpx.Client) -> None:

@@ -8,11 +8,11 @@ from tokenize import TokenError
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from rayology.errors import RequestError
 from rayology.image import ValueRange
-from rayology.picture import contact_sheet
+from rayology.picture import contact_sheet, upright
 
 __all__ = ["MAX_VALUES", "decode_npy", "decode_png", "encode_npy", "encode_png"]
 
@@ -105,10 +105,9 @@ def _open_png(body: bytes) -> Image.Image:
 def _levels(picture: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:
     try:
         picture.load()
-        ImageOps.exif_transpose(picture, in_place=True)  # as sources of pictures do
     except (OSError, SyntaxError, ValueError):
         raise RequestError(DAMAGED) from None
-    return np.asarray(picture)
+    return np.asarray(upright(picture))
 
 
 def _read_npy(body: bytes, *, channels: int, num_axes: int, max_values: int) -> NDArray[np.generic]:

@@ -20,6 +20,7 @@ from rayology.serving.negotiation import MEDIA_TYPES, MediaType, wanted
 from rayology.serving.predictor import Predictor
 from rayology.serving.problems import add_problem_handlers
 from rayology.serving.schemas import NATURES, Card, GenerateRequest, Health, Problem
+from rayology.serving.units import check_units
 from rayology.serving.verbs import ImagesRequest, Verb, verbs_of
 
 __all__ = ["create_app"]
@@ -147,7 +148,10 @@ def _decode(body: bytes, content_type: str, image: ImageSpec) -> NDArray[np.floa
     if media_type == "image/png":
         return decode_png(body, image.values, channels=image.channels)
     max_values = max(MAX_VALUES, math.prod(image.shape))
-    return decode_npy(body, channels=image.channels, num_axes=len(image.size), max_values=max_values)
+    images = decode_npy(body, channels=image.channels, num_axes=len(image.size), max_values=max_values)
+    for each in images:
+        check_units(each, image)
+    return images
 
 
 async def _response(answer: Answer, media_type: MediaType, image: ImageSpec) -> Response:

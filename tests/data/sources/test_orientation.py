@@ -1,8 +1,10 @@
 """Pictures and masks are read as viewers show them: turned by the Orientation of each."""
 
 import shutil
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from PIL import Image, TiffImagePlugin
 
 from rayology.data import ImageFolderConfig, ImageMaskPairsConfig
 from rayology.data.sources.raster import read_mask, read_page, read_raster
-from rayology.errors import UnreadableImage
+from rayology.errors import RequestError, UnreadableImage
 from rayology.image import ValueRange
 from rayology.serving.codecs import decode_png
 
@@ -117,6 +119,48 @@ def test_what_is_not_exif_turns_nothing(tmp_path: Path) -> None:
     Image.fromarray(DEEP).save(tmp_path / "a.png", exif=b"neither II nor MM")
 
     np.testing.assert_array_equal(read_page(tmp_path / "a.png"), DEEP)
+
+
+def test_pages_of_an_animated_png_are_turned_alike(tmp_path: Path) -> None:
+    pages = [Image.fromarray(pixels) for pixels in (BYTES, BYTES[::-1], BYTES[:, ::-1])]
+    pages[0].save(tmp_path / "a.png", save_all=True, append_images=pages[1:], exif=turned(6))
+
+    for found, page in zip(read_raster(tmp_path / "a.png"), pages, strict=True):
+        np.testing.assert_array_equal(found, np.rot90(np.asarray(page), -1))
+
+
+def of_a_camera() -> bytes:
+    exif = turned(6)
+    exif[0x010E], exif[0x011A] = "a description", 72.0
+    exif.get_ifd(0x8769)[0x829A] = 0.5
+    exif.get_ifd(0x8825)[2] = (1.0, 2.0, 3.0)
+    return exif.tobytes()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_broken_exif_raises_nothing_but_our_own_errors(tmp_path: Path, suffix: str, mode: str) -> None:
+    random, exif, file = np.random.default_rng(0), of_a_camera(), tmp_path / f"a.{suffix}"
+    values = ValueRange(low=0, high=255, unit="grey level", levels=256)
+    Image.fromarray(BYTES).convert(mode).save(file, exif=exif)
+    whole = file.read_bytes()
+    first, num_bytes = (whole.index(exif[8:]), len(exif) - 8) if suffix != "tif" else (8, len(whole) - 8)
+    num_read = 0
+
+    for _ in range(100):
+        broken = bytearray(whole)
+        for place in random.integers(first, first + num_bytes, random.integers(1, 6)):
+            broken[place] = random.integers(256)
+        if suffix == "png":  # each chunk ends with its checksum
+            chunk = slice(whole.index(b"eXIf"), first + num_bytes)
+            broken[chunk.stop : chunk.stop + 4] = crc32(broken[chunk]).to_bytes(4, "big")
+        file.write_bytes(broken)
+        with suppress(UnreadableImage):
+            num_read += read_page(file).shape[:2] in ((12, 16), (16, 12))
+        with suppress(RequestError):
+            decode_png(bytes(broken), values, channels=len(mode))
+
+    assert num_read == 100 or suffix == "tif"  # whose tags describe the pixels, too
 
 
 def test_a_turned_picture_cut_short_is_refused(tmp_path: Path) -> None:

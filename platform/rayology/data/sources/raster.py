@@ -1,18 +1,18 @@
 """PNG, JPEG and TIFF pictures as arrays, masks among them, and arrays as images."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image, ImageSequence
 
 from rayology.data.dicom import Geometry, Instance
 from rayology.data.identity import Identity
 from rayology.data.unreadable import as_unreadable
 from rayology.errors import UnreadableImage
 from rayology.image import ValueRange
+from rayology.picture import upright
 
 __all__ = ["SUFFIXES", "fitting", "grey_levels", "plain", "read_mask", "read_page", "read_raster"]
 
@@ -27,7 +27,7 @@ COLOUR = {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
 def read_raster(file: Path) -> Iterator[NDArray[np.generic]]:
     """Read every page of a picture as (rows, columns), or (rows, columns, 3) in RGB, without opacity.
 
-    A page is turned as its Orientation says (Exif 2.3, section 4.6.4), which is how viewers show it.
+    A page is turned as ``upright`` does.
 
     Raises:
         UnreadableImage: it is not a PNG, JPEG or TIFF, is damaged or too large, or has no fixed grey levels.
@@ -43,9 +43,7 @@ def read_raster(file: Path) -> Iterator[NDArray[np.generic]]:
             if page.mode not in GREY and page.mode not in COLOUR:
                 raise UnreadableImage(f"pixels of mode {page.mode} have no fixed grey levels; write 8 or 16 bits")
             page.load()
-            with suppress(SyntaxError):  # what is not EXIF says nothing
-                ImageOps.exif_transpose(page, in_place=True)
-            yield np.asarray(page.convert(GREY.get(page.mode, "RGB"))).copy()
+            yield np.asarray(upright(page).convert(GREY.get(page.mode, "RGB"))).copy()
 
 
 def read_page(file: Path) -> NDArray[np.generic]:
