@@ -79,6 +79,7 @@ class Selection(Config):
 
 
 EVERYTHING = Selection(include=get_args(ImageKind))
+"""Rules that accept every image, the default if one file is read; sources and volumes leave kinds out by default."""
 
 
 def selected(dataset: Dataset, rules: Selection, facts: Facts, geometry: Geometry, image_type: str) -> str:
