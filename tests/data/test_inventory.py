@@ -164,7 +164,7 @@ def test_colour_among_images_in_hounsfield_units_is_skipped(folder: Path, write_
     info = prepared(folder).info
 
     assert (info.counts.images, info.counts.skipped) == (12, 1)
-    assert ["is in colour, so not in the units" in reason for reason in info.reasons] == [True]
+    assert ["is in colour, so its values are not those" in reason for reason in info.reasons] == [True]
 
 
 def test_nearly_empty_images_are_left_out(folder: Path, write_dicom: WriteDicom) -> None:
