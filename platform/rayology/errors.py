@@ -68,7 +68,11 @@ class NotAnImage(DataError):
 
 
 class NotSelected(DataError):
-    """An image is not wanted."""
+    """An image is not wanted; its study and modality are known if it is not a secondary capture, for no message."""
+
+    def __init__(self, message: str, *, study: str = "", modality: str = "") -> None:
+        super().__init__(message)
+        self.study, self.modality = study, modality
 
 
 class UnreadableImage(DataError):

@@ -11,7 +11,7 @@ FOREGROUND_ABOVE = 0.05
 """What counts as foreground: this share of the way from the darkest to the brightest value, so fluid, but not air."""
 
 SAME_GREY = 4
-"""Most levels by which red and blue of a grey picture differ from green.
+"""Most levels of 255, or parts of the brightest value above that, by which red and blue of grey differ from green.
 
 Grey that JPEG and JPEG 2000 have coded comes back equal, by 2 apart if an encoder rounds chroma down, and by 4 from
 JPEG-LS with an error of 2; a faint stain, on which haematoxylin absorbs an eighth of the light, is 11 apart.
@@ -21,9 +21,11 @@ JPEG-LS with an error of 2; a faint stain, on which haematoxylin absorbs an eigh
 def without_equal_channels(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return one channel, (1, ...), if there are three that are equal within rounding, else all of them."""
     green = pixels[1:2]  # nearest to luminance
+    if len(pixels) != 3:
+        return pixels
+    most = SAME_GREY * max(1.0, pixels.max() / 255)
     parts = (np.s_[:, ::16], np.s_[:])  # colour usually shows in few rows
-    is_grey = len(pixels) == 3 and all(np.abs(pixels[::2][part] - green[part]).max() <= SAME_GREY for part in parts)
-    return green if is_grey else pixels
+    return green if all(np.abs(pixels[::2][part] - green[part]).max() <= most for part in parts) else pixels
 
 
 def conform(pixels: Floats, size: tuple[int, int], *, fill: float, aspect: float = 1.0) -> NDArray[np.float32]:

@@ -130,6 +130,15 @@ def test_faint_colour_and_few_coloured_pixels_are_colour(
     assert without_equal_channels(np.moveaxis(pixels, -1, 0)).shape == (3, 64, 64)
 
 
+def test_grey_and_colour_of_16_bits_are_told_apart_as_those_of_8_bits() -> None:
+    pixels = 257 * np.stack([grey(0).astype(np.float32)] * 3)
+    stained = np.stack([pixels[0], pixels[0], np.maximum(pixels[0] - 257 * 11, 0)])
+    shifted = pixels + np.array([-514, 0, 514], np.float32).reshape(3, 1, 1)
+
+    assert without_equal_channels(shifted).shape[0] == 1
+    assert without_equal_channels(stained).shape[0] == 3
+
+
 RGB = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB", "Modality": "US"}
 
 
@@ -201,10 +210,29 @@ def test_the_channels_of_a_volume_are_equal_or_not_as_a_whole(
     assert set(info.changed) == ({ONE} if is_grey else set())
 
 
+@pytest.mark.parametrize("units", [None, "BQML"])
+@pytest.mark.parametrize("modality", ["MR", "PT"])
+@pytest.mark.parametrize("is_grey", [True, False])
+def test_a_map_or_page_in_colour_is_not_among_measured_values(
+    tmp_path: Path, write_dicom: WriteDicom, modality: str, units: str | None, *, is_grey: bool
+) -> None:
+    for patient in range(6):
+        pixels = grey(patient).astype(np.uint16)
+        names = {"PatientID": f"{patient}", "SeriesInstanceUID": f"2.25.{patient}"}
+        write_dicom(tmp_path / "images" / f"{patient}.dcm", pixels, Modality=modality, Units=units, **names)
+    page = in_three(grey(9)) if is_grey else colour(9)
+    captured(tmp_path / "images" / "page.dcm", write_dicom, page, 9, Modality=modality)
+
+    info = prepared(tmp_path / "images").info
+
+    assert (info.counts.images, info.image.channels, info.counts.skipped) == (6, 1, 1)
+    assert info.changed == {}
+
+
 def test_screens_in_rgb_are_not_among_hounsfield_units(folder: Path, write_dicom: WriteDicom) -> None:
     captured(folder / "screen.dcm", write_dicom, in_three(grey(0)), 99, Modality="CT")
 
     info = prepared(folder).info
 
     assert (info.counts.images, info.image.channels) == (12, 1)
-    assert ["is in colour, so not in the units" in reason for reason in info.reasons] == [True]
+    assert ["is in colour, so its values are not those" in reason for reason in info.reasons] == [True]

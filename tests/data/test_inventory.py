@@ -91,7 +91,7 @@ def test_scouts_mosaics_and_pages_are_left_out_and_counted_until_they_are_asked_
     assert (asked.info.counts.images, asked.info.counts.skipped) == (14, 1)
 
 
-def test_frames_that_are_left_out_of_a_file_are_counted_with_their_reason(
+def test_a_file_of_which_frames_are_left_out_is_not_skipped_but_its_images_say_so(
     folder: Path, write_dicom: WriteDicom
 ) -> None:
     frames = []
@@ -105,8 +105,10 @@ def test_frames_that_are_left_out_of_a_file_are_counted_with_their_reason(
 
     info = prepared(folder).info
 
-    assert (info.counts.images, info.counts.skipped) == (14, 1)
-    assert ["is a localizer" in reason for reason in info.reasons] == [True]
+    assert (info.counts.images, info.counts.skipped, info.reasons) == (14, 0, {})
+    assert info.changed == {
+        "other frames of the file were left out: is a localizer; to keep it, name localizers in selection.include": 2
+    }
 
 
 def test_a_secondary_capture_is_left_out_next_to_images_of_its_study_alone(
@@ -122,6 +124,22 @@ def test_a_secondary_capture_is_left_out_next_to_images_of_its_study_alone(
     assert info.counts.images == 13
     assert ["is a secondary capture in a study" in reason for reason in info.reasons] == [True]
     assert prepare(config, SMALL, folder.parent / "root").info.counts.images == 14
+
+
+@pytest.mark.parametrize("kind", ["LOCALIZER", "MOSAIC"])
+def test_a_secondary_capture_is_left_out_next_to_originals_that_are_left_out_too(
+    folder: Path, write_dicom: WriteDicom, kind: str
+) -> None:
+    write_dicom(folder / "scout.dcm", body(40), ImageType=["ORIGINAL", "PRIMARY", kind], PatientID="Doe9")
+    capture = {"SOPClassUID": SecondaryCaptureImageStorage, "PatientID": "Doe9"}
+    write_dicom(folder / "screen.dcm", body(41), **capture)
+    write_dicom(folder / "page.dcm", body(42), **capture | {"PatientID": "Doe10"}, BurnedInAnnotation="YES")
+    write_dicom(folder / "converted.dcm", body(43), **capture | {"PatientID": "Doe10"})
+
+    info = prepared(folder).info
+
+    assert (info.counts.images, info.counts.skipped) == (13, 3)
+    assert sum("is a secondary capture in a study" in reason for reason in info.reasons) == 1
 
 
 def test_a_copy_of_an_instance_counts_once(folder: Path) -> None:
@@ -146,7 +164,7 @@ def test_colour_among_images_in_hounsfield_units_is_skipped(folder: Path, write_
     info = prepared(folder).info
 
     assert (info.counts.images, info.counts.skipped) == (12, 1)
-    assert ["is in colour, so not in the units" in reason for reason in info.reasons] == [True]
+    assert ["is in colour, so its values are not those" in reason for reason in info.reasons] == [True]
 
 
 def test_nearly_empty_images_are_left_out(folder: Path, write_dicom: WriteDicom) -> None:

@@ -40,8 +40,10 @@ def write_twice(write_dicom: WriteDicom, folder: Path, second: dict[str, str], *
 
 
 def check_are_one(data: PreparedDataset) -> None:
-    splits = [row["split"] for row in all_rows(data)]
+    rows = all_rows(data)
+    splits = [row["split"] for row in rows]
     assert splits[::2] == splits[1::2]
+    assert len({row["joined_patient"] for row in rows}) == PATIENTS < len({row["patient"] for row in rows})
     assert (data.info.patients, data.info.counts.joined_patients) == (PATIENTS, PATIENTS)
     assert sum(split.patients for split in data.info.splits.values()) == PATIENTS
     assert data.info.patient_safe
@@ -67,6 +69,10 @@ def test_who_shares_a_study_or_a_frame_of_reference_is_one_patient(
 
     check_are_one(data)
     assert not data.info.note
+
+
+def test_an_index_in_which_nobody_was_joined_has_one_name_for_a_patient(folder: Path) -> None:
+    assert "joined_patient" not in all_rows(prepared(folder))[0]
 
 
 def test_volumes_of_one_study_are_of_one_patient(tmp_path: Path, write_dicom: WriteDicom) -> None:

@@ -80,6 +80,10 @@ def test_a_nuclide_of_days_decays_over_days() -> None:
         {"DecayCorrection": "NONE"},
         {"PatientWeight": None},
         {"PatientWeight": "0"},
+        {"PatientWeight": "0.08"},
+        {"PatientWeight": "8000"},
+        {"PatientWeight": "80000"},  # in grams
+        {"RadionuclideTotalDose": "2E12"},
         {"RadionuclideTotalDose": None},
         {"RadionuclideTotalDose": "200"},  # in MBq
         {"RadionuclideHalfLife": "0"},

@@ -24,7 +24,9 @@ MAX_VALUES_OF_A_SERIES = 2**25
 """Most values that the range of a series is computed from: all of 8,000 slices of 64 x 64."""
 MAX_SAMPLE_OF_A_SERIES = 2**16
 """Most values that one series contributes to the common range of all series."""
-NOT_IN_UNITS = "SourceError: is in colour, so not in the units of the source's other images"
+MEASURED = {CT, "MR", PET}
+"""Modalities whose images are measured values, of which only maps and pages are in colour."""
+NOT_MEASURED = "SourceError: is in colour, so its values are not those that the source's other images measure"
 THREE_CHANNELS = "grey was repeated in three channels, as others are in colour"
 ONE_VALUE = "SourceError: its foreground has one value; leave its series out, or widen preparation.percentiles"
 Stack = NDArray[np.float32]
@@ -102,7 +104,7 @@ def check_one_kind(inventory: Inventory) -> None:
         raise SourceError(_no_image(inventory, listed))
     if len(modalities) > 1:
         raise SourceError(f"the source: several modalities ({listed}); set preparation.modality to one of them")
-    found = Counter(record.units for record in inventory.images)
+    found = Counter(record.units for record in inventory.images if not _came_in_colour(record))
     if len(found) > 1:
         raise SourceError(
             f"the source: PET in several units ({_listed(found)}); set preparation.units to one; {BQML} keeps what "
@@ -156,12 +158,12 @@ def _no_image(inventory: Inventory, other_modalities: str) -> str:
 def _with_as_many_channels(inventory: Inventory, scratch: Scratch) -> Inventory:
     """Return an inventory whose grey images are repeated in three channels if any image is in colour.
 
-    Colour has no physical units, so pictures in colour are left out from among images that have.
+    The colours of maps and pages are not measured values, so these are left out from among images that are.
     """
     first = inventory.images[0]
-    has_units = first.modality in {CT, PET} and first.values is None
-    if has_units and not all(map(_came_in_colour, inventory.images)):
-        return inventory.only(lambda record: not _came_in_colour(record), reason=NOT_IN_UNITS)
+    is_measured = first.modality in MEASURED and first.values is None
+    if is_measured and not all(map(_came_in_colour, inventory.images)):
+        return inventory.only(lambda record: not _came_in_colour(record), reason=NOT_MEASURED)
     if len({record.shape for record in inventory.images}) == 1:
         return inventory
     images = (record if record.shape[0] == 3 else _repeated(record, scratch) for record in inventory.images)

@@ -142,7 +142,7 @@ def _record(box: Volume, volume: Volume, first: ImageRecord) -> ImageRecord:
         between_slices_mm=box.spacing_mm[0],
         original_size=volume.size,
         has_mask=box.mask is not None,
-        changed=(ONE_CHANNEL,) if len(box.pixels) < first.shape[0] else (),
+        changed=(*first.changed, ONE_CHANNEL) if len(box.pixels) < first.shape[0] else first.changed,
     )
 
 

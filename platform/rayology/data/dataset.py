@@ -125,7 +125,7 @@ class DatasetInfo(Config):
     mended: dict[str, int]
     """Number of mended volumes by what was wrong with them."""
     changed: dict[str, int] = Field(default_factory=dict)
-    """Numbers of images whose channels or pixels were changed, by what they became."""
+    """Numbers of images whose channels or pixels were changed, or whose file has frames left out, by what was done."""
     found: dict[str, dict[str, int]]
     """Numbers of images of each modality, transfer syntax and size that the dataset was made of."""
     source: dict[str, JsonValue]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rayology.atomic import write_atomic
+from rayology.data.dicom.image_kind import KEPT
 from rayology.data.duplicates import joined
 from rayology.data.records import ImageRecord, Outcome
 from rayology.data.sources import Item
@@ -18,9 +19,8 @@ __all__ = ["Inventory", "by_series", "common_folder", "list_skipped", "take_inve
 UNLABELLED = (
     "SourceError: has no class while others have; give it one in its folder or table, or set source.labels to none"
 )
-CAPTURE = (
-    "NotSelected: is a secondary capture in a study with images of the modality's own class; to keep it, name pages in "
-    "selection.include"
+CAPTURE = "NotSelected: is a secondary capture in a study with images of the modality's own class" + KEPT.format(
+    "pages"
 )
 KEYS_OF_A_TABLE = "write names as below source.path, or UIDs of instances, series or studies as the files have them now"
 MAX_LISTED = 10_000
@@ -35,7 +35,7 @@ class Inventory:
     images: tuple[ImageRecord, ...] = ()
     """Images in the order of the items."""
     reasons: Mapping[int, str] = field(default_factory=dict)
-    """Reason why an item is in no image, by its number."""
+    """Reason why an item is in no image, or slices of it in no volume, by its number."""
     mended: tuple[str, ...] = ()
     """What was wrong with mended volumes."""
     other_modalities: Mapping[str, int] = field(default_factory=dict)
@@ -70,11 +70,13 @@ def take_inventory(outcomes: Iterable[Outcome], *, labels: object = "none") -> I
     copies: list[ImageRecord] = []
     reasons: dict[int, str] = {}
     other_modalities: Counter[str] = Counter()
+    originals: set[tuple[str, str]] = set()
     seen: set[tuple[str, bool]] = set()
     num_items = num_duplicates = 0
     for outcome in outcomes:
         num_items += 1
         reasons.update(outcome.reasons)
+        originals.update([outcome.original] if outcome.original else [])
         other_modalities.update([outcome.other_modality] if outcome.other_modality else [])
         # A copy without a class must not stand for one that has a class.
         instances = {(each.who.instance, bool(each.label)) for each in outcome.images[:1] if each.who.instance}
@@ -88,7 +90,7 @@ def take_inventory(outcomes: Iterable[Outcome], *, labels: object = "none") -> I
     inventory = Inventory(
         num_items, tuple(images), reasons, other_modalities=other_modalities, num_duplicates=num_duplicates
     )
-    originals = {(each.who.study, each.modality) for each in images if not each.is_capture}
+    originals |= {(each.who.study, each.modality) for each in images if not each.is_capture}
     inventory = inventory.only(
         lambda record: not record.is_capture or (record.who.study, record.modality) not in originals, reason=CAPTURE
     )

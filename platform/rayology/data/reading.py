@@ -7,7 +7,7 @@ import numpy as np
 
 from rayology.data.dicom import Instance
 from rayology.data.dicom.pet import BQML, PET, SUV
-from rayology.data.identity import pseudonyms
+from rayology.data.identity import Identity, pseudonyms
 from rayology.data.preparation import PatchesConfig, PreparationConfig
 from rayology.data.records import ONE_CHANNEL, ImageRecord, Outcome, Pixels, Work
 from rayology.data.sources import Example, Item, Source
@@ -38,7 +38,6 @@ def read_item(source: Source, number: int, item: Item, preparation: PreparationC
         return Outcome(reasons=((number, item.reason),)), ()
     images: list[ImageRecord] = []
     pixels: list[Pixels] = []
-    left_out = ""
     try:
         for example in source.read(item):
             modality = example.instance.modality
@@ -47,15 +46,18 @@ def read_item(source: Source, number: int, item: Item, preparation: PreparationC
             if modality == SEGMENTATION:
                 raise NotAnImage("holds a segmentation, not an image")
             shown = replace(example, instance=_in_units(example.instance, preparation.units))
-            left_out = shown.instance.left_out
             record, own = _prepared(shown, _record(shown, number, preparation, key), preparation)
             images.append(record)
             pixels.append(own)
     except SourceError as error:
         raise SourceLost(str(error)) from None
     except DataError as error:
-        return Outcome(reasons=((number, f"{type(error).__name__}: {error}"),)), ()
-    return Outcome(tuple(images), ((number, f"{NotSelected.__name__}: {left_out}"),) if left_out else ()), pixels
+        original = None
+        if isinstance(error, NotSelected) and error.study:
+            study = pseudonyms(Identity(study=error.study), key, seed=preparation.seed).study
+            original = (study, error.modality)
+        return Outcome(reasons=((number, f"{type(error).__name__}: {error}"),), original=original), ()
+    return Outcome(tuple(images)), pixels
 
 
 def _in_units(instance: Instance, asked: str) -> Instance:
@@ -92,6 +94,7 @@ def _record(example: Example, number: int, preparation: PreparationConfig, key: 
         declared=example.split,
         official=example.official,
         in_table=example.in_table,
+        changed=(f"other frames of the file were left out: {instance.left_out}",) if instance.left_out else (),
     )
 
 
@@ -108,7 +111,7 @@ def _prepared(example: Example, record: ImageRecord, preparation: PreparationCon
     if spacing_mm:
         spacing_mm = conformed_spacing(spacing_mm, (pixels.shape[1], pixels.shape[2]), size, aspect=aspect)
     changes = ((ONE_CHANNEL, pixels is not instance.pixels), (SQUARE_PIXELS, aspect != 1))
-    changed = tuple(what for what, is_so in changes if is_so)
+    changed = (*record.changed, *(what for what, is_so in changes if is_so))
     fill = preparation.fill(pixels, record.modality, record.values)
     geometry = replace(record.geometry, spacing_mm=spacing_mm, aspect=1.0)
     return (

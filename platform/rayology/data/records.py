@@ -48,7 +48,7 @@ class ImageRecord:
     in_table: bool | None = None
     """Whether the source's table has a row for it; None without a table."""
     changed: tuple[str, ...] = ()
-    """What reading and curation made of its pixels, in words."""
+    """What reading and curation made of its pixels or left out of its file, in words."""
     header: Facts = NOTHING_KNOWN
     """What tells slices of a volume apart; nothing if images are slices."""
     between_slices_mm: float | None = None
@@ -93,6 +93,8 @@ class Outcome:
     """Numbers of items of which at least one slice is in no image, and why."""
     mended: tuple[str, ...] = ()
     """What was wrong with mended volumes."""
+    original: tuple[str, str] | None = None
+    """Study and modality of an item that was not selected, unless it is a secondary capture."""
     other_modality: str = ""
     """Modality of an item, if it was not asked for."""
 

@@ -127,8 +127,17 @@ def _write_index(file: Path, images: Sequence[ImageRecord], image: ImageSpec) ->
         "scale_low": pa.array([each.low for each in images], pa.float64()),
         "scale_high": pa.array([each.high for each in images], pa.float64()),
     }
+    groups = _joined(images)
+    if len(set(groups)) < len({each.who.patient for each in images}):
+        columns["joined_patient"] = pa.array(groups, pa.string())
     pq.write_table(pa.table(columns), file)
     return _recorded(file)
+
+
+def _joined(images: Sequence[ImageRecord]) -> list[str]:
+    """Return the first pseudonym of the patient of each image, by which those found to be one are grouped."""
+    first: dict[str, str] = {}
+    return [first.setdefault(each.who.draw, each.who.patient) for each in images]
 
 
 def _recorded(file: Path) -> FileRecord:

@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
@@ -60,6 +61,13 @@ def test_a_sop_class_is_chosen_by_its_keyword_or_uid(asked: str) -> None:
 
     assert why(rules, SOPClassUID=CTImageStorage) == ""
     assert why(rules, SOPClassUID=SecondaryCaptureImageStorage) == f"its SOP class is not {asked} (selection.sop_class)"
+
+
+@pytest.mark.parametrize(
+    "asked", ["DigitalXRayImageStorageForPresentation", "DigitalMammographyXRayImageStorageForProcessing"]
+)
+def test_a_sop_class_is_chosen_for_what_its_images_are_meant(asked: str) -> None:
+    assert why(Selection(sop_class=asked), SOPClassUID=getattr(uid, asked)) == ""
 
 
 def test_an_image_type_is_matched_with_its_values_joined() -> None:
@@ -145,7 +153,8 @@ def test_numbers_are_chosen_by_range_with_both_ends() -> None:
     ("rules", "message"),
     [
         ({"image_type": "("}, r"selection: image_type: '\(' is not a regular expression"),
-        ({"sop_class": "CT"}, "selection: sop_class"),
+        ({"sop_class": "CT"}, "selection: sop_class: 'CT' is not a SOP class; write its UID, or its keyword"),
+        ({"sop_class": "CTImagStorage"}, "selection: sop_class: 'CTImagStorage' is not a SOP class"),
         ({"include": ["scouts"]}, "selection: include"),
         ({"description": "("}, r"selection: description: '\(' is not a regular expression"),
         ({"ranges": {"echo": {"low": 1}}}, "selection: ranges: 'echo' is not a number of a header; write one of: rows"),

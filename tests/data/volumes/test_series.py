@@ -73,7 +73,16 @@ TOLD: dict[str, tuple[object, ...]] = {
     "ImageType": (["DERIVED", "PRIMARY", "W"], ["DERIVED", "PRIMARY", "F"], ["DERIVED", "PRIMARY", "IP"]),
     "DiffusionGradientOrientation": ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], None),
     "ConvolutionKernel": ("B30f", "B70f", ["B30f", "3"]),
+    "FilterType": ("STANDARD", "BONE", None),
+    "KVP": ("80", "140", "100"),
+    "FlipAngle": ("5", "15", "30"),
+    "RepetitionTime": ("500", "2000", "3000"),
+    "SliceThickness": ("1", "3", "5"),
+    "InversionTime": ("900", "2500", None),
+    "FrameReferenceTime": ("0", "30000", "90000"),
+    "NominalPercentageOfCardiacPhase": (10.0, 50.0, 75.0),
     "AcquisitionTime": ("101010", "101040", "235959.5"),
+    "AcquisitionDateTime": ("20200101101010", "20200101101040", "20200102101010.5"),
     "ContentTime": ("101010", "101040", "235959.5"),
 }
 
@@ -126,7 +135,7 @@ def test_phases_are_in_turn_at_each_position_although_hearts_beat_unevenly() -> 
 def test_repeats_that_overlap_in_time_are_refused_and_what_differs_is_named(*, missing: bool) -> None:
     frames = [placed(height, content_time=2.0 * height + turn) for turn in (0, 1) for height in range(5)]
 
-    with pytest.raises(SeriesError, match="; Content Time differ, but not so that each repeat makes one volume"):
+    with pytest.raises(SeriesError, match="; content time differ, but not so that each repeat makes one volume"):
         split(frames[missing:], SeriesConfig())
 
 
@@ -163,7 +172,7 @@ def test_an_acquisition_number_that_counts_slices_tells_no_repeats_apart(
     for number, height in enumerate([0, 2, 4, 2]):
         write_series(write_dicom, tmp_path, [height], attributes={"AcquisitionNumber": number})
 
-    with pytest.raises(SeriesError, match="Acquisition Number differ, but not so that each repeat makes one volume"):
+    with pytest.raises(SeriesError, match="acquisition differ, but not so that each repeat makes one volume"):
         split(list(read_frames(tmp_path)), SeriesConfig())
 
 

@@ -19,6 +19,7 @@ MAX_TEXT = 64
 """Most characters of a long string (DICOM PS3.5 6.2), so that no file makes a pattern search for hours."""
 
 GROUPED = {
+    "temporal_position": ("FrameContentSequence", "TemporalPositionIndex"),
     "slice_thickness_mm": ("PixelMeasuresSequence", "SliceThickness"),
     "echo_time_ms": ("MREchoSequence", "EffectiveEchoTime"),
     "repetition_time_ms": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
@@ -27,8 +28,10 @@ GROUPED = {
     "tube_voltage_kv": ("CTXRayDetailsSequence", "KVP"),
     "b_value": ("MRDiffusionSequence", "DiffusionBValue"),
     "trigger_time_ms": ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
-    "temporal_position": ("FrameContentSequence", "TemporalPositionIndex"),
     "acquisition": ("FrameContentSequence", "FrameAcquisitionNumber"),
+    "inversion_time_ms": ("MRModifierSequence", "InversionTimes"),
+    "cardiac_phase_percent": ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
+    "frame_reference_time_ms": ("", "FrameReferenceTime"),
 }
 """Functional group and keyword of each number in a multi-frame file (DICOM PS3.3 C.7.6.16, C.8.13.5)."""
 
@@ -37,6 +40,7 @@ PLAIN = {name: keyword for name, (_, keyword) in GROUPED.items()} | {
     "trigger_time_ms": "TriggerTime",
     "temporal_position": "TemporalPositionIdentifier",
     "acquisition": "AcquisitionNumber",
+    "inversion_time_ms": "InversionTime",
 }
 """Keyword of each number in a single-frame file (DICOM PS3.3 C.8.3.1, C.7.6.16.2.2)."""
 TELLING = ("FrameContentSequence", "MRDiffusionSequence", "CTReconstructionSequence", "MRImageFrameTypeSequence")
@@ -49,10 +53,12 @@ NUMBERS = ("rows", "columns", *GROUPED)
 
 @dataclass(frozen=True)
 class Facts:
-    """What selects frames and tells repeats of one position apart; None if the file does not say."""
+    """What selects frames and tells repeats apart, the preferred first; None if the file does not say."""
 
     rows: float | None = None
     columns: float | None = None
+    temporal_position: float | None = None
+    """Number of the repeat in time."""
     slice_thickness_mm: float | None = None
     echo_time_ms: float | None = None
     repetition_time_ms: float | None = None
@@ -63,16 +69,19 @@ class Facts:
     """Diffusion weighting in s/mm2."""
     trigger_time_ms: float | None = None
     """Delay after the R wave."""
-    temporal_position: float | None = None
-    """Number of the repeat in time."""
     acquisition: float | None = None
     """Number of the acquisition in its series."""
+    inversion_time_ms: float | None = None
+    cardiac_phase_percent: float | None = None
+    """Part of the time from one R wave to the next."""
+    frame_reference_time_ms: float | None = None
+    """Time of a PET frame after the start of its series."""
     image_type: float | None = None
     """Checksum of Frame Type or Image Type, and of the component of a complex image."""
     direction: float | None = None
     """Checksum of the gradient's direction in diffusion imaging."""
     kernel: float | None = None
-    """Checksum of the name of the convolution kernel."""
+    """Checksum of the names of the convolution kernel and the filter."""
     acquisition_time: float | None = None
     """Date and time at which the acquisition began, as one number YYYYMMDDHHMMSS."""
     content_time: float | None = None
@@ -93,8 +102,9 @@ def facts(dataset: Dataset, frame: int, kind: str) -> Facts:
         columns=integer(dataset, "Columns"),
         image_type=_checksum(kind + text(component, "ComplexImageComponent")),
         direction=_checksum(decimals(directions, "DiffusionGradientOrientation")),
-        kernel=_checksum(text(kernel, "ConvolutionKernel")),
-        acquisition_time=_moment(content, "FrameAcquisitionDateTime", dataset, "Acquisition"),
+        kernel=_checksum(text(kernel, "ConvolutionKernel") + text(dataset, "FilterType")),
+        acquisition_time=_moment(content, "FrameAcquisitionDateTime", dataset, "Acquisition")
+        or _moment(dataset, "AcquisitionDateTime", dataset, "Acquisition"),
         content_time=_moment(content, "FrameReferenceDateTime", dataset, "Content"),
         indices=decimals(content, "DimensionIndexValues"),
         **{name: _number(dataset, groups, name) for name in GROUPED},

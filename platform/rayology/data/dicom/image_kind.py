@@ -15,7 +15,16 @@ from pydicom import Dataset
 from rayology.data.dicom.geometry import functional_group, functional_groups
 from rayology.data.dicom.values import text
 
-__all__ = ["SCREEN_SAVE", "SECONDARY_CAPTURE", "SLIDE_LABEL", "ImageKind", "image_type", "is_capture", "unasked_kind"]
+__all__ = [
+    "KEPT",
+    "SCREEN_SAVE",
+    "SECONDARY_CAPTURE",
+    "SLIDE_LABEL",
+    "ImageKind",
+    "image_type",
+    "is_capture",
+    "unasked_kind",
+]
 
 ImageKind = Literal["localizers", "mosaics", "pages"]
 
@@ -25,6 +34,8 @@ SLIDE_LABEL = r"(?<![^\\])(LABEL|OVERVIEW)(?![^\\])"
 """Pattern of Image Types of a slide's photographs that show its label (DICOM PS3.3 C.8.12.4.1.1)."""
 SECONDARY_CAPTURE = r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.7(\..*)?"
 """Pattern of the SOP Class UID of secondary captures, of one frame and of many (DICOM PS3.4 B.5)."""
+KEPT = "; to keep it, name {} in selection.include"
+"""What to do about a kind that is left out."""
 
 MARKS: tuple[tuple[ImageKind, str, str, str], ...] = (
     # DICOM PS3.3 C.8.2.1.1.1, C.8.3.1.1.1
@@ -34,8 +45,9 @@ MARKS: tuple[tuple[ImageKind, str, str, str], ...] = (
     ("pages", "BurnedInAnnotation", "^YES$", "has text in its pixels by its Burned In Annotation"),
     ("pages", "ConversionType", "^(SD|DRW)$", "is a scanned document or a drawing by its Conversion Type"),
     ("pages", "Modality", "^DOC$", "is a document by its Modality"),
+    ("pages", "ImageType", rf"^SM\\.*{SLIDE_LABEL}", "shows the label of a slide by its Image Type"),
 )
-"""Kind, attribute, pattern of its value, and what that says about the image."""
+"""Kind, attribute, pattern of its value, and what that says about the image; an Image Type follows its modality."""
 FRAME_TYPES = (
     *("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence", "XRay3DFrameTypeSequence"),
     "USImageDescriptionSequence",
@@ -58,10 +70,7 @@ def is_capture(dataset: Dataset) -> bool:
 def unasked_kind(dataset: Dataset, image_type: str, asked: Collection[ImageKind]) -> str:
     """Return why an image is of a kind that is left out unless it is asked for, or an empty string if it is not."""
     for kind, keyword, pattern, reason in MARKS:
-        if kind in asked:
-            continue
-        if re.search(pattern, image_type if keyword == "ImageType" else text(dataset, keyword).upper()):
-            return f"{reason}; to keep it, name {kind} in selection.include"
-    if "pages" not in asked and re.search(SLIDE_LABEL, image_type) and text(dataset, "Modality") == "SM":
-        return "shows the label of a slide by its Image Type; to keep it, name pages in selection.include"
+        found = f"{text(dataset, 'Modality')}\\{image_type}" if keyword == "ImageType" else text(dataset, keyword)
+        if kind not in asked and re.search(pattern, found.upper()):
+            return reason + KEPT.format(kind)
     return ""

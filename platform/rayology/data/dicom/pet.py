@@ -1,6 +1,5 @@
 """What the numbers of PET mean: their units, and the scale from activity to body-weight SUV."""
 
-import math
 import re
 from datetime import datetime, timedelta
 
@@ -21,8 +20,10 @@ UNIT_NAMES = {
 }
 """Units by their code (DICOM PS3.3 C.8.9.1.1.3), as people write them."""
 CODE = r"[A-Z0-9]{2,16}"
-MIN_DOSE_BQ = 1e5
-"""Dose that every injection exceeds; a smaller number was written in MBq."""
+DOSES_BQ = (1e5, 1e11)
+"""Least and greatest dose; a smaller number was written in MBq."""
+WEIGHTS_KG = (0.2, 500.0)
+"""Least and greatest weight, of a rat or of the heaviest people; a greater number was written in grams."""
 SHORT_S = 3 * 3600
 """Half-life of which hardly anything is left on the next day, so that an injection without a date was on the same."""
 MAX_HALF_LIVES = 10
@@ -56,8 +57,8 @@ def suv_scale(dataset: Dataset) -> float | None:
         scale = 1000 * weight_kg / (dose_bq * 2 ** (-elapsed_s / half_life_s))
     except (ArithmeticError, KeyError, TypeError, ValueError):
         return None
-    is_sound = dose_bq >= MIN_DOSE_BQ and 0 <= elapsed_s <= MAX_HALF_LIVES * half_life_s and 0 < scale < math.inf
-    return scale if is_sound else None
+    facts = ((dose_bq, DOSES_BQ), (weight_kg, WEIGHTS_KG), (elapsed_s, (0, MAX_HALF_LIVES * half_life_s)))
+    return scale if all(low <= fact <= high for fact, (low, high) in facts) else None
 
 
 def _elapsed_s(dataset: Dataset, tracer: Dataset, half_life_s: float) -> float:

@@ -63,12 +63,12 @@ class Instance:
 
 
 def read(path: Path, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> tuple[Instance, ...]:
-    """Read every frame of a file at once; ``instances`` reads one after another."""
+    """Read the frames of a file at once, by default all; ``instances`` reads one after another."""
     return tuple(instances(path, require_preamble=require_preamble, selection=selection))
 
 
 def instances(path: Path, *, require_preamble: bool = True, selection: Selection = EVERYTHING) -> Iterator[Instance]:
-    """Read the frames of a file one by one; no message names the file, whose name may name a patient.
+    """Read the frames of a file one by one, by default all; no message names the file, whose name may name a patient.
 
     Grey values are in modality units, rescaled by the file's or the frame's own slope or Modality LUT, and MONOCHROME1
     is turned so that high is bright, except for CT, whose units are physical. Colour is RGB as stored, through the
@@ -102,12 +102,12 @@ def _instances(dataset: Dataset, found: Layout, selection: Selection) -> Iterato
     num_described = 1 + len((has(dataset, PER_FRAME) and dataset[PER_FRAME].value) or ())
     described = [_described(dataset, frame, selection) for frame in range(min(num_described, found.frames))]
     left_out = min((reason for _, _, reason in described if reason), default="")
+    code = modality(dataset)
     if all(reason for _, _, reason in described):
-        raise NotSelected(left_out)
-    kind = modality(dataset)
-    unit, scale = (units(dataset), suv_scale(dataset)) if kind == PET else ("", None)
+        raise NotSelected(left_out, study="" if is_capture(dataset) else identity.study, modality=code)
+    unit, scale = (units(dataset), suv_scale(dataset)) if code == PET else ("", None)
     for frame, decode_frame in enumerate(stored_frames(dataset, found)):
-        place, told, reason = described[min(frame, num_described - 1)]
+        place, frame_facts, reason = described[min(frame, num_described - 1)]
         if reason:
             continue
         pixels, valid = _in_units(dataset, found, decode_frame(), frame)
@@ -115,10 +115,10 @@ def _instances(dataset: Dataset, found: Layout, selection: Selection) -> Iterato
             pixels,
             valid,
             place,
-            kind,
+            code,
             known_syntax(found.syntax),
             identity,
-            told,
+            frame_facts,
             frame,
             is_capture="pages" not in selection.include and is_capture(dataset),
             left_out=left_out,
@@ -129,9 +129,9 @@ def _instances(dataset: Dataset, found: Layout, selection: Selection) -> Iterato
 
 def _described(dataset: Dataset, frame: int, selection: Selection) -> tuple[Geometry, Facts, str]:
     """Return the place of a frame, what its header says, and why it is not wanted, if so."""
-    place, kind = geometry(dataset, frame), image_type(dataset, frame)
-    told = facts(dataset, frame, kind)
-    return place, told, selected(dataset, selection, told, place, kind)
+    place, frame_type = geometry(dataset, frame), image_type(dataset, frame)
+    found = facts(dataset, frame, frame_type)
+    return place, found, selected(dataset, selection, found, place, frame_type)
 
 
 def _in_units(

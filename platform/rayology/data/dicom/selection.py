@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self, get_args
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
-from pydicom import Dataset
+from pydicom import Dataset, uid
 from pydicom.config import IGNORE
 from pydicom.uid import UID
 
@@ -48,7 +48,7 @@ class Selection(Config):
     image_type: str = ""
     """Regular expression that Image Type, or a frame's Frame Type, must match somewhere, in either case, its values
     joined by backslashes; empty for any."""
-    sop_class: Annotated[str, Field(pattern=r"^([0-9.]{1,64}|[A-Za-z0-9]+Storage)?$")] = ""
+    sop_class: str = ""
     """SOP class by its UID or its keyword, such as CTImageStorage; empty for any."""
     include: tuple[ImageKind, ...] = ()
     """Kinds of images that are left out unless they are named here: localizers (scouts), mosaics of slices, and pages
@@ -69,6 +69,13 @@ class Selection(Config):
             raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
         return pattern
 
+    @field_validator("sop_class")
+    @classmethod
+    def _sop_class_is_known(cls, name: str) -> str:
+        if not re.fullmatch("[0-9.]{0,64}", name) and not isinstance(getattr(uid, name, None), UID):
+            raise ValueError(f"{name!r} is not a SOP class; write its UID, or its keyword, such as CTImageStorage")
+        return name
+
     @field_validator("ranges")
     @classmethod
     def _ranges_name_known_numbers(cls, ranges: dict[str, Bounds]) -> dict[str, Bounds]:
@@ -79,6 +86,7 @@ class Selection(Config):
 
 
 EVERYTHING = Selection(include=get_args(ImageKind))
+"""Rules that accept every image, the default if one file is read; sources and volumes leave kinds out by default."""
 
 
 def selected(dataset: Dataset, rules: Selection, facts: Facts, geometry: Geometry, image_type: str) -> str:

@@ -100,7 +100,7 @@ def content(dataset: Dataset, keyword: str) -> bytes:
 
 
 def _element(dataset: Dataset, keyword: str) -> RawDataElement | DataElement | None:
-    return dataset._dict.get(_tag(keyword))  # noqa: SLF001 # what get_item does, but that makes a tag of the tag first
+    return dataset.get_item(_tag(keyword))  # None if there is none
 
 
 def _raw(element: RawDataElement | DataElement, keyword: str, representations: frozenset[str]) -> bytes | None:

@@ -15,6 +15,7 @@ __all__ = ["Volumes", "read_volumes"]
 
 DEFAULTS = SeriesConfig()
 ANATOMY = Selection()
+"""Rules that leave localizers, mosaics and pages out."""
 
 
 @dataclass(frozen=True)

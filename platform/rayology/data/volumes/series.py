@@ -7,7 +7,7 @@ C.7.6.2.1.1; Instance Number is never used.
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import combinations, pairwise, zip_longest
 from operator import attrgetter, lt
 from pathlib import Path
@@ -40,19 +40,8 @@ MAX_LISTED = 5
 MAX_KINDS = 100
 """Most kinds of slices in a series, so that a folder of thousands is not compared for hours."""
 NOTHING_KNOWN = Facts()
-TELLING = {
-    "temporal_position": "Temporal Position",
-    "echo_time_ms": "Echo Time",
-    "b_value": "Diffusion b-value",
-    "trigger_time_ms": "Trigger Time",
-    "acquisition": "Acquisition Number",
-    "image_type": "Image Type",
-    "direction": "Diffusion Gradient Orientation",
-    "kernel": "Convolution Kernel",
-    "acquisition_time": "Acquisition Time",
-    "content_time": "Content Time",
-}
-"""Header facts that tell repeats of a position apart, and their names; the preferred first."""
+TELLING = tuple(each.name for each in fields(Facts) if each.name != "indices")
+"""Header facts that tell repeats of a position apart, the preferred first."""
 CLOCKS = ("trigger_time_ms", "acquisition_time", "content_time")
 MAX_TELLING = 8
 """Most facts that are tried together, so that a header that says much is not searched for hours."""
@@ -234,14 +223,13 @@ def _repeats(layout: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame,
 
 def _untold(repeated: Sequence[Sequence[Frame]]) -> str:
     """Say what of the headers differs at repeated positions although it does not make one volume of each repeat."""
-    names = TELLING | {"indices": "Dimension Index Values"}
     differing = [
-        name
-        for fact, name in names.items()
-        if any(len({getattr(frame.facts, fact) for frame in place}) > 1 for place in repeated)
+        name.replace("_", " ")
+        for name in (*TELLING, "indices")
+        if any(len({getattr(frame.facts, name) for frame in place}) > 1 for place in repeated)
     ]
     told = f"{', '.join(differing)} differ, but not so that each repeat makes one volume"
-    none = f"none of {', '.join(names.values())} tells them apart"
+    none = "none of the numbers, kinds and times in their headers tells them apart"
     return f"{told if differing else none}; give each repeat a series of its own, or leave the series out"
 
 
