@@ -18,6 +18,8 @@ from rayology.imaging import conform, conform_mask, conformed_spacing, without_e
 __all__ = ["read_item", "read_items"]
 
 SEGMENTATION = "SEG"
+MIN_SIDE = 4
+"""Fewest rows or columns of a slice; what has fewer was cut across, as a single sagittal slice may be."""
 SQUARE_PIXELS = "pixels became square"
 
 
@@ -105,6 +107,9 @@ def _prepared(example: Example, record: ImageRecord, preparation: PreparationCon
         if not instance.identity.series:
             raise SeriesError(NO_SERIES)
         return replace(record, header=instance.facts), Pixels(pixels, mask)
+    if min(pixels.shape[1:]) < MIN_SIDE:
+        rows, columns = pixels.shape[1:]
+        raise NotAnImage(f"is {rows} x {columns} pixels, too thin for an image; of NIfTI, set source.plane")
     size = (preparation.size, preparation.size)
     pixels = without_equal_channels(pixels)
     spacing_mm, aspect = record.geometry.spacing_mm, record.geometry.aspect

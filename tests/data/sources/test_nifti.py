@@ -267,3 +267,17 @@ def test_masks_are_not_taken_for_images(shared_data: Path, tmp_path: Path) -> No
 
     with pytest.raises(SourceError, match=r"100 of 200 volumes are named as masks or labels; set source\.image"):
         source.items()
+
+
+def test_a_single_slice_that_is_cut_across_is_refused_and_read_along_its_plane(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        voxels = np.random.default_rng(number).integers(0, 1000, (1, 40, 40)).astype(np.int16)
+        save(tmp_path / "in" / f"{number}.nii.gz", voxels, np.eye(4))
+    config, preparation = NiftiConfig(path=str(tmp_path / "in")), PreparationConfig(size=16)
+
+    with pytest.raises(SourceError, match="is 40 x 1 pixels, too thin for an image; of NIfTI, set source.plane"):
+        prepare(config, preparation, tmp_path / "across")
+    along = prepare(config.patched({"plane": "sagittal"}), preparation, tmp_path / "along")
+
+    assert along.info.counts.images == 6
