@@ -276,7 +276,7 @@ def test_a_single_slice_that_is_cut_across_is_refused_and_read_along_its_plane(t
         save(tmp_path / "in" / f"{number}.nii.gz", voxels, np.eye(4))
     config, preparation = NiftiConfig(path=str(tmp_path / "in")), PreparationConfig(size=16)
 
-    with pytest.raises(SourceError, match="is 40 x 1 pixels, too thin for an image; of NIfTI, set source.plane"):
+    with pytest.raises(SourceError, match=r"is 40 x 1 pixels, too thin for an image; of NIfTI, set source\.plane"):
         prepare(config, preparation, tmp_path / "across")
     along = prepare(config.patched({"plane": "sagittal"}), preparation, tmp_path / "along")
 
