@@ -229,10 +229,11 @@ def test_serving_becomes_serve_run_with_what_was_asked(
 
     said = rayology("serve", config, "--http-options.port", str(port)).stderr
 
-    _, [*_, verb, file], environment = executed
+    _, [*_, verb, file, announced], environment = executed
     asked = json.loads(Path(file).read_text())
     shutil.rmtree(Path(file).parent)
-    assert f"http://127.0.0.1:{port}/models/small" in said
+    assert f"http://127.0.0.1:{port}/models/small/" in said
+    assert announced == f"http://127.0.0.1:{port}/models/small/"
     assert environment["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
     assert verb == "run"
     assert asked["http_options"] == {"host": "127.0.0.1", "port": port}

@@ -72,6 +72,7 @@ def test_a_training_starts_from_a_bundles_weights_and_names_its_parent(
     assert bundle.manifest.provenance.parents == (parent.fingerprint,)
     assert "init" not in bundle.manifest.experiment
     shutil.rmtree(run.folder / "init")
+    shutil.rmtree(run.folder / "checkpoints")
     with pytest.raises(BundleError, match=r"init.model: no such folder"):
         train_here(experiment, data, run.folder, report=lambda *_: None, device=CPU)
 

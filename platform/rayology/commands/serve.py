@@ -82,7 +82,8 @@ def main(config: ServeConfig) -> Mapping[str, object]:
     environment = {**os.environ, **haproxy.environment(folder), "RAY_USAGE_STATS_ENABLED": "0"}
     file = folder / "serve.yaml"
     file.write_text(json.dumps(config.model_dump(mode="json")), encoding="utf-8")
-    urls = [f"http://{host}:{port}{application.route_prefix.rstrip('/')}/" for application in config.applications]
+    ours = [application.route_prefix for application in config.applications if application.import_path == OURS]
+    urls = [f"http://{host}:{port}{prefix.rstrip('/')}/" for prefix in ours]
     for url in urls:
         console.print(f"To be served, once a line says that it is ready: {url}", highlight=False)
     words = [sys.executable, "-c", SERVE_RUN, "run", str(file), " ".join(urls)]
