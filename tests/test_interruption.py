@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,15 @@ def test_signals_do_after_the_block_what_they_did_before_it_and_ignored_ones_sta
 
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+
+
+def test_a_job_that_swallowed_its_interrupt_does_not_go_on() -> None:
+    def work(_: Config) -> dict[str, object]:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return {}
+
+    with pytest.raises(SystemExit) as ended:
+        run(Config, work, arguments=[])
+
+    assert ended.value.code == 130

@@ -20,7 +20,8 @@ MOST_S = GRACE_S + 10  # an order to end that is never obeyed, such as by a lost
 def interruptible(going_on: str = "") -> Iterator[None]:
     """Have Ctrl-C say at once that the job ends, and how it goes on; it raises KeyboardInterrupt in the block.
 
-    What leaves the block after that is the exit of the process with 130, whatever failed while it ended.
+    What leaves the block after that is the exit of the process with 130, whatever failed while it ended, and even if
+    something swallowed the interrupt, as Ray may.
     A signal that was ignored stays so, as in the background of a shell.
     """
     bound = threading.Timer(MOST_S, _end)
@@ -39,17 +40,21 @@ def interruptible(going_on: str = "") -> Iterator[None]:
     before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
     for number in before:
         signal.signal(number, interrupt)
+    is_interrupted = False
     try:
         yield
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or bound.ident:
-            bound.cancel()
-            raise SystemExit(INTERRUPTED) from None
-        raise
+    except KeyboardInterrupt:
+        is_interrupted = True
+    except BaseException:
+        if not bound.ident:
+            raise
     finally:
         for number, handler in before.items():
             if signal.getsignal(number) is interrupt:
                 signal.signal(number, handler)
+    if is_interrupted or bound.ident:
+        bound.cancel()
+        raise SystemExit(INTERRUPTED)
 
 
 def _end(*_: object) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -17,6 +18,8 @@ AGENT_PORT = 52365  # of Ray's job agent: the second Ray on a machine takes no j
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[str]:
     """Give the address of a cluster that other processes may join, and let them submit jobs to it with its token."""
+    # A shell has it ignored in what runs in the background, and so would the processes that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # a report waits for the controller's next look
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where jobs find their python
