@@ -3,7 +3,7 @@
 rayology train FILE.yaml --storage /data/rayology --scaling.num-workers 2
 rayology train FILE.yaml --model.kind gan --schedule.steps 4000 --schedule.batch-size 32
 rayology train --resume last
-rayology train --resume NAME --schedule.steps 8000
+rayology train --resume last --schedule.steps 8000
 rayology train --help --model.kind gan --source.kind folder
 """
 
