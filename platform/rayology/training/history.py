@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from PIL import Image
 from tensorboardX import SummaryWriter
 
 from rayology.atomic import append_line, whole_lines, write_atomic
@@ -28,6 +30,8 @@ class History:
         self._file = folder / FILE
         write_atomic(self._file, "".join(json.dumps(line) + "\n" for line in kept).encode(), mode=0o666)
         self._events = SummaryWriter(str(folder), purge_step=step + 1)
+        for file in folder.glob("events.out.tfevents.*"):
+            file.chmod(0o600)  # pictures show patients
         self._started_at = time.monotonic()
 
     def __enter__(self) -> "History":  # noqa: PYI034 - beartype takes no Self here
@@ -42,6 +46,10 @@ class History:
         append_line(self._file, json.dumps({"step": step, "seconds": seconds, **figures}))
         for name, figure in figures.items():
             self._events.add_scalar(name, figure, step)
+
+    def show(self, step: int, name: str, picture: Image.Image) -> None:
+        """Add a picture of a step."""
+        self._events.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
 
 
 def read(folder: Path) -> Iterator[dict[str, float]]:
