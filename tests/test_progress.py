@@ -66,13 +66,14 @@ def test_what_is_waited_for_is_said_after_a_while_and_again_but_not_while_someth
 
 
 def test_on_a_narrow_terminal_the_words_give_way_to_how_much_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Console(file=io.StringIO(), width=70, force_terminal=True, color_system=None)
+    written = io.StringIO()
+    terminal = Console(file=written, width=70, force_terminal=True, color_system=None)
     monkeypatch.setattr(progress, "console", terminal)  # the tests have no terminal
 
     with progress_bar("train") as bar:
         bar.advance(810, 2000, f"320 images/s  lr 0.002{' ' * 80}val/mmd 3")
 
-    shown = terminal.file.getvalue()
+    shown = written.getvalue()
     assert "810/2000" in shown
     assert "320 images/s  lr 0.002" in shown
     assert "val/mmd" not in shown
