@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from rayology.progress import progress_bar
+from rayology.progress import Bar, progress_bar, watching
 
 
 def test_what_is_done_before_anything_can_be_counted_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,3 +60,20 @@ def test_what_is_waited_for_is_said_after_a_while_and_again_but_not_while_someth
             bar.wait(lambda: pytest.fail("something is done"))
 
     assert said_at == [5, 65]
+
+
+def test_what_is_watched_may_be_out_of_reach_for_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+    looks = 0
+
+    def look(bar: Bar) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise FileNotFoundError
+        bar.advance(looks, 3)
+
+    with watching("train", "", look, every_s=0.001):
+        while looks < 3:
+            time.sleep(0.001)
+
+    assert "train: 3/3" in capsys.readouterr().err

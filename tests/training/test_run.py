@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -38,6 +39,24 @@ def test_a_run_goes_on_with_the_experiment_that_it_began_with(small: Experiment,
     assert resumed.folder == begun.folder
     assert resumed.experiment == begun.experiment
     assert (begun.folder / "experiment.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(("kind", "mark"), [("runs", "bundle"), ("sweeps", "sweep.txt")])
+def test_a_job_that_is_submitted_again_goes_on_with_its_run_until_that_ended(
+    kind: Literal["runs", "sweeps"], mark: str, small: Experiment, tmp_path: Path
+) -> None:
+    asked = small.patched({"storage": str(tmp_path), "resume": "auto"})
+    (tmp_path / kind / "damaged").mkdir(parents=True)
+    (tmp_path / kind / "damaged" / "experiment.json").touch()
+
+    first, other, again = (open_run(each, kind) for each in (asked, asked.patched({"seed": 7}), asked))
+    (first.folder / mark).touch()
+    after = open_run(asked, kind)
+
+    assert again.folder == first.folder
+    assert (first.is_resumed, again.is_resumed, after.is_resumed) == (False, True, False)
+    assert len({first.folder, other.folder, after.folder}) == 3
+    assert again.experiment == first.experiment
 
 
 @pytest.mark.parametrize(
