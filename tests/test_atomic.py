@@ -1,6 +1,7 @@
 """Laws of what appears whole, whatever ends the writing."""
 
 import os
+import resource
 import stat
 import threading
 from collections.abc import Iterator
@@ -154,3 +155,17 @@ def test_a_torn_line_is_left_out_of_a_log(tmp_path: Path) -> None:
 
 def test_a_log_that_does_not_exist_has_no_lines(tmp_path: Path) -> None:
     assert list(whole_lines(tmp_path / "log")) == []
+
+
+def test_a_line_that_the_disk_has_no_room_for_is_not_there_in_part(tmp_path: Path) -> None:
+    append_line(tmp_path / "log", "first")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            append_line(tmp_path / "log", "second, and too long")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    append_line(tmp_path / "log", "third")
+
+    assert list(whole_lines(tmp_path / "log")) == [b"first\n", b"third\n"]

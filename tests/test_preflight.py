@@ -76,6 +76,16 @@ def test_workers_that_do_not_fit_this_machine_are_refused_before_a_run_begins(
 
 
 @pytest.mark.usefixtures("alone")
+def test_a_training_that_may_have_fewer_workers_fits_where_the_fewest_fit(tmp_path: Path) -> None:
+    batch = {"schedule": {"batch_size": 10_000}}
+    elastic = Experiment(storage=tmp_path).patched({"scaling": {"num_workers": 10_000, "min_workers": 1}, **batch})
+
+    assert begin(elastic, "runs").experiment.scaling.least_workers == 1
+    with pytest.raises(ConfigError, match="min_workers 3 is more than num_workers 2; lower it"):
+        Experiment().patched({"scaling": {"num_workers": 2, "min_workers": 3}})
+
+
+@pytest.mark.usefixtures("alone")
 def test_a_run_that_goes_on_is_asked_what_it_needs(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     begin(Experiment(storage=tmp_path, source=FolderConfig(path=str(tmp_path / "images"))), "runs")

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from rayology import progress
-from rayology.progress import progress_bar
+from rayology.progress import Bar, progress_bar, watching
 
 
 def test_what_is_done_before_anything_can_be_counted_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,3 +77,20 @@ def test_on_a_narrow_terminal_the_words_give_way_to_how_much_is_done(monkeypatch
     assert "810/2000" in shown
     assert "320 images/s  lr 0.002" in shown
     assert "val/mmd" not in shown
+
+
+def test_what_is_watched_may_be_out_of_reach_for_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+    looks = 0
+
+    def look(bar: Bar) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise FileNotFoundError
+        bar.advance(looks, 3)
+
+    with watching("train", "", look, every_s=0.001):
+        while looks < 3:
+            time.sleep(0.001)
+
+    assert "train: 3/3" in capsys.readouterr().err

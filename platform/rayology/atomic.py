@@ -5,6 +5,7 @@ A file or folder that appears is on the disk, so that not even a power cut leave
 a log outlives its process, and may be lost with the machine.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -94,11 +95,16 @@ def write_atomic(file: Path, content: bytes, *, mode: int = 0o600) -> None:
 
 
 def append_line(file: Path, line: str) -> None:
-    """Add a line to a log in one write; the log and its folder are made if needed."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file.touch(0o600)
-    with file.open("ab") as opened:
-        opened.write(f"{line}\n".encode())
+    """Add a line to a log, whole or not at all; the log is made if needed, in a folder that exists."""
+    content = f"{line}\n".encode()
+    log = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        before = os.fstat(log).st_size
+        if os.write(log, content) < len(content):
+            os.ftruncate(log, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+    finally:
+        os.close(log)
 
 
 def whole_lines(file: Path) -> Iterator[bytes]:

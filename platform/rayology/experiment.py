@@ -81,6 +81,9 @@ class ScalingConfig(Config):
 
     num_workers: PositiveInt = 1
     """Worker processes; each takes one GPU if the training runs on GPUs."""
+    min_workers: PositiveInt | None = None
+    """Least number of workers: with fewer than num_workers the training goes on, and it takes more as they come; null
+    for all of them."""
     cpus_per_worker: PositiveInt = 1
     """CPU cores, and threads, of a worker."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -88,9 +91,22 @@ class ScalingConfig(Config):
     precision: Literal["auto", "bf16", "float32", "float64"] = "auto"
     """Number format of the forward pass; auto is bf16 if the processor multiplies it in hardware, else float32."""
     microbatches: PositiveInt = 1
-    """Pieces of a global batch, rounded up to a multiple of the workers; more take less memory."""
+    """Pieces of a global batch, rounded up to a multiple of num_workers; more take less memory."""
     max_failures: NonNegativeInt = 3
-    """Number of times that a run resumes from its last checkpoint after losing a worker."""
+    """Number of times that a run resumes after losing a worker without a new checkpoint in between."""
+    timeout_minutes: PositiveFloat = 30.0
+    """Longest time of a step or an evaluation in minutes; a worker that takes longer hangs, and counts as lost."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.least_workers > self.num_workers:
+            raise ValueError(f"min_workers {self.min_workers} is more than num_workers {self.num_workers}; lower it")
+        return self
+
+    @property
+    def least_workers(self) -> int:
+        """Number of workers without which no step is taken."""
+        return self.min_workers or self.num_workers
 
 
 class SearchConfig(Config):
@@ -130,7 +146,8 @@ class Experiment(Config):
     storage: Path = Path(".rayology")
     """Folder of datasets, runs, sweeps and the store; on a cluster one that every node shares."""
     resume: str = ""
-    """Name of the run or sweep to resume, or 'last'; empty to start a new one. A run may get more schedule.steps."""
+    """Name of the run or sweep to resume, or 'last'; empty to start a new one, 'auto' to do so unless one of this very
+    experiment has not ended. A run may get more schedule.steps."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of weights, batches, noise and search; the same one gives the same result, on a GPU up to its rounding."""
     source: SourceConfig = PhantomConfig()

@@ -25,7 +25,7 @@ def begin(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         ConfigError: the storage cannot be written, or the source or the run to go on with is not there.
         TrainingError: no cluster is joined, and this machine has too few cores or GPUs.
     """
-    if not experiment.resume:  # else the run that goes on says what it needs
+    if experiment.resume in {"", "auto"}:  # else the run that goes on says what it needs
         require_places(experiment)
         require_machine(experiment)
     run = open_run(experiment, kind)
@@ -68,14 +68,14 @@ def require_machine(experiment: Experiment) -> None:
     if joins_cluster():
         return
     scaling, cpus, gpus = experiment.scaling, os.cpu_count() or 1, torch.cuda.device_count()
-    if scaling.device == "cuda" and gpus < scaling.num_workers:
+    if scaling.device == "cuda" and gpus < scaling.least_workers:
         raise TrainingError(
-            f"scaling.device is cuda for {scaling.num_workers} workers, this machine has {gpus} GPUs; write auto, or "
+            f"scaling.device is cuda for {scaling.least_workers} workers, this machine has {gpus} GPUs; write auto, or "
             "name a cluster in RAY_ADDRESS"
         )
-    if scaling.num_workers * scaling.cpus_per_worker > cpus:
+    if scaling.least_workers * scaling.cpus_per_worker > cpus:
         raise TrainingError(
-            f"{scaling.num_workers} workers of {scaling.cpus_per_worker} CPUs do not fit the {cpus} of this machine; "
+            f"{scaling.least_workers} workers of {scaling.cpus_per_worker} CPUs do not fit the {cpus} of this machine; "
             "lower scaling.num_workers or scaling.cpus_per_worker, or name a cluster in RAY_ADDRESS"
         )
 

@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -95,8 +95,10 @@ def watching(title: str, words: str, look: Callable[[Bar], None], *, every_s: fl
 
     def watch(bar: Bar) -> None:
         while not ended.wait(every_s):
+            with suppress(OSError):  # a storage may be gone for a while
+                look(bar)
+        with suppress(OSError):
             look(bar)
-        look(bar)
 
     with progress_bar(title, words) as bar:
         thread = threading.Thread(target=watch, args=(bar,), daemon=True)

@@ -18,6 +18,7 @@ from rayology.preflight import joins_cluster, ray_folder
 from rayology.progress import Bar, console, progress_bar, watching
 from rayology.training.cluster import awaited
 from rayology.training.history import read
+from rayology.training.incidents import read_incidents
 from rayology.training.run import Run
 
 __all__ = ["KEEP_FREED_MEMORY", "on_cluster", "prepared", "watching_run"]
@@ -129,8 +130,13 @@ def summary(logged: Mapping[str, float], evaluated: Mapping[str, float], *, obje
 @contextmanager
 def watching_run(run: Run) -> Iterator[None]:
     """Show how far a run is, read from the history that its leading worker writes, and its last validation figures."""
+    told = len(read_incidents(run.folder))
 
     def look(bar: Bar) -> None:
+        nonlocal told
+        for sentence in (incidents := read_incidents(run.folder))[told:]:
+            console.print(sentence, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        told = len(incidents)
         logged: dict[str, float] = {}
         evaluated: dict[str, float] = {}
         for line in read(run.folder):

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from rayology.errors import TrainingError
 from rayology.experiment import Experiment
 from rayology.image import ImageSpec
 from rayology.training import checkpoint
-from rayology.training.checkpoint import Checkpoints, newest, restore
+from rayology.training.checkpoint import Checkpoints, newest, newest_step, restore
 from rayology.training.loop import Training, fit
 
 
@@ -131,6 +132,41 @@ def test_a_checkpoint_that_cannot_be_written_costs_a_warning_and_none_that_is_th
 
     assert steps_in(tmp_path) == [0]
     assert "Step 5: its checkpoint could not be written (No space left on device); training goes on." in caplog.text
+
+
+def test_nothing_is_written_in_place_of_a_storage_that_is_gone(
+    training: Training, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a file system was mounted, another one is below."""
+    with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
+        checkpoints.save(training)
+
+    assert not list(tmp_path.iterdir())
+    assert "could not be written (No such file or directory); training goes on" in caplog.text
+
+
+def test_what_is_not_the_storages_fault_ends_the_training(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a mistake of ours")
+
+    monkeypatch.setattr(checkpoint, "write_atomic", fail)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(training)
+    while checkpoints._writing is not None and not checkpoints._writing.done():
+        time.sleep(0.001)
+    with pytest.raises(ValueError, match="of ours"):
+        checkpoints.save(training)
+    with pytest.raises(ValueError, match="of ours"), Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(training)
+
+
+def test_checkpoints_are_sorted_by_their_steps_however_many_there_are(training: Training, tmp_path: Path) -> None:
+    keep_each(training, tmp_path, {999_999_999: 1.0, 1_000_000_000: 1.0})
+
+    assert newest_step(tmp_path) == 1_000_000_000
+    assert newest_step(tmp_path / "none yet") == 0
 
 
 def test_training_does_not_wait_for_a_slow_storage_which_gets_the_newest_state_in_the_end(

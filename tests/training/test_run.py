@@ -1,11 +1,13 @@
 """A run on disk: what it goes on with, and what it starts from."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
+from tests.training.untrained import untrained
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
@@ -127,6 +129,34 @@ def test_a_run_that_is_being_trained_is_not_prolonged(small: Experiment, tmp_pat
         longer(run, steps=80)
 
     assert longer(run, steps=80).experiment.schedule.steps == 80
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [
+        ("runs", lambda run, data: untrained(run.folder / "bundle", run.experiment, data)),
+        ("sweeps", lambda run, _: (run.folder / "sweep.txt").touch()),
+    ],
+)
+def test_a_job_that_is_submitted_again_goes_on_with_its_run_until_that_ended(
+    kind: Literal["runs", "sweeps"],
+    end: Callable[[Run, PreparedDataset], object],
+    small: Experiment,
+    data: PreparedDataset,
+    tmp_path: Path,
+) -> None:
+    asked = small.patched({"storage": str(tmp_path), "resume": "auto"})
+    (tmp_path / kind / "damaged").mkdir(parents=True)
+    (tmp_path / kind / "damaged" / "experiment.json").touch()
+
+    first, other, again = (open_run(each, kind) for each in (asked, asked.patched({"seed": 7}), asked))
+    end(first, data)
+    after = open_run(asked, kind)
+
+    assert again.folder == first.folder
+    assert (first.is_resumed, again.is_resumed, after.is_resumed) == (False, True, False)
+    assert len({first.folder, other.folder, after.folder}) == 3
+    assert again.experiment == first.experiment
 
 
 @pytest.mark.parametrize(

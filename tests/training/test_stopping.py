@@ -10,6 +10,7 @@ from torch import distributed
 from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
 from rayology.training import stopping
+from rayology.training.checkpoint import newest_step
 from rayology.training.gradients import Workers
 from rayology.training.run import train_here
 from rayology.training.stopping import ask_to_stop, stoppable
@@ -34,6 +35,17 @@ def test_a_training_that_was_asked_to_stop_ends_after_its_step_and_resumes_as_if
     assert (stopped.step, resumed.step) == (5, 12)
     assert_same(resumed, untouched)
     assert not ask_to_stop(folders[0])
+
+
+def test_a_training_whose_machine_is_leaving_ends_after_its_step_with_a_checkpoint(
+    small: Experiment, data: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "SECONDS_BETWEEN_LOOKS", 0)
+    notices = iter([False, False, True])
+
+    stopped = train_here(small, data, tmp_path, report=lambda _: None, device=CPU, is_leaving=lambda: next(notices))
+
+    assert stopped.step == newest_step(tmp_path / "checkpoints") == 3
 
 
 def test_all_processes_end_when_the_leading_one_was_asked(tmp_path: Path) -> None:

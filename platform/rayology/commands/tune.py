@@ -16,6 +16,7 @@ from rayology.search.results import plot, promote_best, table, write_table
 from rayology.search.space import dimensions
 from rayology.search.study import search
 from rayology.session import on_cluster, prepared
+from rayology.training.run import SUMMARY
 from rayology.usage import typed
 
 
@@ -30,7 +31,7 @@ def main(experiment: Experiment) -> Mapping[str, object]:
         trials = search(sweep, prepared(sweep.experiment))
     objective = sweep.experiment.search.objective
     console.print(table(trials, objective=objective))
-    write_table(trials, sweep.folder / "sweep.txt", objective=objective)
+    write_table(trials, sweep.folder / SUMMARY, objective=objective)
     plot(trials, sweep.folder / "sweep.png", objective=objective)
     best = promote_best(trials, sweep.experiment)
     if not best.promotion.is_champion:

@@ -12,7 +12,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,11 +28,11 @@ from rayology.atomic import UNFINISHED, write_atomic
 from rayology.errors import TrainingError
 from rayology.training.loop import Training
 
-__all__ = ["Checkpoints", "newest", "restore"]
+__all__ = ["Checkpoints", "newest", "newest_step", "restore"]
 
 logger = logging.getLogger(__name__)
 
-NAME = re.compile(r"step-\d{9}-[0-9a-f]{64}\.safetensors")
+NAME = re.compile(r"step-\d{9,}-[0-9a-f]{64}\.safetensors")
 NOTES = "training"
 NUM_NEWEST = 2
 """How many of the newest are kept: if the last is damaged, there is the one before."""
@@ -50,6 +50,7 @@ class Checkpoints:
         self._dataset = dataset
         self._keep_every = keep_every
         self._writer = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self._waiting: deque[tuple[bytes, int]] = deque(maxlen=1)
         for unfinished in folder.glob(f".*{UNFINISHED}"):  # a killed process left them
             unfinished.unlink()
@@ -59,19 +60,24 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._writer.shutdown()
+        if self._writing is not None and error is None:
+            self._writing.result()
 
     def save(self, training: Training, *, loss: float = math.inf) -> None:
         """Copy the state and start to write it; the least loss makes the best checkpoint."""
         notes = {"step": training.step, "loss": loss, "dataset": self._dataset, **_machine()}
         # In one entry, because several are written in an order of chance, and equal states have equal bytes.
+        if self._writing is not None and self._writing.done():
+            self._writing.result()  # raises what was not the storage's fault
         self._waiting.append((as_bytes(_flattened(training), {NOTES: json.dumps(notes)}), training.step))
-        self._writer.submit(self._write)
+        self._writing = self._writer.submit(self._write)
 
     def _write(self) -> None:
         if not self._waiting:  # it gave way to the one that was just written
             return
         content, step = self._waiting.pop()
         try:
+            self._folder.mkdir(0o700, exist_ok=True)  # not its parents: where a storage was, another disk may be
             name = f"step-{step:09}-{hashlib.sha256(content).hexdigest()}.safetensors"
             write_atomic(self._folder / name, content)
             self._prune()
@@ -94,6 +100,11 @@ def newest(folder: Path) -> Path | None:
                 return file
         logger.warning("The checkpoint of step %d is damaged; an earlier one is taken instead.", _step_of(file))
     return None
+
+
+def newest_step(folder: Path) -> int:
+    """Return the step of the newest checkpoint of a folder, damaged or not; 0 if it has none."""
+    return max(map(_step_of, _files(folder)), default=0)
 
 
 def restore(training: Training, file: Path, *, dataset: str = "") -> None:
@@ -132,7 +143,7 @@ def _machine() -> dict[str, str]:
 
 def _files(folder: Path) -> list[Path]:
     """Return the checkpoints of a folder, the oldest first."""
-    return sorted(file for file in folder.glob("step-*") if NAME.fullmatch(file.name))
+    return sorted((file for file in folder.glob("step-*") if NAME.fullmatch(file.name)), key=_step_of)
 
 
 def _step_of(file: Path) -> int:

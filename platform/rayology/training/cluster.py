@@ -1,5 +1,7 @@
 """Ray Train around the recipe: workers, checkpoints, and resuming after a worker was lost."""
 
+import math
+import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -10,7 +12,7 @@ import ray.train
 import ray.train.torch
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
@@ -20,8 +22,11 @@ from rayology.experiment import Experiment
 from rayology.interruption import GRACE_S
 from rayology.models import Classifies, Segments
 from rayology.progress import console
+from rayology.training.checkpoint import newest_step
 from rayology.training.gradients import Workers
+from rayology.training.incidents import recording, tell
 from rayology.training.loop import Training
+from rayology.training.observer import CHECKPOINTS
 from rayology.training.run import BUNDLE, INIT, Assignment, Run, finish, start_from, train_here
 from rayology.training.stopping import STOP, ask_to_stop
 
@@ -31,21 +36,65 @@ __all__ = ["awaited", "require_room", "require_suitable", "train", "uses_gpu"]
 DIVERGED = "diverged.txt"  # left by a run that would only diverge again
 
 
+class Incidents(UserCallback):  # type: ignore[misc] # Ray has no types for it
+    """Has Ray's controller, a process of its own, tell of workers that were lost or failed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._told = ""
+
+    def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
+        """Tell of the first to go; those that waited for it fail because it did."""
+        del run_context
+        lost = [rank for rank, error in worker_exceptions.items() if "health check" in str(error)]  # Ray's words
+        rank = min(lost or worker_exceptions)
+        reason = "its process or machine was lost" if lost else _last_line(worker_exceptions[rank])
+        sentence = (
+            f"Worker {rank} of the training ended ({reason}); its workers start again from the newest checkpoint."
+        )
+        if sentence != self._told:
+            self._told = sentence
+            tell(self._folder, sentence)
+
+
 def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...] = ()) -> Bundle:
     """Train on the workers that the experiment asks for and return the bundle, written into the run's folder.
 
-    An interrupted run resumes from its last checkpoint.
+    An interrupted run resumes from its newest checkpoint. So does one that lost a worker, and one of which a node is
+    about to be taken away.
 
     Raises:
         Diverged: a loss or a sample is no longer finite.
         TrainingError: the cluster is too small, or workers were lost too often.
         DatasetError: the validation split holds a single image.
     """
-    scaling, gpu = run.experiment.scaling, uses_gpu(run.experiment)
     require_room(run.experiment)
     require_suitable(run.experiment, data)
     require_start(run, data)
-    trainer = TorchTrainer(
+    (run.folder / STOP).unlink(missing_ok=True)
+    is_over = False
+    while not is_over:
+        before = newest_step(run.folder / CHECKPOINTS)
+        try:
+            is_over = _fit(_trainer(run, data, callbacks), run.folder)
+        except ray.train.TrainingFailedError as error:
+            is_over = (run.folder / DIVERGED).exists()
+            if not is_over and newest_step(run.folder / CHECKPOINTS) == before:
+                raise TrainingError(
+                    f"{run.folder.name}: workers were lost or failed more than {run.experiment.scaling.max_failures}"
+                    f" times in a row; the last reason: {_last_line(error)}"
+                ) from error
+    if (run.folder / DIVERGED).exists():
+        raise Diverged(f"{run.folder.name}: {(run.folder / DIVERGED).read_text(encoding='utf-8')}")
+    return Bundle.load(run.folder / BUNDLE)
+
+
+def _trainer(run: Run, data: PreparedDataset, callbacks: tuple[UserCallback, ...]) -> TorchTrainer:
+    """Return what starts the workers, and starts them again when one is lost."""
+    scaling, gpu = run.experiment.scaling, uses_gpu(run.experiment)
+    timeout_s = 60 * scaling.timeout_minutes
+    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(timeout_s)
+    return TorchTrainer(
         _work,
         train_loop_config=dict(
             Assignment(
@@ -55,8 +104,9 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
                 reports=bool(callbacks),
             )
         ),
+        torch_config=TorchConfig(timeout_s=math.ceil(timeout_s) + 60),  # a worker that hangs is found out before
         scaling_config=ScalingConfig(
-            num_workers=scaling.num_workers,
+            num_workers=(scaling.min_workers, scaling.num_workers) if scaling.min_workers else scaling.num_workers,
             use_gpu=gpu,
             resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": 1} if gpu else {})},
             placement_strategy="SPREAD",
@@ -65,38 +115,27 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
             name="ray",
             storage_path=str(run.folder),
             failure_config=FailureConfig(max_failures=scaling.max_failures),
-            callbacks=list(callbacks),
+            callbacks=[Incidents(run.folder), *callbacks],
         ),
     )
-    (run.folder / STOP).unlink(missing_ok=True)
-    try:
-        _fit(trainer, run.folder)
-    except ray.train.TrainingFailedError as error:
-        if not (run.folder / DIVERGED).exists():
-            raise TrainingError(
-                f"{run.folder.name}: workers were lost or failed more than {scaling.max_failures} times; the last"
-                f" reason: {str(error).strip().splitlines()[-1]}"
-            ) from error
-    if (run.folder / DIVERGED).exists():
-        raise Diverged(f"{run.folder.name}: {(run.folder / DIVERGED).read_text(encoding='utf-8')}")
-    return Bundle.load(run.folder / BUNDLE)
 
 
-def _fit(trainer: TorchTrainer, folder: Path) -> None:
-    """Run a trainer in a thread, because in the main one it would replace what Ctrl-C does."""
-    ended = Future[None]()
+def _fit(trainer: TorchTrainer, folder: Path) -> bool:
+    """Run a trainer, in a thread because in the main one it would replace what Ctrl-C does; return whether it is over.
+
+    It is not if the workers stopped because the machine of one is being taken away.
+    """
+    ended = Future[bool]()
 
     def fit() -> None:
         try:
-            trainer.fit()
+            ended.set_result(bool(trainer.fit().return_value))
         except BaseException as error:  # noqa: BLE001 - it is raised where the thread was started
             ended.set_exception(error)
-        else:
-            ended.set_result(None)
 
     threading.Thread(target=fit, daemon=True).start()
     try:
-        ended.result()
+        return ended.result()
     except KeyboardInterrupt:
         if ask_to_stop(folder):
             console.print(f"The workers have {GRACE_S} s to finish their step and to write a checkpoint.")
@@ -107,6 +146,10 @@ def _fit(trainer: TorchTrainer, folder: Path) -> None:
         raise
 
 
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
 def uses_gpu(experiment: Experiment) -> bool:
     """Tell whether the workers get a GPU each; ``auto`` takes them if the cluster has enough.
 
@@ -114,16 +157,16 @@ def uses_gpu(experiment: Experiment) -> bool:
         TrainingError: GPUs are asked for and the cluster has too few.
     """
     scaling, gpus = experiment.scaling, ray.cluster_resources().get("GPU", 0)
-    if scaling.device == "cuda" and gpus < scaling.num_workers:
+    if scaling.device == "cuda" and gpus < scaling.least_workers:
         raise TrainingError(
-            f"scaling.device is cuda for {scaling.num_workers} workers, the cluster has {gpus:g} GPUs; write auto"
+            f"scaling.device is cuda for {scaling.least_workers} workers, the cluster has {gpus:g} GPUs; write auto"
         )
-    return scaling.device == "cuda" or (scaling.device == "auto" and gpus >= scaling.num_workers)
+    return scaling.device == "cuda" or (scaling.device == "auto" and gpus >= scaling.least_workers)
 
 
 def awaited(experiment: Experiment) -> str:
     """Say what the workers of a training or of trials wait for; empty if some have a place, or there is room."""
-    num, gpu, job = experiment.scaling.num_workers, uses_gpu(experiment), ray.get_runtime_context().get_job_id()
+    num, gpu, job = experiment.scaling.least_workers, uses_gpu(experiment), ray.get_runtime_context().get_job_id()
     wanted = {"CPU": num * experiment.scaling.cpus_per_worker, **({"GPU": num} if gpu else {})}
     # A trial of several workers has a place of its own without cores, from which it asks for theirs.
     places = {
@@ -145,9 +188,9 @@ def require_room(experiment: Experiment) -> None:
     """
     scaling, cpus = experiment.scaling, ray.cluster_resources().get("CPU", 0)
     largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
-    if scaling.num_workers * scaling.cpus_per_worker > cpus or scaling.cpus_per_worker > largest:
+    if scaling.least_workers * scaling.cpus_per_worker > cpus or scaling.cpus_per_worker > largest:
         raise TrainingError(
-            f"{scaling.num_workers} workers of {scaling.cpus_per_worker} CPUs do not fit the cluster's {cpus:g}, with"
+            f"{scaling.least_workers} workers of {scaling.cpus_per_worker} CPUs do not fit the cluster's {cpus:g}, with"
             f" {largest:g} on its largest node; lower scaling.num_workers or scaling.cpus_per_worker"
         )
 
@@ -184,11 +227,11 @@ def require_suitable(experiment: Experiment, data: PreparedDataset) -> None:
         )
 
 
-def _work(assignment: Assignment) -> None:
-    """Train as one of the workers."""
+def _work(assignment: Assignment) -> bool:
+    """Train as one of the workers; return whether the run is over, with a bundle or because it diverged."""
     experiment, folder = Experiment.model_validate(assignment["experiment"]), Path(assignment["folder"])
     if (folder / DIVERGED).exists():  # the workers were started again after one of them found out
-        return
+        return True
     context = ray.train.get_context()
     workers = Workers(context.get_world_rank(), context.get_world_size())
     if workers.count > experiment.microbatches:
@@ -201,14 +244,29 @@ def _work(assignment: Assignment) -> None:
         if assignment["reports"]:  # each report makes the workers wait for each other and for Ray's controller
             ray.train.report(dict(figures))
 
-    try:
-        training = train_here(
-            experiment, data, folder, report=report, device=ray.train.torch.get_device(), workers=workers
-        )
-    except Diverged as error:
-        # Raised and not returned: a worker that waits for this one would wait forever.
-        if workers.leads:
-            (folder / DIVERGED).write_text(str(error), encoding="utf-8")
-        raise
-    if workers.leads and training.step == experiment.schedule.steps:
+    def is_leaving() -> bool:
+        leaving = ray.train.get_preemption_info() is not None
+        if leaving and workers.leads:
+            tell(folder, "A machine of the training is being taken away; its workers start again on others.")
+        return leaving
+
+    with recording(folder):
+        try:
+            training = train_here(
+                experiment,
+                data,
+                folder,
+                report=report,
+                device=ray.train.torch.get_device(),
+                workers=workers,
+                is_leaving=is_leaving,
+            )
+        except Diverged as error:
+            # Raised and not returned: a worker that waits for this one would wait forever.
+            if workers.leads:
+                (folder / DIVERGED).write_text(str(error), encoding="utf-8")
+            raise
+    is_over = training.step == experiment.schedule.steps
+    if workers.leads and is_over:
         finish(experiment, data, training, folder / BUNDLE)
+    return is_over

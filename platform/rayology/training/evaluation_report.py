@@ -217,6 +217,7 @@ PRESENTERS: Mapping[str, Presenter] = {
 def _record(file: Path, bundle: Path) -> None:
     """Note next to the dataset's key that its test images were looked at: each look makes them less of a test."""
     reading = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "bundle": str(bundle.absolute())}
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     append_line(file, json.dumps(reading))
 
 

@@ -1,26 +1,35 @@
 """The history of a training: lines of JSON for programs, TensorBoard for people."""
 
 import json
+import logging
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from PIL import Image
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import image, scalar
 
 from rayology.atomic import append_line, whole_lines, write_atomic
 
 __all__ = ["History", "read"]
 
+logger = logging.getLogger(__name__)
+
 FILE = "history.jsonl"
+SECONDS_BETWEEN_FLUSHES = 10.0  # of TensorBoard's file, which waits for the disk each time
 
 
 class History:
     """Append figures to ``history.jsonl`` and to TensorBoard's event files in a folder.
 
-    A training that resumes from a checkpoint passes its step: the lines of later steps are removed.
+    A training that resumes from a checkpoint passes its step: the lines of later steps are removed. Lines that the
+    storage does not take wait for the next one.
     """
 
     def __init__(self, folder: Path, *, step: int = 0) -> None:
@@ -29,27 +38,53 @@ class History:
         self._before = float(kept[-1]["seconds"]) if kept else 0.0
         self._file = folder / FILE
         write_atomic(self._file, "".join(json.dumps(line) + "\n" for line in kept).encode(), mode=0o666)
-        self._events = SummaryWriter(str(folder), purge_step=step + 1)
-        for file in folder.glob("events.out.tfevents.*"):
-            file.chmod(0o600)  # pictures show patients
-        self._started_at = time.monotonic()
+        # SummaryWriter has a thread write, which a full disk ends, and the next lines then wait for it for ever.
+        self._events = EventsWriter(str(folder / "events"))
+        self._show(step + 1, session_log=SessionLog(status=SessionLog.START))  # hides what an earlier process wrote
+        with suppress(OSError):
+            for file in folder.glob("events.out.tfevents.*"):
+                file.chmod(0o600)  # pictures show patients
+        self._started_at = self._flushed_at = time.monotonic()
+        self._waiting: deque[str] = deque()
+        self._is_late = False
 
     def __enter__(self) -> "History":  # noqa: PYI034 - beartype takes no Self here
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._events.close()
+        with suppress(OSError):
+            self._events.close()
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Add the figures of a step."""
         seconds = round(self._before + time.monotonic() - self._started_at, 3)
-        append_line(self._file, json.dumps({"step": step, "seconds": seconds, **figures}))
+        self._waiting.append(json.dumps({"step": step, "seconds": seconds, **figures}))
+        self._append()
         for name, figure in figures.items():
-            self._events.add_scalar(name, figure, step)
+            self._show(step, summary=scalar(name, figure))
+        if (now := time.monotonic()) - self._flushed_at > SECONDS_BETWEEN_FLUSHES:
+            self._flushed_at = now
+            with suppress(OSError):
+                self._events.flush()
 
-    def show(self, step: int, name: str, picture: Image.Image) -> None:
-        """Add a picture of a step."""
-        self._events.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+        """Add a picture of a step, for TensorBoard alone."""
+        self._show(step, summary=image(name, np.asarray(picture.convert("RGB")), dataformats="HWC"))
+
+    def _show(self, step: int, **content: object) -> None:
+        """Add an event for TensorBoard, which a storage that does not take it costs."""
+        with suppress(OSError):
+            self._events.write_event(Event(wall_time=time.time(), step=step, **content))
+
+    def _append(self) -> None:
+        try:
+            while self._waiting:
+                append_line(self._file, self._waiting[0])
+                self._waiting.popleft()
+        except OSError as error:
+            if not self._is_late:
+                logger.warning("The history could not be written (%s); its lines wait until it can.", error.strerror)
+        self._is_late = bool(self._waiting)
 
 
 def read(folder: Path) -> Iterator[dict[str, float]]:

@@ -94,7 +94,7 @@ class Leader(Observer):
             raise Diverged(f"at step {training.step}: {error}; lower optimizer.lr") from None
         self._history.write(training.step, {f"val/{name}": figure for name, figure in figures.items()})
         for name, sheet in sheets(self._evaluator, training.average):
-            self._history.show(training.step, name, sheet)
+            self._history.picture(training.step, name, sheet)
         self.figures = reported(training.step, figures, self._objective)
         self.report(self.figures)
         self._paused_s += time.monotonic() - started_at

@@ -2,11 +2,12 @@
 
 import fcntl
 import json
+import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -16,7 +17,7 @@ from rayology.atomic import write_atomic
 from rayology.bundle import Bundle, load_inference_weights, provenance_of, write_bundle
 from rayology.config import differing, validated
 from rayology.data import Plan, PreparedDataset, feeding
-from rayology.errors import ConfigError, StoreError
+from rayology.errors import BundleError, ConfigError, StoreError
 from rayology.experiment import Experiment
 from rayology.image import Batch
 from rayology.metrics.figures import as_markdown
@@ -29,11 +30,13 @@ from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Training, fit
 from rayology.training.observer import CHECKPOINTS, Report, observing
 from rayology.training.stopping import stoppable
+from rayology.training.watchdog import watchdog
 
 __all__ = [
     "BUNDLE",
     "EXPERIMENT",
     "INIT",
+    "SUMMARY",
     "Assignment",
     "Run",
     "augmented",
@@ -46,7 +49,10 @@ __all__ = [
     "train_here",
 ]
 
+logger = logging.getLogger(__name__)
+
 EXPERIMENT, BUNDLE, INIT, LOCK = "experiment.json", "bundle", "init", "lock"
+SUMMARY = "sweep.txt"  # of a sweep that ended
 FORMAT_VERSION = 3  # of experiment.json; an earlier one is refused
 
 
@@ -81,40 +87,57 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
 
     It keeps the experiment that it began with, of which a run, but no sweep, may take more steps from then on.
 
+    To resume 'auto' starts one unless a run of this very experiment has not ended: a job may be submitted again as is.
+
     Raises:
         ConfigError: there is no run of that name, or more than its steps would change.
     """
     parent = experiment.storage.expanduser().absolute() / kind
-    if not experiment.resume:
+    begun_at = {file.parent.name: file.stat().st_mtime_ns for file in parent.glob(f"*/{EXPERIMENT}")}
+    known = sorted(begun_at, key=lambda name: begun_at[name])
+    wanted = experiment.resume
+    if wanted == "auto":
+        wanted = next((name for name in reversed(known) if _is_unfinished(parent / name, experiment)), "")
+    elif wanted == "last" and known:
+        wanted = known[-1]
+    if not wanted:
         if experiment.init and kind == "sweeps":
             raise ConfigError("init: a sweep searches architectures, which no one bundle's weights fit; leave init out")
         sources = {role: _source_of(role, place, experiment) for role, place in experiment.init.items()}
         folder = parent / f"{experiment.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         folder.mkdir(parents=True)
+        experiment = experiment.patched({"resume": ""})
         for role, bundle in sources.items():
             shutil.copytree(bundle.path, folder / INIT / role)  # from here on the run does not depend on them
         _store(experiment, folder)
         return Run(folder, experiment)
-    begun_at = {file.parent.name: file.stat().st_mtime_ns for file in parent.glob(f"*/{EXPERIMENT}")}
-    known = sorted(begun_at, key=lambda name: begun_at[name])
-    name = known[-1] if known and experiment.resume == "last" else experiment.resume
-    if name not in known:
+    if wanted not in known:
         raise ConfigError(
-            f"resume: {parent} holds no {name!r}; the newest there are: {', '.join(known[-3:]) or 'none yet'}"
+            f"resume: {parent} holds no {wanted!r}; the newest there are: {', '.join(known[-3:]) or 'none yet'}"
         )
-    first = begun(parent / name)
+    first = begun(parent / wanted)
     if changes := _changes(first, experiment):
         raise ConfigError(
-            f"resume: {name} goes on with the experiment that it began with; leave out {', '.join(changes)}"
+            f"resume: {wanted} goes on with the experiment that it began with; leave out {', '.join(changes)}"
         )
     # Any field of the schedule sets them all, so steps that are the default's may be asked for.
     steps = (experiment if "schedule" in experiment.model_fields_set else first).schedule.steps
     if steps != first.schedule.steps:
-        _require_longer(name, kind, before=first.schedule.steps, steps=steps)
+        _require_longer(wanted, kind, before=first.schedule.steps, steps=steps)
         first = first.patched({"schedule": {"steps": steps}})
-        with in_sole_use(parent / name):
-            _store(first, parent / name)
-    return Run(parent / name, first.patched({"storage": str(experiment.storage)}), is_resumed=True)
+        with in_sole_use(parent / wanted):
+            _store(first, parent / wanted)
+    return Run(parent / wanted, first.patched({"storage": str(experiment.storage)}), is_resumed=True)
+
+
+def _is_unfinished(folder: Path, experiment: Experiment) -> bool:
+    """Tell whether a run began with an experiment, under its name, and has not ended."""
+    try:
+        first = begun(folder)
+        has_ended = (folder / SUMMARY).exists() or Run(folder, first).finished() is not None
+    except (BundleError, ConfigError):  # it cannot go on
+        return False
+    return not has_ended and not differing(first, experiment).keys() - {"resume", "storage"}
 
 
 @contextmanager
@@ -215,7 +238,7 @@ def begun(folder: Path) -> Experiment:
         raise ConfigError(f"resume: {folder.name} cannot go on ({error}); {again}") from None
 
 
-def train_here(
+def train_here(  # noqa: PLR0913 - what is trained where, and the processes it is shared with
     experiment: Experiment,
     data: PreparedDataset,
     folder: Path,
@@ -223,29 +246,36 @@ def train_here(
     report: Report,
     device: torch.device,
     workers: Workers = ALONE,
+    is_leaving: Callable[[], bool] = lambda: False,
 ) -> Training:
     """Train in this process from the newest checkpoint of the folder, or the first step, to the last or where asked.
 
     The leading process evaluates, and writes history and checkpoints into ``folder``. The last evaluation before a
-    checkpoint is reported again, because its report may not have survived.
+    checkpoint is reported again, because its report may not have survived. All processes stop early, with a checkpoint,
+    if the machine of one ``is_leaving``.
     """
+    limit = timedelta(minutes=experiment.scaling.timeout_minutes)
     torch.set_num_threads(experiment.scaling.cpus_per_worker)
     precision.forbid_tf32()
     training = Training.start(experiment, data.info.image, device)
     if start := workers.agreed(checkpoint.newest(folder / CHECKPOINTS) if workers.leads else None):
         checkpoint.restore(training, start, dataset=data.info.fingerprint)
+        if workers.leads:
+            logger.info("The training goes on from step %d.", training.step)
     elif "model" in experiment.init:
         start_from(training, Bundle.load(folder / INIT / "model"))
     dtype = next(training.model.parameters()).dtype
     with (
         observing(experiment, data, folder, device, report, step=training.step, leads=workers.leads) as observer,
         feeding(data.split("train"), plan_of(experiment, workers, step=training.step), device) as feed,
-        stoppable(folder, workers) as is_asked_to_stop,
+        stoppable(folder, workers, is_leaving, timeout=limit) as is_asked_to_stop,
+        watchdog(limit.total_seconds()) as moves,
     ):
         if workers.agreed(bool(observer.figures)):
             observer.report(observer.figures)
 
         def batches(step: int, rows: slice) -> Batch:
+            moves()
             batch = augmented(experiment, step, rows, feed(step, rows))
             return replace(batch, images=batch.images.to(dtype))
 

@@ -1,9 +1,13 @@
-"""Ending a training before its last step: a file asks for it, and all processes end after the same step."""
+"""Ending a training before its last step: all processes end after the same one, with a checkpoint.
+
+A file asks for it, or the machine of a process that is about to be taken away.
+"""
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -14,7 +18,8 @@ from rayology.training.gradients import Workers
 __all__ = ["STOP", "ask_to_stop", "stoppable"]
 
 STOP = "stop"  # in the folder of a run while it is trained; not empty once the training is asked to end
-SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_LOOKS = 1.0
+LOOK, END = 1, 2
 
 
 def ask_to_stop(folder: Path) -> bool:
@@ -29,22 +34,32 @@ def ask_to_stop(folder: Path) -> bool:
 
 
 @contextmanager
-def stoppable(folder: Path, workers: Workers) -> Iterator[Callable[[], bool]]:
-    """Yield what every process calls after each step: whether all of them end now, as the leading one was asked."""
+def stoppable(
+    folder: Path, workers: Workers, is_leaving: Callable[[], bool] = lambda: False, *, timeout: timedelta | None = None
+) -> Iterator[Callable[[], bool]]:
+    """Yield what every process calls after each step: whether all of them end now.
+
+    Args:
+        folder: where a file asks for it.
+        workers: the processes.
+        is_leaving: whether a machine is about to be taken away; all processes call it together, now and then.
+        timeout: how long a process waits for the leading one.
+    """
     file, looked_at = folder / STOP, -math.inf
     # Messages between processors: the flag waits for no accelerator.
-    group = distributed.new_group(backend="gloo") if workers.count > 1 else None
+    group = distributed.new_group(backend="gloo", timeout=timeout) if workers.count > 1 else None
 
     def is_asked() -> bool:
         nonlocal looked_at
         flag, now = torch.zeros(1), time.monotonic()
         if workers.leads and now - looked_at >= SECONDS_BETWEEN_LOOKS:
             looked_at = now
-            with suppress(FileNotFoundError):  # read, because a shared file system may answer from a cache what it is
+            flag += LOOK
+            with suppress(OSError):  # read, because a shared file system may answer from a cache what it is
                 flag += bool(file.read_bytes())
         if group is not None:
             distributed.broadcast(flag, src=0, group=group)
-        return bool(flag)
+        return bool(flag == END) or (bool(flag == LOOK) and is_leaving())
 
     if workers.leads:
         file.touch()

@@ -1,0 +1,47 @@
+"""What happened to a run besides its steps: one line each, told by its processes and read by whoever watches it."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rayology.atomic import append_line, whole_lines
+
+__all__ = ["read_incidents", "recording", "tell"]
+
+FILE = "incidents.log"
+
+
+def tell(folder: Path, sentence: str) -> None:
+    """Add a sentence and the time in UTC to the log in the folder of a run; a storage that is gone costs the line."""
+    with suppress(OSError):
+        append_line(folder / FILE, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {sentence}")
+
+
+def read_incidents(folder: Path) -> list[str]:
+    """Return the lines so far."""
+    return [line.decode().rstrip() for line in whole_lines(folder / FILE)]
+
+
+@contextmanager
+def recording(folder: Path) -> Iterator[None]:
+    """Tell what this process logs about its training, which would reach nobody from a worker."""
+    logger, handler = logging.getLogger("rayology.training"), _Handler(folder)
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+class _Handler(logging.Handler):
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(self._folder, record.getMessage())

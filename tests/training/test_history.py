@@ -1,0 +1,44 @@
+"""The history of a training on a storage that comes and goes."""
+
+from pathlib import Path
+
+import pytest
+from tensorboardX.event_file_writer import EventsWriter
+
+from rayology.training import history
+from rayology.training.history import History, read
+
+
+def test_lines_wait_while_the_storage_is_gone_and_none_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, away = tmp_path / "run", tmp_path / "away"
+    with History(folder) as kept:
+        kept.write(1, {"loss": 3.0})
+        folder.rename(away)
+        kept.write(2, {"loss": 2.0})
+        kept.write(3, {"loss": 1.0})
+        away.rename(folder)
+        kept.write(4, {"loss": 0.0})
+
+    assert [line["step"] for line in read(folder)] == [1, 2, 3, 4]
+    assert caplog.text.count("its lines wait until it can") == 1
+
+
+def test_a_full_disk_costs_pictures_for_people_and_not_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full: no test may fill a real one."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(history, "SECONDS_BETWEEN_FLUSHES", 0)
+    for method in ("write_event", "flush", "close"):
+        monkeypatch.setattr(EventsWriter, method, refuse)
+    monkeypatch.setattr(EventsWriter, "__init__", lambda *_: None)
+    with History(tmp_path) as kept:
+        for step in range(100):
+            kept.write(step, {"loss": 1.0})
+
+    assert len(list(read(tmp_path))) == 100
