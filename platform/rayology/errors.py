@@ -17,7 +17,8 @@
     ├── BundleError          a bundle that is damaged or foreign
     ├── StoreError           a store or a version that is not there, or not fit to be promoted
     ├── TrainingError        a training that cannot start or go on
-    │   └── Diverged         a loss that is no longer finite
+    │   ├── Diverged         a loss that is no longer finite
+    │   └── OutOfMemory      a step that takes more memory than there is
     ├── SearchError          a sweep without a usable trial
     └── RequestError         a request that a model cannot answer
 """
@@ -34,6 +35,7 @@ __all__ = [
     "NotAnImage",
     "NotDicom",
     "NotSelected",
+    "OutOfMemory",
     "RayologyError",
     "RequestError",
     "SearchError",
@@ -117,6 +119,10 @@ class TrainingError(RayologyError):
 
 class Diverged(TrainingError):
     """A loss is no longer finite."""
+
+
+class OutOfMemory(TrainingError):
+    """A step takes more memory than there is."""
 
 
 class SearchError(RayologyError):

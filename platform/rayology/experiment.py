@@ -92,6 +92,9 @@ class ScalingConfig(Config):
     """Number format of the forward pass; auto is bf16 if the processor multiplies it in hardware, else float32."""
     microbatches: PositiveInt = 1
     """Pieces of a global batch, rounded up to a multiple of num_workers; more take less memory."""
+    out_of_memory: Literal["stop", "split"] = "stop"
+    """What is done about a step that takes more memory than there is: stop says what would fit, split doubles the
+    microbatches until it fits; the run keeps that number, whose sums may differ in their last bits."""
     max_failures: NonNegativeInt = 3
     """Number of times that a run resumes after losing a worker without a new checkpoint in between."""
     timeout_minutes: PositiveFloat = 30.0

@@ -15,7 +15,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from rayology.config import nested, path_of
 from rayology.data import PreparedDataset
-from rayology.errors import Diverged
+from rayology.errors import Diverged, OutOfMemory
 from rayology.experiment import Experiment
 from rayology.metrics import WORST
 from rayology.progress import Bar, watching
@@ -131,7 +131,7 @@ def _name(trial: "tune.experiment.Trial") -> str:
 
 
 def _trial(choices: Mapping[str, object], assignment: Assignment) -> None:
-    """Train one candidate; a loss that diverges ends this trial alone, with the worst possible figure."""
+    """Train one candidate; one that diverges or takes too much memory ends alone, with the worst possible figure."""
     experiment = Experiment.model_validate(assignment["experiment"])
     candidate = experiment.patched(nested({path_of(name): value for name, value in choices.items()}))
     data = PreparedDataset.open(Path(assignment["dataset"]))
@@ -141,8 +141,8 @@ def _trial(choices: Mapping[str, object], assignment: Assignment) -> None:
             train(run, data, callbacks=(TuneReportCallback(),))
         else:
             _train_alone(run, data)
-    except Diverged as error:
-        logger.warning("A trial diverged: %s.", error)
+    except (Diverged, OutOfMemory) as error:
+        logger.warning("A trial %s: %s.", "diverged" if isinstance(error, Diverged) else "does not fit", error)
         tune.report({LOSS: WORST, "step": candidate.schedule.steps})
 
 

@@ -17,7 +17,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
 from rayology.data.workers import waiting_for
-from rayology.errors import DatasetError, Diverged, TrainingError
+from rayology.errors import DatasetError, Diverged, OutOfMemory, TrainingError
 from rayology.experiment import Experiment
 from rayology.interruption import GRACE_S
 from rayology.models import Classifies, Segments
@@ -33,7 +33,8 @@ from rayology.training.stopping import STOP, ask_to_stop
 __all__ = ["awaited", "require_room", "require_suitable", "train", "uses_gpu"]
 
 
-DIVERGED = "diverged.txt"  # left by a run that would only diverge again
+MARKS: Mapping[type[TrainingError], str] = {Diverged: "diverged.txt", OutOfMemory: "out-of-memory.txt"}
+"""File left by a run that would only end in the same way again if its workers were started again."""
 
 
 class Incidents(UserCallback):  # type: ignore[misc] # Ray has no types for it
@@ -65,27 +66,29 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
 
     Raises:
         Diverged: a loss or a sample is no longer finite.
+        OutOfMemory: a step takes more memory than a worker has.
         TrainingError: the cluster is too small, or workers were lost too often.
         DatasetError: the validation split holds a single image.
     """
     require_room(run.experiment)
     require_suitable(run.experiment, data)
     require_start(run, data)
-    (run.folder / STOP).unlink(missing_ok=True)
+    for left in (STOP, MARKS[OutOfMemory]):  # there may be more memory now
+        (run.folder / left).unlink(missing_ok=True)
     is_over = False
     while not is_over:
         before = newest_step(run.folder / CHECKPOINTS)
         try:
             is_over = _fit(_trainer(run, data, callbacks), run.folder)
         except ray.train.TrainingFailedError as error:
-            is_over = (run.folder / DIVERGED).exists()
+            is_over = _refusal(run.folder) is not None
             if not is_over and newest_step(run.folder / CHECKPOINTS) == before:
                 raise TrainingError(
                     f"{run.folder.name}: workers were lost or failed more than {run.experiment.scaling.max_failures}"
                     f" times in a row; the last reason: {_last_line(error)}"
                 ) from error
-    if (run.folder / DIVERGED).exists():
-        raise Diverged(f"{run.folder.name}: {(run.folder / DIVERGED).read_text(encoding='utf-8')}")
+    if refusal := _refusal(run.folder):
+        raise refusal
     return Bundle.load(run.folder / BUNDLE)
 
 
@@ -227,10 +230,18 @@ def require_suitable(experiment: Experiment, data: PreparedDataset) -> None:
         )
 
 
+def _refusal(folder: Path) -> TrainingError | None:
+    """Return the error of a run that would only end in the same way again."""
+    left = ((kind, folder / mark) for kind, mark in MARKS.items())
+    return next(
+        (kind(f"{folder.name}: {mark.read_text(encoding='utf-8')}") for kind, mark in left if mark.exists()), None
+    )
+
+
 def _work(assignment: Assignment) -> bool:
     """Train as one of the workers; return whether the run is over, with a bundle or because it diverged."""
     experiment, folder = Experiment.model_validate(assignment["experiment"]), Path(assignment["folder"])
-    if (folder / DIVERGED).exists():  # the workers were started again after one of them found out
+    if _refusal(folder):  # the workers were started again after one of them found out
         return True
     context = ray.train.get_context()
     workers = Workers(context.get_world_rank(), context.get_world_size())
@@ -261,10 +272,9 @@ def _work(assignment: Assignment) -> bool:
                 workers=workers,
                 is_leaving=is_leaving,
             )
-        except Diverged as error:
+        except (Diverged, OutOfMemory) as error:
             # Raised and not returned: a worker that waits for this one would wait forever.
-            if workers.leads:
-                (folder / DIVERGED).write_text(str(error), encoding="utf-8")
+            (folder / MARKS[type(error)]).write_text(str(error), encoding="utf-8")
             raise
     is_over = training.step == experiment.schedule.steps
     if workers.leads and is_over:

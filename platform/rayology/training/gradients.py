@@ -45,6 +45,14 @@ class Workers:
         distributed.broadcast_object_list(shared)
         return shared[0]
 
+    def gathered(self, value: T) -> list[T]:
+        """Return what each process passes, in the order of their ranks."""
+        if self.count == 1:
+            return [value]
+        values = [value] * self.count
+        distributed.all_gather_object(values, value)
+        return values
+
     def sum(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its sum over the processes, in one message for each dtype."""
         if self.count == 1:

@@ -28,6 +28,7 @@ from rayology.training import checkpoint, precision
 from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Training, fit
+from rayology.training.memory import cut_again, cut_to_fit
 from rayology.training.observer import CHECKPOINTS, Report, observing
 from rayology.training.stopping import stoppable
 from rayology.training.watchdog import watchdog
@@ -253,12 +254,18 @@ def train_here(  # noqa: PLR0913 - what is trained where, and the processes it i
     The leading process evaluates, and writes history and checkpoints into ``folder``. The last evaluation before a
     checkpoint is reported again, because its report may not have survived. All processes stop early, with a checkpoint,
     if the machine of one ``is_leaving``.
+
+    Raises:
+        OutOfMemory: a step takes more memory than there is.
+        TrainingError: it did, and is cut into more microbatches when the run is started again.
     """
     limit = timedelta(minutes=experiment.scaling.timeout_minutes)
     torch.set_num_threads(experiment.scaling.cpus_per_worker)
     precision.forbid_tf32()
+    start = workers.agreed(checkpoint.newest(folder / CHECKPOINTS) if workers.leads else None)
+    experiment = cut_to_fit(experiment, data.info.image, device, folder, workers, begins=start is None)
     training = Training.start(experiment, data.info.image, device)
-    if start := workers.agreed(checkpoint.newest(folder / CHECKPOINTS) if workers.leads else None):
+    if start:
         checkpoint.restore(training, start, dataset=data.info.fingerprint)
         if workers.leads:
             logger.info("The training goes on from step %d.", training.step)
@@ -279,16 +286,19 @@ def train_here(  # noqa: PLR0913 - what is trained where, and the processes it i
             batch = augmented(experiment, step, rows, feed(step, rows))
             return replace(batch, images=batch.images.to(dtype))
 
-        fit(
-            experiment,
-            training,
-            batches,
-            log=observer.log,
-            evaluate=observer.evaluate,
-            checkpoint=observer.checkpoint,
-            is_asked_to_stop=is_asked_to_stop,
-            workers=workers,
-        )
+        try:
+            fit(
+                experiment,
+                training,
+                batches,
+                log=observer.log,
+                evaluate=observer.evaluate,
+                checkpoint=observer.checkpoint,
+                is_asked_to_stop=is_asked_to_stop,
+                workers=workers,
+            )
+        except torch.OutOfMemoryError:
+            raise cut_again(experiment, folder) from None
     return training
 
 
