@@ -122,7 +122,11 @@ class Diverged(TrainingError):
 
 
 class OutOfMemory(TrainingError):
-    """A step takes more memory than there is."""
+    """A step takes more memory than there is, as one process found out or all of them."""
+
+    def __init__(self, message: str, *, in_all: bool = False) -> None:
+        super().__init__(message)
+        self.in_all = in_all
 
 
 class SearchError(RayologyError):

@@ -162,8 +162,9 @@ class Experiment(Config):
     model: ModelConfig = VaeConfig()
     """Model to train."""
     init: dict[str, str] = Field(default_factory=dict)
-    """Bundles to start from, by role: 'model' gives the weights of the whole model, as far as a bundle keeps them. Each
-    is a folder, or a model of the store as NAME or NAME/VERSION."""
+    """Bundles to start from, by role: 'model' gives the weights of the whole model, as far as a bundle keeps them, also
+    to fine-tune them on another dataset, whose images must have the same shape, range and classes. Each is a folder, or
+    a model of the store as NAME or NAME/VERSION."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Optimizer of the model's weights."""
     schedule: ScheduleConfig = ScheduleConfig()

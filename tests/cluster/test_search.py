@@ -54,22 +54,27 @@ def test_a_sweep_tries_what_is_marked_and_its_best_becomes_the_champion(
     assert len(open_study(sweep.folder).trials) == 3
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_a_trial_that_diverges_costs_only_itself(small: Experiment, data: PreparedDataset, num_workers: int) -> None:
+@pytest.mark.parametrize(
+    ("num_workers", "field", "values"),
+    [(1, "optimizer.lr", (1e30, 1e-3)), (2, "optimizer.lr", (1e30, 1e-3)), (1, "schedule.batch_size", (10**11, 8))],
+)
+def test_a_trial_that_diverges_or_does_not_fit_costs_only_itself(
+    num_workers: int, field: str, values: tuple[float, float], small: Experiment, data: PreparedDataset
+) -> None:
     sweep = open_run(small.patched({"scaling": {"num_workers": num_workers, "max_failures": 0}}), "sweeps")
     experiment = sweep.experiment.model_dump(mode="json")
     assignment = Assignment(experiment=experiment, dataset=str(data.path), folder=str(sweep.folder), reports=True)
     trials = tune.Tuner(
         tune.with_resources(partial(_trial, assignment=assignment), {"CPU": 1}),
-        param_space={"optimizer.lr": tune.grid_search([1e30, 1e-3])},
+        param_space={field: tune.grid_search([*values])},
         tune_config=tune.TuneConfig(trial_name_creator=_name, trial_dirname_creator=_name),
         run_config=tune.RunConfig(storage_path=str(sweep.folder), name="ray", verbose=0),
     ).fit()
 
-    diverged, sane = trials
+    unfit, sane = trials
 
     assert trials.num_errors == 0
-    assert diverged.metrics[LOSS] == WORST
+    assert unfit.metrics[LOSS] == WORST
     assert sane.metrics[LOSS] < WORST
     assert len(list(sweep.folder.glob(f"trials/*/{BUNDLE}"))) == 1
 

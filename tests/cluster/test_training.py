@@ -16,7 +16,7 @@ from ray.util.state import list_actors
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
 from rayology.data.workers import in_order
-from rayology.errors import DatasetError, Diverged, TrainingError
+from rayology.errors import DatasetError, Diverged, OutOfMemory, TrainingError
 from rayology.experiment import Experiment
 from rayology.interruption import interruptible
 from rayology.training.cluster import _work, awaited, train
@@ -161,6 +161,15 @@ def test_two_workers_that_diverge_end_together(small: Experiment, data: Prepared
     run = open_run(small.patched({**TWO_WORKERS, "optimizer": {"lr": 1e30}, "schedule": schedule}), "runs")
 
     with pytest.raises(Diverged):
+        train(run, data)
+
+
+def test_a_step_that_does_not_fit_is_refused_in_one_line_by_all_workers(
+    small: Experiment, data: PreparedDataset
+) -> None:
+    run = open_run(small.patched({**TWO_WORKERS, "schedule": {"batch_size": 10**11}}), "runs")
+
+    with pytest.raises(OutOfMemory, match=r"and a worker has [\d.]+; write schedule\.batch_size \d+$"):
         train(run, data)
 
 

@@ -71,9 +71,7 @@ def test_what_does_not_fit_is_refused_with_what_would(
     large = small.patched({"schedule": {"batch_size": 2**16}})
     free(monkeypatch, 100 * MEBIBYTE)
 
-    with pytest.raises(
-        OutOfMemory, match=r"^a step of schedule.batch_size 65536 and scaling.microbatches 1"
-    ) as error:
+    with pytest.raises(OutOfMemory, match=r"^a step of schedule.batch_size 65536 and scaling.microbatches 1") as error:
         cut(large, tmp_path)
 
     advised = re.search(r"write schedule.batch_size (\d+), or scaling.microbatches (\d+)$", str(error.value))

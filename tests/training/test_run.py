@@ -11,6 +11,7 @@ from tests.training.untrained import untrained
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
+from rayology.data.prepare import prepare
 from rayology.errors import BundleError, ConfigError
 from rayology.experiment import Experiment
 from rayology.training.checkpoint import newest
@@ -194,6 +195,26 @@ def test_a_training_starts_from_a_bundles_weights_and_names_its_parent(
     shutil.rmtree(run.folder / "checkpoints")
     with pytest.raises(BundleError, match=r"init.model: no such folder"):
         train_here(experiment, data, run.folder, report=lambda *_: None, device=CPU)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_bundle_goes_on_learning_on_another_dataset_of_such_images(
+    small: Experiment, data: PreparedDataset, parent: Bundle, tmp_path: Path
+) -> None:
+    other = prepare(small.source.patched({"seed": 7}), small.preparation, tmp_path)
+    experiment = small.patched(
+        {"schedule": {"steps": 1}, "storage": str(tmp_path), "init": {"model": str(parent.path)}}
+    )
+    run = open_run(experiment, "runs")
+
+    training = train_here(experiment, other, run.folder, report=lambda *_: None, device=CPU)
+    bundle = finish(experiment, other, training, run.folder / "bundle")
+
+    origin = bundle.manifest.provenance
+    assert (origin.dataset, origin.parents) == (other.info.fingerprint, (parent.fingerprint,))
+    assert origin.dataset != data.info.fingerprint
+    for name, weight in parent.weights().items():
+        assert (bundle.weights()[name] - weight).abs().max() < 0.01, f"{name}: a step changes little"
 
 
 def test_a_bundle_of_another_architecture_or_other_images_is_no_start(

@@ -273,9 +273,10 @@ def _work(assignment: Assignment) -> bool:
                 is_leaving=is_leaving,
             )
         except (Diverged, OutOfMemory) as error:
-            # Raised and not returned: a worker that waits for this one would wait forever.
             (folder / MARKS[type(error)]).write_text(str(error), encoding="utf-8")
-            raise
+            if isinstance(error, OutOfMemory) and error.in_all:
+                return True
+            raise  # a worker that waits for this one would wait forever
     is_over = training.step == experiment.schedule.steps
     if workers.leads and is_over:
         finish(experiment, data, training, folder / BUNDLE)

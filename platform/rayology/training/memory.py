@@ -89,7 +89,7 @@ def cut_to_fit(
     cuts = _cuts(experiment) if experiment.scaling.out_of_memory == "split" else iter([experiment])
     fitting = next((each for each in cuts if taken.peak(each) <= free), None)
     if fitting is None:
-        raise OutOfMemory(_advice(experiment, taken, free))
+        raise OutOfMemory(_advice(experiment, taken, free), in_all=True)
     if fitting.microbatches != experiment.microbatches and workers.leads:
         _store(fitting, folder)
     return fitting
