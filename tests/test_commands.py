@@ -24,7 +24,7 @@ from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
 from rayology.store import Store
 from rayology.training.history import History
-from rayology.training.run import open_run
+from rayology.training.run import in_sole_use, open_run
 
 ROOT = Path(__file__).parents[1]
 RunCommand = Callable[..., "CompletedProcess[str]"]
@@ -119,6 +119,57 @@ def test_runs_are_listed_with_how_far_they_are(rayology: RunCommand, small: Expe
     assert found[foreign.name]["steps"] == 0
     assert "15 of 40" in ended.stderr
     assert "0 of ?" in ended.stderr
+
+
+def test_two_runs_are_compared_field_by_field_and_figure_by_figure(
+    rayology: RunCommand, small: Experiment, data: PreparedDataset, tmp_path: Path
+) -> None:
+    there = small.patched({"storage": str(tmp_path)})
+    old, new = (open_run(there.patched({"optimizer": {"lr": lr}}), "runs").folder for lr in (0.1, 0.2))
+    for folder, mmd in ((old, 3.0), (new, 2.0)):
+        with History(folder) as history:
+            history.write(10, {"val/mmd": mmd})
+    untrained(new / "bundle", small, data, metrics={"mmd": 2.5})
+
+    newest = rayology("runs", "--storage", tmp_path, "--action", "compare")
+    named = rayology("runs", "--storage", tmp_path, "--action", "compare", "--name", old.name, "--other", new.name)
+    unknown = rayology("runs", "--storage", tmp_path, "--action", "compare", "--other", new.name)
+
+    found = json.loads(newest.stdout)
+    assert found["runs"] == [new.name, old.name]
+    assert found["fields"] == {"optimizer.lr": [0.2, 0.1]}
+    assert found["figures"] == {
+        "step": [10, 10],
+        "val/mmd": [2.0, 3.0],
+        "bundle/copies": [0.0, None],
+        "bundle/mmd": [2.5, None],
+    }
+    assert all(row in newest.stderr for row in ("optimizer.lr", "val/mmd"))
+    assert json.loads(named.stdout)["fields"] == {"optimizer.lr": [0.1, 0.2]}
+    assert f"other: {new.name!r} is not the name of a run to choose; the newest there are: {old.name}" in unknown.stderr
+
+
+def test_a_run_is_removed_unless_it_is_being_trained(rayology: RunCommand, small: Experiment, tmp_path: Path) -> None:
+    run, other = (open_run(small.patched({"storage": str(tmp_path)}), "runs").folder for _ in range(2))
+    (run / "large").write_bytes(bytes(2_000_000))
+    remove = ("runs", "--storage", tmp_path, "--action", "remove")
+
+    with in_sole_use(run):
+        busy = rayology(*remove, "--name", run.name)
+    nameless = rayology(*remove)
+    was_there = run.exists()
+    done = rayology(*remove, "--name", run.name)
+    again = rayology(*remove, "--name", run.name)
+
+    assert was_there
+    assert not run.exists()
+    assert other.exists()
+    assert f"{run.name} is being trained; wait until it has ended" in busy.stderr
+    assert json.loads(done.stdout)["freed_bytes"] > 2_000_000
+    assert f"{run.name} was removed: 2.0 MB are free again." in done.stderr
+    assert "name: write which run to remove" in nameless.stderr
+    assert f"the newest there are: {other.name}" in again.stderr
+    assert {ended.returncode for ended in (busy, nameless, again)} == {2}
 
 
 def test_runs_of_no_storage_say_so(rayology: RunCommand, tmp_path: Path) -> None:

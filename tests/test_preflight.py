@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from tests.training.untrained import untrained
 
 from rayology import preflight
-from rayology.data import FolderConfig
+from rayology.data import FolderConfig, PreparedDataset
 from rayology.errors import ConfigError, TrainingError
 from rayology.experiment import Experiment
 from rayology.preflight import begin, joins_cluster, require_places
@@ -95,11 +96,13 @@ def test_a_run_that_goes_on_is_asked_what_it_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("alone")
-def test_a_run_that_has_its_bundle_needs_neither_its_source_nor_its_workers(tmp_path: Path) -> None:
+def test_a_run_that_has_its_bundle_needs_neither_its_source_nor_its_workers(
+    small: Experiment, data: PreparedDataset, tmp_path: Path
+) -> None:
     (tmp_path / "images").mkdir()
-    experiment = Experiment(storage=tmp_path, source=FolderConfig(path=str(tmp_path / "images")))
-    run = begin(experiment, "runs")
-    (run.folder / "bundle").mkdir()
+    source = {"kind": "folder", "path": str(tmp_path / "images")}
+    run = begin(small.patched({"storage": str(tmp_path), "source": source}), "runs")
+    untrained(run.folder / "bundle", run.experiment, data)
     (tmp_path / "images").rmdir()
 
     assert begin(Experiment(storage=tmp_path, resume="last"), "runs").folder == run.folder

@@ -1,9 +1,12 @@
-"""What people see while they wait, where there is no terminal."""
+"""What people see while they wait, mostly where there is no terminal."""
 
+import io
 import time
 
 import pytest
+from rich.console import Console
 
+from rayology import progress
 from rayology.progress import Bar, progress_bar, watching
 
 
@@ -60,6 +63,20 @@ def test_what_is_waited_for_is_said_after_a_while_and_again_but_not_while_someth
             bar.wait(lambda: pytest.fail("something is done"))
 
     assert said_at == [5, 65]
+
+
+def test_on_a_narrow_terminal_the_words_give_way_to_how_much_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    terminal = Console(file=written, width=70, force_terminal=True, color_system=None)
+    monkeypatch.setattr(progress, "console", terminal)  # the tests have no terminal
+
+    with progress_bar("train") as bar:
+        bar.advance(810, 2000, f"320 images/s  lr 0.002{' ' * 80}val/mmd 3")
+
+    shown = written.getvalue()
+    assert "810/2000" in shown
+    assert "320 images/s  lr 0.002" in shown
+    assert "val/mmd" not in shown
 
 
 def test_what_is_watched_may_be_out_of_reach_for_a_while(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What people are told of a preparation."""
+"""What people are told of a preparation and of a training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,9 @@ import pytest
 
 from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
-from rayology.session import _warnings, prepared
+from rayology.session import _warnings, prepared, watching_run
+from rayology.training.history import History
+from rayology.training.run import Run
 
 
 def test_a_preparation_tells_what_it_left_out_and_which_names_it_publishes(
@@ -40,3 +42,17 @@ def test_a_validation_split_far_from_the_share_that_was_asked_for_is_said(
     said = [*_warnings(small, replace(data, info=info))]
 
     assert "50% of the images validate, not 15%: patients who count as one stay together." in said
+
+
+def test_a_line_of_a_training_has_its_rate_learning_rate_losses_and_newest_validation_figures(
+    small: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(tmp_path, small.patched({"schedule": {"steps": 10}}))
+
+    with watching_run(run), History(tmp_path) as history:
+        history.write(5, {"vae/rate": 9.0, "lr": 0.02})
+        history.write(5, {"val/psnr": 20.0, "val/mmd": 3.0})
+        history.write(10, {"vae/rate": 2.0, "vae/gradient_norm": 1.0, "lr": 0.002, "images_per_s": 320.4})
+
+    said = "train: 10/10  320 images/s  lr 0.002  val/mmd 3  vae/rate 2  val/psnr 20\n"
+    assert said in capsys.readouterr().err

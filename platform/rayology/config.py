@@ -21,6 +21,7 @@ __all__ = [
     "Range",
     "alternatives",
     "check",
+    "differing",
     "is_open",
     "kinds_of",
     "leaves",
@@ -173,6 +174,22 @@ def nested(flat: Mapping[str, object]) -> dict[str, object]:
             branch = child
         branch[leaf] = value
     return tree
+
+
+def differing(one: Config, other: Config) -> dict[str, tuple[object, object]]:
+    """Return the values of two configs that differ, by path; None is what a kind does not have."""
+    values, others = (_flat(config.model_dump(mode="json")) for config in (one, other))
+    return {
+        path: (values.get(path), others.get(path)) for path in values | others if values.get(path) != others.get(path)
+    }
+
+
+def _flat(tree: Patch, prefix: str = "") -> dict[str, object]:
+    """Turn nested values into dotted paths."""
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
 
 
 def validated(config: type[C], values: Patch, *, where: str) -> C:

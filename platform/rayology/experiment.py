@@ -39,7 +39,8 @@ class ScheduleConfig(Config):
     """How long to train, and when to log, evaluate and save."""
 
     steps: PositiveInt = 2000
-    """Training steps."""
+    """Training steps. A run that is resumed with more follows the longer schedule from where it is: if it had cooled
+    down, its learning rate rises again at once."""
     batch_size: PositiveInt = 32
     """Images per step, over all workers together."""
     sampling: Sampling = "natural"
@@ -146,7 +147,7 @@ class Experiment(Config):
     """Folder of datasets, runs, sweeps and the store; on a cluster one that every node shares."""
     resume: str = ""
     """Name of the run or sweep to resume, or 'last'; empty to start a new one, 'auto' to do so unless one of this very
-    experiment has not ended."""
+    experiment has not ended. A run may get more schedule.steps."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of weights, batches, noise and search; the same one gives the same result, on a GPU up to its rounding."""
     source: SourceConfig = PhantomConfig()

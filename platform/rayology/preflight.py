@@ -10,7 +10,7 @@ import torch
 
 from rayology.errors import ConfigError, TrainingError
 from rayology.experiment import Experiment
-from rayology.training.run import BUNDLE, Run, open_run
+from rayology.training.run import Run, open_run
 
 __all__ = ["begin", "joins_cluster", "ray_folder", "require_machine", "require_places"]
 
@@ -29,7 +29,7 @@ def begin(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         require_places(experiment)
         require_machine(experiment)
     run = open_run(experiment, kind)
-    if run.is_resumed and not (run.folder / BUNDLE).exists():  # else nothing is left to do
+    if run.is_resumed and not run.finished():  # else nothing is left to do
         require_places(run.experiment)
         require_machine(run.experiment)
     return run

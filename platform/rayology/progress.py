@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 __all__ = ["Bar", "console", "progress_bar", "watching"]
 
@@ -26,11 +27,12 @@ class Bar:
         self._title = title
         self._live = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(20),
             TextColumn("{task.fields[count]}"),  # empty until the total is known
             TimeRemainingColumn(),
-            TextColumn("{task.fields[words]}"),
+            TextColumn("{task.fields[words]}", table_column=Column(ratio=1, no_wrap=True)),  # gives way to the others
             console=console,
+            expand=True,
             disable=not console.is_terminal,
         )
         self._task = self._live.add_task(title, total=None, count="", words=words)

@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import ray
@@ -113,6 +113,20 @@ def _warnings(experiment: Experiment, data: PreparedDataset) -> Iterator[str]:
     yield from (f"{count} files skipped: {reason}" for reason, count in info.reasons.items())
 
 
+def summary(logged: Mapping[str, float], evaluated: Mapping[str, float], *, objective: str) -> str:
+    """Sum two lines of a history up, what counts most first: a terminal cuts what it has no room for.
+
+    >>> line = {"step": 9, "vae/rate": 2.0, "vae/gradient_norm": 1.0, "lr": 0.002, "images_per_s": 320.4}
+    >>> summary(line, {"step": 5, "val/psnr": 20.0, "val/mmd": 3.0}, objective="mmd")
+    '320 images/s  lr 0.002  val/mmd 3  vae/rate 2  val/psnr 20'
+    """
+    rate = [f"{logged['images_per_s']:.0f} images/s"] if "images_per_s" in logged else []
+    figures = {**logged, **evaluated}
+    first = [name for name in ("lr", f"val/{objective}") if name in figures]
+    others = [name for name in figures if "/" in name and name not in first and not name.endswith("/gradient_norm")]
+    return "  ".join([*rate, *(f"{name} {figures[name]:.3g}" for name in (*first, *others))])
+
+
 @contextmanager
 def watching_run(run: Run) -> Iterator[None]:
     """Show how far a run is, read from the history that its leading worker writes, and its last validation figures."""
@@ -120,15 +134,16 @@ def watching_run(run: Run) -> Iterator[None]:
 
     def look(bar: Bar) -> None:
         nonlocal told
-        for line in (incidents := read_incidents(run.folder))[told:]:
-            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        for sentence in (incidents := read_incidents(run.folder))[told:]:
+            console.print(sentence, style="yellow", markup=False, highlight=False, soft_wrap=True)
         told = len(incidents)
-        lines = [line for line in read(run.folder) if "lr" in line]
-        if lines:
-            losses = "  ".join(
-                f"{name} {value:.3g}" for name, value in lines[-1].items() if name not in {"step", "seconds"}
-            )
-            bar.advance(int(lines[-1]["step"]), run.experiment.schedule.steps, losses)
+        logged: dict[str, float] = {}
+        evaluated: dict[str, float] = {}
+        for line in read(run.folder):
+            logged, evaluated = (line, evaluated) if "lr" in line else (logged, line)
+        if logged:
+            words = summary(logged, evaluated, objective=run.experiment.search.objective)
+            bar.advance(int(logged["step"]), run.experiment.schedule.steps, words)
         bar.wait(lambda: awaited(run.experiment))
 
     with watching("train", "starting the workers", look):

@@ -68,6 +68,8 @@ def smaller(line: str, storage: Path) -> list[str]:
     words = shlex.split(
         re.sub(r"--search\.num-trials \d+|--storage \S+|--scaling.num-workers 8", "", os.path.expandvars(line))
     )
+    if "--resume" in words and "--schedule.steps" in words:
+        words[words.index("--schedule.steps") + 1] = "6"
     if "deidentify" in line:
         return [*words, "--output", str(storage / "shared"), "--private", str(storage / "private")]
     if "generate" in line:

@@ -1,18 +1,22 @@
 """A run on disk: what it goes on with, and what it starts from."""
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
 import pytest
 import torch
+from tests.training.untrained import untrained
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
 from rayology.errors import BundleError, ConfigError
 from rayology.experiment import Experiment
+from rayology.training.checkpoint import newest
+from rayology.training.history import read
 from rayology.training.loop import Training
-from rayology.training.run import finish, open_run, start_from, train_here
+from rayology.training.run import Run, finish, in_sole_use, open_run, start_from, train_here
 
 CPU = torch.device("cpu")
 OLD_RUN = Path(__file__).parents[1] / "fixtures" / "format_1" / "run"
@@ -41,16 +45,112 @@ def test_a_run_goes_on_with_the_experiment_that_it_began_with(small: Experiment,
     assert (begun.folder / "experiment.json").stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize(("kind", "mark"), [("runs", "bundle"), ("sweeps", "sweep.txt")])
+def took(run: Run, data: PreparedDataset, *, killed_at: int = 0) -> Training:
+    """Train a run to its end, or until it is killed at an evaluation."""
+
+    def report(figures: Mapping[str, float]) -> None:
+        if figures["step"] == killed_at:
+            raise InterruptedError
+
+    return train_here(run.experiment, data, run.folder, report=report, device=CPU)
+
+
+def newest_bits(run: Run) -> str:
+    """Return the name of the newest checkpoint, which holds the hash of its content."""
+    file = newest(run.folder / "checkpoints")
+    return "" if file is None else file.name
+
+
+def longer(run: Run, **schedule: object) -> Run:
+    asked = Experiment(storage=run.experiment.storage, resume=run.folder.name)
+    return open_run(asked.patched({"schedule": schedule}), "runs")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_that_ended_is_trained_longer_and_its_bundle_replaced(
+    small: Experiment, data: PreparedDataset, tmp_path: Path
+) -> None:
+    quick = {"steps": 20, "log_every": 10, "checkpoint_every": 5}
+    short = small.patched({"schedule": quick, "storage": str(tmp_path)})
+    ended, killed = (open_run(short, "runs") for _ in range(2))
+    first = finish(short, data, took(ended, data), ended.folder / "bundle")
+    took(killed, data)
+
+    prolonged = longer(ended, steps=40)
+    before = (ended.finished(), prolonged.finished())
+    bundle = finish(prolonged.experiment, data, took(prolonged, data), ended.folder / "bundle")
+    with pytest.raises(InterruptedError):
+        took(longer(killed, steps=40), data, killed_at=30)
+    took(open_run(Experiment(storage=tmp_path, resume=killed.folder.name), "runs"), data)
+
+    assert before == (first, None)
+    assert prolonged.finished() == bundle
+    assert bundle.manifest.provenance.steps == 40
+    assert [line["step"] for line in read(ended.folder) if "lr" in line] == [10, 20, 30, 40]
+    assert newest_bits(ended) == newest_bits(killed)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_that_is_prolonged_before_it_cooled_down_is_as_one_that_was_as_long_from_the_start(
+    small: Experiment, data: PreparedDataset, tmp_path: Path
+) -> None:
+    whole = small.patched({"schedule": {"steps": 40, "checkpoint_every": 5}, "storage": str(tmp_path)})
+    from_start, run = open_run(whole, "runs"), open_run(whole.patched({"schedule": {"steps": 30}}), "runs")
+    with pytest.raises(InterruptedError):
+        took(run, data, killed_at=10)
+
+    took(longer(run, steps=40), data)
+    took(from_start, data)
+
+    assert newest_bits(run) == newest_bits(from_start)
+
+
+def test_only_the_steps_of_a_run_may_change_and_only_to_more(small: Experiment, tmp_path: Path) -> None:
+    run = open_run(small.patched({"storage": str(tmp_path)}), "runs")
+    sweep = open_run(small.patched({"storage": str(tmp_path)}), "sweeps")
+
+    with pytest.raises(ConfigError, match=r"leave out schedule\.log_every, seed$"):
+        open_run(
+            small.patched({"storage": str(tmp_path), "resume": "last", "seed": 1, "schedule": {"log_every": 7}}), "runs"
+        )
+    with pytest.raises(ConfigError, match=r"is to take 40 steps already; give schedule\.steps more"):
+        longer(run, steps=39)
+    with pytest.raises(ConfigError, match=r"the trials of small-.* take 40 steps, by which they are compared"):
+        open_run(Experiment(storage=tmp_path, resume=sweep.folder.name).patched({"schedule": {"steps": 80}}), "sweeps")
+    assert longer(run, steps=40).experiment.schedule.steps == 40
+
+
+def test_a_run_that_is_being_trained_is_not_prolonged(small: Experiment, tmp_path: Path) -> None:
+    run = open_run(small.patched({"storage": str(tmp_path)}), "runs")
+
+    with in_sole_use(run.folder), pytest.raises(ConfigError, match="is being trained; wait until it has ended"):
+        longer(run, steps=80)
+
+    assert longer(run, steps=80).experiment.schedule.steps == 80
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [
+        ("runs", lambda run, data: untrained(run.folder / "bundle", run.experiment, data)),
+        ("sweeps", lambda run, _: (run.folder / "sweep.txt").touch()),
+    ],
+)
 def test_a_job_that_is_submitted_again_goes_on_with_its_run_until_that_ended(
-    kind: Literal["runs", "sweeps"], mark: str, small: Experiment, tmp_path: Path
+    kind: Literal["runs", "sweeps"],
+    end: Callable[[Run, PreparedDataset], object],
+    small: Experiment,
+    data: PreparedDataset,
+    tmp_path: Path,
 ) -> None:
     asked = small.patched({"storage": str(tmp_path), "resume": "auto"})
     (tmp_path / kind / "damaged").mkdir(parents=True)
     (tmp_path / kind / "damaged" / "experiment.json").touch()
 
     first, other, again = (open_run(each, kind) for each in (asked, asked.patched({"seed": 7}), asked))
-    (first.folder / mark).touch()
+    end(first, data)
     after = open_run(asked, kind)
 
     assert again.folder == first.folder

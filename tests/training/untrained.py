@@ -28,7 +28,9 @@ def untrained(
         experiment=experiment,
         model=experiment.model.build(data.info.image),
         metrics={"copies": 0.0, **metrics},
-        provenance=provenance_of(dataset=dataset or data.info.fingerprint, note="", seed=0, steps=1),
+        provenance=provenance_of(
+            dataset=dataset or data.info.fingerprint, note="", seed=0, steps=experiment.schedule.steps
+        ),
     )
 
 

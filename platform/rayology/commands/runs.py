@@ -1,28 +1,39 @@
-"""List the runs of a storage: how far each is, its last figures, and whether it has a bundle.
+"""List the runs of a storage with how far each is, compare two of them, or remove one.
 
 rayology runs --storage /data/rayology
+rayology runs --action compare --name phantom-20260101-120000-000000 --other phantom-20260101-110000-000000
+rayology runs --action remove --name phantom-20260101-120000-000000
 """
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from rich.table import Table
 
-from rayology.config import Config
+from rayology.bundle import Bundle
+from rayology.config import Config, differing
 from rayology.errors import ConfigError
 from rayology.progress import console
 from rayology.training.history import read
-from rayology.training.run import BUNDLE, EXPERIMENT, begun
+from rayology.training.run import BUNDLE, EXPERIMENT, begun, in_sole_use
 
 SHOWN = 4  # figures of a run in the table; the answer has all
 
 
 class RunsConfig(Config):
-    """Which runs to list."""
+    """What to do with which runs."""
 
+    action: Literal["list", "compare", "remove"] = "list"
+    """What to do; remove deletes a run's folder, with its checkpoints and its bundle, but no published version."""
     storage: Path = Path(".rayology")
     """Folder of the runs, as in the experiment."""
+    name: str = ""
+    """Name of the run to compare or to remove; empty to compare the newest."""
+    other: str = ""
+    """Name of the run to compare it with; empty for the newest besides it."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +50,40 @@ class State:
 
 
 def main(config: RunsConfig) -> Mapping[str, object]:
-    """Return what is known of each run, the oldest first."""
+    """Return what was found or done; runs are listed from the oldest on."""
     folder = config.storage.expanduser() / "runs"
     if not folder.is_dir():
         raise ConfigError(f"storage: {config.storage} holds no runs; name the folder that train was given")
     files = sorted(folder.glob(f"*/{EXPERIMENT}"), key=lambda file: file.stat().st_mtime_ns)
-    runs = {file.parent.name: state_of(file.parent) for file in files}
+    runs = [file.parent for file in files]
+    match config.action:
+        case "list":
+            return listed(runs)
+        case "compare":
+            one = chosen(runs, "name", config.name)
+            return compared(one, chosen([run for run in runs if run != one], "other", config.other))
+        case "remove":
+            if not config.name:
+                raise ConfigError("name: write which run to remove")
+            return removed(chosen(runs, "name", config.name))
+
+
+def chosen(runs: Sequence[Path], field: str, name: str) -> Path:
+    """Return the run of a name, or the newest.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    named = [run for run in runs if name in {"", run.name}]
+    if not named:
+        known = ", ".join(run.name for run in runs[-3:]) or "none yet"
+        raise ConfigError(f"{field}: {name!r} is not the name of a run to choose; the newest there are: {known}")
+    return named[-1]
+
+
+def listed(folders: Sequence[Path]) -> Mapping[str, object]:
+    """Show how far each run is, its last figures, and whether it has a bundle."""
+    runs = {folder.name: state_of(folder) for folder in folders}
     laid_out = Table("run", "steps", "last figures", "bundle")
     for name, state in runs.items():
         figures = ", ".join(f"{figure} {value:.4g}" for figure, value in list(state.figures.items())[:SHOWN])
@@ -64,3 +103,34 @@ def state_of(folder: Path) -> State:
     except ConfigError:  # another version of Rayology began it
         steps = 0
     return State(int(lines[-1]["step"]) if lines else 0, steps, figures, (folder / BUNDLE).is_dir())
+
+
+def compared(one: Path, other: Path) -> Mapping[str, object]:
+    """Show in which fields the experiments of two runs differ, and the figures of both next to each other."""
+    fields = differing(begun(one), begun(other))
+    measured = [figures_of(run) for run in (one, other)]
+    figures = {name: tuple(each.get(name) for each in measured) for name in measured[0] | measured[1]}
+    laid_out = Table("", one.name, other.name)
+    for path, values in fields.items():
+        laid_out.add_row(path, *("" if value is None else str(value) for value in values))
+    laid_out.add_section()
+    for name, pair in figures.items():
+        laid_out.add_row(name, *("" if figure is None else f"{figure:.4g}" for figure in pair))
+    console.print(laid_out)
+    return {"runs": [one.name, other.name], "fields": fields, "figures": figures}
+
+
+def figures_of(folder: Path) -> dict[str, float]:
+    """Return how far a run is, its newest figures, and those that its bundle has of the whole validation split."""
+    state = state_of(folder)
+    whole = Bundle.load(folder / BUNDLE).manifest.metrics if state.has_bundle else {}
+    return {"step": state.step, **state.figures, **{f"bundle/{name}": figure for name, figure in whole.items()}}
+
+
+def removed(folder: Path) -> Mapping[str, object]:
+    """Delete a run that nobody trains, and say how much space that gives back."""
+    with in_sole_use(folder):
+        freed = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        shutil.rmtree(folder)
+    console.print(f"{folder.name} was removed: {freed / 1e6:,.1f} MB are free again.", highlight=False)
+    return {"removed": folder.name, "freed_bytes": freed}

@@ -3,6 +3,7 @@
 rayology train FILE.yaml --storage /data/rayology --scaling.num-workers 2
 rayology train FILE.yaml --model.kind gan --schedule.steps 4000 --schedule.batch-size 32
 rayology train --resume last
+rayology train --resume last --schedule.steps 8000
 rayology train --help --model.kind gan --source.kind folder
 """
 
@@ -15,7 +16,7 @@ from rayology.preflight import begin
 from rayology.progress import console
 from rayology.session import on_cluster, prepared, watching_run
 from rayology.training.cluster import train
-from rayology.training.run import BUNDLE, Run
+from rayology.training.run import Run, in_sole_use
 from rayology.usage import typed
 
 
@@ -32,11 +33,11 @@ def main(experiment: Experiment) -> Mapping[str, object]:
 
 def trained(run: Run) -> Bundle:
     """Take the steps that are left, and return the bundle."""
-    if (run.folder / BUNDLE).exists():
+    if bundle := run.finished():
         steps = run.experiment.schedule.steps
         console.print(f"{run.folder.name} took all its {steps} steps before: nothing is left to do.", highlight=False)
-        return Bundle.load(run.folder / BUNDLE)
-    with on_cluster():
+        return bundle
+    with in_sole_use(run.folder), on_cluster():
         data = prepared(run.experiment)
         with watching_run(run):
             return train(run, data)

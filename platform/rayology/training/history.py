@@ -9,9 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from PIL import Image
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
+from tensorboardX.summary import image, scalar
 
 from rayology.atomic import append_line, whole_lines, write_atomic
 
@@ -39,6 +41,9 @@ class History:
         # SummaryWriter has a thread write, which a full disk ends, and the next lines then wait for it for ever.
         self._events = EventsWriter(str(folder / "events"))
         self._show(step + 1, session_log=SessionLog(status=SessionLog.START))  # hides what an earlier process wrote
+        with suppress(OSError):
+            for file in folder.glob("events.out.tfevents.*"):
+                file.chmod(0o600)  # pictures show patients
         self._started_at = self._flushed_at = time.monotonic()
         self._waiting: deque[str] = deque()
         self._is_late = False
@@ -61,6 +66,10 @@ class History:
             self._flushed_at = now
             with suppress(OSError):
                 self._events.flush()
+
+    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+        """Add a picture of a step, for TensorBoard alone."""
+        self._show(step, summary=image(name, np.asarray(picture.convert("RGB")), dataformats="HWC"))
 
     def _show(self, step: int, **content: object) -> None:
         """Add an event for TensorBoard, which a storage that does not take it costs."""

@@ -16,6 +16,7 @@ from rayology.training.checkpoint import Checkpoints
 from rayology.training.evaluation import Evaluator
 from rayology.training.history import History, read
 from rayology.training.loop import Training
+from rayology.training.sheets import sheets
 
 __all__ = ["CHECKPOINTS", "LOSS", "Observer", "Report", "observing"]
 
@@ -92,6 +93,8 @@ class Leader(Observer):
         except DataError as error:
             raise Diverged(f"at step {training.step}: {error}; lower optimizer.lr") from None
         self._history.write(training.step, {f"val/{name}": figure for name, figure in figures.items()})
+        for name, sheet in sheets(self._evaluator, training.average):
+            self._history.picture(training.step, name, sheet)
         self.figures = reported(training.step, figures, self._objective)
         self.report(self.figures)
         self._paused_s += time.monotonic() - started_at

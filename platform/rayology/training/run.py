@@ -1,9 +1,11 @@
 """A run: its folder, and what one process does in it from the first step to the bundle."""
 
+import fcntl
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +15,9 @@ import torch
 
 from rayology.atomic import write_atomic
 from rayology.bundle import Bundle, load_inference_weights, provenance_of, write_bundle
-from rayology.config import validated
+from rayology.config import differing, validated
 from rayology.data import Plan, PreparedDataset, feeding
-from rayology.errors import ConfigError, StoreError
+from rayology.errors import BundleError, ConfigError, StoreError
 from rayology.experiment import Experiment
 from rayology.image import Batch
 from rayology.metrics.figures import as_markdown
@@ -40,6 +42,7 @@ __all__ = [
     "augmented",
     "begun",
     "finish",
+    "in_sole_use",
     "open_run",
     "plan_of",
     "start_from",
@@ -48,7 +51,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-EXPERIMENT, BUNDLE, INIT = "experiment.json", "bundle", "init"
+EXPERIMENT, BUNDLE, INIT, LOCK = "experiment.json", "bundle", "init", "lock"
 SUMMARY = "sweep.txt"  # of a sweep that ended
 FORMAT_VERSION = 3  # of experiment.json; an earlier one is refused
 
@@ -71,14 +74,23 @@ class Run:
     experiment: Experiment
     is_resumed: bool = False
 
+    def finished(self) -> Bundle | None:
+        """Return the bundle if it is of the last step: one that is trained longer has an older one until then."""
+        if not (self.folder / BUNDLE).exists():
+            return None
+        bundle = Bundle.load(self.folder / BUNDLE)
+        return bundle if bundle.manifest.provenance.steps >= self.experiment.schedule.steps else None
+
 
 def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
-    """Start a run under a new name, or find the one to resume, which keeps the experiment that it began with.
+    """Start a run under a new name, or find the one to resume.
+
+    It keeps the experiment that it began with, of which a run, but no sweep, may take more steps from then on.
 
     To resume 'auto' starts one unless a run of this very experiment has not ended: a job may be submitted again as is.
 
     Raises:
-        ConfigError: there is no run of that name.
+        ConfigError: there is no run of that name, or more than its steps would change.
     """
     parent = experiment.storage.expanduser().absolute() / kind
     begun_at = {file.parent.name: file.stat().st_mtime_ns for file in parent.glob(f"*/{EXPERIMENT}")}
@@ -97,30 +109,78 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         experiment = experiment.patched({"resume": ""})
         for role, bundle in sources.items():
             shutil.copytree(bundle.path, folder / INIT / role)  # from here on the run does not depend on them
-        written = {"format_version": FORMAT_VERSION, "experiment": experiment.model_dump(mode="json")}
-        # Its owner's alone: the source's path may name a patient.
-        write_atomic(folder / EXPERIMENT, json.dumps(written, indent=2).encode())
+        _store(experiment, folder)
         return Run(folder, experiment)
     if wanted not in known:
         raise ConfigError(
             f"resume: {parent} holds no {wanted!r}; the newest there are: {', '.join(known[-3:]) or 'none yet'}"
         )
     first = begun(parent / wanted)
-    asked = _without_place(experiment)
-    if asked not in (_without_place(Experiment()), _without_place(first)):
-        raise ConfigError(f"resume: {wanted} goes on with the experiment that it began with; leave out what changes it")
+    if changes := _changes(first, experiment):
+        raise ConfigError(
+            f"resume: {wanted} goes on with the experiment that it began with; leave out {', '.join(changes)}"
+        )
+    # Any field of the schedule sets them all, so steps that are the default's may be asked for.
+    steps = (experiment if "schedule" in experiment.model_fields_set else first).schedule.steps
+    if steps != first.schedule.steps:
+        _require_longer(wanted, kind, before=first.schedule.steps, steps=steps)
+        first = first.patched({"schedule": {"steps": steps}})
+        with in_sole_use(parent / wanted):
+            _store(first, parent / wanted)
     return Run(parent / wanted, first.patched({"storage": str(experiment.storage)}), is_resumed=True)
 
 
 def _is_unfinished(folder: Path, experiment: Experiment) -> bool:
     """Tell whether a run began with an experiment, under its name, and has not ended."""
-    if any((folder / mark).exists() for mark in (BUNDLE, SUMMARY)):
-        return False
     try:
         first = begun(folder)
-    except ConfigError:  # it cannot go on
+        has_ended = (folder / SUMMARY).exists() or Run(folder, first).finished() is not None
+    except (BundleError, ConfigError):  # it cannot go on
         return False
-    return first.name == experiment.name and _without_place(first) == _without_place(experiment)
+    return not has_ended and not differing(first, experiment).keys() - {"resume", "storage"}
+
+
+@contextmanager
+def in_sole_use(folder: Path) -> Iterator[None]:
+    """Let nobody else train, prolong or remove a run while the block runs.
+
+    Raises:
+        ConfigError: another process does.
+    """
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{folder.name} is being trained; wait until it has ended, or end it with Ctrl-C or ray job stop"
+            ) from None
+        yield
+
+
+def _store(experiment: Experiment, folder: Path) -> None:
+    """Write what a run goes on with, for its owner alone: the source's path may name a patient."""
+    written = {"format_version": FORMAT_VERSION, "experiment": experiment.model_dump(mode="json")}
+    write_atomic(folder / EXPERIMENT, json.dumps(written, indent=2).encode())
+
+
+def _changes(first: Experiment, asked: Experiment) -> list[str]:
+    """Return the fields that would change a run, if what is asked for is neither its experiment nor the default."""
+    free = {"name", "resume", "storage", "schedule.steps"}
+    of_run, of_default = (differing(asked, other).keys() - free for other in (first, Experiment()))
+    return sorted(of_run & of_default or of_run) if of_run and of_default else []
+
+
+def _require_longer(name: str, kind: str, *, before: int, steps: int) -> None:
+    """Refuse to shorten a training, or to change how long the trials of a sweep are, which would compare no more."""
+    if kind == "sweeps":
+        raise ConfigError(
+            f"resume: the trials of {name} take {before} steps, by which they are compared; leave out schedule.steps, "
+            "or start a sweep of longer ones"
+        )
+    if steps < before:
+        raise ConfigError(
+            f"resume: {name} is to take {before} steps already; give schedule.steps more than that, or leave it out"
+        )
 
 
 def _source_of(role: str, place: str, experiment: Experiment) -> Bundle:
@@ -176,10 +236,6 @@ def begun(folder: Path) -> Experiment:
         return validated(Experiment, written["experiment"], where=str(folder / EXPERIMENT))
     except (ConfigError, KeyError, TypeError) as error:
         raise ConfigError(f"resume: {folder.name} cannot go on ({error}); {again}") from None
-
-
-def _without_place(experiment: Experiment) -> dict[str, object]:
-    return experiment.model_dump(mode="json", exclude={"name", "resume", "storage"})
 
 
 def train_here(  # noqa: PLR0913 - what is trained where, and the processes it is shared with
