@@ -205,11 +205,10 @@ def damage_checkpoint(training: Training) -> None:
 def fill_disk(training: Training) -> None:
     """Fill the disk for a while."""
     filler = training.storage / "filler"
-    with filler.open("wb") as opened:
+    with filler.open("wb", buffering=0) as opened:
         try:
             while True:
                 opened.write(bytes(2**16))
-                opened.flush()
         except OSError:
             time.sleep(training.outage_s)
     filler.unlink()
