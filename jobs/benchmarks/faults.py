@@ -81,6 +81,11 @@ class Training:
     process: subprocess.Popen[bytes] | None = None
 
     @property
+    def log(self) -> Path:
+        """The file of what it says to people."""
+        return self.storage.with_name(f"{self.storage.name}.log")
+
+    @property
     def folder(self) -> Path:
         """The run's own folder, once it has one."""
         found = sorted((self.storage / "runs").glob("*"))
@@ -98,7 +103,7 @@ class Training:
             [sys.executable, "-m", "rayology", "train", "--storage", str(self.storage), *words, *more],
             env={**os.environ, "RAY_ADDRESS": self.cluster.address},
             stdout=subprocess.DEVNULL,
-            stderr=(self.storage.parent / f"{self.storage.name}.log").open("ab"),
+            stderr=self.log.open("ab"),
         )
 
     def reach(self, step: int) -> int:
@@ -296,6 +301,8 @@ def suffered(fault: Fault, training: Training, *, at: int, alone: Path) -> Outco
         training.end()
     lines = [line[20:] for line in read_incidents(training.folder)]
     told = next((line for line in lines if "goes on from step" not in line), "")
+    if status:
+        told += " Its last words: " + training.log.read_text(encoding="utf-8").strip().splitlines()[-1]
     return Outcome(status, sum(lost), difference(training.folder, alone), told)
 
 
@@ -386,7 +393,7 @@ def main(config: FaultsConfig) -> Mapping[str, object]:
                 alone = Training(cluster, storage, flags, config.outage_s)
                 alone.start()
                 if alone.wait():
-                    raise RuntimeError((root / "alone.log").read_text(encoding="utf-8"))
+                    raise RuntimeError(alone.log.read_text(encoding="utf-8"))
             for number, name in enumerate(wanted):
                 bar.advance(number, len(wanted), name)
                 fault = possible[name]
@@ -402,6 +409,7 @@ def main(config: FaultsConfig) -> Mapping[str, object]:
         seen = noticed(last, flips, root / "flipped")
     finally:
         cluster.shutdown()
+        shutil.rmtree(root, ignore_errors=True)
     console.print(table, f"{seen} of {flips} flipped bits were noticed.")
     left_out = sorted({**FAULTS, **OF_DISKS}.keys() - possible.keys())
     return {
