@@ -58,7 +58,7 @@ TRAINING = {
 class FaultsConfig(Config):
     """Which faults, and for how long."""
 
-    steps: PositiveInt = 1000
+    steps: PositiveInt = 300
     """Steps of each training; a checkpoint is due after every tenth."""
     outage_s: PositiveFloat = 10.0
     """Time in seconds for which a disk is full, read-only or gone."""
@@ -81,6 +81,11 @@ class Training:
     process: subprocess.Popen[bytes] | None = None
 
     @property
+    def log(self) -> Path:
+        """The file of what it says to people."""
+        return self.storage.with_name(f"{self.storage.name}.log")
+
+    @property
     def folder(self) -> Path:
         """The run's own folder, once it has one."""
         found = sorted((self.storage / "runs").glob("*"))
@@ -98,7 +103,7 @@ class Training:
             [sys.executable, "-m", "rayology", "train", "--storage", str(self.storage), *words, *more],
             env={**os.environ, "RAY_ADDRESS": self.cluster.address},
             stdout=subprocess.DEVNULL,
-            stderr=(self.storage.parent / f"{self.storage.name}.log").open("ab"),
+            stderr=self.log.open("ab"),
         )
 
     def reach(self, step: int) -> int:
@@ -112,6 +117,12 @@ class Training:
     def is_running(self) -> bool:
         """Whether the job has not ended."""
         return self.process is not None and self.process.poll() is None
+
+    def end(self) -> None:
+        """End it if it runs."""
+        if self.process is not None and self.is_running:
+            self.process.kill()
+            self.process.wait()
 
     def wait(self) -> int:
         """Wait for its end; return its exit status."""
@@ -199,11 +210,10 @@ def damage_checkpoint(training: Training) -> None:
 def fill_disk(training: Training) -> None:
     """Fill the disk for a while."""
     filler = training.storage / "filler"
-    with filler.open("wb") as opened:
+    with filler.open("wb", buffering=0) as opened:
         try:
             while True:
                 opened.write(bytes(2**16))
-                opened.flush()
         except OSError:
             time.sleep(training.outage_s)
     filler.unlink()
@@ -282,12 +292,17 @@ class Outcome:
 def suffered(fault: Fault, training: Training, *, at: int, alone: Path) -> Outcome:
     """Start a training, do it harm after a number of steps, and see how it ends."""
     training.start()
-    training.reach(at)
-    with steps_lost(training) as lost:
-        fault.do(training)
-        status = training.wait()
+    try:
+        training.reach(at)
+        with steps_lost(training) as lost:
+            fault.do(training)
+            status = training.wait()
+    finally:
+        training.end()
     lines = [line[20:] for line in read_incidents(training.folder)]
     told = next((line for line in lines if "goes on from step" not in line), "")
+    if status:
+        told += " Its last words: " + training.log.read_text(encoding="utf-8").strip().splitlines()[-1]
     return Outcome(status, sum(lost), difference(training.folder, alone), told)
 
 
@@ -364,7 +379,7 @@ def main(config: FaultsConfig) -> Mapping[str, object]:
     """Return what became of each training, and how many flipped bits were noticed."""
     possible = {**FAULTS, **(OF_DISKS if OWN_MOUNTS in os.environ else {})}
     wanted = ("worker killed",) if config.quick else config.faults or tuple(possible)
-    steps, flips = (200, 40) if config.quick else (config.steps, config.flips)
+    steps, flips = (100, 40) if config.quick else (config.steps, config.flips)
     outcomes: dict[str, Outcome] = {}
     table = Table("fault", "exit status", "steps lost", "weights apart", "what was told")
     root = Path(tempfile.mkdtemp(prefix="faults-"))
@@ -378,12 +393,12 @@ def main(config: FaultsConfig) -> Mapping[str, object]:
                 alone = Training(cluster, storage, flags, config.outage_s)
                 alone.start()
                 if alone.wait():
-                    raise RuntimeError((root / "alone.log").read_text(encoding="utf-8"))
+                    raise RuntimeError(alone.log.read_text(encoding="utf-8"))
             for number, name in enumerate(wanted):
                 bar.advance(number, len(wanted), name)
                 fault = possible[name]
                 with storage_of(root, name, is_own_disk=name in OF_DISKS) as storage:
-                    shutil.copytree(alone.storage / "datasets", storage / "datasets", dirs_exist_ok=True)
+                    shutil.copytree(alone.storage, storage, ignore=shutil.ignore_patterns("runs"), dirs_exist_ok=True)
                     training = Training(cluster, storage, {**flags, **fault.flags}, config.outage_s)
                     outcomes[name] = found = suffered(fault, training, at=steps // 3, alone=alone.folder)
                 table.add_row(name, str(found.status), str(found.lost), f"{found.difference:.1g}", found.told)
@@ -394,6 +409,7 @@ def main(config: FaultsConfig) -> Mapping[str, object]:
         seen = noticed(last, flips, root / "flipped")
     finally:
         cluster.shutdown()
+        shutil.rmtree(root, ignore_errors=True)
     console.print(table, f"{seen} of {flips} flipped bits were noticed.")
     left_out = sorted({**FAULTS, **OF_DISKS}.keys() - possible.keys())
     return {

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from pydantic import NonNegativeInt, PositiveInt
 from rich.table import Table
+from safetensors.torch import load_file
 from torch import distributed
 
 from rayology.config import Config, alternatives
@@ -48,8 +49,10 @@ class ResumeConfig(Config):
     """What the steps and the processes to kill are drawn from."""
     trainings: tuple[str, ...] = ()
     """Names of the trainings to kill, such as vae-2 for a VAE on two workers; empty for all."""
+    resizes: bool = True
+    """Whether two trainings go from two workers to three, and then to one."""
     quick: bool = False
-    """One kill each of a VAE on one worker and a GAN on two."""
+    """One kill each of a VAE on one worker and a GAN on two, and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,12 @@ class Case:
     experiment: Experiment
     dataset: Path
 
-    def start(self, folder: Path) -> list[BaseProcess]:
-        """Start the processes, which go on from the newest checkpoint in the folder."""
+    def start(self, folder: Path, count: int = 0) -> list[BaseProcess]:
+        """Start the processes, as many as the experiment says if not told, which go on from the newest checkpoint."""
         folder.mkdir(parents=True, exist_ok=True)
         context = get_context("forkserver")
         context.set_forkserver_preload([__name__, "rayology.training.run"])
-        count = self.experiment.scaling.num_workers
+        count = count or self.experiment.scaling.num_workers
         meeting = Path(tempfile.mkdtemp()) / "meeting"
         told = (self.experiment.model_dump_json(), str(self.dataset), str(folder), str(meeting), count)
         processes: list[BaseProcess] = [context.Process(target=train_one, args=(rank, *told)) for rank in range(count)]
@@ -73,20 +76,20 @@ class Case:
             process.start()
         return processes
 
-    def finish(self, folder: Path) -> str:
+    def finish(self, folder: Path, count: int = 0) -> str:
         """Train to the end, and return the name of the last checkpoint, which holds the hash of its content."""
-        for process in self.start(folder):
+        for process in self.start(folder, count):
             process.join(TIMEOUT_S)
             if process.exitcode != 0:
                 raise RuntimeError(f"{self.name}: a process ended with {process.exitcode}")
         last = newest(folder / CHECKPOINTS)
         return "" if last is None else last.name
 
-    def kill(self, folder: Path, draw: np.random.Generator) -> int:
+    def kill(self, folder: Path, draw: np.random.Generator, count: int = 0) -> int:
         """Train from where it is to a random later step and kill a random process there; return the step."""
         step = step_of(folder)
         target = int(draw.integers(step + 1, max(step + 2, (step + self.experiment.schedule.steps) // 2)))
-        processes = self.start(folder)
+        processes = self.start(folder, count)
         deadline = time.monotonic() + TIMEOUT_S
         while step_of(folder) < target and all(each.is_alive() for each in processes) and time.monotonic() < deadline:
             time.sleep(0.002)
@@ -98,6 +101,20 @@ class Case:
                 os.kill(process.pid, signal.SIGKILL)
             process.join()
         return killed
+
+    def resize(self, folder: Path, draw: np.random.Generator) -> float:
+        """Kill it under two workers, then under three, and let one end it; return how far that is from one alone.
+
+        The largest difference of a weight, in units of the largest weight.
+        """
+        for count in (2, 3):
+            self.kill(folder / "resized", draw, count)
+        ended = [
+            load_file(folder / name / CHECKPOINTS / self.finish(folder / name, 1)) for name in ("resized", "alone")
+        ]
+        weights = [name for name in ended[1] if not name.startswith("optimizer.")]
+        apart = max(float((ended[0][name] - ended[1][name]).abs().max()) for name in weights)
+        return apart / max(float(ended[1][name].abs().max()) for name in weights)
 
 
 def train_one(  # noqa: PLR0917 - a process is told by place
@@ -162,8 +179,24 @@ def main(config: ResumeConfig) -> Mapping[str, object]:
             count += kills
             others += [] if same else [case.name]
             table.add_row(*case.name.rsplit("-", 1), ", ".join(map(str, killed)), "yes" if same else "NO")
+        shared = ScalingConfig(num_workers=4, precision="float64")
+        resized = {
+            name: Case(name, Experiment(model=model, schedule=schedule, scaling=shared), data.path).resize(
+                root / f"{name}-resized", draw
+            )
+            for name, model in models()
+            if config.resizes and not config.quick
+        }
     console.print(table)
-    return {"kills": count, "trainings": len(cases), "other_bits": others, "met": {"same_bits": not others}}
+    for name, apart in resized.items():
+        console.print(f"{name}: two workers, then three, then one end {apart:.1g} away from one alone, in float64.")
+    return {
+        "kills": count,
+        "trainings": len(cases),
+        "other_bits": others,
+        "resized": resized,
+        "met": {"same_bits": not others, "resized_within_1e-6": all(apart < 1e-6 for apart in resized.values())},
+    }
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from uuid import uuid4
 
 __all__ = [
     "UNFINISHED",
+    "WaitingLog",
     "append_line",
     "atomic_file",
     "atomic_folder",
@@ -105,6 +107,25 @@ def append_line(file: Path, line: str) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
     finally:
         os.close(log)
+
+
+class WaitingLog:
+    """A log for whoever must not stop for it: lines that the storage does not take wait for the next one."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._waiting: deque[str] = deque()
+
+    def append(self, *lines: str) -> OSError | None:
+        """Add lines after those that wait; return why they wait, if they do."""
+        self._waiting.extend(lines)
+        try:
+            while self._waiting:
+                append_line(self._file, self._waiting[0])
+                self._waiting.popleft()
+        except OSError as error:
+            return error
+        return None
 
 
 def whole_lines(file: Path) -> Iterator[bytes]:

@@ -17,6 +17,19 @@ def test_what_a_worker_logs_of_its_training_is_told_where_the_run_is_watched(tmp
     assert line[20:] == "The training goes on from step 7."
 
 
+def test_what_happened_to_a_storage_is_told_when_it_is_there_again(tmp_path: Path) -> None:
+    logger = logging.getLogger("rayology.training.history")
+    with recording(tmp_path / "run"):
+        logger.warning("gone")
+        (tmp_path / "run").mkdir()
+        logger.info("back")
+        (tmp_path / "run").rename(tmp_path / "away")
+        logger.warning("gone again")
+        (tmp_path / "away").rename(tmp_path / "run")
+
+    assert [line[20:] for line in read_incidents(tmp_path / "run")] == ["gone", "back", "gone again"]
+
+
 def test_a_storage_that_is_gone_costs_the_line_alone(tmp_path: Path) -> None:
     tell(tmp_path / "gone", "nothing reads this")
 

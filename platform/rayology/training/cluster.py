@@ -49,7 +49,9 @@ class Incidents(UserCallback):  # type: ignore[misc] # Ray has no types for it
         del run_context
         lost = [rank for rank, error in worker_exceptions.items() if "health check" in str(error)]  # Ray's words
         rank = min(lost or worker_exceptions)
-        reason = "its process or machine was lost" if lost else _last_line(worker_exceptions[rank])
+        reason = "its process or machine was lost" if lost else _last_line(worker_exceptions[rank])[:200]
+        if "gloo" in reason:  # in its messages of several lines
+            reason = "it waited for one that was lost"
         sentence = (
             f"Worker {rank} of the training ended ({reason}); its workers start again from the newest checkpoint."
         )

@@ -3,7 +3,6 @@
 import json
 import logging
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import image, scalar
 
-from rayology.atomic import append_line, whole_lines, write_atomic
+from rayology.atomic import WaitingLog, whole_lines, write_atomic
 
 __all__ = ["History", "read"]
 
@@ -36,8 +35,8 @@ class History:
         folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read(folder) if line["step"] <= step]
         self._before = float(kept[-1]["seconds"]) if kept else 0.0
-        self._file = folder / FILE
-        write_atomic(self._file, "".join(json.dumps(line) + "\n" for line in kept).encode(), mode=0o666)
+        self._log = WaitingLog(folder / FILE)
+        write_atomic(folder / FILE, "".join(json.dumps(line) + "\n" for line in kept).encode(), mode=0o666)
         # SummaryWriter has a thread write, which a full disk ends, and the next lines then wait for it for ever.
         self._events = EventsWriter(str(folder / "events"))
         self._show(step + 1, session_log=SessionLog(status=SessionLog.START))  # hides what an earlier process wrote
@@ -45,21 +44,25 @@ class History:
             for file in folder.glob("events.out.tfevents.*"):
                 file.chmod(0o600)  # pictures show patients
         self._started_at = self._flushed_at = time.monotonic()
-        self._waiting: deque[str] = deque()
         self._is_late = False
 
     def __enter__(self) -> "History":  # noqa: PYI034 - beartype takes no Self here
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._log.append()
         with suppress(OSError):
             self._events.close()
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Add the figures of a step."""
         seconds = round(self._before + time.monotonic() - self._started_at, 3)
-        self._waiting.append(json.dumps({"step": step, "seconds": seconds, **figures}))
-        self._append()
+        late = self._log.append(json.dumps({"step": step, "seconds": seconds, **figures}))
+        if late and not self._is_late:
+            logger.warning("The history could not be written (%s); training goes on.", late.strerror)
+        elif self._is_late and not late:
+            logger.info("The history is written again, up to step %d.", step)
+        self._is_late = late is not None
         for name, figure in figures.items():
             self._show(step, summary=scalar(name, figure))
         if (now := time.monotonic()) - self._flushed_at > SECONDS_BETWEEN_FLUSHES:
@@ -75,16 +78,6 @@ class History:
         """Add an event for TensorBoard, which a storage that does not take it costs."""
         with suppress(OSError):
             self._events.write_event(Event(wall_time=time.time(), step=step, **content))
-
-    def _append(self) -> None:
-        try:
-            while self._waiting:
-                append_line(self._file, self._waiting[0])
-                self._waiting.popleft()
-        except OSError as error:
-            if not self._is_late:
-                logger.warning("The history could not be written (%s); its lines wait until it can.", error.strerror)
-        self._is_late = bool(self._waiting)
 
 
 def read(folder: Path) -> Iterator[dict[str, float]]:

@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rayology.atomic import append_line, whole_lines
+from rayology.atomic import WaitingLog, whole_lines
 
 __all__ = ["read_incidents", "recording", "tell"]
 
@@ -15,8 +15,7 @@ FILE = "incidents.log"
 
 def tell(folder: Path, sentence: str) -> None:
     """Add a sentence and the time in UTC to the log in the folder of a run; a storage that is gone costs the line."""
-    with suppress(OSError):
-        append_line(folder / FILE, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {sentence}")
+    WaitingLog(folder / FILE).append(_timed(sentence))
 
 
 def read_incidents(folder: Path) -> list[str]:
@@ -36,12 +35,17 @@ def recording(folder: Path) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+        handler.log.append()
 
 
 class _Handler(logging.Handler):
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self._folder = folder
+        self.log = WaitingLog(folder / FILE)
 
     def emit(self, record: logging.LogRecord) -> None:
-        tell(self._folder, record.getMessage())
+        self.log.append(_timed(record.getMessage()))
+
+
+def _timed(sentence: str) -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {sentence}"

@@ -18,7 +18,7 @@ from rayology.training.gradients import Workers
 __all__ = ["STOP", "ask_to_stop", "stoppable"]
 
 STOP = "stop"  # in the folder of a run while it is trained; not empty once the training is asked to end
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LOOKS = 2.0
 LOOK, END = 1, 2
 
 
