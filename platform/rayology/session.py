@@ -117,13 +117,19 @@ def summary(logged: Mapping[str, float], evaluated: Mapping[str, float], *, obje
     """Sum two lines of a history up, what counts most first: a terminal cuts what it has no room for.
 
     >>> line = {"step": 9, "vae/rate": 2.0, "vae/gradient_norm": 1.0, "lr": 0.002, "images_per_s": 320.4}
-    >>> summary(line, {"step": 5, "val/psnr": 20.0, "val/mmd": 3.0}, objective="mmd")
+    >>> summary(line, {"step": 5, "val/psnr": 20.0, "val/mmd": 3.0, "val/mmd/real": 1.0}, objective="mmd")
     '320 images/s  lr 0.002  val/mmd 3  vae/rate 2  val/psnr 20'
     """
     rate = [f"{logged['images_per_s']:.0f} images/s"] if "images_per_s" in logged else []
     figures = {**logged, **evaluated}
     first = [name for name in ("lr", f"val/{objective}") if name in figures]
-    others = [name for name in figures if "/" in name and name not in first and not name.endswith("/gradient_norm")]
+    others = [
+        name
+        for name in figures
+        if name.count("/") == 1
+        and name not in first
+        and not name.endswith("/gradient_norm")  # nor real images' figures
+    ]
     return "  ".join([*rate, *(f"{name} {figures[name]:.3g}" for name in (*first, *others))])
 
 
