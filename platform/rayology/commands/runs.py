@@ -56,16 +56,14 @@ def main(config: RunsConfig) -> Mapping[str, object]:
         raise ConfigError(f"storage: {config.storage} holds no runs; name the folder that train was given")
     files = sorted(folder.glob(f"*/{EXPERIMENT}"), key=lambda file: file.stat().st_mtime_ns)
     runs = [file.parent for file in files]
-    match config.action:
-        case "list":
-            return listed(runs)
-        case "compare":
-            one = chosen(runs, "name", config.name)
-            return compared(one, chosen([run for run in runs if run != one], "other", config.other))
-        case "remove":
-            if not config.name:
-                raise ConfigError("name: write which run to remove")
-            return removed(chosen(runs, "name", config.name))
+    if config.action == "list":
+        return listed(runs)
+    if config.action == "compare":
+        one = chosen(runs, "name", config.name)
+        return compared(one, chosen([run for run in runs if run != one], "other", config.other))
+    if not config.name:
+        raise ConfigError("name: write which run to remove")
+    return removed(chosen(runs, "name", config.name))
 
 
 def chosen(runs: Sequence[Path], field: str, name: str) -> Path:
