@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayology.data.cutting import OUTSIDE
+from rayology.data.dataset import Counts
 from rayology.data.dicom.pet import BQML, PET, SUV
 from rayology.data.duplicates import THUMBNAIL, duplicates, joined
 from rayology.data.inventory import Inventory, by_series
@@ -41,12 +42,7 @@ class Curation:
     """Chosen images with range and split, in the order of the items."""
     inventory: Inventory
     """What the images were chosen from, with a reason for each item that was left out."""
-    num_duplicates: int
-    """Number of items that repeat an instance, and of images that (nearly) equal another patient's."""
-    num_nearly_empty: int
-    num_joined: int
-    """Number of patients that count as another: they share a study, a frame of reference or a (nearly) equal image."""
-    num_in_gaps: int
+    counts: Counts
     num_leaking: int
     """Number of images in official splits whose patient, or an equal image, is in another split too."""
 
@@ -83,17 +79,19 @@ def curate(inventory: Inventory, scratch: Scratch, preparation: PreparationConfi
         kept, pairs = [record for number, record in enumerate(kept) if number not in shared], []
     places = _places(kept, pairs)
     splits = _split(inventory, places, preparation)
-    return Curation(
-        images=tuple(
-            replace(record, split=split) for record, split in zip(kept, splits, strict=True) if split is not None
-        ),
-        inventory=inventory,
-        num_duplicates=inventory.num_duplicates + len(shared),
-        num_nearly_empty=num_nearly_empty,
-        num_joined=len({record.who.patient for record in kept}) - len({place.patient for place in places}),
-        num_in_gaps=splits.count(None),
-        num_leaking=len(leaking(places)),
+    images = tuple(replace(record, split=split) for record, split in zip(kept, splits, strict=True) if split)
+    counts = Counts(
+        files=inventory.num_items,
+        images=len(images),
+        skipped=len(inventory.reasons),
+        duplicates=inventory.num_duplicates + len(shared),
+        joined_patients=len({record.who.patient for record in kept}) - len({place.patient for place in places}),
+        not_in_table=sum(record.in_table is False for record in images),
+        other_modality=sum(inventory.other_modalities.values()),
+        nearly_empty=num_nearly_empty,
+        dropped_in_gaps=splits.count(None),
     )
+    return Curation(images, inventory, counts, num_leaking=len(leaking(places)))
 
 
 def check_one_kind(inventory: Inventory) -> None:
@@ -301,8 +299,10 @@ def _split(inventory: Inventory, places: Sequence[Place], preparation: Preparati
         said = str(error)
         named, patients = (len({getattr(each.who, of) for each in inventory.images}) for of in ("patient", "draw"))
         if patients < named:
-            said += f"; {named} patients count as {patients}, because they share studies or frames of reference"
-            said += "; if they are not the same people, give each UIDs of their own"
+            said += (
+                f"; {named} patients count as {patients}, because they share studies or frames of reference; if they "
+                "are not the same people, give each UIDs of their own"
+            )
         reasons = Counter(reason for reason in inventory.reasons.values() if reason != OUTSIDE)
         if reasons:
             reason, often = reasons.most_common(1)[0]

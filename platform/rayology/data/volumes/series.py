@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from rayology.config import Config
-from rayology.data.dicom.facts import Facts
+from rayology.data.dicom.facts import NOTHING_KNOWN, Facts
 from rayology.data.dicom.geometry import Geometry
 from rayology.data.identity import Identity, Pseudonyms
 from rayology.errors import SeriesError
@@ -39,7 +39,6 @@ SAME_SPACING = 1e-3
 MAX_LISTED = 5
 MAX_KINDS = 100
 """Most kinds of slices in a series, so that a folder of thousands is not compared for hours."""
-NOTHING_KNOWN = Facts()
 TELLING = tuple(each.name for each in fields(Facts) if each.name != "indices")
 """Header facts that tell repeats of a position apart, the preferred first."""
 CLOCKS = ("trigger_time_ms", "acquisition_time", "content_time")
@@ -100,17 +99,8 @@ class Frame:
     ) -> "Frame":
         """Return what is known about the frame that shows these pixels, (channels, rows, columns)."""
         channels, rows, columns = pixels.shape
-        return cls(
-            file=file,
-            number=number,
-            study=who.study,
-            series=who.series,
-            shape=(channels, rows, columns),
-            geometry=geometry,
-            frame_of_reference=who.frame_of_reference,
-            facts=facts,
-            digest=hashlib.sha256(pixels.tobytes()).hexdigest(),
-        )
+        shape, digest = (channels, rows, columns), hashlib.sha256(pixels.tobytes()).hexdigest()
+        return cls(number, who.study, who.series, shape, geometry, who.frame_of_reference, facts, digest, file)
 
     @property
     def is_placed(self) -> bool:
