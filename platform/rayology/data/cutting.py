@@ -85,9 +85,8 @@ def _volume(stack: Stack, members: Sequence[ImageRecord], scratch: Scratch) -> V
         raise SeriesError(MIXED)
     pixels = [scratch.image(each.shape, each.row) for each in members]
     valid: list[NDArray[np.bool_]] = [np.ones(plane.shape[1:], np.bool_) for plane in pixels]  # padding is filled
-    masks = None
-    if any(each.has_mask for each in members):
-        masks = [scratch.mask(each.shape, each.row) for each in members]
+    has_masks = any(each.has_mask for each in members)
+    masks = [scratch.mask(each.shape, each.row) for each in members] if has_masks else None
     volume = assemble(stack, pixels, valid, masks)
     return replace(volume, pixels=without_equal_channels(volume.pixels))
 
@@ -95,8 +94,7 @@ def _volume(stack: Stack, members: Sequence[ImageRecord], scratch: Scratch) -> V
 def _needed(volume: Volume, rules: PatchesConfig, side: int, room: int) -> int:
     """Return how many values the patches of an oriented volume have at the wanted spacing.
 
-    Raises:
-        SeriesError: the volume or its patches would have too many.
+    Raise SeriesError if the volume or its patches would have too many.
     """
     channels = len(volume.pixels)
     size = resampled_size(volume, _spacing_mm(rules))

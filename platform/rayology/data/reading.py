@@ -63,11 +63,7 @@ def read_item(source: Source, number: int, item: Item, preparation: PreparationC
 
 
 def _in_units(instance: Instance, asked: str) -> Instance:
-    """Return PET as SUV by body weight if its header allows it and Bq/ml are not asked for.
-
-    Raises:
-        NotSelected: it is PET in units that are not asked for.
-    """
+    """Return PET as SUV if its header allows it and Bq/ml are not asked for; raise NotSelected if other units are."""
     if instance.modality != PET:
         return instance
     if instance.suv_scale and asked != BQML:

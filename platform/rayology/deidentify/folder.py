@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from itertools import islice, permutations
@@ -25,6 +25,7 @@ from rayology.deidentify.report import REPORTS, Report, report, write_report
 from rayology.deidentify.residue import Search, identifiers, residues
 from rayology.deidentify.treatment import treat
 from rayology.errors import ConfigError, DataError, SourceError
+from rayology.progress import Progress
 
 __all__ = ["Progress", "deidentify_folder"]
 
@@ -36,16 +37,6 @@ WORK: ContextVar[Callable[[Path], object]] = ContextVar("work")
 """What a process of several does to each file; it travels once, with all values that are searched for."""
 REPEATED = "another file holds the same instance"
 FOREIGN = "an identifying value of another file would have stayed"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Progress on a folder."""
-
-    stage: str
-    done: int
-    total: int
-    """Files, each of which is treated and then searched."""
 
 
 def deidentify_folder(

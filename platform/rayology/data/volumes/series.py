@@ -41,7 +41,6 @@ MAX_KINDS = 100
 """Most kinds of slices in a series, so that a folder of thousands is not compared for hours."""
 TELLING = tuple(each.name for each in fields(Facts) if each.name != "indices")
 """Header facts that tell repeats of a position apart, the preferred first."""
-CLOCKS = ("trigger_time_ms", "acquisition_time", "content_time")
 MAX_TELLING = 8
 """Most facts that are tried together, so that a header that says much is not searched for hours."""
 
@@ -287,7 +286,7 @@ def _in_turn(places: Sequence[Sequence[Frame]]) -> tuple[tuple[Frame, ...], ...]
     """
     if len({len(place) for place in places}) > 1:
         return ()
-    for clock in CLOCKS:
+    for clock in ("trigger_time_ms", "acquisition_time", "content_time"):
         time = attrgetter(f"facts.{clock}")
         if any(time(frame) is None for place in places for frame in place):
             continue
