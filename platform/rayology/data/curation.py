@@ -14,7 +14,7 @@ from rayology.data.duplicates import THUMBNAIL, duplicates, joined
 from rayology.data.inventory import Inventory, by_series
 from rayology.data.preparation import CT, PatchesConfig, PreparationConfig
 from rayology.data.records import ONE_CHANNEL, ImageRecord
-from rayology.data.scratch import Scratch, Shape
+from rayology.data.scratch import Scratch
 from rayology.data.splits import MIN_PATIENTS, Place, SplitName, leaking, split_images
 from rayology.errors import SeriesError, SourceError
 from rayology.imaging import contrast, foreground
@@ -244,13 +244,13 @@ def _nothing_left(inventory: Inventory, num_nearly_empty: int, preparation: Prep
 def _alike(images: Sequence[ImageRecord], scratch: Scratch) -> list[tuple[int, int]]:
     """Return pairs of images that are (nearly) equal, unless all are of one patient.
 
-    Patches are compared by their volumes: the first patch of one is paired with every patch of the other.
+    Patches are compared by the thumbnails of their volumes: the first one of a volume is paired with all of the other.
     """
     if len({record.who.draw for record in images}) == 1:
         return []
     numbers: dict[int, list[int]] = defaultdict(list)
     for number, record in enumerate(images):
-        shape, row = _compared(record)
+        shape, row = (record.shape, record.row) if record.thumbnail is None else (THUMBNAIL, record.thumbnail)
         numbers[row].append(number)
     shown, rows, groups = scratch.pixels(shape), np.array(list(numbers)), list(numbers.values())
     bounds = np.array([(images[group[0]].low, images[group[0]].high) for group in groups], np.float32)
@@ -258,11 +258,6 @@ def _alike(images: Sequence[ImageRecord], scratch: Scratch) -> list[tuple[int, i
     # Clipped values, such as the surroundings of a CT, must not make images alike.
     pairs = duplicates(lambda places: np.clip(shown[rows[places]], low[places], high[places]), len(rows))
     return [(groups[one][0], number) for one, other in pairs for number in groups[other]]
-
-
-def _compared(record: ImageRecord) -> tuple[Shape, int]:
-    """Return the shape and the row of what stands for an image: itself, or for a patch the thumbnail of its volume."""
-    return (record.shape, record.row) if record.thumbnail is None else (THUMBNAIL, record.thumbnail)
 
 
 def _shared(images: Sequence[ImageRecord], pairs: Sequence[tuple[int, int]]) -> set[int]:

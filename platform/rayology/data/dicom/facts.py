@@ -86,9 +86,7 @@ NOTHING_KNOWN = Facts()
 def facts(dataset: Dataset, frame: int, kind: str) -> Facts:
     """Return what the header says about a frame of an image type, from its functional groups if there are any."""
     groups = functional_groups(dataset, frame)
-    content, diffusion, kernel, component = (
-        functional_group(groups, name, dataset) if groups else dataset for name in TELLING
-    )
+    content, diffusion, kernel, component = (functional_group(groups, name, dataset) for name in TELLING)
     directions = functional_group((diffusion,), "DiffusionGradientDirectionSequence", diffusion) if groups else dataset
     return Facts(
         rows=integer(dataset, "Rows"),

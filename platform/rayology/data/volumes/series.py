@@ -23,7 +23,7 @@ from rayology.data.dicom.geometry import Geometry
 from rayology.data.identity import Identity, Pseudonyms
 from rayology.errors import SeriesError
 
-__all__ = ["NO_SERIES", "Frame", "SeriesConfig", "listed_mm", "split"]
+__all__ = ["NO_SERIES", "Frame", "SeriesConfig", "listed_mm", "series_error", "split"]
 
 SAME_MM = 0.01
 """Distance below which slices are at one position: files give at least hundredths of a millimetre."""
@@ -121,7 +121,7 @@ def split(frames: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame, ..
     """
     unplaced = [frame for frame in frames if not frame.is_placed]
     if unplaced:
-        raise _error(
+        raise series_error(
             f"{len(unplaced)} of {len(frames)} slices do not say where they lie (Image Position (Patient), Image "
             "Orientation (Patient), Pixel Spacing); leave them out",
             unplaced,
@@ -149,7 +149,9 @@ def _layouts(frames: Sequence[Frame]) -> list[list[Frame]]:
                 break
         else:
             if len(layouts) == MAX_KINDS:
-                raise _error(f"{len(frames)} slices are of more than {MAX_KINDS} kinds; leave the series out", frames)
+                raise series_error(
+                    f"{len(frames)} slices are of more than {MAX_KINDS} kinds; leave the series out", frames
+                )
             layouts.append([frame])
     return sorted(layouts, key=len, reverse=True)
 
@@ -170,7 +172,7 @@ def _differences(one: Frame, other: Frame) -> list[str]:
 def _mixed(layouts: Sequence[Sequence[Frame]]) -> SeriesError:
     names = dict.fromkeys(name for layout in layouts[1:] for name in _differences(layouts[0][0], layout[0]))
     counts = ", ".join(str(len(layout)) for layout in layouts)
-    return _error(
+    return series_error(
         f"slices differ in {' and '.join(names)}: {len(layouts)} kinds, of {counts} slices; leave all but one out, or "
         "set preparation.cut.series.mixed to split",
         [frame for layout in layouts[1:] for frame in layout],
@@ -190,7 +192,7 @@ def _repeats(layout: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame,
             seen.add(content)
     if copies and rules.duplicates == "refuse":
         positions = _along_normal([layout[0], *copies])[1:].tolist()
-        raise _error(
+        raise series_error(
             f"{len(copies)} of {len(layout)} slices repeat another with all its pixels, at {listed_mm(positions)}; "
             "remove them, or set preparation.cut.series.duplicates to drop",
             copies,
@@ -204,7 +206,7 @@ def _repeats(layout: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame,
         return parts
     positions = _along_normal([layout[0], *(place[0] for place in repeated)])[1:].tolist()
     mend = "set preparation.cut.series.repeats to split" if parts else _untold(repeated)
-    raise _error(
+    raise series_error(
         f"{len(repeated)} of {len(places)} positions hold several slices, at {listed_mm(positions)}; {mend}",
         [frame for place in repeated for frame in place],
     )
@@ -308,5 +310,6 @@ def _none_first(key: tuple[float | None, ...]) -> tuple[tuple[bool, float], ...]
     return tuple((value is not None, value or 0.0) for value in key)
 
 
-def _error(message: str, frames: Sequence[Frame]) -> SeriesError:
+def series_error(message: str, frames: Sequence[Frame]) -> SeriesError:
+    """Return an error about some frames, which knows their files."""
     return SeriesError(message, sorted({frame.file for frame in frames}))
