@@ -1,14 +1,14 @@
 """Cut the volumes that the slices of a series make into patches; runs in workers."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rayology.data.duplicates import THUMBNAIL
-from rayology.data.preparation import PatchesConfig
+from rayology.data.preparation import PatchesConfig, PreparationConfig
 from rayology.data.records import ONE_CHANNEL, ImageRecord, Outcome, Pixels, Work
 from rayology.data.scratch import Scratch
 from rayology.data.volumes.assembly import assemble
@@ -17,7 +17,6 @@ from rayology.data.volumes.series import Frame
 from rayology.data.volumes.stack import Stack, arrange
 from rayology.data.volumes.volume import Volume, crop_or_pad, cut, orient, patches, starts
 from rayology.errors import SeriesError
-from rayology.image import ValueRange
 from rayology.imaging import without_equal_channels
 
 __all__ = ["OUTSIDE", "cut_series"]
@@ -31,11 +30,11 @@ OUTSIDE = "lies outside all patches of its volume, by preparation.cut.extent or,
 """Why a sound file is in no image."""
 SAME_PLACE = 1e-6
 """Share of a slice by which a box may overlap it without showing it, because positions are rounded."""
-Fill = Callable[[NDArray[np.float32], str, ValueRange | None], float]
-"""Returns the value outside an image, given its pixels, its modality, and the range that its source declares."""
 
 
-def cut_series(images: Sequence[ImageRecord], scratch: Scratch, *, rules: PatchesConfig, side: int, fill: Fill) -> Work:
+def cut_series(
+    images: Sequence[ImageRecord], scratch: Scratch, preparation: PreparationConfig, rules: PatchesConfig
+) -> Work:
     """Assemble the slices of a series into volumes and cut them into patches, with a reason for each unused slice."""
     frames = {_frame(record, scratch): record for record in images}
     arranged = arrange(list(frames), rules.series)
@@ -51,11 +50,12 @@ def cut_series(images: Sequence[ImageRecord], scratch: Scratch, *, rules: Patche
         try:
             volume = _volume(stack, members, scratch)
             upright = orient(volume)
-            room -= _needed(upright, rules, side, room)
+            room -= _needed(upright, rules, preparation.size, room)
         except SeriesError as error:
             reasons += [(each.item, f"SeriesError: {error}") for each in members]
             continue
-        boxes = _boxes(upright, rules, side, fill=fill(volume.pixels, first.modality, first.values))
+        fill = preparation.fill(volume.pixels, first.modality, first.values)
+        boxes = _boxes(upright, rules, preparation.size, fill=fill)
         records += [_record(box, volume, first) for box in boxes]
         thumbnails = [_thumbnail(upright), *[None] * (len(boxes) - 1)]
         pixels += [Pixels(box.pixels, box.mask, shown) for box, shown in zip(boxes, thumbnails, strict=True)]

@@ -76,9 +76,7 @@ def prepare(
         if isinstance(preparation.cut, PatchesConfig):
             check_one_kind(inventory)
             series, cuts = by_series(inventory.images), Journal(workplace / "cuts")
-            work = partial(
-                cut_series, scratch=scratch, rules=preparation.cut, side=preparation.size, fill=preparation.fill
-            )
+            work = partial(cut_series, scratch=scratch, preparation=preparation, rules=preparation.cut)
             outcomes = cuts.resume(lambda start: in_order(work, series[start:]))
             inventory = inventory.cut(_told(outcomes, "cutting", len(series), report))
             scratch = cuts.scratch
