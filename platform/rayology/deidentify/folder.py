@@ -79,7 +79,8 @@ class _Folder:
         if not files:
             raise SourceError(f"source: {source}: no such folder, or no file in it; name one with DICOM files below it")
         self._key = kept_key(private / "key")
-        fingerprint = _fingerprint(config, source, output, self._key)
+        decisive = (version("rayology"), config.model_dump_json(), *map(repr, (source, output, self._key)))
+        fingerprint = hashlib.sha256("\n".join(decisive).encode()).hexdigest()[:16]
         self._ledger = Ledger(private / f"outcomes-{fingerprint}.jsonl")
         is_new = not self._ledger.outcomes
         if is_new and any(file.parent != output or file.name not in REPORTS for file in files_below(output)):
@@ -197,11 +198,6 @@ def _values(file: Path, profile: Profile) -> Mapping[str, str]:
 
 def _residues(file: Path, search: Search, profile: Profile) -> set[str]:
     return set(residues(content(file), search, profile, of_others=True))
-
-
-def _fingerprint(config: ProfileConfig, *decisive: object) -> str:
-    parts = (version("rayology"), config.model_dump_json(), *map(repr, decisive))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _check_apart(**folders: Path) -> None:

@@ -13,8 +13,6 @@ from rayology.data.dicom.values import decimals, integer, text
 
 __all__ = ["NOTHING_KNOWN", "NUMBERS", "Facts", "description", "facts"]
 
-DESCRIPTION = "SeriesDescription"
-"""Free text, which is matched but never kept."""
 MAX_TEXT = 64
 """Most characters of a long string (DICOM PS3.5 6.2), so that no file makes a pattern search for hours."""
 
@@ -104,7 +102,7 @@ def facts(dataset: Dataset, frame: int, kind: str) -> Facts:
 
 def description(dataset: Dataset) -> str:
     """Return the series' description in one line; it may hold anything, so match it and never keep it."""
-    return " ".join(text(dataset, DESCRIPTION).split())[:MAX_TEXT]
+    return " ".join(text(dataset, "SeriesDescription").split())[:MAX_TEXT]
 
 
 def _number(dataset: Dataset, groups: Sequence[Dataset], name: str) -> float | None:

@@ -142,7 +142,8 @@ def listed_mm(positions: Sequence[float]) -> str:
 def _layouts(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Group frames that are parallel and of one size, spacing and frame of reference, the largest group first."""
     layouts: list[list[Frame]] = []
-    for frame in sorted(frames, key=_place_key):
+    by_place = sorted(frames, key=lambda each: (each.geometry.cosines or (), each.geometry.corner_mm or (), each.shape))
+    for frame in by_place:
         for layout in layouts:
             if not _differences(layout[0], frame):
                 layout.append(frame)
@@ -261,7 +262,8 @@ def _told_apart(places: Sequence[Sequence[Frame]]) -> tuple[tuple[Frame, ...], .
             for key, (place, frame) in zip(keys, frames, strict=True):
                 parts[key][place] = frame
             if sum(map(len, parts.values())) == len(frames):
-                return tuple(tuple(parts[key].values()) for key in sorted(parts, key=_none_first))
+                none_first = sorted(parts, key=lambda key: [(value is not None, value or 0.0) for value in key])
+                return tuple(tuple(parts[key].values()) for key in none_first)
     return ()
 
 
@@ -300,14 +302,6 @@ def _in_turn(places: Sequence[Sequence[Frame]]) -> tuple[tuple[Frame, ...], ...]
         ):
             return tuple(turns)
     return ()
-
-
-def _place_key(frame: Frame) -> tuple[tuple[float, ...], ...]:
-    return (frame.geometry.cosines or (), frame.geometry.corner_mm or (), frame.shape)
-
-
-def _none_first(key: tuple[float | None, ...]) -> tuple[tuple[bool, float], ...]:
-    return tuple((value is not None, value or 0.0) for value in key)
 
 
 def series_error(message: str, frames: Sequence[Frame]) -> SeriesError:
