@@ -43,8 +43,7 @@ class Inventory:
     def only(self, wanted: Callable[[ImageRecord], bool], *, reason: str) -> "Inventory":
         """Return an inventory of the wanted images alone, with the reason for the items of the others."""
         left_out = {record.item: reason for record in self.images if not wanted(record)}
-        images = tuple(record for record in self.images if wanted(record))
-        return replace(self, images=images, reasons={**self.reasons, **left_out})
+        return replace(self, images=tuple(filter(wanted, self.images)), reasons={**self.reasons, **left_out})
 
     def cut(self, outcomes: Iterable[Outcome]) -> "Inventory":
         """Return the inventory of the patches that the series were cut into."""
