@@ -92,10 +92,7 @@ def _volume(stack: Stack, members: Sequence[ImageRecord], scratch: Scratch) -> V
 
 
 def _needed(volume: Volume, rules: PatchesConfig, side: int, room: int) -> int:
-    """Return how many values the patches of an oriented volume have at the wanted spacing.
-
-    Raise SeriesError if the volume or its patches would have too many.
-    """
+    """Return how many values the patches of an oriented volume have; raise SeriesError if it or they have too many."""
     channels = len(volume.pixels)
     size = resampled_size(volume, _spacing_mm(rules))
     if channels * math.prod(size) > MAX_VALUES:

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 __all__ = ["Batcher"]
@@ -40,11 +41,11 @@ class Batcher(Generic[Item, Result]):
                 results = await loop.run_in_executor(self._executor, self._run, [item for item, _ in batch])
             except Exception as error:  # noqa: BLE001 - one batch that fails must not stop the next
                 for _, future in batch:
-                    if not future.done():
+                    with suppress(asyncio.InvalidStateError):  # its client has gone
                         future.set_exception(error)
             else:
                 for (_, future), result in zip(batch, results, strict=True):
-                    if not future.done():
+                    with suppress(asyncio.InvalidStateError):
                         future.set_result(result)
 
     def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
