@@ -94,7 +94,7 @@ def _declare(copied: Dataset, profile: Profile, *, masked: bool) -> None:
 
 
 def _clean_pixels(copied: Dataset) -> None:
-    """Blank comments of compressed pixels, cut off what follows others, and raise UnreadableImage if those end early."""
+    """Blank comments of compressed pixels, cut what follows others; raise UnreadableImage if those end early."""
     pixels = copied.get("PixelData")
     if not isinstance(pixels, bytes):
         return
