@@ -125,7 +125,7 @@ def test_losses_stay_in_full_precision_when_the_networks_run_in_bf16(experiment:
     assert all(math.isfinite(figure) for figures in logged.values() for figure in figures.values())
     with torch.autocast("cpu", torch.bfloat16):
         for phase in training.model.phases():
-            only_trainable(training.model, phase.parameters)
+            only_trainable(training.model.parameters(), phase.parameters)
             noise = batch_noise(phase.noise, seed=0, purpose=phase.name, step=0, count=8)
             terms = phase.terms(batch, noise).terms
             assert {term.dtype for term in terms.values()} == {torch.float32}
