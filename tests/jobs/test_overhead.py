@@ -20,7 +20,7 @@ def test_our_loop_ends_with_the_weights_of_a_bare_one_and_its_overhead_is_counte
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "platform"))  # for the process that trains
 
-    done = run_job("benchmarks/overhead.py", "--quick", "true")
+    done = run_job("benchmarks/overhead.py", "--quick")
 
     assert done.returncode == 0, done.stderr
     counted = json.loads(done.stdout.splitlines()[-1])
