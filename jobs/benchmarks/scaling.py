@@ -228,15 +228,16 @@ def main(config: ScalingBenchmarkConfig) -> Mapping[str, object]:
     estimates = {str(count): estimate(found["bytes"], count) for count in GIGABYTES_A_SECOND}
     console.print(table(rates, lost))
     console.print(f"averaging takes {averaging:.1%} of a step of two workers, the most that overlap could hide")
-    console.print(arithmetic(estimates, found["bytes"]))
+    console.print(arithmetic(estimates, found["bytes"], step_s))
     return {
         "images_a_second": rates,
         "lost": lost,
         "averaging": round(averaging, 3),
+        "step_ms": round(1e3 * step_s, 1),
         "estimates": estimates,
         "met": {
             "loses_no_more_than_ddp": lost["rayology/core"] <= lost["torch DDP/core"] + TOLERANCE,
-            "nothing_to_hide": averaging < WORTH_HIDING,
+            "averaging_is_below_a_tenth": averaging < WORTH_HIDING,
         },
     }
 
@@ -267,14 +268,15 @@ def table(rates: Mapping[str, float], lost: Mapping[str, float]) -> Table:
     return shown
 
 
-def arithmetic(estimates: Mapping[str, Mapping[str, float]], num_bytes: int) -> Table:
+def arithmetic(estimates: Mapping[str, Mapping[str, float]], num_bytes: int, step_s: float) -> Table:
     """Return what averaging would take on GPUs: estimated, not measured."""
-    shown = Table(
-        f"estimate for {num_bytes / 1e6:.1f} MB of gradients", "GB/s", "all-reduce, ms", "10 % of a step of, ms"
-    )
+    size, step = f"estimate for {num_bytes / 1e6:.1f} MB of gradients", f"of the step here, {1e3 * step_s:.0f} ms"
+    shown = Table(size, "GB/s", "all-reduce, ms", step, "10 % of a step of, ms")
     for count, times in estimates.items():
-        bandwidth = GIGABYTES_A_SECOND[int(count)]
-        shown.add_row(f"{count} GPUs", f"{bandwidth:g}", f"{times['all_reduce_ms']:g}", f"{times['step_ms']:g}")
+        took, bandwidth = times["all_reduce_ms"], GIGABYTES_A_SECOND[int(count)]
+        shown.add_row(
+            f"{count} GPUs", f"{bandwidth:g}", f"{took:g}", f"{1e-3 * took / step_s:.3%}", f"{times['step_ms']:g}"
+        )
     return shown
 
 

@@ -60,8 +60,10 @@ class FiniteGuard:
 
     def _first(self) -> str:
         """Say which figure was the first that is not finite, and when."""
-        for step, names, values in self._unread:
-            for name, value in zip(names, values.tolist(), strict=True):
-                if not math.isfinite(value):
-                    return f"{name} is {value} at step {step}"
-        raise AssertionError("a figure that is not finite was watched")
+        numbers = (
+            (name, value, step)
+            for step, names, values in self._unread
+            for name, value in zip(names, values.tolist(), strict=True)
+        )
+        name, value, step = next(each for each in numbers if not math.isfinite(each[1]))
+        return f"{name} is {value} at step {step}"

@@ -45,8 +45,9 @@ class Training:
         model.to(device, precision.dtype_of(precision.resolve(experiment.scaling, device)))
         for weight in model.parameters():
             # Makes convolutions 1.3 to 1.8 times faster on CPU and GPU, those of volumes 1.1 to 1.3 times on a CPU.
+            # A weight of one channel is contiguous either way, so each is copied: the first decides for the rest.
             if primitives := PRIMITIVES.get(weight.ndim - 2):
-                weight.data = weight.data.contiguous(memory_format=primitives.channels_last)
+                weight.data = torch.empty_like(weight, memory_format=primitives.channels_last).copy_(weight.data)
         average = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
         optimizers = [Adam(phase.parameters, betas=phase.betas, fused=True) for phase in model.phases()]
         return cls(model, average, optimizers)
