@@ -6,7 +6,7 @@ library, measured one right after the other, and the averaged weights that each 
 
 A step takes a batch, and for each phase draws noise from a seeded generator, computes the loss, backpropagates, clips
 the gradient's norm, sets the learning rate of the schedule and lets fused Adam move the parameter; then it moves the
-averaged weights. Every library does all of it, in its own way where it has one, and ends with the weights of the bare
+averaged weights. Every library does all of it, in its own way if it has one, and ends with the weights of the bare
 loop. Nothing is logged, evaluated or saved while time is taken.
 
 Ours does more: the noise of each phase has its own seed, so that a resumed run draws the same; gradients are held back
