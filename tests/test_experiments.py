@@ -35,3 +35,8 @@ def test_a_serve_config_has_valid_arguments(file: Path) -> None:
     for application in yaml.safe_load(file.read_text())["applications"]:
         assert application["import_path"] == "rayology.serving.app:build"
         ServeArgs.model_validate(application["args"])
+
+
+def test_a_batch_that_no_memory_holds_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"schedule\.batch_size: .*less than or equal to 1048576"):
+        Experiment().patched({"schedule": {"batch_size": 10**11}})

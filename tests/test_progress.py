@@ -44,6 +44,25 @@ def test_many_parts_have_a_line_now_and_then_with_the_time_left(
     assert said[-1] == "train: 100/100, 2/s, 0 s left  loss 1"
 
 
+def test_a_stage_is_named_when_it_begins_and_its_time_left_is_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    # The clock; a test that waits for it takes as long.
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with progress_bar("prepare") as bar:
+        bar.advance(1000, 1000, "reading")
+        now = 500.0
+        bar.advance(0, 1000, "comparing")
+        now = 600.0
+        for done in range(1, 1001):
+            now += 0.5
+            bar.advance(done, 1000, "writing")
+
+    said = capsys.readouterr().err.splitlines()
+    assert said[:2] == ["prepare: comparing", "prepare: 21/1000, 2/s, 490 s left  writing"]
+
+
 def test_what_is_waited_for_is_said_after_a_while_and_again_but_not_while_something_is_done(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

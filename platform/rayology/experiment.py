@@ -41,7 +41,7 @@ class ScheduleConfig(Config):
     steps: PositiveInt = 2000
     """Training steps. A run that is resumed with more follows the longer schedule from where it is: if it had cooled
     down, its learning rate rises again at once."""
-    batch_size: PositiveInt = 32
+    batch_size: Annotated[int, Field(ge=1, le=2**20)] = 32
     """Images per step, over all workers together."""
     sampling: Sampling = "natural"
     """Order of the images: natural takes each once per epoch, balanced takes every class equally often."""

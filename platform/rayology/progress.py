@@ -5,12 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as LiveProgress
 from rich.table import Column
 
-__all__ = ["Bar", "console", "progress_bar", "watching"]
+__all__ = ["Bar", "Progress", "console", "progress_bar", "watching"]
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BEFORE_WAITING = 5.0
@@ -20,12 +22,21 @@ FEW = 10  # parts that are so few take so long that each is worth a line
 console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)  # a log file has no width to wrap to
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage has got, in the files, series or images that it counts."""
+
+    stage: str
+    done: int
+    total: int
+
+
 class Bar:
-    """The progress of one stage."""
+    """The progress of one stage after another."""
 
     def __init__(self, title: str, words: str = "") -> None:
         self._title = title
-        self._live = Progress(
+        self._live = LiveProgress(
             TextColumn("{task.description}"),
             BarColumn(20),
             TextColumn("{task.fields[count]}"),  # empty until the total is known
@@ -44,7 +55,11 @@ class Bar:
             self._say(words)
 
     def advance(self, done: int, total: int, words: str = "") -> None:
-        """Show how much is done, and the newest words."""
+        """Show how much is done, and the newest words; less than before begins a stage, which has its own rate."""
+        if done < self._seen:
+            self._live.reset(self._task)
+            self._begun = self._done = 0
+            self._say(words)
         self._words = words
         self._live.update(self._task, completed=done, total=total, count=f"{done}/{total}", words=words)
         now = time.monotonic()

@@ -98,7 +98,7 @@ def test_a_phase_reaches_each_of_its_parameters(config: Config, labelled: ImageS
         torch.nn.init.normal_(parameter, std=0.1)
 
     for phase in model.phases():
-        only_trainable(model, phase.parameters)
+        only_trainable(model.parameters(), phase.parameters)
         terms = phase.terms(batch_of(labelled), noise_of(phase)).terms
         torch.stack([term.sum() for term in terms.values()]).sum().backward()
         assert all(parameter.grad is not None and parameter.grad.any() for parameter in phase.parameters)

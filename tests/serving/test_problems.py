@@ -9,15 +9,16 @@ from starlette.types import Receive, Scope, Send
 from tests.serving.exchanges import refused, talk
 
 from rayology.serving.middleware import ServerErrors
+from rayology.serving.predictor import Predictor
 
 
 def test_a_failure_of_the_server_tells_the_client_and_the_log_nothing_of_the_request(
-    gan_app: FastAPI, gan: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    gan: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(*asked: object) -> None:
         raise ValueError(f"cannot draw {asked}")
 
-    monkeypatch.setattr(gan_app.state.predictor, "answer", fail)  # nothing real fails on purpose
+    monkeypatch.setattr(Predictor, "answer", fail)  # nothing real fails on purpose
 
     with caplog.at_level(logging.DEBUG, "rayology"):
         answer = gan.post("/generate", json={"seed": 4711})

@@ -13,6 +13,7 @@ from rayology.errors import Diverged
 from rayology.experiment import Experiment, ScalingConfig, ScheduleConfig
 from rayology.image import Batch
 from rayology.models import Model, ModelConfig, Outcome, Phase, VaeConfig
+from rayology.training.finite import KEPT, FiniteGuard
 from rayology.training.loop import Training, fit
 
 
@@ -127,6 +128,16 @@ def test_whichever_phase_and_figure_breaks_the_whole_step_is_undone(
     assert {"model.steps", "model.first", "0.0.exp_avg", "1.0.exp_avg_sq"} <= before.keys()
     for name, tensor in state_of(training).items():
         assert torch.equal(tensor, before[name]), name
+
+
+def test_the_first_that_is_not_finite_is_named_however_long_nobody_read() -> None:
+    guard = FiniteGuard(CPU)
+    for step in range(2 * KEPT):
+        value = torch.nan if step == KEPT + 2 else torch.inf if step > KEPT + 2 else 1.0
+        guard.watch({"first": torch.tensor(1.0), "second": torch.tensor(value)}, step=step)
+
+    with pytest.raises(Diverged, match=f"second is nan at step {KEPT + 2}; lower optimizer.lr"):
+        guard.read({})
 
 
 def state_of(training: Training) -> dict[str, Tensor]:

@@ -21,12 +21,12 @@ from tests.training.recipes import (
     resume,
     trained,
 )
-from torch import distributed
+from torch import distributed, nn
 from torch.multiprocessing.spawn import start_processes
 
 from rayology.experiment import Experiment, OptimizerConfig, ScheduleConfig
 from rayology.image import Batch, ImageSpec
-from rayology.noise import batch_noise
+from rayology.noise import batch_noise, placed
 from rayology.training.gradients import Workers, only_trainable
 from rayology.training.loop import Training, fit
 
@@ -125,10 +125,27 @@ def test_losses_stay_in_full_precision_when_the_networks_run_in_bf16(experiment:
     assert all(math.isfinite(figure) for figures in logged.values() for figure in figures.values())
     with torch.autocast("cpu", torch.bfloat16):
         for phase in training.model.phases():
-            only_trainable(training.model, phase.parameters)
+            only_trainable(training.model.parameters(), phase.parameters)
             noise = batch_noise(phase.noise, seed=0, purpose=phase.name, step=0, count=8)
             terms = phase.terms(batch, noise).terms
             assert {term.dtype for term in terms.values()} == {torch.float32}
+
+
+def test_every_convolution_runs_channels_last(experiment: Experiment) -> None:
+    """The first one too, although its weights and images of one channel are contiguous either way."""
+    training = Training.start(experiment, SPEC, CPU)
+    strides: list[tuple[int, ...]] = []
+    for module in training.model.modules():
+        if isinstance(module, nn.Conv2d) and module.out_channels > 1:
+            module.register_forward_hook(lambda _module, _inputs, output: strides.append(output.stride()))
+
+    batch = batches(0, slice(0, 8))
+    for phase in training.model.phases():
+        noise = batch_noise(phase.noise, seed=0, purpose=phase.name, step=0, count=8)
+        phase.terms(batch, placed(noise, batch.images))
+
+    assert strides
+    assert {stride[1] for stride in strides} == {1}
 
 
 def test_the_gradient_is_clipped_to_the_norm(experiment: Experiment) -> None:

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayology.data.cutting import OUTSIDE
+from rayology.data.dataset import Counts
 from rayology.data.dicom.pet import BQML, PET, SUV
 from rayology.data.duplicates import THUMBNAIL, duplicates, joined
 from rayology.data.inventory import Inventory, by_series
 from rayology.data.preparation import CT, PatchesConfig, PreparationConfig
 from rayology.data.records import ONE_CHANNEL, ImageRecord
-from rayology.data.scratch import Scratch, Shape
+from rayology.data.scratch import Scratch
 from rayology.data.splits import MIN_PATIENTS, Place, SplitName, leaking, split_images
 from rayology.errors import SeriesError, SourceError
 from rayology.imaging import contrast, foreground
@@ -41,12 +42,7 @@ class Curation:
     """Chosen images with range and split, in the order of the items."""
     inventory: Inventory
     """What the images were chosen from, with a reason for each item that was left out."""
-    num_duplicates: int
-    """Number of items that repeat an instance, and of images that (nearly) equal another patient's."""
-    num_nearly_empty: int
-    num_joined: int
-    """Number of patients that count as another: they share a study, a frame of reference or a (nearly) equal image."""
-    num_in_gaps: int
+    counts: Counts
     num_leaking: int
     """Number of images in official splits whose patient, or an equal image, is in another split too."""
 
@@ -83,17 +79,19 @@ def curate(inventory: Inventory, scratch: Scratch, preparation: PreparationConfi
         kept, pairs = [record for number, record in enumerate(kept) if number not in shared], []
     places = _places(kept, pairs)
     splits = _split(inventory, places, preparation)
-    return Curation(
-        images=tuple(
-            replace(record, split=split) for record, split in zip(kept, splits, strict=True) if split is not None
-        ),
-        inventory=inventory,
-        num_duplicates=inventory.num_duplicates + len(shared),
-        num_nearly_empty=num_nearly_empty,
-        num_joined=len({record.who.patient for record in kept}) - len({place.patient for place in places}),
-        num_in_gaps=splits.count(None),
-        num_leaking=len(leaking(places)),
+    images = tuple(replace(record, split=split) for record, split in zip(kept, splits, strict=True) if split)
+    counts = Counts(
+        files=inventory.num_items,
+        images=len(images),
+        skipped=len(inventory.reasons),
+        duplicates=inventory.num_duplicates + len(shared),
+        joined_patients=len({record.who.patient for record in kept}) - len({place.patient for place in places}),
+        not_in_table=sum(record.in_table is False for record in images),
+        other_modality=sum(inventory.other_modalities.values()),
+        nearly_empty=num_nearly_empty,
+        dropped_in_gaps=splits.count(None),
     )
+    return Curation(images, inventory, counts, num_leaking=len(leaking(places)))
 
 
 def check_one_kind(inventory: Inventory) -> None:
@@ -246,13 +244,13 @@ def _nothing_left(inventory: Inventory, num_nearly_empty: int, preparation: Prep
 def _alike(images: Sequence[ImageRecord], scratch: Scratch) -> list[tuple[int, int]]:
     """Return pairs of images that are (nearly) equal, unless all are of one patient.
 
-    Patches are compared by their volumes: the first patch of one is paired with every patch of the other.
+    Patches are compared by the thumbnails of their volumes: the first one of a volume is paired with all of the other.
     """
     if len({record.who.draw for record in images}) == 1:
         return []
     numbers: dict[int, list[int]] = defaultdict(list)
     for number, record in enumerate(images):
-        shape, row = _compared(record)
+        shape, row = (record.shape, record.row) if record.thumbnail is None else (THUMBNAIL, record.thumbnail)
         numbers[row].append(number)
     shown, rows, groups = scratch.pixels(shape), np.array(list(numbers)), list(numbers.values())
     bounds = np.array([(images[group[0]].low, images[group[0]].high) for group in groups], np.float32)
@@ -260,11 +258,6 @@ def _alike(images: Sequence[ImageRecord], scratch: Scratch) -> list[tuple[int, i
     # Clipped values, such as the surroundings of a CT, must not make images alike.
     pairs = duplicates(lambda places: np.clip(shown[rows[places]], low[places], high[places]), len(rows))
     return [(groups[one][0], number) for one, other in pairs for number in groups[other]]
-
-
-def _compared(record: ImageRecord) -> tuple[Shape, int]:
-    """Return the shape and the row of what stands for an image: itself, or for a patch the thumbnail of its volume."""
-    return (record.shape, record.row) if record.thumbnail is None else (THUMBNAIL, record.thumbnail)
 
 
 def _shared(images: Sequence[ImageRecord], pairs: Sequence[tuple[int, int]]) -> set[int]:
@@ -301,8 +294,10 @@ def _split(inventory: Inventory, places: Sequence[Place], preparation: Preparati
         said = str(error)
         named, patients = (len({getattr(each.who, of) for each in inventory.images}) for of in ("patient", "draw"))
         if patients < named:
-            said += f"; {named} patients count as {patients}, because they share studies or frames of reference"
-            said += "; if they are not the same people, give each UIDs of their own"
+            said += (
+                f"; {named} patients count as {patients}, because they share studies or frames of reference; if they "
+                "are not the same people, give each UIDs of their own"
+            )
         reasons = Counter(reason for reason in inventory.reasons.values() if reason != OUTSIDE)
         if reasons:
             reason, often = reasons.most_common(1)[0]

@@ -1,14 +1,14 @@
 """Cut the volumes that the slices of a series make into patches; runs in workers."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rayology.data.duplicates import THUMBNAIL
-from rayology.data.preparation import PatchesConfig
+from rayology.data.preparation import PatchesConfig, PreparationConfig
 from rayology.data.records import ONE_CHANNEL, ImageRecord, Outcome, Pixels, Work
 from rayology.data.scratch import Scratch
 from rayology.data.volumes.assembly import assemble
@@ -17,7 +17,6 @@ from rayology.data.volumes.series import Frame
 from rayology.data.volumes.stack import Stack, arrange
 from rayology.data.volumes.volume import Volume, crop_or_pad, cut, orient, patches, starts
 from rayology.errors import SeriesError
-from rayology.image import ValueRange
 from rayology.imaging import without_equal_channels
 
 __all__ = ["OUTSIDE", "cut_series"]
@@ -31,11 +30,11 @@ OUTSIDE = "lies outside all patches of its volume, by preparation.cut.extent or,
 """Why a sound file is in no image."""
 SAME_PLACE = 1e-6
 """Share of a slice by which a box may overlap it without showing it, because positions are rounded."""
-Fill = Callable[[NDArray[np.float32], str, ValueRange | None], float]
-"""Returns the value outside an image, given its pixels, its modality, and the range that its source declares."""
 
 
-def cut_series(images: Sequence[ImageRecord], scratch: Scratch, *, rules: PatchesConfig, side: int, fill: Fill) -> Work:
+def cut_series(
+    images: Sequence[ImageRecord], scratch: Scratch, preparation: PreparationConfig, rules: PatchesConfig
+) -> Work:
     """Assemble the slices of a series into volumes and cut them into patches, with a reason for each unused slice."""
     frames = {_frame(record, scratch): record for record in images}
     arranged = arrange(list(frames), rules.series)
@@ -51,11 +50,12 @@ def cut_series(images: Sequence[ImageRecord], scratch: Scratch, *, rules: Patche
         try:
             volume = _volume(stack, members, scratch)
             upright = orient(volume)
-            room -= _needed(upright, rules, side, room)
+            room -= _needed(upright, rules, preparation.size, room)
         except SeriesError as error:
             reasons += [(each.item, f"SeriesError: {error}") for each in members]
             continue
-        boxes = _boxes(upright, rules, side, fill=fill(volume.pixels, first.modality, first.values))
+        fill = preparation.fill(volume.pixels, first.modality, first.values)
+        boxes = _boxes(upright, rules, preparation.size, fill=fill)
         records += [_record(box, volume, first) for box in boxes]
         thumbnails = [_thumbnail(upright), *[None] * (len(boxes) - 1)]
         pixels += [Pixels(box.pixels, box.mask, shown) for box, shown in zip(boxes, thumbnails, strict=True)]
@@ -85,19 +85,14 @@ def _volume(stack: Stack, members: Sequence[ImageRecord], scratch: Scratch) -> V
         raise SeriesError(MIXED)
     pixels = [scratch.image(each.shape, each.row) for each in members]
     valid: list[NDArray[np.bool_]] = [np.ones(plane.shape[1:], np.bool_) for plane in pixels]  # padding is filled
-    masks = None
-    if any(each.has_mask for each in members):
-        masks = [scratch.mask(each.shape, each.row) for each in members]
+    has_masks = any(each.has_mask for each in members)
+    masks = [scratch.mask(each.shape, each.row) for each in members] if has_masks else None
     volume = assemble(stack, pixels, valid, masks)
     return replace(volume, pixels=without_equal_channels(volume.pixels))
 
 
 def _needed(volume: Volume, rules: PatchesConfig, side: int, room: int) -> int:
-    """Return how many values the patches of an oriented volume have at the wanted spacing.
-
-    Raises:
-        SeriesError: the volume or its patches would have too many.
-    """
+    """Return how many values the patches of an oriented volume have; raise SeriesError if it or they have too many."""
     channels = len(volume.pixels)
     size = resampled_size(volume, _spacing_mm(rules))
     if channels * math.prod(size) > MAX_VALUES:

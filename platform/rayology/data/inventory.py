@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rayology.atomic import write_atomic
-from rayology.data.dicom.image_kind import KEPT
+from rayology.data.dicom.image_kind import CAPTURE
 from rayology.data.duplicates import joined
 from rayology.data.records import ImageRecord, Outcome
 from rayology.data.sources import Item
@@ -18,9 +18,6 @@ __all__ = ["Inventory", "by_series", "common_folder", "list_skipped", "take_inve
 
 UNLABELLED = (
     "SourceError: has no class while others have; give it one in its folder or table, or set source.labels to none"
-)
-CAPTURE = "NotSelected: is a secondary capture in a study with images of the modality's own class" + KEPT.format(
-    "pages"
 )
 KEYS_OF_A_TABLE = "write names as below source.path, or UIDs of instances, series or studies as the files have them now"
 MAX_LISTED = 10_000
@@ -46,8 +43,7 @@ class Inventory:
     def only(self, wanted: Callable[[ImageRecord], bool], *, reason: str) -> "Inventory":
         """Return an inventory of the wanted images alone, with the reason for the items of the others."""
         left_out = {record.item: reason for record in self.images if not wanted(record)}
-        images = tuple(record for record in self.images if wanted(record))
-        return replace(self, images=images, reasons={**self.reasons, **left_out})
+        return replace(self, images=tuple(filter(wanted, self.images)), reasons={**self.reasons, **left_out})
 
     def cut(self, outcomes: Iterable[Outcome]) -> "Inventory":
         """Return the inventory of the patches that the series were cut into."""
@@ -92,7 +88,8 @@ def take_inventory(outcomes: Iterable[Outcome], *, labels: object = "none") -> I
     )
     originals |= {(each.who.study, each.modality) for each in images if not each.is_capture}
     inventory = inventory.only(
-        lambda record: not record.is_capture or (record.who.study, record.modality) not in originals, reason=CAPTURE
+        lambda record: not record.is_capture or (record.who.study, record.modality) not in originals,
+        reason=f"NotSelected: {CAPTURE}",
     )
     if labels == "table" and images and not any(each.label for each in images):
         raise SourceError(f"the source: no row of the table gives any of its images a label; {KEYS_OF_A_TABLE}")

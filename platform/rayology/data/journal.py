@@ -50,10 +50,8 @@ class Journal:
         for line in whole_lines(self._file):
             try:
                 kept.append(LINE.validate_json(line))
-            except (
-                ValidationError
-            ):  # after a power cut, a block of zeros may stand before lines that were written later
-                break
+            except ValidationError:
+                break  # after a power cut, a block of zeros may stand before lines that were written later
         if not self.scratch.restore(Counter(shape for each in kept for shape in _shapes(each))):
             kept = []
             self.scratch.restore(Counter())

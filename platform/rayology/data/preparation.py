@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
 from rayology.config import Config
-from rayology.data.dicom.pet import PET
 from rayology.data.dicom.values import ModalityCode
 from rayology.data.splits import Shares
 from rayology.data.volumes.series import SeriesConfig
@@ -16,8 +15,6 @@ from rayology.image import ValueRange
 __all__ = ["CT", "PatchesConfig", "PreparationConfig", "SlicesConfig"]
 
 CT = "CT"
-FRACTION = "fraction of the series' range"
-FRACTION_OF_ALL = "fraction of the dataset's range"
 
 
 class SlicesConfig(Config):
@@ -96,12 +93,3 @@ class PreparationConfig(Config):
         if declared:
             return declared.low
         return self.window.low if modality == CT else float(pixels.min())
-
-    def kept_values(self, modality: str, declared: ValueRange | None) -> ValueRange:
-        """Return the range that a dataset keeps, given the one that its source declares."""
-        if declared:
-            return declared
-        if modality == CT:
-            return self.window
-        unit = FRACTION_OF_ALL if modality == PET else FRACTION
-        return ValueRange(low=0.0, high=1.0, unit=unit, levels=self.window.levels)

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -28,6 +28,7 @@ from rayology.data.sources import Item, Source, SourceConfig
 from rayology.data.workers import in_order, is_parallel
 from rayology.data.writing import Contents, write_dataset
 from rayology.errors import DataError, DatasetError, SourceLost
+from rayology.progress import Progress
 
 __all__ = ["PreparationConfig", "Progress", "prepare"]
 
@@ -36,16 +37,6 @@ PATHS = {"path", "table"}
 """Fields of sources that hold a path or its URI."""
 IMAGES_A_TASK = 16
 """Number of images that one of Ray's workers reads at once, roughly; a larger item is read whole."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a preparation has got."""
-
-    stage: Literal["reading", "cutting", "writing"]
-    done: int
-    total: int
-    """Number of files or their parts while reading, of series while cutting, of images while writing."""
 
 
 def prepare(
@@ -85,12 +76,11 @@ def prepare(
         if isinstance(preparation.cut, PatchesConfig):
             check_one_kind(inventory)
             series, cuts = by_series(inventory.images), Journal(workplace / "cuts")
-            work = partial(
-                cut_series, scratch=scratch, rules=preparation.cut, side=preparation.size, fill=preparation.fill
-            )
+            work = partial(cut_series, scratch=scratch, preparation=preparation, rules=preparation.cut)
             outcomes = cuts.resume(lambda start: in_order(work, series[start:]))
             inventory = inventory.cut(_told(outcomes, "cutting", len(series), report))
             scratch = cuts.scratch
+        report(Progress("comparing", 0, len(inventory.images)))
         curation = curate(inventory, scratch, preparation)
         if settings.get("labels") in {"folder", "table"}:
             check_classes(curation.images)
@@ -115,9 +105,7 @@ def _reused(folder: Path) -> PreparedDataset:
     return replace(data, reused=True)
 
 
-def _told(
-    outcomes: Iterable[Outcome], stage: Literal["reading", "cutting"], total: int, report: Callable[[Progress], None]
-) -> Iterator[Outcome]:
+def _told(outcomes: Iterable[Outcome], stage: str, total: int, report: Callable[[Progress], None]) -> Iterator[Outcome]:
     """Pass outcomes on, and report each."""
     for done, outcome in enumerate(outcomes, 1):
         report(Progress(stage, done, total))

@@ -63,11 +63,7 @@ def read_item(source: Source, number: int, item: Item, preparation: PreparationC
 
 
 def _in_units(instance: Instance, asked: str) -> Instance:
-    """Return PET as SUV by body weight if its header allows it and Bq/ml are not asked for.
-
-    Raises:
-        NotSelected: it is PET in units that are not asked for.
-    """
+    """Return PET as SUV if its header allows it and Bq/ml are not asked for; raise NotSelected if other units are."""
     if instance.modality != PET:
         return instance
     if instance.suv_scale and asked != BQML:
@@ -107,22 +103,18 @@ def _prepared(example: Example, record: ImageRecord, preparation: PreparationCon
         if not instance.identity.series:
             raise SeriesError(NO_SERIES)
         return replace(record, header=instance.facts), Pixels(pixels, mask)
-    if min(pixels.shape[1:]) < MIN_SIDE:
-        rows, columns = pixels.shape[1:]
+    rows, columns = pixels.shape[1:]
+    if min(rows, columns) < MIN_SIDE:
         raise NotAnImage(f"is {rows} x {columns} pixels, too thin for an image; of NIfTI, set source.plane")
     size = (preparation.size, preparation.size)
     pixels = without_equal_channels(pixels)
     spacing_mm, aspect = record.geometry.spacing_mm, record.geometry.aspect
     if spacing_mm:
-        spacing_mm = conformed_spacing(spacing_mm, (pixels.shape[1], pixels.shape[2]), size, aspect=aspect)
+        spacing_mm = conformed_spacing(spacing_mm, (rows, columns), size, aspect=aspect)
     changes = ((ONE_CHANNEL, pixels is not instance.pixels), (SQUARE_PIXELS, aspect != 1))
     changed = (*record.changed, *(what for what, is_so in changes if is_so))
-    fill = preparation.fill(pixels, record.modality, record.values)
     geometry = replace(record.geometry, spacing_mm=spacing_mm, aspect=1.0)
-    return (
-        replace(record, shape=(len(pixels), *size), geometry=geometry, changed=changed),
-        Pixels(
-            conform(pixels, size, fill=fill, aspect=aspect),
-            None if mask is None else conform_mask(mask, size, aspect=aspect),
-        ),
-    )
+    record = replace(record, shape=(len(pixels), *size), geometry=geometry, changed=changed)
+    fill = preparation.fill(pixels, record.modality, record.values)
+    inside = None if mask is None else conform_mask(mask, size, aspect=aspect)
+    return record, Pixels(conform(pixels, size, fill=fill, aspect=aspect), inside)

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayology.data.dicom import Facts, Geometry
+from rayology.data.dicom.facts import NOTHING_KNOWN
 from rayology.data.identity import Pseudonyms
 from rayology.data.splits import SplitName
 from rayology.image import ValueRange
 
 __all__ = ["ONE_CHANNEL", "ImageRecord", "Outcome", "Pixels", "Work"]
 
-NOTHING_KNOWN = Facts()
 ONE_CHANNEL = "three equal channels became one"
 
 

@@ -1,7 +1,7 @@
 """Which images train a model and which judge it: by patient, or by blocks of a single patient."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -107,13 +107,8 @@ def split_as_declared(places: Sequence[Place], shares: Shares) -> list[SplitName
     labels = _labels_of_patients([places[row] for row in rows])
     if len(labels) < MIN_PATIENTS:
         raise SourceError(f"the source: too few images train to draw {' and '.join(sorted(missing))} from; add some")
-    drawn = split_by_patient(
-        labels,
-        Shares(
-            validation=shares.validation if "validation" in missing else 0.0,
-            test=shares.test if "test" in missing else 0.0,
-        ),
-    )
+    held_out = Shares(shares.validation * ("validation" in missing), shares.test * ("test" in missing))
+    drawn = split_by_patient(labels, held_out)
     for row in rows:
         declared[row] = drawn[places[row].patient]
     return declared
@@ -213,21 +208,22 @@ def _blocks(positions: NDArray[np.float64], shares: Shares, *, gap_mm: float) ->
     Take the first way to cut that is near the shares, else the nearest: the gaps may take most of few positions, such
     as those of large patches.
     """
-    ways = [_cut(positions, layout, shares, wall, gap_mm=gap_mm) for layout in LAYOUTS for wall in (_midway, _upon)]
+    ways = [
+        _cut(positions, layout, shares, gap_mm=gap_mm, is_midway=way) for layout in LAYOUTS for way in (True, False)
+    ]
     whole = [blocks for blocks in ways if set(blocks) >= set(SPLITS)]
     near = (blocks for blocks in whole if _imbalance(blocks, shares) <= NEAR_SHARES)
     return next(near, min(whole, key=lambda blocks: _imbalance(blocks, shares), default=None))
 
 
 def _cut(
-    positions: NDArray[np.float64],
-    layout: tuple[SplitName, ...],
-    shares: Shares,
-    wall: Callable[[NDArray[np.float64], int, int], float],
-    *,
-    gap_mm: float,
+    positions: NDArray[np.float64], layout: tuple[SplitName, ...], shares: Shares, *, gap_mm: float, is_midway: bool
 ) -> list[SplitName | None]:
-    """Assign images to blocks of the given shares, and drop those in the gaps between blocks."""
+    """Assign images to blocks of the given shares, and drop those in the gaps between blocks.
+
+    A wall lies midway between two positions, or upon the training one: it alone is dropped if others lie half a gap
+    away.
+    """
     distinct, counts = np.unique(positions, return_counts=True)
     if len(distinct) < len(layout):
         return [None] * len(positions)
@@ -241,23 +237,15 @@ def _cut(
         for number, end in enumerate(ends)
     ]
     walls = np.array(
-        [wall(distinct, index, index - (name == "train")) for name, index in zip(layout[:-1], first, strict=True)]
+        [
+            (distinct[index - 1] + distinct[index]) / 2 if is_midway else distinct[index - (name == "train")]
+            for name, index in zip(layout[:-1], first, strict=True)
+        ]
     )
     spare = gap_mm / 2 - TOUCHING_MM
     near = (np.abs(positions[:, None] - walls) < spare).any(1)
     block = np.searchsorted(walls, positions)
     return [None if dropped else layout[index] for index, dropped in zip(block, near, strict=True)]
-
-
-def _midway(distinct: NDArray[np.float64], index: int, trains: int) -> float:
-    del trains
-    return float((distinct[index - 1] + distinct[index]) / 2)
-
-
-def _upon(distinct: NDArray[np.float64], index: int, trains: int) -> float:
-    """Return the training position next to the wall: it alone is dropped if others lie half a gap away."""
-    del index
-    return float(distinct[trains])
 
 
 def _imbalance(blocks: Sequence[SplitName | None], shares: Shares) -> float:

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rayology.data.curation import Curation
-from rayology.data.dataset import INDEX, INFO, Counts, DatasetInfo, FileRecord, SplitCounts
+from rayology.data.dataset import INDEX, INFO, DatasetInfo, FileRecord, SplitCounts
 from rayology.data.dicom.pet import PET, SUV, UNIT_NAMES
-from rayology.data.preparation import PatchesConfig, PreparationConfig
+from rayology.data.preparation import CT, PatchesConfig, PreparationConfig
 from rayology.data.records import ImageRecord
 from rayology.data.scratch import Scratch
 from rayology.data.splits import SPLITS
@@ -63,11 +63,14 @@ def write_dataset(folder: Path, contents: Contents, scratch: Scratch, report: Ca
 
 
 def _values(image: ImageRecord, preparation: PreparationConfig) -> ValueRange:
-    """Return the range that the dataset keeps: of PET in known units the common range itself, else one as prepared."""
-    kept = preparation.kept_values(image.modality, image.values)
-    if not image.units:
-        return kept
-    return ValueRange(low=image.low, high=image.high, unit=UNIT_NAMES.get(image.units, image.units), levels=kept.levels)
+    """Return the range that the dataset keeps, given one of its images."""
+    if image.values or image.modality == CT:
+        return image.values or preparation.window
+    levels = preparation.window.levels
+    if image.units:
+        return ValueRange(low=image.low, high=image.high, unit=UNIT_NAMES.get(image.units, image.units), levels=levels)
+    unit = "fraction of the dataset's range" if image.modality == PET else "fraction of the series' range"
+    return ValueRange(low=0.0, high=1.0, unit=unit, levels=levels)
 
 
 def _write_shards(
@@ -127,17 +130,12 @@ def _write_index(file: Path, images: Sequence[ImageRecord], image: ImageSpec) ->
         "scale_low": pa.array([each.low for each in images], pa.float64()),
         "scale_high": pa.array([each.high for each in images], pa.float64()),
     }
-    groups = _joined(images)
-    if len(set(groups)) < len({each.who.patient for each in images}):
-        columns["joined_patient"] = pa.array(groups, pa.string())
+    first: dict[str, str] = {}
+    joined = [first.setdefault(each.who.draw, each.who.patient) for each in images]
+    if len(first) < len({each.who.patient for each in images}):
+        columns["joined_patient"] = pa.array(joined, pa.string())
     pq.write_table(pa.table(columns), file)
     return _recorded(file)
-
-
-def _joined(images: Sequence[ImageRecord]) -> list[str]:
-    """Return the first pseudonym of the patient of each image, by which those found to be one are grouped."""
-    first: dict[str, str] = {}
-    return [first.setdefault(each.who.draw, each.who.patient) for each in images]
 
 
 def _recorded(file: Path) -> FileRecord:
@@ -155,17 +153,7 @@ def _info(contents: Contents, image: ImageSpec, files: tuple[FileRecord, ...], c
             "fingerprint": contents.fingerprint,
             "image": image,
             "modality": contents.images[0].modality,
-            "counts": Counts(
-                files=inventory.num_items,
-                images=len(contents.images),
-                skipped=len(inventory.reasons),
-                duplicates=curation.num_duplicates,
-                joined_patients=curation.num_joined,
-                not_in_table=sum(each.in_table is False for each in contents.images),
-                other_modality=sum(inventory.other_modalities.values()),
-                nearly_empty=curation.num_nearly_empty,
-                dropped_in_gaps=curation.num_in_gaps,
-            ),
+            "counts": curation.counts,
             "splits": {
                 name: _split_counts([each for each in contents.images if each.split == name]) for name in SPLITS
             },

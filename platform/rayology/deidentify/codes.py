@@ -23,9 +23,7 @@ SCHEMES = {
     "NCIt": r"C\d{1,7}",
     "RADLEX": r"RID\d{1,6}",
     "SCT": r"\d{6,18}",
-    "SNM3": r"[A-Z]\d?-[0-9A-F]{4,5}",
-    "SRT": r"[A-Z]\d?-[0-9A-F]{4,5}",
-    "99SDM": r"[A-Z]\d?-[0-9A-F]{4,5}",
+    **dict.fromkeys(("SNM3", "SRT", "99SDM"), r"[A-Z]\d?-[0-9A-F]{4,5}"),
     "UCUM": r"1|%|mm|cm|mm2|cm2|mm3|cm3|ml|mL|ms|s|min|h|g|kg|mg|MBq|Bq/ml|Bq/mL|g/ml|\[hnsf'U\]",
 }
 """Public schemes (DICOM PS3.16 table 8-1), and how their codes look, so that nothing else can pass for one."""

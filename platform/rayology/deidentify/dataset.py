@@ -94,11 +94,7 @@ def _declare(copied: Dataset, profile: Profile, *, masked: bool) -> None:
 
 
 def _clean_pixels(copied: Dataset) -> None:
-    """Blank comments of compressed pixels, and cut what follows the last pixel of others: both can hold anything.
-
-    Raises:
-        UnreadableImage: uncompressed pixels end early.
-    """
+    """Blank comments of compressed pixels, cut what follows others; raise UnreadableImage if those end early."""
     pixels = copied.get("PixelData")
     if not isinstance(pixels, bytes):
         return

@@ -4,10 +4,10 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from itertools import islice, permutations
@@ -23,8 +23,9 @@ from rayology.deidentify.ledger import FileOutcome, Ledger, Original
 from rayology.deidentify.profile import Profile, ProfileConfig
 from rayology.deidentify.report import REPORTS, Report, report, write_report
 from rayology.deidentify.residue import Search, identifiers, residues
-from rayology.deidentify.treatment import Treated, treat
+from rayology.deidentify.treatment import treat
 from rayology.errors import ConfigError, DataError, SourceError
+from rayology.progress import Progress
 
 __all__ = ["Progress", "deidentify_folder"]
 
@@ -36,16 +37,6 @@ WORK: ContextVar[Callable[[Path], object]] = ContextVar("work")
 """What a process of several does to each file; it travels once, with all values that are searched for."""
 REPEATED = "another file holds the same instance"
 FOREIGN = "an identifying value of another file would have stayed"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Progress on a folder."""
-
-    stage: str
-    done: int
-    total: int
-    """Files, each of which is treated and then searched."""
 
 
 def deidentify_folder(
@@ -68,13 +59,11 @@ def deidentify_folder(
         SourceError: the source is not there or holds no file.
     """
     folder = _Folder(source, output, private, config, num_workers)
-    originals, pending = folder.originals, folder.pending()
-    total = 2 * len(originals)
-    for done, (original, treated) in enumerate(folder.treatments(pending), len(originals) - len(pending) + 1):
-        folder.take(original, treated)
-        tell(Progress("de-identify", done, total))
+    num_files = len(folder.originals)
+    for done in folder.copy():
+        tell(Progress("de-identify", done, 2 * num_files))
     for done in folder.search():
-        tell(Progress("search", len(originals) + done, total))
+        tell(Progress("search", num_files + done, 2 * num_files))
     found = report(folder.concluded(), config)
     write_report(found, folder.output.parent)
     return found
@@ -90,7 +79,8 @@ class _Folder:
         if not files:
             raise SourceError(f"source: {source}: no such folder, or no file in it; name one with DICOM files below it")
         self._key = kept_key(private / "key")
-        fingerprint = _fingerprint(config, source, output, self._key)
+        decisive = (version("rayology"), config.model_dump_json(), *map(repr, (source, output, self._key)))
+        fingerprint = hashlib.sha256("\n".join(decisive).encode()).hexdigest()[:16]
         self._ledger = Ledger(private / f"outcomes-{fingerprint}.jsonl")
         is_new = not self._ledger.outcomes
         if is_new and any(file.parent != output or file.name not in REPORTS for file in files_below(output)):
@@ -98,8 +88,8 @@ class _Folder:
             is_earlier = (private / f"ledger-{fingerprint}.jsonl").exists()
             whose = "a run that another version began" if is_earlier else "other settings, source or version"
             raise ConfigError(f"output: {output} holds files of {whose}; name an empty folder")
-        self.originals = [Original.at(file, source, followed=not reason) for file, reason in files.items()]
-        self._links = {one: reason for one, reason in zip(self.originals, files.values(), strict=True) if reason}
+        self.originals = [Original.at(file, source) for file, reason in files.items() if not reason]
+        self._links = {str(file.relative_to(source)): reason for file, reason in files.items() if reason}
         self._source, self.output = source, output / "dicom"
         self._held_back = private / f"held-back-{fingerprint}.json"
         self._profile = config.build()
@@ -107,7 +97,25 @@ class _Folder:
         self._values = dict[str, str]()
         """Values that identify anybody in any file, to be searched for in all of them, and where each stands."""
 
-    def pending(self) -> list[Original]:
+    def copy(self) -> Iterator[int]:
+        """Write the copies that may leave, at most one of an instance; yield how many files are done."""
+        files = {original: self._source / original.name for original in self._pending()}
+        taken = {outcome.output for outcome in self._ledger.outcomes.values()} - {""}
+        work = partial(treat, profile=self._profile, key=self._key)
+        num_before = len(self.originals) - len(files)
+        for done, (original, treated) in enumerate(self._worked(work, files), num_before + 1):
+            self._note(original, treated.values)
+            found = tuple(f"{keyword} of {original.name}" for keyword in treated.outcome.found)
+            outcome = replace(treated.outcome, found=found)
+            if outcome.output in taken:
+                outcome = FileOutcome(reason=REPEATED)
+            elif outcome.output:
+                taken.add(outcome.output)
+                write_atomic(self.output / outcome.output, treated.written, mode=0o666)
+            self._ledger.append(original, outcome)
+            yield done
+
+    def _pending(self) -> list[Original]:
         """List what is still to be done, and remove the copies of files that are gone or changed."""
         done = {original for original in self.originals if self._is_done(original)}
         outdated = self._ledger.outcomes.keys() - done
@@ -116,33 +124,12 @@ class _Folder:
         self._ledger.forget(outdated)
         for unfinished in self.output.rglob(f"*{UNFINISHED}"):
             unfinished.unlink()
-        reusable = done - self._links.keys()
-        reused = {each: self._source / each.name for each in self.originals if each in reusable}
+        reused = {each: self._source / each.name for each in self.originals if each in done}
         for original, values in self._worked(partial(_values, profile=self._profile), reused):
             self._note(original, values)
         if reused:
             logger.info("%d of %d files were done before and are not done again.", len(reused), len(self.originals))
-        for link in self._links.keys() - done:
-            self._ledger.append(link, FileOutcome(reason=self._links[link], is_readable=False))
-        done |= self._links.keys()
-        self._taken = {outcome.output for outcome in self._ledger.outcomes.values()} - {""}
         return [original for original in self.originals if original not in done]
-
-    def treatments(self, originals: Sequence[Original]) -> Iterator[tuple[Original, Treated]]:
-        """Treat files in order."""
-        files = {original: self._source / original.name for original in originals}
-        return self._worked(partial(treat, profile=self._profile, key=self._key), files)
-
-    def take(self, original: Original, treated: Treated) -> None:
-        """Bring a copy into the output, unless one of the same instance is there."""
-        self._note(original, treated.values)
-        outcome = replace(treated.outcome, found=tuple(f"{word} of {original.name}" for word in treated.outcome.found))
-        if outcome.output in self._taken:
-            outcome = FileOutcome(reason=REPEATED)
-        elif outcome.output:
-            self._taken.add(outcome.output)
-            write_atomic(self.output / outcome.output, treated.written, mode=0o666)
-        self._ledger.append(original, outcome)
 
     def search(self) -> Iterator[int]:
         """Take files that identify anybody back out of the output; yield how many are looked through."""
@@ -158,7 +145,8 @@ class _Folder:
 
     def concluded(self) -> list[FileOutcome]:
         """Return what became of the files, and write a list of those held back, which only its owner can read."""
-        outcomes = {original.name: self._ledger.outcomes[original] for original in self.originals}
+        links = {name: FileOutcome(reason=reason, is_readable=False) for name, reason in self._links.items()}
+        outcomes = {original.name: self._ledger.outcomes[original] for original in self.originals} | links
         files = Counter(origin for outcome in outcomes.values() for origin in outcome.found)
         held = [
             {"file": name, "reason": outcome.reason}
@@ -210,11 +198,6 @@ def _values(file: Path, profile: Profile) -> Mapping[str, str]:
 
 def _residues(file: Path, search: Search, profile: Profile) -> set[str]:
     return set(residues(content(file), search, profile, of_others=True))
-
-
-def _fingerprint(config: ProfileConfig, *decisive: object) -> str:
-    parts = (version("rayology"), config.model_dump_json(), *map(repr, decisive))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _check_apart(**folders: Path) -> None:

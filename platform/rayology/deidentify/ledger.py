@@ -44,14 +44,14 @@ class Original:
     """Time of its last change, in ns."""
 
     @classmethod
-    def at(cls, file: Path, source: Path, *, followed: bool = True) -> "Original":
+    def at(cls, file: Path, source: Path) -> "Original":
         """Return the file as it is now.
 
         Raises:
             SourceError: it cannot be looked at.
         """
         try:
-            status = file.stat(follow_symlinks=followed)
+            status = file.stat()
         except OSError as error:  # its own message names the file, and so perhaps a patient
             raise SourceError(
                 f"a file of the source: {error.strerror}; see that each can be read, and start again"

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 __all__ = ["Batcher"]
@@ -40,10 +41,12 @@ class Batcher(Generic[Item, Result]):
                 results = await loop.run_in_executor(self._executor, self._run, [item for item, _ in batch])
             except Exception as error:  # noqa: BLE001 - one batch that fails must not stop the next
                 for _, future in batch:
-                    _settle(future, error)
+                    with suppress(asyncio.InvalidStateError):  # its client has gone
+                        future.set_exception(error)
             else:
                 for (_, future), result in zip(batch, results, strict=True):
-                    _settle(future, result)
+                    with suppress(asyncio.InvalidStateError):
+                        future.set_result(result)
 
     def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         """Take waiting items, leaving out those whose client has gone."""
@@ -53,12 +56,3 @@ class Batcher(Generic[Item, Result]):
             if not future.done():
                 batch.append((item, future))
         return batch
-
-
-def _settle(future: "asyncio.Future[Result]", outcome: Result | Exception) -> None:
-    if future.done():
-        return
-    if isinstance(outcome, Exception):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)

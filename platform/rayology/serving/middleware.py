@@ -90,7 +90,11 @@ class AuthAndLimits:
             nonlocal num_bytes, has_more
             if not has_more:
                 return await receive()
-            message = await _before(deadline, receive)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "the body came too slowly: send it at once", CLOSE) from None
             num_bytes += len(message.get("body", b""))
             if num_bytes > self.admission.max_body_bytes:
                 raise HTTPException(413, self._too_large, CLOSE)
@@ -146,11 +150,3 @@ class ServerErrors:
             if not has_begun:
                 detail = "the server failed on this request: try again, and tell its operator if it keeps failing"
                 await problem(500, detail)(scope, receive, send)
-
-
-async def _before(deadline: float, receive: Receive) -> Message:
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await receive()
-    except TimeoutError:
-        raise HTTPException(408, "the body came too slowly: send it at once", CLOSE) from None

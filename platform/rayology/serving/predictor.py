@@ -1,7 +1,7 @@
 """One version in memory: answers many requests at once, off the event loop."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -99,14 +99,11 @@ class Predictor:
 
     def _computed(self, verb: Verb[Any], items: Sequence[BatchItem]) -> Sequence[Array]:
         weight = next(self._model.parameters())
-        inputs = placed({name: self._padded(stream) for name, stream in _streams(items).items()}, weight)
+        streams = {name: torch.stack([item.inputs[name] for item in items]) for name in items[0].inputs}
+        inputs = placed({name: self._padded(stream) for name, stream in streams.items()}, weight)
         labels = self._padded(torch.tensor([item.label for item in items])).to(weight.device)
         with torch.inference_mode():
             return list(verb.compute(self._model, inputs, labels)[: len(items)].cpu().numpy())
 
     def _padded(self, rows: Tensor) -> Tensor:
         return torch.cat([rows, rows.new_zeros(self._batch_size - len(rows), *rows.shape[1:])])
-
-
-def _streams(items: Sequence[BatchItem]) -> Mapping[str, Tensor]:
-    return {name: torch.stack([item.inputs[name] for item in items]) for name in items[0].inputs}

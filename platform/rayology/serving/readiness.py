@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from http import HTTPStatus
 
 import httpx
@@ -24,13 +25,9 @@ def announce(urls: Sequence[str]) -> threading.Thread:
 
 def _wait(urls: Sequence[str]) -> None:
     for url in urls:
-        while not _is_ready(url):
+        status = 0
+        while status not in ANSWERS:
             time.sleep(SECONDS_BETWEEN_LOOKS)
+            with suppress(httpx.HTTPError):
+                status = httpx.get(url, timeout=5, trust_env=False).status_code
         console.print(f"Ready: {url}", highlight=False, soft_wrap=True)
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5, trust_env=False).status_code in ANSWERS
-    except httpx.HTTPError:
-        return False

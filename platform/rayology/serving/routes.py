@@ -51,12 +51,16 @@ TOKEN = [Security(HTTPBearer(auto_error=False))]  # the middleware checks it; he
 
 def create_app(predictor: Predictor, admission: Admission) -> FastAPI:
     """Return the application of one model; without any verb it still has its card and its health."""
+
+    async def card() -> Card:
+        """Say what the model is and can do."""
+        return predictor.card
+
     app = FastAPI(title="Rayology", description=DESCRIPTION, redoc_url=None, responses=PROBLEMS)
-    app.state.predictor = predictor
     app.get("/healthz")(healthz)
     app.get("/", dependencies=TOKEN)(card)
     for verb in verbs_of(predictor.card.capabilities):
-        endpoint, request_body = ENDPOINTS[verb.request](verb, predictor.image)
+        endpoint, request_body = ENDPOINTS[verb.request](verb, predictor)
         app.post(
             f"/{verb.name}",
             name=verb.name,
@@ -74,19 +78,8 @@ def create_app(predictor: Predictor, admission: Admission) -> FastAPI:
     return app
 
 
-def _served(request: Request) -> Predictor:
-    predictor: Predictor = request.app.state.predictor
-    return predictor
-
-
-Served = Annotated[Predictor, Depends(_served)]
 Wanted = Annotated[MediaType, Depends(wanted)]
 ClassName = Annotated[str | None, Query(alias="class")]
-
-
-async def card(predictor: Served) -> Card:
-    """Say what the model is and can do."""
-    return predictor.card
 
 
 async def healthz() -> Health:
@@ -94,8 +87,8 @@ async def healthz() -> Health:
     return Health()
 
 
-def _asked_for_new(verb: Verb[GenerateRequest], _: ImageSpec) -> tuple[Endpoint, Document]:
-    async def endpoint(asked: GenerateRequest, predictor: Served, media_type: Wanted) -> Response:
+def _asked_for_new(verb: Verb[GenerateRequest], predictor: Predictor) -> tuple[Endpoint, Document]:
+    async def endpoint(asked: GenerateRequest, media_type: Wanted) -> Response:
         """Get a PNG of one image or of a sheet of several, or an NPY of the array in modality units.
 
         A PNG shows a volume as its middle axial, coronal and sagittal plane, side by side.
@@ -105,10 +98,8 @@ def _asked_for_new(verb: Verb[GenerateRequest], _: ImageSpec) -> tuple[Endpoint,
     return endpoint, {}
 
 
-def _asked_with_images(verb: Verb[ImagesRequest], image: ImageSpec) -> tuple[Endpoint, Document]:
-    async def endpoint(
-        request: Request, predictor: Served, media_type: Wanted, class_name: ClassName = None
-    ) -> Response:
+def _asked_with_images(verb: Verb[ImagesRequest], predictor: Predictor) -> tuple[Endpoint, Document]:
+    async def endpoint(request: Request, media_type: Wanted, class_name: ClassName = None) -> Response:
         """Send a PNG, whose grey levels span the model's range, or an NPY in modality units.
 
         Images may have any size. Volumes come as NPY of (slices, height, width), in exactly the size that the card
@@ -119,11 +110,11 @@ def _asked_with_images(verb: Verb[ImagesRequest], image: ImageSpec) -> tuple[End
         answer = await predictor.answer(verb, ImagesRequest(read, class_name))
         return await _response(answer, media_type, predictor.image)
 
-    content = {media_type: BINARY[media_type] for media_type in _taken(image)}
+    content = {media_type: BINARY[media_type] for media_type in _taken(predictor.image)}
     return endpoint, {"requestBody": {"content": content, "required": True}}
 
 
-ENDPOINTS: Mapping[type[object], Callable[[Verb[Any], ImageSpec], tuple[Endpoint, Document]]] = {
+ENDPOINTS: Mapping[type[object], Callable[[Verb[Any], Predictor], tuple[Endpoint, Document]]] = {
     GenerateRequest: _asked_for_new,
     ImagesRequest: _asked_with_images,
 }

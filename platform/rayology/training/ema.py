@@ -1,7 +1,5 @@
 """An exponential moving average of weights, its half-life counted in images."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
@@ -20,8 +18,7 @@ def decay(images_seen: int, batch_size: int, *, half_life: float) -> float:
     return 0.5 ** (batch_size / reached) if reached > 0 else 0.0
 
 
-@torch.no_grad()
-def update_average(average: Iterable[Tensor], weights: Iterable[Tensor], *, kept: float, held: Tensor) -> None:
+def update_average(average: list[Tensor], weights: list[Tensor], *, kept: float, held: Tensor) -> None:
     """Move each averaged weight towards the current one, in place; not at all if ``held`` is 1."""
-    for mean, weight in zip(average, weights, strict=True):
-        mean.lerp_(weight, (1.0 - held.to(mean.dtype)) * (1.0 - kept))
+    share = (1.0 - held.to(average[0].dtype)) * (1.0 - kept)
+    torch._foreach_lerp_(average, weights, [share] * len(average))

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-__all__ = ["ALONE", "Workers", "only_trainable"]
+__all__ = ["ALONE", "Workers", "clip_norm", "only_trainable"]
 
 T = TypeVar("T")
 
@@ -70,8 +70,19 @@ class Workers:
 ALONE = Workers()
 
 
-def only_trainable(model: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
-    """Let gradients flow to these parameters of the model and to no others."""
-    model.requires_grad_(requires_grad=False)
+def clip_norm(gradients: list[Tensor], most: float) -> Tensor:
+    """Scale gradients in place to a norm of ``most`` if theirs is larger; return the norm that they had.
+
+    Ends with the bits of ``nn.utils.clip_grad_norm_``, which first sorts them by device and type.
+    """
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # noqa: SLF001 - no public form
+    torch._foreach_mul_(gradients, (most / (norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
+def only_trainable(weights: Iterable[nn.Parameter], parameters: Iterable[nn.Parameter]) -> None:
+    """Let gradients flow to these parameters of a model and to none of its other weights."""
+    for weight in weights:
+        weight.requires_grad = False
     for parameter in parameters:
         parameter.requires_grad = True

@@ -19,7 +19,7 @@ from rayology.uri import Place
 
 def listed(config: FolderConfig) -> list[tuple[str, str]]:
     items = config.build(Path("unused")).items()
-    return [(item.path.relative_to(config.folder).as_posix(), item.label) for item in items]
+    return [(item.path.relative_to(config.path).as_posix(), item.label) for item in items]
 
 
 def test_every_file_below_is_listed_in_order(tmp_path: Path) -> None:

@@ -62,19 +62,15 @@ def decode_frame(codestream: bytes, layout: Layout) -> NDArray[np.generic]:
         Exception: a codec finds damage.
     """
     codec = CODECS[layout.syntax]
-    if not codec.codings:
-        return _in_rgb(layout.corrected(codec.decode(codestream, layout).reshape(layout.shape)), layout)
-    coded = _checked(codestream, layout, codec)
-    if layout.samples > 1 and coded.photometric:
+    coded = _checked(codestream, layout, codec) if codec.codings else None
+    if coded and coded.photometric and layout.samples > 1:
         layout = replace(layout, photometric=coded.photometric)
-    decoded = codec.decode(codestream[coded.start :], layout).reshape(layout.shape)
-    if not codec.is_lossy and coded.coding not in COSINE:
-        return _in_rgb(layout.corrected(decoded), layout)
-    return _in_rgb(layout.corrected(_with_sign(decoded, layout, coded.precision), overshoots=True), layout)
-
-
-def _in_rgb(decoded: NDArray[np.generic], layout: Layout) -> NDArray[np.generic]:
-    if layout.photometric.startswith("YBR_FULL") and not CODECS[layout.syntax].to_rgb:
+    decoded = codec.decode(codestream[coded.start if coded else 0 :], layout).reshape(layout.shape)
+    if coded and (codec.is_lossy or coded.coding in COSINE):
+        decoded = layout.corrected(_with_sign(decoded, layout, coded.precision), overshoots=True)
+    else:
+        decoded = layout.corrected(decoded)
+    if layout.photometric.startswith("YBR_FULL") and not codec.to_rgb:
         return np.asarray(convert_color_space(decoded, "YBR_FULL", "RGB"))
     return decoded
 

@@ -83,9 +83,8 @@ def _jpeg(codestream: bytes) -> CodedFrame:
                 raise ValueError(f"{scans} scans are more than the {MAX_SCANS} that are decoded")
             components = codestream[at + 10 : at + 10 + 3 * samples]  # of each its name, sampling and table
             names, sampling = components[::3], components[1::3]
-            return CodedFrame(
-                rows, columns, samples, precision, marker, _photometric(names, sampling, transform, is_jfif=is_jfif)
-            )
+            photometric = _photometric(names, sampling, transform, is_jfif=is_jfif)
+            return CodedFrame(rows, columns, samples, precision, marker, photometric)
         if marker == START_OF_SCAN or marker in RESTARTS:
             break
         if marker == 0xFF:  # fill bytes may lead

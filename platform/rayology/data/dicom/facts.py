@@ -11,44 +11,32 @@ from pydicom import Dataset
 from rayology.data.dicom.geometry import functional_group, functional_groups
 from rayology.data.dicom.values import decimals, integer, text
 
-__all__ = ["NUMBERS", "Facts", "description", "facts"]
+__all__ = ["NOTHING_KNOWN", "NUMBERS", "Facts", "description", "facts"]
 
-DESCRIPTION = "SeriesDescription"
-"""Free text, which is matched but never kept."""
 MAX_TEXT = 64
 """Most characters of a long string (DICOM PS3.5 6.2), so that no file makes a pattern search for hours."""
 
-GROUPED = {
-    "temporal_position": ("FrameContentSequence", "TemporalPositionIndex"),
+NUMBERS = {
+    "temporal_position": ("FrameContentSequence", "TemporalPositionIndex", "TemporalPositionIdentifier"),
     "slice_thickness_mm": ("PixelMeasuresSequence", "SliceThickness"),
-    "echo_time_ms": ("MREchoSequence", "EffectiveEchoTime"),
+    "echo_time_ms": ("MREchoSequence", "EffectiveEchoTime", "EchoTime"),
     "repetition_time_ms": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
     "flip_angle_deg": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
     "field_strength_t": ("", "MagneticFieldStrength"),
     "tube_voltage_kv": ("CTXRayDetailsSequence", "KVP"),
     "b_value": ("MRDiffusionSequence", "DiffusionBValue"),
-    "trigger_time_ms": ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
-    "acquisition": ("FrameContentSequence", "FrameAcquisitionNumber"),
-    "inversion_time_ms": ("MRModifierSequence", "InversionTimes"),
+    "trigger_time_ms": ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime", "TriggerTime"),
+    "acquisition": ("FrameContentSequence", "FrameAcquisitionNumber", "AcquisitionNumber"),
+    "inversion_time_ms": ("MRModifierSequence", "InversionTimes", "InversionTime"),
     "cardiac_phase_percent": ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
     "frame_reference_time_ms": ("", "FrameReferenceTime"),
 }
-"""Functional group and keyword of each number in a multi-frame file (DICOM PS3.3 C.7.6.16, C.8.13.5)."""
-
-PLAIN = {name: keyword for name, (_, keyword) in GROUPED.items()} | {
-    "echo_time_ms": "EchoTime",
-    "trigger_time_ms": "TriggerTime",
-    "temporal_position": "TemporalPositionIdentifier",
-    "acquisition": "AcquisitionNumber",
-    "inversion_time_ms": "InversionTime",
-}
-"""Keyword of each number in a single-frame file (DICOM PS3.3 C.8.3.1, C.7.6.16.2.2)."""
+"""Functional group and keyword of each number (DICOM PS3.3 C.7.6.16, C.8.13.5), and its keyword in a file of one frame
+if that differs (C.8.3.1, C.7.6.16.2.2)."""
 TELLING = ("FrameContentSequence", "MRDiffusionSequence", "CTReconstructionSequence", "MRImageFrameTypeSequence")
 """Functional groups of what tells repeats apart besides numbers."""
 MOMENT = re.compile(r"(\d{10,14}(\.\d*)?)([+-]\d{4})?")
 """Date and time of a DT (DICOM PS3.5 6.2), at least to the hour."""
-NUMBERS = ("rows", "columns", *GROUPED)
-"""Facts by which images may be selected."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +78,13 @@ class Facts:
     """Index of a frame in each dimension of its file (DICOM PS3.3 C.7.6.17)."""
 
 
+NOTHING_KNOWN = Facts()
+
+
 def facts(dataset: Dataset, frame: int, kind: str) -> Facts:
     """Return what the header says about a frame of an image type, from its functional groups if there are any."""
     groups = functional_groups(dataset, frame)
-    content, diffusion, kernel, component = (
-        functional_group(groups, name, dataset) if groups else dataset for name in TELLING
-    )
+    content, diffusion, kernel, component = (functional_group(groups, name, dataset) for name in TELLING)
     directions = functional_group((diffusion,), "DiffusionGradientDirectionSequence", diffusion) if groups else dataset
     return Facts(
         rows=integer(dataset, "Rows"),
@@ -107,19 +96,19 @@ def facts(dataset: Dataset, frame: int, kind: str) -> Facts:
         or _moment(dataset, "AcquisitionDateTime", dataset, "Acquisition"),
         content_time=_moment(content, "FrameReferenceDateTime", dataset, "Content"),
         indices=decimals(content, "DimensionIndexValues"),
-        **{name: _number(dataset, groups, name) for name in GROUPED},
+        **{name: _number(dataset, groups, name) for name in NUMBERS},
     )
 
 
 def description(dataset: Dataset) -> str:
     """Return the series' description in one line; it may hold anything, so match it and never keep it."""
-    return " ".join(text(dataset, DESCRIPTION).split())[:MAX_TEXT]
+    return " ".join(text(dataset, "SeriesDescription").split())[:MAX_TEXT]
 
 
 def _number(dataset: Dataset, groups: Sequence[Dataset], name: str) -> float | None:
-    group, keyword = GROUPED[name]
+    group, keyword, *plain = NUMBERS[name]
     found = _finite(functional_group(groups, group, dataset), keyword) if groups else None
-    return _finite(dataset, PLAIN[name]) if found is None else found
+    return _finite(dataset, plain[0] if plain else keyword) if found is None else found
 
 
 def _finite(dataset: Dataset, keyword: str) -> float | None:

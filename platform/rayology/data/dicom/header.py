@@ -70,7 +70,7 @@ def read_header(stream: BinaryIO, *, require_preamble: bool = True) -> Dataset:
 
 def read_file_meta(stream: BinaryIO) -> Dataset:
     """Return file meta information, which is in Explicit VR Little Endian whatever follows it (DICOM PS3.10 7.1)."""
-    return read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=_is_beyond_file_meta)
+    return read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
 
 
 def inflated(stream: BinaryIO) -> bytes:
@@ -104,11 +104,6 @@ class _End:
         if self._num_elements > MAX_ELEMENTS:
             raise UnreadableImage(f"has more than {MAX_ELEMENTS} elements; damaged")
         return not tag  # and not tag == 0, which runs Python code of pydicom's
-
-
-def _is_beyond_file_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
-    del vr, length
-    return bool(tag.group != 2)
 
 
 def _is_implicit(stream: BinaryIO) -> bool:

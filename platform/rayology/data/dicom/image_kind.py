@@ -1,9 +1,7 @@
 """What an image shows besides anatomy, as its own header says: localizers, mosaics, and pages with text.
 
-A page says so itself: by Burned In Annotation, by the Image Type of a screen save or a report, as a scanned document or
-drawing (Conversion Type), as a document (Modality), or as the label of a slide. Being a secondary capture does not make
-a page, because X-rays and slices that were converted from pictures are secondary captures too; only next to images of
-the modality's own class in one study does it mean a copy of a screen.
+X-rays and slices that were converted from pictures are secondary captures too. Only next to images of the modality's
+own class in one study is a secondary capture a copy of a screen.
 """
 
 import re
@@ -15,16 +13,7 @@ from pydicom import Dataset
 from rayology.data.dicom.geometry import functional_group, functional_groups
 from rayology.data.dicom.values import text
 
-__all__ = [
-    "KEPT",
-    "SCREEN_SAVE",
-    "SECONDARY_CAPTURE",
-    "SLIDE_LABEL",
-    "ImageKind",
-    "image_type",
-    "is_capture",
-    "unasked_kind",
-]
+__all__ = ["CAPTURE", "SCREEN_SAVE", "SECONDARY_CAPTURE", "SLIDE_LABEL", "ImageKind", "image_type", "unasked_kind"]
 
 ImageKind = Literal["localizers", "mosaics", "pages"]
 
@@ -35,7 +24,7 @@ SLIDE_LABEL = r"(?<![^\\])(LABEL|OVERVIEW)(?![^\\])"
 SECONDARY_CAPTURE = r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.7(\..*)?"
 """Pattern of the SOP Class UID of secondary captures, of one frame and of many (DICOM PS3.4 B.5)."""
 KEPT = "; to keep it, name {} in selection.include"
-"""What to do about a kind that is left out."""
+CAPTURE = f"is a secondary capture in a study with images of the modality's own class{KEPT.format('pages')}"
 
 MARKS: tuple[tuple[ImageKind, str, str, str], ...] = (
     # DICOM PS3.3 C.8.2.1.1.1, C.8.3.1.1.1
@@ -47,7 +36,7 @@ MARKS: tuple[tuple[ImageKind, str, str, str], ...] = (
     ("pages", "Modality", "^DOC$", "is a document by its Modality"),
     ("pages", "ImageType", rf"^SM\\.*{SLIDE_LABEL}", "shows the label of a slide by its Image Type"),
 )
-"""Kind, attribute, pattern of its value, and what that says about the image; an Image Type follows its modality."""
+"""Kind, attribute, pattern of its value (an Image Type follows its modality), and what that says about the image."""
 FRAME_TYPES = (
     *("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence", "XRay3DFrameTypeSequence"),
     "USImageDescriptionSequence",
@@ -60,11 +49,6 @@ def image_type(dataset: Dataset, frame: int) -> str:
     groups = functional_groups(dataset, frame)
     found = (text(functional_group(groups, name, dataset), "FrameType") for name in FRAME_TYPES if groups)
     return (next(filter(None, found), "") or text(dataset, "ImageType")).upper()
-
-
-def is_capture(dataset: Dataset) -> bool:
-    """Return whether an image is a secondary capture."""
-    return bool(re.fullmatch(SECONDARY_CAPTURE, text(dataset, "SOPClassUID")))
 
 
 def unasked_kind(dataset: Dataset, image_type: str, asked: Collection[ImageKind]) -> str:

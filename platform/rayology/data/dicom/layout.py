@@ -22,14 +22,8 @@ FLOAT_TYPES: Mapping[str, np.dtype[np.generic]] = {
     "DoubleFloatPixelData": np.dtype("<f8"),
 }
 SAMPLES = {
-    "MONOCHROME1": 1,
-    "MONOCHROME2": 1,
-    "PALETTE COLOR": 1,
-    "RGB": 3,
-    "YBR_FULL": 3,
-    "YBR_FULL_422": 3,
-    "YBR_RCT": 3,
-    "YBR_ICT": 3,
+    **dict.fromkeys(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"), 1),
+    **dict.fromkeys(("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"), 3),
 }
 """Number of samples per pixel (DICOM PS3.3 C.7.6.3.1.2); retired interpretations are not read."""
 

@@ -35,7 +35,7 @@ def modality_table(dataset: Dataset) -> Table | None:
     descriptor, content = item.get("LUTDescriptor"), item.get("LUTData")
     if not descriptor or not content:
         return None
-    return _table(descriptor, content, is_big_endian=_is_big_endian(dataset))
+    return _table(dataset, descriptor, content)
 
 
 def in_colour(indices: NDArray[np.generic], dataset: Dataset) -> NDArray[np.generic]:
@@ -50,11 +50,9 @@ def in_colour(indices: NDArray[np.generic], dataset: Dataset) -> NDArray[np.gene
     if has(dataset, "SegmentedRedPaletteColorLookupTableData"):
         colours = np.asarray(apply_color_lut(indices, dataset))[..., :3]
     else:
-        is_big_endian = _is_big_endian(dataset)
         keywords = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
         tables = (
-            _table(dataset[f"{each}Descriptor"].value, dataset[f"{each}Data"].value, is_big_endian=is_big_endian)
-            for each in keywords
+            _table(dataset, dataset[f"{each}Descriptor"].value, dataset[f"{each}Data"].value) for each in keywords
         )
         colours = np.stack([table(indices) for table in tables], axis=-1)
     if colours.dtype.itemsize == 1:
@@ -62,10 +60,11 @@ def in_colour(indices: NDArray[np.generic], dataset: Dataset) -> NDArray[np.gene
     return colours & 0xFF if dataset.RedPaletteColorLookupTableDescriptor[2] == 8 else colours >> 8
 
 
-def _table(descriptor: Sequence[int], content: object, *, is_big_endian: bool) -> Table:
+def _table(dataset: Dataset, descriptor: Sequence[int], content: object) -> Table:
     """Read a table of words if there are enough of them, whatever its depth says, or else of bytes."""
     count, first = int(descriptor[0]) or 2**16, int(descriptor[1])  # DICOM PS3.3 C.11.1.1.1
     if isinstance(content, bytes):
+        is_big_endian = text(dataset.file_meta, "TransferSyntaxUID") == ExplicitVRBigEndian
         words = np.frombuffer(content[: len(content) // 2 * 2], ">u2" if is_big_endian else "<u2")
         packed = np.frombuffer(content, np.uint8)
     else:
@@ -75,7 +74,3 @@ def _table(descriptor: Sequence[int], content: object, *, is_big_endian: bool) -
     if len(entries) < count:
         raise UnreadableImage(f"a lookup table has {len(entries)} of {count} entries; damaged")
     return Table(first, entries[:count])
-
-
-def _is_big_endian(dataset: Dataset) -> bool:
-    return text(dataset.file_meta, "TransferSyntaxUID") == ExplicitVRBigEndian

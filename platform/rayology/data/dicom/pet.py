@@ -42,9 +42,7 @@ def suv_scale(dataset: Dataset) -> float | None:
     """Return the factor from Bq/ml to SUV by body weight in g/ml, or None if the header does not give it for certain.
 
     SUV is activity times weight over the dose that is left at the time to which decay is corrected, the start of the
-    series (Decay Correction START) or the injection (ADMIN; DICOM PS3.3 C.8.9.1, C.8.9.2). None is returned if a fact
-    is missing or absurd, if an injection has a UTC offset and the series has none, and if an injection without a date
-    comes after the start or is of a nuclide that lives for days.
+    series (Decay Correction START) or the injection (ADMIN; DICOM PS3.3 C.8.9.1, C.8.9.2).
     """
     corrections = {value.strip() for value in text(dataset, "CorrectedImage").split("\\")}
     if units(dataset) != BQML or not {"ATTN", "DECY"} <= corrections:

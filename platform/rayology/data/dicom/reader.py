@@ -1,7 +1,9 @@
 """Read a DICOM file into images in modality units, with no attribute beyond an allow-list."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -10,10 +12,10 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from rayology.data.dicom.facts import Facts, facts
+from rayology.data.dicom.facts import NOTHING_KNOWN, Facts, facts
 from rayology.data.dicom.geometry import Geometry, geometry
 from rayology.data.dicom.header import read_header
-from rayology.data.dicom.image_kind import image_type, is_capture
+from rayology.data.dicom.image_kind import SECONDARY_CAPTURE, image_type
 from rayology.data.dicom.layout import PIXEL_KEYWORDS, Layout, layout
 from rayology.data.dicom.pet import PET, suv_scale, units
 from rayology.data.dicom.pixels import in_modality_units, known_syntax, padding, stored_frames, to_rgb
@@ -27,8 +29,6 @@ __all__ = ["Instance", "decode", "instances", "read"]
 
 T = TypeVar("T")
 PER_FRAME = "PerFrameFunctionalGroupsSequence"
-
-NO_FACTS = Facts()
 
 IDENTITIES = (
     *("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
@@ -49,7 +49,7 @@ class Instance:
     syntax: str
     """Name of the transfer syntax."""
     identity: Identity
-    facts: Facts = NO_FACTS
+    facts: Facts = NOTHING_KNOWN
     number: int = 0
     """Number of the frame in its file, from 0."""
     is_capture: bool = False
@@ -102,29 +102,26 @@ def _instances(dataset: Dataset, found: Layout, selection: Selection) -> Iterato
     num_described = 1 + len((has(dataset, PER_FRAME) and dataset[PER_FRAME].value) or ())
     described = [_described(dataset, frame, selection) for frame in range(min(num_described, found.frames))]
     left_out = min((reason for _, _, reason in described if reason), default="")
-    code = modality(dataset)
+    code, is_capture = modality(dataset), bool(re.fullmatch(SECONDARY_CAPTURE, text(dataset, "SOPClassUID")))
     if all(reason for _, _, reason in described):
-        raise NotSelected(left_out, study="" if is_capture(dataset) else identity.study, modality=code)
+        raise NotSelected(left_out, study="" if is_capture else identity.study, modality=code)
     unit, scale = (units(dataset), suv_scale(dataset)) if code == PET else ("", None)
+    of_file = partial(
+        Instance,
+        modality=code,
+        syntax=known_syntax(found.syntax),
+        identity=identity,
+        is_capture=is_capture and "pages" not in selection.include,
+        left_out=left_out,
+        units=unit,
+        suv_scale=scale,
+    )
     for frame, decode_frame in enumerate(stored_frames(dataset, found)):
         place, frame_facts, reason = described[min(frame, num_described - 1)]
         if reason:
             continue
         pixels, valid = _in_units(dataset, found, decode_frame(), frame)
-        yield Instance(
-            pixels,
-            valid,
-            place,
-            code,
-            known_syntax(found.syntax),
-            identity,
-            frame_facts,
-            frame,
-            is_capture="pages" not in selection.include and is_capture(dataset),
-            left_out=left_out,
-            units=unit,
-            suv_scale=scale,
-        )
+        yield of_file(pixels, valid, place, facts=frame_facts, number=frame)
 
 
 def _described(dataset: Dataset, frame: int, selection: Selection) -> tuple[Geometry, Facts, str]:

@@ -79,9 +79,10 @@ class Selection(Config):
     @field_validator("ranges")
     @classmethod
     def _ranges_name_known_numbers(cls, ranges: dict[str, Bounds]) -> dict[str, Bounds]:
+        known = ("rows", "columns", *NUMBERS)
         for name in ranges:
-            if name not in NUMBERS:
-                raise ValueError(f"{name!r} is not a number of a header; write one of: {', '.join(NUMBERS)}")
+            if name not in known:
+                raise ValueError(f"{name!r} is not a number of a header; write one of: {', '.join(known)}")
         return ranges
 
 
@@ -91,30 +92,24 @@ EVERYTHING = Selection(include=get_args(ImageKind))
 
 def selected(dataset: Dataset, rules: Selection, facts: Facts, geometry: Geometry, image_type: str) -> str:
     """Return why a frame is not wanted, or an empty string if it is; the reason holds no value of the file."""
-    return next(_reasons_of_header(dataset, rules, image_type), "") or next(_reasons(rules, facts, geometry), "")
+    return next(_reasons(dataset, rules, facts, geometry, image_type), "")
 
 
-def _reasons_of_header(dataset: Dataset, rules: Selection, image_type: str) -> Iterator[str]:
+def _reasons(dataset: Dataset, rules: Selection, facts: Facts, geometry: Geometry, image_type: str) -> Iterator[str]:
     if rules.modality and rules.modality != modality(dataset):
         yield f"its modality is not {rules.modality} (selection.modality)"
     if rules.description and not re.search(rules.description, description(dataset), re.IGNORECASE):
         yield "its series' description does not match selection.description"
-    if rules.sop_class:
-        sop_class = text(dataset, "SOPClassUID")
-        if rules.sop_class not in {sop_class, UID(sop_class, validation_mode=IGNORE).keyword}:
-            yield f"its SOP class is not {rules.sop_class} (selection.sop_class)"
+    sop_class = text(dataset, "SOPClassUID")
+    if rules.sop_class and rules.sop_class not in {sop_class, UID(sop_class, validation_mode=IGNORE).keyword}:
+        yield f"its SOP class is not {rules.sop_class} (selection.sop_class)"
     if rules.image_type and not re.search(rules.image_type, image_type, re.IGNORECASE):
         yield "its Image Type does not match selection.image_type"
-    kind = unasked_kind(dataset, image_type, rules.include)
-    if kind:
+    if kind := unasked_kind(dataset, image_type, rules.include):
         yield kind
-
-
-def _reasons(rules: Selection, facts: Facts, geometry: Geometry) -> Iterator[str]:
-    if rules.orientation != "any":
-        plane = orientation(geometry, tolerance_deg=rules.tolerance_deg)
-        if plane != rules.orientation:
-            yield f"it is {plane or 'of no known orientation'}, not {rules.orientation} (selection.orientation)"
+    plane = "any" if rules.orientation == "any" else orientation(geometry, tolerance_deg=rules.tolerance_deg)
+    if plane != rules.orientation:
+        yield f"it is {plane or 'of no known orientation'}, not {rules.orientation} (selection.orientation)"
     for name, bounds in rules.ranges.items():
         value = getattr(facts, name)
         if value is None:

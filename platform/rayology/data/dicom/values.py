@@ -5,6 +5,7 @@ Values that are not in standard form are left to pydicom, so both give the same.
 
 import functools
 import re
+from collections.abc import Collection
 from typing import Annotated
 
 from pydantic import Field
@@ -24,9 +25,6 @@ PADDING = b" \0"
 ESCAPE = b"\x1b"  # starts a switch of the character set (DICOM PS3.5 6.1.2.5)
 
 TEXTS = frozenset({"CS", "UI", "LO", "UT", "SH", "DA", "TM", "DT"})
-DECIMALS = frozenset({"DS", "IS"})
-INTEGERS = frozenset({"US"})
-WHOLES = frozenset({"IS"})
 
 
 def has(dataset: Dataset, keyword: str) -> bool:
@@ -39,7 +37,7 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
     element = _element(dataset, keyword)
     if element is None:
         return None
-    raw = _raw(element, keyword, INTEGERS)
+    raw = _raw(element, keyword, ("US",))
     if raw is not None and len(raw) == 2:
         return int.from_bytes(raw, "little" if element.is_little_endian else "big")
     value = dataset[element.tag].value
@@ -51,7 +49,7 @@ def whole(dataset: Dataset, keyword: str) -> int | None:
     element = _element(dataset, keyword)
     if element is None:
         return None
-    digits = (_raw(element, keyword, WHOLES) or b"").strip(PADDING)
+    digits = (_raw(element, keyword, ("IS",)) or b"").strip(PADDING)
     if digits.isdigit():
         return int(digits)
     value = dataset[element.tag].value
@@ -63,7 +61,7 @@ def decimals(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     element = _element(dataset, keyword)
     if element is None:
         return ()
-    raw = _raw(element, keyword, DECIMALS)
+    raw = _raw(element, keyword, ("DS", "IS"))
     if raw is None:
         value = dataset[element.tag].value
         values = value if isinstance(value, MultiValue | list) else [value]
@@ -105,7 +103,7 @@ def _element(dataset: Dataset, keyword: str) -> RawDataElement | DataElement | N
     return dataset.get_item(tag) if tag in dataset.keys() else None  # noqa: SIM118 - a dataset makes a tag of the tag
 
 
-def _raw(element: RawDataElement | DataElement, keyword: str, representations: frozenset[str]) -> bytes | None:
+def _raw(element: RawDataElement | DataElement, keyword: str, representations: Collection[str]) -> bytes | None:
     """Return the bytes that pydicom has not converted, if the VR is one of those expected."""
     if not isinstance(element, RawDataElement):
         return None

@@ -45,11 +45,6 @@ class FolderConfig(Config):
     limits: ArchiveLimits = ArchiveLimits()
     """Limits on what an archive may unpack to."""
 
-    @property
-    def folder(self) -> Path:
-        """Path that means the same in every working folder."""
-        return Path(self.path) if "://" in self.path else Path(self.path).expanduser().absolute()
-
     def build(self, root: Path) -> "FolderSource":
         """Return the source, which keeps what it unpacks or fetches below a root."""
         return FolderSource(self, root)

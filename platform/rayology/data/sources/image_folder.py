@@ -22,8 +22,7 @@ class ImageFolderConfig(NamedFilesConfig):
     """This source."""
     labels: Literal["none", "folder", "table"] = "folder"
     """Origin of classes: none, the first folder below the path (or below a split's), or the table. Their names are
-    published in datasets, bundles and servers: a name with ^, a date or a long number is refused, but a patient's
-    folder such as Jane_Doe cannot be told from a class."""
+    published in datasets, bundles and servers, and a patient's folder such as Jane_Doe cannot be told from a class."""
     splits: Literal["none", "folder"] = "none"
     """Whether the first folder below the path is a split: train, val or validation, test."""
 

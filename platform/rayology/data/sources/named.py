@@ -29,8 +29,7 @@ class NamedFilesConfig(Config):
     """Folder, a zip or tar file of one, or the URI of either (file, s3, gs)."""
     labels: Literal["none", "folder", "table"] = "none"
     """Origin of classes: none, the first folder below the path, or the table. Their names are published in datasets,
-    bundles and servers: a name with ^, a date or a long number is refused, but a patient's folder such as Jane_Doe
-    cannot be told from a class."""
+    bundles and servers, and a patient's folder such as Jane_Doe cannot be told from a class."""
     table: TableFile | None = None
     """CSV file headed file (the name below the path), with any of label, patient and split; null for none."""
     patient: str = ""

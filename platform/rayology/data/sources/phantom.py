@@ -34,15 +34,13 @@ class PhantomSource:
         expected = self.config.patients * self.config.slices
         if len(images) != expected:
             raise SourceError(f"{self.path}: {len(images)} of {expected} files; delete the folder to draw them again")
-        return [Item(image, label=image.parts[-3], beside=(self._mask_of(image),)) for image in images]
+        masks = [self.path / "masks" / Path(*image.parts[-3:]).with_suffix(".png") for image in images]
+        return [Item(image, label=image.parts[-3], beside=(mask,)) for image, mask in zip(images, masks, strict=True)]
 
     def read(self, item: Item) -> Iterator[Example]:
         """Read a slice with its class and mask, and raise what the DICOM reader raises."""
         (instance,) = read(item.path)
         yield Example(instance, label=item.label, mask=read_mask(item.beside[0], instance.valid.shape))
-
-    def _mask_of(self, image: Path) -> Path:
-        return self.path / "masks" / Path(*image.parts[-3:]).with_suffix(".png")
 
     def _draw(self, folder: Path) -> None:
         config = self.config

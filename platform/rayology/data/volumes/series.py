@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from rayology.config import Config
-from rayology.data.dicom.facts import Facts
+from rayology.data.dicom.facts import NOTHING_KNOWN, Facts
 from rayology.data.dicom.geometry import Geometry
 from rayology.data.identity import Identity, Pseudonyms
 from rayology.errors import SeriesError
 
-__all__ = ["NO_SERIES", "Frame", "SeriesConfig", "listed_mm", "split"]
+__all__ = ["NO_SERIES", "Frame", "SeriesConfig", "listed_mm", "series_error", "split"]
 
 SAME_MM = 0.01
 """Distance below which slices are at one position: files give at least hundredths of a millimetre."""
@@ -39,10 +39,8 @@ SAME_SPACING = 1e-3
 MAX_LISTED = 5
 MAX_KINDS = 100
 """Most kinds of slices in a series, so that a folder of thousands is not compared for hours."""
-NOTHING_KNOWN = Facts()
 TELLING = tuple(each.name for each in fields(Facts) if each.name != "indices")
 """Header facts that tell repeats of a position apart, the preferred first."""
-CLOCKS = ("trigger_time_ms", "acquisition_time", "content_time")
 MAX_TELLING = 8
 """Most facts that are tried together, so that a header that says much is not searched for hours."""
 
@@ -100,17 +98,8 @@ class Frame:
     ) -> "Frame":
         """Return what is known about the frame that shows these pixels, (channels, rows, columns)."""
         channels, rows, columns = pixels.shape
-        return cls(
-            file=file,
-            number=number,
-            study=who.study,
-            series=who.series,
-            shape=(channels, rows, columns),
-            geometry=geometry,
-            frame_of_reference=who.frame_of_reference,
-            facts=facts,
-            digest=hashlib.sha256(pixels.tobytes()).hexdigest(),
-        )
+        shape, digest = (channels, rows, columns), hashlib.sha256(pixels.tobytes()).hexdigest()
+        return cls(number, who.study, who.series, shape, geometry, who.frame_of_reference, facts, digest, file)
 
     @property
     def is_placed(self) -> bool:
@@ -132,7 +121,7 @@ def split(frames: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame, ..
     """
     unplaced = [frame for frame in frames if not frame.is_placed]
     if unplaced:
-        raise _error(
+        raise series_error(
             f"{len(unplaced)} of {len(frames)} slices do not say where they lie (Image Position (Patient), Image "
             "Orientation (Patient), Pixel Spacing); leave them out",
             unplaced,
@@ -153,14 +142,17 @@ def listed_mm(positions: Sequence[float]) -> str:
 def _layouts(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Group frames that are parallel and of one size, spacing and frame of reference, the largest group first."""
     layouts: list[list[Frame]] = []
-    for frame in sorted(frames, key=_place_key):
+    by_place = sorted(frames, key=lambda each: (each.geometry.cosines or (), each.geometry.corner_mm or (), each.shape))
+    for frame in by_place:
         for layout in layouts:
             if not _differences(layout[0], frame):
                 layout.append(frame)
                 break
         else:
             if len(layouts) == MAX_KINDS:
-                raise _error(f"{len(frames)} slices are of more than {MAX_KINDS} kinds; leave the series out", frames)
+                raise series_error(
+                    f"{len(frames)} slices are of more than {MAX_KINDS} kinds; leave the series out", frames
+                )
             layouts.append([frame])
     return sorted(layouts, key=len, reverse=True)
 
@@ -181,7 +173,7 @@ def _differences(one: Frame, other: Frame) -> list[str]:
 def _mixed(layouts: Sequence[Sequence[Frame]]) -> SeriesError:
     names = dict.fromkeys(name for layout in layouts[1:] for name in _differences(layouts[0][0], layout[0]))
     counts = ", ".join(str(len(layout)) for layout in layouts)
-    return _error(
+    return series_error(
         f"slices differ in {' and '.join(names)}: {len(layouts)} kinds, of {counts} slices; leave all but one out, or "
         "set preparation.cut.series.mixed to split",
         [frame for layout in layouts[1:] for frame in layout],
@@ -201,7 +193,7 @@ def _repeats(layout: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame,
             seen.add(content)
     if copies and rules.duplicates == "refuse":
         positions = _along_normal([layout[0], *copies])[1:].tolist()
-        raise _error(
+        raise series_error(
             f"{len(copies)} of {len(layout)} slices repeat another with all its pixels, at {listed_mm(positions)}; "
             "remove them, or set preparation.cut.series.duplicates to drop",
             copies,
@@ -215,7 +207,7 @@ def _repeats(layout: Sequence[Frame], rules: SeriesConfig) -> tuple[tuple[Frame,
         return parts
     positions = _along_normal([layout[0], *(place[0] for place in repeated)])[1:].tolist()
     mend = "set preparation.cut.series.repeats to split" if parts else _untold(repeated)
-    raise _error(
+    raise series_error(
         f"{len(repeated)} of {len(places)} positions hold several slices, at {listed_mm(positions)}; {mend}",
         [frame for place in repeated for frame in place],
     )
@@ -270,7 +262,8 @@ def _told_apart(places: Sequence[Sequence[Frame]]) -> tuple[tuple[Frame, ...], .
             for key, (place, frame) in zip(keys, frames, strict=True):
                 parts[key][place] = frame
             if sum(map(len, parts.values())) == len(frames):
-                return tuple(tuple(parts[key].values()) for key in sorted(parts, key=_none_first))
+                none_first = sorted(parts, key=lambda key: [(value is not None, value or 0.0) for value in key])
+                return tuple(tuple(parts[key].values()) for key in none_first)
     return ()
 
 
@@ -297,7 +290,7 @@ def _in_turn(places: Sequence[Sequence[Frame]]) -> tuple[tuple[Frame, ...], ...]
     """
     if len({len(place) for place in places}) > 1:
         return ()
-    for clock in CLOCKS:
+    for clock in ("trigger_time_ms", "acquisition_time", "content_time"):
         time = attrgetter(f"facts.{clock}")
         if any(time(frame) is None for place in places for frame in place):
             continue
@@ -311,13 +304,6 @@ def _in_turn(places: Sequence[Sequence[Frame]]) -> tuple[tuple[Frame, ...], ...]
     return ()
 
 
-def _place_key(frame: Frame) -> tuple[tuple[float, ...], ...]:
-    return (frame.geometry.cosines or (), frame.geometry.corner_mm or (), frame.shape)
-
-
-def _none_first(key: tuple[float | None, ...]) -> tuple[tuple[bool, float], ...]:
-    return tuple((value is not None, value or 0.0) for value in key)
-
-
-def _error(message: str, frames: Sequence[Frame]) -> SeriesError:
+def series_error(message: str, frames: Sequence[Frame]) -> SeriesError:
+    """Return an error about some frames, which knows their files."""
     return SeriesError(message, sorted({frame.file for frame in frames}))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayology.data.dicom.geometry import Geometry
-from rayology.data.volumes.series import Frame, SeriesConfig, listed_mm, split
+from rayology.data.volumes.series import Frame, SeriesConfig, listed_mm, series_error, split
 from rayology.data.volumes.volume import Triple
 from rayology.errors import SeriesError
 
@@ -118,7 +118,7 @@ def stack(frames: Sequence[Frame], rules: SeriesConfig) -> Stack:
         SeriesError: there are fewer than two slices, or the rules refuse their gaps, distances or tilt.
     """
     if len(frames) < 2:
-        raise SeriesError("a single slice makes no volume; leave it out", [frame.file for frame in frames])
+        raise series_error("a single slice makes no volume; leave it out", frames)
     normal = np.array(frames[0].geometry.normal)
     frames = sorted(frames, key=lambda frame: float(normal @ np.array(frame.geometry.corner_mm)))
     corners = np.array([frame.geometry.corner_mm for frame in frames])
@@ -130,7 +130,7 @@ def stack(frames: Sequence[Frame], rules: SeriesConfig) -> Stack:
     problems = [problem for problem in (course.problem, lean) if problem]
     unmended = [f"{problem.text}; {problem.mend}" for problem in problems if not problem.is_mended]
     if unmended:
-        raise _error(unmended, frames)
+        raise series_error(f"{len(frames)} slices: {'; '.join(unmended)}", frames)
 
     direction = normal if lean else drift
     strays = _strays(corners, normal, direction) @ np.linalg.pinv(steps) if lean else np.zeros((len(frames), 2))
@@ -139,7 +139,8 @@ def stack(frames: Sequence[Frame], rules: SeriesConfig) -> Stack:
     more_rows, more_columns = np.ceil(offsets.max(0)).astype(int).tolist()
     _, rows, columns = frames[0].shape
     if more_rows > MAX_GROWTH * rows or more_columns > MAX_GROWTH * columns:
-        raise _error([f"{problems[-1].text}, far beyond their size; leave the series out"], frames)
+        far = f"{problems[-1].text}, far beyond their size; leave the series out"
+        raise series_error(f"{len(frames)} slices: {far}", frames)
 
     affine = np.eye(4)
     affine[:3, :3] = np.stack([direction * course.spacing_mm, *steps], axis=1)
@@ -233,7 +234,3 @@ def _numbers(gaps: NDArray[np.float64]) -> NDArray[np.intp]:
     """Number slices by multiples of the usual gap, the mean of the gaps in which no slice can be missing."""
     usual = gaps[gaps < 1.5 * gaps.min()].mean()
     return np.concatenate([[0], np.cumsum(np.rint(gaps / usual))]).astype(np.intp)
-
-
-def _error(texts: Sequence[str], frames: Sequence[Frame]) -> SeriesError:
-    return SeriesError(f"{len(frames)} slices: {'; '.join(texts)}", sorted({frame.file for frame in frames}))
