@@ -31,7 +31,7 @@ from rayology.training.memory import cut_to_fit, footprint
 MODELS = {"vae": VaeConfig(), "gan": GanConfig()}
 TOLERANCE = 0.25
 MOST_SECONDS = 1.0  # of computing, so that other work on the machine does not count
-ABSURD = 10**11
+ABSURD = 2**20  # the largest batch that can be written
 
 
 class MemoryConfig(Config):

@@ -84,8 +84,11 @@ def test_what_does_not_fit_is_refused_with_what_would(
             cut(large.patched(patch), tmp_path)
 
 
-def test_a_batch_that_no_machine_holds_is_refused_even_if_it_may_be_cut(small: Experiment, tmp_path: Path) -> None:
-    absurd = {"schedule": {"batch_size": 10**11}, "scaling": {"out_of_memory": "split"}}
+def test_a_batch_whose_images_alone_do_not_fit_is_refused_even_if_it_may_be_cut(
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absurd = {"schedule": {"batch_size": 2**20}, "scaling": {"out_of_memory": "split"}}
+    free(monkeypatch, 2**29)
 
     with pytest.raises(OutOfMemory, match=r"takes [\d,.]+ GiB of memory, and a worker has [\d.]+; write schedule"):
         cut(small.patched(absurd), tmp_path)
