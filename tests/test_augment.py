@@ -12,7 +12,7 @@ from rayology.config import validated
 from rayology.data import PreparedDataset
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
-from rayology.training.run import augmented
+from rayology.training.worker import augmented
 
 NAMES = sorted(NUM_UNIFORM)
 PLACES = ["mirror", "flip", "rotate", "translate", "scale", "crop"]

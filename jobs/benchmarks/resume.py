@@ -32,7 +32,7 @@ from rayology.training.checkpoint import newest
 from rayology.training.gradients import Workers
 from rayology.training.history import read
 from rayology.training.observer import CHECKPOINTS
-from rayology.training.run import train_here
+from rayology.training.worker import train_here
 
 TIMEOUT_S = 300.0
 QUICK = ("vae-1", "gan-2")
@@ -67,7 +67,7 @@ class Case:
         """Start the processes, as many as the experiment says if not told, which go on from the newest checkpoint."""
         folder.mkdir(parents=True, exist_ok=True)
         context = get_context("forkserver")
-        context.set_forkserver_preload([__name__, "rayology.training.run"])
+        context.set_forkserver_preload([__name__, "rayology.training.worker"])
         count = count or self.experiment.scaling.num_workers
         meeting = Path(tempfile.mkdtemp()) / "meeting"
         told = (self.experiment.model_dump_json(), str(self.dataset), str(folder), str(meeting), count)

@@ -24,7 +24,7 @@ from rayology.training.gradients import ALONE, Workers
 from rayology.training.history import read
 from rayology.training.loop import Training
 from rayology.training.promotion import compare
-from rayology.training.run import augmented, finish, train_here
+from rayology.training.worker import augmented, finish, train_here
 
 CPU = torch.device("cpu")
 CAPABLE_OF = {"toy_classifier": ("classify",), "toy_segmenter": ("segment",), "toy_codes": ("reconstruct",)}

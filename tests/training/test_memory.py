@@ -16,7 +16,7 @@ from rayology.training import memory, run
 from rayology.training.checkpoint import newest
 from rayology.training.gradients import ALONE
 from rayology.training.memory import Footprint, cut_to_fit, footprint, free_memory
-from rayology.training.run import train_here
+from rayology.training.worker import train_here
 
 MEBIBYTE = 2**20
 

@@ -17,7 +17,8 @@ from rayology.experiment import Experiment
 from rayology.training.checkpoint import newest
 from rayology.training.history import read
 from rayology.training.loop import Training
-from rayology.training.run import Run, finish, in_sole_use, open_run, start_from, train_here
+from rayology.training.run import Run, in_sole_use, open_run
+from rayology.training.worker import finish, start_from, train_here
 
 CPU = torch.device("cpu")
 OLD_RUN = Path(__file__).parents[1] / "fixtures" / "format_1" / "run"

@@ -15,8 +15,8 @@ from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
 from rayology.picture import LINE, MARGIN
 from rayology.training.evaluation import Evaluator
-from rayology.training.run import train_here
 from rayology.training.sheets import sheets
+from rayology.training.worker import train_here
 
 CPU = torch.device("cpu")
 

@@ -12,8 +12,8 @@ from rayology.experiment import Experiment
 from rayology.training import stopping
 from rayology.training.checkpoint import newest_step
 from rayology.training.gradients import Workers
-from rayology.training.run import train_here
 from rayology.training.stopping import ask_to_stop, stoppable
+from rayology.training.worker import train_here
 
 
 def test_a_training_that_was_asked_to_stop_ends_after_its_step_and_resumes_as_if_it_was_not(

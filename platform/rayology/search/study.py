@@ -25,7 +25,8 @@ from rayology.search.searcher import JournalSearcher, close_study, open_study
 from rayology.search.space import out_of_range
 from rayology.training.cluster import awaited, require_room, require_suitable, train, uses_gpu
 from rayology.training.observer import LOSS
-from rayology.training.run import BUNDLE, Assignment, Run, finish, train_here
+from rayology.training.run import BUNDLE, Assignment, Run
+from rayology.training.worker import finish, train_here
 
 __all__ = ["search"]
 

@@ -27,8 +27,9 @@ from rayology.training.gradients import Workers
 from rayology.training.incidents import recording, tell
 from rayology.training.loop import Training
 from rayology.training.observer import CHECKPOINTS
-from rayology.training.run import BUNDLE, INIT, Assignment, Run, finish, start_from, train_here
+from rayology.training.run import BUNDLE, INIT, Assignment, Run
 from rayology.training.stopping import STOP, ask_to_stop
+from rayology.training.worker import finish, start_from, train_here
 
 __all__ = ["awaited", "require_room", "require_suitable", "train", "uses_gpu"]
 

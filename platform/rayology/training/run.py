@@ -1,37 +1,21 @@
-"""A run: its folder, and what one process does in it from the first step to the bundle."""
+"""A run on disk: how it is begun, found again, prolonged, and kept to one process at a time."""
 
 import fcntl
 import json
-import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypedDict
 
-import torch
-
 from rayology.atomic import write_atomic
-from rayology.bundle import Bundle, load_inference_weights, provenance_of, write_bundle
+from rayology.bundle import Bundle
 from rayology.config import differing, validated
-from rayology.data import Plan, PreparedDataset, feeding
 from rayology.errors import BundleError, ConfigError, StoreError
 from rayology.experiment import Experiment
-from rayology.image import Batch
-from rayology.metrics.figures import as_markdown
-from rayology.models import Segments
-from rayology.noise import derive_seed
 from rayology.store import CHAMPION, Store
-from rayology.training import checkpoint, precision
-from rayology.training.evaluation import Evaluator
-from rayology.training.gradients import ALONE, Workers
-from rayology.training.loop import Training, fit
-from rayology.training.memory import cut_again, cut_to_fit
-from rayology.training.observer import CHECKPOINTS, Report, observing
-from rayology.training.stopping import stoppable
-from rayology.training.watchdog import watchdog
 
 __all__ = [
     "BUNDLE",
@@ -40,17 +24,10 @@ __all__ = [
     "SUMMARY",
     "Assignment",
     "Run",
-    "augmented",
     "begun",
-    "finish",
     "in_sole_use",
     "open_run",
-    "plan_of",
-    "start_from",
-    "train_here",
 ]
-
-logger = logging.getLogger(__name__)
 
 EXPERIMENT, BUNDLE, INIT, LOCK = "experiment.json", "bundle", "init", "lock"
 SUMMARY = "sweep.txt"  # of a sweep that ended
@@ -196,29 +173,6 @@ def _source_of(role: str, place: str, experiment: Experiment) -> Bundle:
         raise ConfigError(f"init.{role}: {place} is neither a folder nor a model of the store ({error})") from None
 
 
-def start_from(training: Training, bundle: Bundle) -> None:
-    """Give a training, before its first step, the weights of a bundle.
-
-    Raises:
-        ConfigError: the bundle is of another architecture, or of images of another shape, range or other classes.
-    """
-    found, wanted = bundle.manifest.image, training.model.image
-    if (found.shape, found.classes, found.values) != (wanted.shape, wanted.classes, wanted.values):
-        raise ConfigError(
-            f"init.model: the bundle is of images of {found.shape}, {found.values!r} and classes "
-            f"{list(found.classes)}, the dataset of {wanted.shape}, {wanted.values!r} and {list(wanted.classes)}; "
-            "choose a bundle of the same, or prepare alike"
-        )
-    try:
-        for model in (training.model, training.average):
-            load_inference_weights(model, bundle.weights())
-    except (RuntimeError, KeyError) as error:
-        raise ConfigError(
-            f"init.model: the bundle's weights do not fit the experiment's model; give the model the bundle's fields "
-            f"({bundle.path / 'bundle.json'}): {' '.join(str(error).split())[:200]}"
-        ) from None
-
-
 def begun(folder: Path) -> Experiment:
     """Read the experiment that a run began with.
 
@@ -237,114 +191,3 @@ def begun(folder: Path) -> Experiment:
         return validated(Experiment, written["experiment"], where=str(folder / EXPERIMENT))
     except (ConfigError, KeyError, TypeError) as error:
         raise ConfigError(f"resume: {folder.name} cannot go on ({error}); {again}") from None
-
-
-def train_here(  # noqa: PLR0913 - what is trained where, and the processes it is shared with
-    experiment: Experiment,
-    data: PreparedDataset,
-    folder: Path,
-    *,
-    report: Report,
-    device: torch.device,
-    workers: Workers = ALONE,
-    is_leaving: Callable[[], bool] = lambda: False,
-) -> Training:
-    """Train in this process from the newest checkpoint of the folder, or the first step, to the last or where asked.
-
-    The leading process evaluates, and writes history and checkpoints into ``folder``. The last evaluation before a
-    checkpoint is reported again, because its report may not have survived. All processes stop early, with a checkpoint,
-    if the machine of one ``is_leaving``.
-
-    Raises:
-        OutOfMemory: a step takes more memory than there is.
-        TrainingError: it did, and is cut into more microbatches when the run is started again.
-    """
-    limit = timedelta(minutes=experiment.scaling.timeout_minutes)
-    torch.set_num_threads(experiment.scaling.cpus_per_worker)
-    precision.forbid_tf32()
-    start = workers.agreed(checkpoint.newest(folder / CHECKPOINTS) if workers.leads else None)
-    experiment = cut_to_fit(experiment, data.info.image, device, folder, workers, begins=start is None)
-    training = Training.start(experiment, data.info.image, device)
-    if start:
-        checkpoint.restore(training, start, dataset=data.info.fingerprint)
-        if workers.leads:
-            logger.info("The training goes on from step %d.", training.step)
-    elif "model" in experiment.init:
-        start_from(training, Bundle.load(folder / INIT / "model"))
-    dtype = next(training.model.parameters()).dtype
-    with (
-        observing(experiment, data, folder, device, report, step=training.step, leads=workers.leads) as observer,
-        feeding(data.split("train"), plan_of(experiment, workers, step=training.step), device) as feed,
-        stoppable(folder, workers, is_leaving, timeout=limit) as is_asked_to_stop,
-        watchdog(limit.total_seconds()) as moves,
-    ):
-        if workers.agreed(bool(observer.figures)):
-            observer.report(observer.figures)
-
-        def batches(step: int, rows: slice) -> Batch:
-            moves()
-            batch = augmented(experiment, step, rows, feed(step, rows))
-            return replace(batch, images=batch.images.to(dtype))
-
-        try:
-            fit(
-                experiment,
-                training,
-                batches,
-                log=observer.log,
-                evaluate=observer.evaluate,
-                checkpoint=observer.checkpoint,
-                is_asked_to_stop=is_asked_to_stop,
-                workers=workers,
-            )
-        except torch.OutOfMemoryError:
-            raise cut_again(experiment, folder) from None
-    return training
-
-
-def plan_of(experiment: Experiment, workers: Workers, *, step: int) -> Plan:
-    """Return the batches that one of the processes takes from a step to the last."""
-    schedule = experiment.schedule
-    return Plan(
-        steps=range(step, schedule.steps),
-        rows=workers.microbatches(schedule.batch_size, experiment.microbatches),
-        batch_size=schedule.batch_size,
-        seed=experiment.seed,
-        sampling=schedule.sampling,
-        pack=experiment.model.pack,
-        with_masks=issubclass(experiment.model.builds(), Segments),
-    )
-
-
-def augmented(experiment: Experiment, step: int, rows: slice, batch: Batch) -> Batch:
-    """Return some rows of a step's global batch, transformed as the experiment asks, whoever has the others.
-
-    Masks move with their images.
-    """
-    if not experiment.augment.is_on:
-        return batch
-    generator = torch.Generator().manual_seed(derive_seed(experiment.seed, "augment", step))
-    change = experiment.augment.draw(experiment.schedule.batch_size, generator=generator)[rows]
-    masks = None if batch.masks is None else change.masks(batch.masks)
-    return replace(batch, images=change.images(batch.images), masks=masks)
-
-
-def finish(experiment: Experiment, data: PreparedDataset, training: Training, path: Path) -> Bundle:
-    """Evaluate in full and write the bundle."""
-    model = training.average.float()  # as it is loaded and served
-    device = next(model.parameters()).device
-    metrics = Evaluator(experiment.seed, data, device).full(model)
-    return write_bundle(
-        path,
-        experiment=experiment,
-        model=model,
-        metrics=metrics,
-        figures=as_markdown(metrics),
-        provenance=provenance_of(
-            dataset=data.info.fingerprint,
-            note=data.info.note,
-            seed=experiment.seed,
-            steps=training.step,
-            parents=tuple(Bundle.load(folder).fingerprint for folder in sorted((path.parent / INIT).glob("*"))),
-        ),
-    )
