@@ -12,7 +12,7 @@ from rayology.data import PreparedDataset
 from rayology.errors import OutOfMemory, TrainingError
 from rayology.experiment import Experiment
 from rayology.image import Batch, ImageSpec
-from rayology.training import memory, run
+from rayology.training import memory, worker
 from rayology.training.checkpoint import newest
 from rayology.training.gradients import ALONE
 from rayology.training.memory import Footprint, cut_to_fit, footprint, free_memory
@@ -139,7 +139,7 @@ def test_a_step_that_runs_out_of_memory_says_what_to_lower_or_is_cut_when_it_sta
             raise torch.OutOfMemoryError
         return batch
 
-    monkeypatch.setattr(run, "augmented", full)  # only a GPU raises it
+    monkeypatch.setattr(worker, "augmented", full)  # only a GPU raises it
     quick = small.patched({"schedule": {"steps": 2}})
     with pytest.raises(OutOfMemory, match=r"lower schedule\.batch_size, such as to 4, or scaling\.microbatches 2$"):
         train_here(quick, data, tmp_path / "stop", report=lambda _: None, device=CPU)
