@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rayology.atomic import append_line, atomic_file, atomic_folder, make_once, whole_lines, write_atomic
+from rayology.atomic import Follower, append_line, atomic_file, atomic_folder, make_once, whole_lines, write_atomic
 
 
 @pytest.fixture(autouse=True)
@@ -169,3 +169,17 @@ def test_a_line_that_the_disk_has_no_room_for_is_not_there_in_part(tmp_path: Pat
     append_line(tmp_path / "log", "third")
 
     assert list(whole_lines(tmp_path / "log")) == [b"first\n", b"third\n"]
+
+
+def test_a_log_is_followed_line_by_line_and_from_its_start_when_it_was_written_anew(tmp_path: Path) -> None:
+    followed = Follower(tmp_path / "log")
+    assert followed.lines() == []
+
+    (tmp_path / "log").write_bytes(b"first\nsec")
+    assert followed.lines() == [b"first"]
+    with (tmp_path / "log").open("ab") as opened:
+        opened.write(b"ond\n")
+    assert followed.lines() == [b"second"]
+    assert followed.lines() == []
+    write_atomic(tmp_path / "log", b"other\n")
+    assert followed.lines() == [b"other"]

@@ -134,6 +134,7 @@ def test_two_runs_are_compared_field_by_field_and_figure_by_figure(
     newest = rayology("runs", "--storage", tmp_path, "--action", "compare")
     named = rayology("runs", "--storage", tmp_path, "--action", "compare", "--name", old.name, "--other", new.name)
     unknown = rayology("runs", "--storage", tmp_path, "--action", "compare", "--other", new.name)
+    same = rayology("runs", "--storage", tmp_path, "--action", "compare", "--name", new.name, "--other", new.name)
 
     found = json.loads(newest.stdout)
     assert found["runs"] == [new.name, old.name]
@@ -146,7 +147,11 @@ def test_two_runs_are_compared_field_by_field_and_figure_by_figure(
     }
     assert all(row in newest.stderr for row in ("optimizer.lr", "val/mmd"))
     assert json.loads(named.stdout)["fields"] == {"optimizer.lr": [0.1, 0.2]}
-    assert f"other: {new.name!r} is not the name of a run to choose; the newest there are: {old.name}" in unknown.stderr
+    assert f"other: {new.name!r} is not the name of a run there; the newest are: {old.name}" in unknown.stderr
+    assert f"other: {new.name} is the same run; name another one" in same.stderr
+    shutil.rmtree(old)
+    alone = rayology("runs", "--storage", tmp_path, "--action", "compare")
+    assert "holds 1 run; it takes two to compare" in alone.stderr
 
 
 def test_a_run_is_removed_unless_it_is_being_trained(rayology: RunCommand, small: Experiment, tmp_path: Path) -> None:
@@ -168,7 +173,7 @@ def test_a_run_is_removed_unless_it_is_being_trained(rayology: RunCommand, small
     assert json.loads(done.stdout)["freed_bytes"] > 2_000_000
     assert f"{run.name} was removed: 2.0 MB are free again." in done.stderr
     assert "name: write which run to remove" in nameless.stderr
-    assert f"the newest there are: {other.name}" in again.stderr
+    assert f"the newest are: {other.name}" in again.stderr
     assert {ended.returncode for ended in (busy, nameless, again)} == {2}
 
 

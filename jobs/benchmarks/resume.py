@@ -48,9 +48,8 @@ class ResumeConfig(Config):
     seed: NonNegativeInt = 0
     """What the steps and the processes to kill are drawn from."""
     trainings: tuple[str, ...] = ()
-    """Names of the trainings to kill, such as vae-2 for a VAE on two workers; empty for all."""
-    resizes: bool = True
-    """Whether two trainings go from two workers to three, and then to one."""
+    """Names of the trainings to kill, such as vae-2 for a VAE on two workers; empty for all, and for some that go from
+    two workers to three, and then to one."""
     quick: bool = False
     """One kill each of a VAE on one worker and a GAN on two, and nothing else."""
 
@@ -185,7 +184,7 @@ def main(config: ResumeConfig) -> Mapping[str, object]:
                 root / f"{name}-resized", draw
             )
             for name, model in models()
-            if config.resizes and not config.quick
+            if not wanted
         }
     console.print(table)
     for name, apart in resized.items():

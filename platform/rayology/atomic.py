@@ -18,6 +18,7 @@ from uuid import uuid4
 
 __all__ = [
     "UNFINISHED",
+    "Follower",
     "WaitingLog",
     "append_line",
     "atomic_file",
@@ -126,6 +127,26 @@ class WaitingLog:
         except OSError as error:
             return error
         return None
+
+
+class Follower:
+    """Reads what was added to a log since it was looked at last; one that was written anew is read from its start."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._inode = self._at = 0
+
+    def lines(self) -> list[bytes]:
+        """Return the new lines that are complete."""
+        if not self._file.exists():
+            return []
+        with self._file.open("rb") as opened:
+            if (inode := os.fstat(opened.fileno()).st_ino) != self._inode:
+                self._inode, self._at = inode, 0
+            opened.seek(self._at)
+            whole, end, _ = opened.read().rpartition(b"\n")
+        self._at += len(whole + end)
+        return (whole + end).splitlines()
 
 
 def whole_lines(file: Path) -> Iterator[bytes]:

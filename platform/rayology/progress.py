@@ -1,10 +1,11 @@
 """What people see while they wait, on stderr: a live bar on a terminal, a line now and then elsewhere."""
 
+import logging
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -13,6 +14,8 @@ from rich.progress import Progress as LiveProgress
 from rich.table import Column
 
 __all__ = ["Bar", "Progress", "console", "progress_bar", "watching"]
+
+logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BEFORE_WAITING = 5.0
@@ -109,11 +112,13 @@ def watching(title: str, words: str, look: Callable[[Bar], None], *, every_s: fl
     ended = threading.Event()
 
     def watch(bar: Bar) -> None:
-        while not ended.wait(every_s):
-            with suppress(OSError):  # a storage may be gone for a while
+        is_last = False
+        while not is_last:
+            is_last = ended.wait(every_s)
+            try:
                 look(bar)
-        with suppress(OSError):
-            look(bar)
+            except Exception:  # a storage or a cluster may be out of reach for a while
+                logger.debug("what is watched cannot be seen:", exc_info=True)
 
     with progress_bar(title, words) as bar:
         thread = threading.Thread(target=watch, args=(bar,), daemon=True)

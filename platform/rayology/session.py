@@ -1,5 +1,6 @@
 """A command's time on Ray: the cluster, and what people see while it works."""
 
+import json
 import logging
 import os
 import signal
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 
 import ray
 
+from rayology.atomic import Follower
 from rayology.data import PreparedDataset
 from rayology.data.prepare import prepare
 from rayology.data.report import report_file
@@ -17,8 +19,8 @@ from rayology.models.backbones import padded
 from rayology.preflight import joins_cluster, ray_folder
 from rayology.progress import Bar, console, progress_bar, watching
 from rayology.training.cluster import awaited
-from rayology.training.history import read
-from rayology.training.incidents import read_incidents
+from rayology.training.history import HISTORY
+from rayology.training.incidents import INCIDENTS
 from rayology.training.run import Run
 
 __all__ = ["KEEP_FREED_MEMORY", "on_cluster", "prepared", "watching_run"]
@@ -136,17 +138,17 @@ def summary(logged: Mapping[str, float], evaluated: Mapping[str, float], *, obje
 @contextmanager
 def watching_run(run: Run) -> Iterator[None]:
     """Show how far a run is, read from the history that its leading worker writes, and its last validation figures."""
-    told = len(read_incidents(run.folder))
+    history, incidents = Follower(run.folder / HISTORY), Follower(run.folder / INCIDENTS)
+    incidents.lines()  # those of earlier processes
+    logged: dict[str, float] = {}
+    evaluated: dict[str, float] = {}
 
     def look(bar: Bar) -> None:
-        nonlocal told
-        for sentence in (incidents := read_incidents(run.folder))[told:]:
-            console.print(sentence, style="yellow", markup=False, highlight=False, soft_wrap=True)
-        told = len(incidents)
-        logged: dict[str, float] = {}
-        evaluated: dict[str, float] = {}
-        for line in read(run.folder):
-            logged, evaluated = (line, evaluated) if "lr" in line else (logged, line)
+        nonlocal logged, evaluated
+        for line in incidents.lines():
+            console.print(line.decode(), style="yellow", markup=False, highlight=False, soft_wrap=True)
+        for figures in map(json.loads, history.lines()):
+            logged, evaluated = (figures, evaluated) if "lr" in figures else (logged, figures)
         if logged:
             words = summary(logged, evaluated, objective=run.experiment.search.objective)
             bar.advance(int(logged["step"]), run.experiment.schedule.steps, words)
@@ -154,7 +156,5 @@ def watching_run(run: Run) -> Iterator[None]:
 
     with watching("train", "starting the workers", look):
         yield
-    figures: dict[str, float] = {}
-    for line in read(run.folder):
-        figures = {name[4:]: value for name, value in line.items() if name.startswith("val/")} or figures
+    figures = {name[4:]: value for name, value in evaluated.items() if name.startswith("val/")}
     console.print(as_table(figures, caption=f"On the validation split, after {run.experiment.schedule.steps} steps"))

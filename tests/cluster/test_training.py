@@ -7,7 +7,6 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import ray
@@ -16,12 +15,12 @@ from ray.util.state import list_actors
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
 from rayology.data.workers import in_order
-from rayology.errors import DatasetError, Diverged, OutOfMemory, TrainingError
+from rayology.errors import DatasetError, Diverged, OutOfMemory
 from rayology.experiment import Experiment
 from rayology.interruption import interruptible
-from rayology.training.cluster import _work, awaited, train
+from rayology.training.cluster import awaited, train
 from rayology.training.history import read
-from rayology.training.run import BUNDLE, Assignment, Run, open_run
+from rayology.training.run import BUNDLE, Run, open_run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -70,7 +69,7 @@ def test_two_workers_train_a_model_into_a_bundle_that_loads(trained: Run, data: 
     assert {"mmd", "mmd/real", "copies", "psnr", "bound"} <= bundle.manifest.metrics.keys()
     assert bundle.build().image == data.info.image
     assert steps_of(trained) == list(range(5, 41, 5))
-    assert list(trained.folder.glob("events.out.tfevents.*"))
+    assert list(trained.folder.glob("tensorboard/*.tfevents.*"))
 
 
 def test_two_workers_end_with_the_figures_of_one(small: Experiment, data: PreparedDataset, trained: Run) -> None:
@@ -135,13 +134,14 @@ def test_who_waits_for_a_core_says_so_and_starts_when_it_is_free(
 ) -> None:
     busy = ray.remote(num_cpus=4)(list).remote()
     ray.get(busy.__ray_ready__.remote())
-    words = awaited(small.patched(TWO_WORKERS))
+    words, more = (awaited(small.patched({"scaling": {"num_workers": num}})) for num in (2, 8))
     caplog.set_level(logging.INFO, "rayology")
     threading.Timer(6, ray.kill, [busy]).start()
 
     worked = list(in_order(abs, [-1, -2]))
 
     assert words == "waiting for 2 cores, for 2 workers; 0 of 4 cores are free"
+    assert more == "waiting for 8 cores, for 8 workers; 0 of 4 cores are free; the cluster has to grow first"
     assert caplog.messages == ["waiting for 1 core, for 1 task; 0 of 4 cores are free."]
     assert worked == [1, 2]
     assert awaited(small) == ""
@@ -171,21 +171,7 @@ def test_a_step_that_does_not_fit_is_refused_in_one_line_by_all_workers(
         small.patched({**TWO_WORKERS, "schedule": {"batch_size": 2**20}, "model": {"backbone": {"width": 64}}}), "runs"
     )
 
-    with pytest.raises(OutOfMemory, match=r"and a worker has [\d.]+; write schedule\.batch_size \d+$"):
-        train(run, data)
-
-
-def test_more_workers_than_the_cluster_holds_are_refused_at_once(small: Experiment, data: PreparedDataset) -> None:
-    run = open_run(small.patched({"scaling": {"num_workers": 8}}), "runs")
-
-    with pytest.raises(TrainingError, match=r"do not fit the cluster.s 4, with 4 on .*; lower"):
-        train(run, data)
-
-
-def test_gpus_that_are_not_there_are_refused_at_once(small: Experiment, data: PreparedDataset) -> None:
-    run = open_run(small.patched({"scaling": {"device": "cuda"}}), "runs")
-
-    with pytest.raises(TrainingError, match="the cluster has 0 GPUs; write auto"):
+    with pytest.raises(OutOfMemory, match=r"and a worker has [\d.]+; write schedule\.batch_size \d+, or"):
         train(run, data)
 
 
@@ -195,20 +181,3 @@ def test_a_single_image_that_validates_is_refused_at_once(small: Experiment, dat
 
     with pytest.raises(DatasetError, match=r"raise preparation\.validation"):
         train(open_run(small, "runs"), replace(data, info=info))
-
-
-def test_more_workers_than_pieces_of_a_batch_are_refused(
-    small: Experiment, data: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ray starts as many workers as are asked for; the context stands for a cluster that starts more."""
-    context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 3)
-    monkeypatch.setattr(ray.train, "get_context", lambda: context)
-    assignment = Assignment(
-        experiment=small.patched({"scaling": {"microbatches": 2}}).model_dump(mode="json"),
-        dataset=str(data.path),
-        folder=str(tmp_path),
-        reports=False,
-    )
-
-    with pytest.raises(TrainingError, match=r"3 workers share 2 pieces of a batch; raise scaling\.microbatches"):
-        _work(assignment)

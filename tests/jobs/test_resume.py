@@ -22,8 +22,6 @@ def test_a_training_that_was_killed_ends_with_the_bits_of_one_that_was_not() -> 
             '["vae-2"]',
             "--kills",
             "1",
-            "--resizes",
-            "false",
         ],
         capture_output=True,
         text=True,

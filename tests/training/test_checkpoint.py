@@ -85,6 +85,42 @@ def test_a_flipped_bit_anywhere_is_noticed_and_the_checkpoint_before_is_taken(
     assert "step 2 is damaged" in caplog.text
 
 
+def test_damaged_checkpoints_take_no_place_of_those_that_follow(
+    training: Training, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep_each(training, tmp_path, {25: 1.0, 30: 1.0})
+    for file in list(tmp_path.iterdir()):
+        file.write_bytes(file.read_bytes()[:-1] + b"!")
+
+    assert newest(tmp_path) is None
+    assert "No checkpoint is left to go on from: the training starts again from its first step" in caplog.text
+    keep_each(training, tmp_path, {5: 1.0, 10: 1.0})
+
+    last = newest(tmp_path)
+    assert last is not None
+    assert (newest_step(tmp_path), "step-000000010" in last.name) == (10, True)
+    assert len(list(tmp_path.glob("*.damaged"))) == 2
+
+
+def test_a_checkpoint_that_cannot_be_read_now_stays_where_it_is(
+    training: Training, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep(training, tmp_path)
+    (tmp_path / f"step-000000009-{'0' * 64}.safetensors").mkdir()  # a read error for anybody
+
+    assert newest(tmp_path) is not None
+    assert "The checkpoint of step 9 cannot be read (Is a directory)" in caplog.text
+
+
+def test_earlier_checkpoints_that_cannot_be_removed_cost_a_warning(
+    training: Training, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / f"step-000000000-{'0' * 64}.safetensors").mkdir()  # no file to remove
+    keep_each(training, tmp_path, {1: 1.0, 2: 1.0})
+
+    assert "Step 2: earlier checkpoints could not be removed" in caplog.text
+
+
 def test_a_torn_checkpoint_is_passed_over(training: Training, tmp_path: Path) -> None:
     keep_each(training, tmp_path, {1: 1.0, 2: 1.0})
     last = newest(tmp_path)
@@ -154,7 +190,7 @@ def test_what_is_not_the_storages_fault_ends_the_training(
     monkeypatch.setattr(checkpoint, "write_atomic", fail)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(training)
-    while checkpoints._writing is not None and not checkpoints._writing.done():
+    while not checkpoints._writing[0].done():
         time.sleep(0.001)
     with pytest.raises(ValueError, match="of ours"):
         checkpoints.save(training)
@@ -233,5 +269,8 @@ def test_a_checkpoint_of_another_dataset_is_refused(training: Training, tmp_path
 
 
 def test_a_file_that_is_not_a_checkpoint_is_refused(training: Training, tmp_path: Path) -> None:
+    (tmp_path / "torn.safetensors").write_bytes(b"torn")
     with pytest.raises(TrainingError, match="no checkpoint"):
+        restore(training, tmp_path / "torn.safetensors")
+    with pytest.raises(TrainingError, match=r"cannot be read .*; see that every node sees the storage"):
         restore(training, tmp_path / "none.safetensors")

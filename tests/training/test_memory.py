@@ -15,6 +15,7 @@ from rayology.image import Batch, ImageSpec
 from rayology.training import memory, worker
 from rayology.training.checkpoint import newest
 from rayology.training.gradients import ALONE
+from rayology.training.loop import Training
 from rayology.training.memory import Footprint, cut_to_fit, footprint, free_memory
 from rayology.training.worker import train_here
 
@@ -180,3 +181,23 @@ def test_what_is_free_is_what_the_machine_and_the_container_leave_below_rays_lim
         file.write_text(content)
 
     assert free_memory(CPU, root=tmp_path) / 1024 == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_no_step_that_is_taken_to_measure_is_larger_than_one_of_the_training(
+    batch_size: int, small: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    step = memory._step
+
+    def counted(experiment: Experiment, training: Training, count: int) -> None:
+        taken.append(count)
+        step(experiment, training, count)
+
+    monkeypatch.setattr(memory, "_step", counted)
+    experiment = small.patched({"schedule": {"batch_size": batch_size}})
+
+    found = footprint(experiment, SPEC, CPU)
+
+    assert max(taken) == batch_size
+    assert 1e5 < found.peak(experiment) < 1e8

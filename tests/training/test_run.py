@@ -137,6 +137,7 @@ def test_a_run_that_is_being_trained_is_not_prolonged(small: Experiment, tmp_pat
     ("kind", "end"),
     [
         ("runs", lambda run, data: untrained(run.folder / "bundle", run.experiment, data)),
+        ("runs", lambda run, _: (run.folder / "diverged.txt").touch()),
         ("sweeps", lambda run, _: (run.folder / "sweep.txt").touch()),
     ],
 )

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 def pictures(folder: Path) -> Iterator[tuple[str, int, Image.Image]]:
     """Read the pictures out of an event file, whose records stand between two lengths and checksums."""
-    (file,) = folder.glob("events.out.tfevents.*")
+    (file,) = folder.glob("tensorboard/*.tfevents.*")
     content = file.read_bytes()
     while content:
         length = int.from_bytes(content[:8], "little")
@@ -46,8 +46,7 @@ def test_each_evaluation_adds_the_same_samples_and_reconstructions_to_events_for
     assert sorted(shown) == [("generate", 2), ("generate", 4), ("reconstruct", 2), ("reconstruct", 4)]
     for tag in ("generate", "reconstruct"):
         assert shown[tag, 2] == shown[tag, 4], "the weights did not move"
-    (events,) = tmp_path.glob("events.out.tfevents.*")
-    assert stat.S_IMODE(events.stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "tensorboard").stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize(("patch", "rows"), [({}, 3), ({"model": {"conditional": False}}, 4)])

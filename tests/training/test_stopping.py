@@ -48,7 +48,8 @@ def test_a_training_whose_machine_is_leaving_ends_after_its_step_with_a_checkpoi
     assert stopped.step == newest_step(tmp_path / "checkpoints") == 3
 
 
-def test_all_processes_end_when_the_leading_one_was_asked(tmp_path: Path) -> None:
+def test_all_processes_end_when_the_leading_one_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "SECONDS_BETWEEN_LOOKS", 0)
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
 
     with stoppable(tmp_path, Workers(0, 2)) as is_asked, stoppable(tmp_path, Workers(1, 2)) as follows:
@@ -56,3 +57,14 @@ def test_all_processes_end_when_the_leading_one_was_asked(tmp_path: Path) -> Non
         assert is_asked()
         assert not follows()
     distributed.destroy_process_group()
+
+
+def test_a_storage_that_is_read_only_at_the_end_does_not_fail_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with stoppable(tmp_path, Workers()) as is_asked:
+        assert not is_asked()
+        monkeypatch.setattr(Path, "unlink", refuse)

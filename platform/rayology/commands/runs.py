@@ -58,6 +58,10 @@ def main(config: RunsConfig) -> Mapping[str, object]:
     runs = [file.parent for file in files]
     if config.action == "list":
         return listed(runs)
+    if config.action == "compare" and len(runs) < 2:
+        raise ConfigError(f"storage: {config.storage} holds {len(runs)} run; it takes two to compare")
+    if config.action == "compare" and config.name == config.other != "":
+        raise ConfigError(f"other: {config.other} is the same run; name another one")
     if config.action == "compare":
         one = chosen(runs, "name", config.name)
         return compared(one, chosen([run for run in runs if run != one], "other", config.other))
@@ -75,7 +79,7 @@ def chosen(runs: Sequence[Path], field: str, name: str) -> Path:
     named = [run for run in runs if name in {"", run.name}]
     if not named:
         known = ", ".join(run.name for run in runs[-3:]) or "none yet"
-        raise ConfigError(f"{field}: {name!r} is not the name of a run to choose; the newest there are: {known}")
+        raise ConfigError(f"{field}: {name!r} is not the name of a run there; the newest are: {known}")
     return named[-1]
 
 
@@ -127,8 +131,10 @@ def figures_of(folder: Path) -> dict[str, float]:
 
 def removed(folder: Path) -> Mapping[str, object]:
     """Delete a run that nobody trains, and say how much space that gives back."""
+    leaving = folder.with_name(f".{folder.name}.removed")
     with in_sole_use(folder):
-        freed = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        shutil.rmtree(folder)
+        folder.rename(leaving)
+    freed = sum(file.stat().st_size for file in leaving.rglob("*") if file.is_file())
+    shutil.rmtree(leaving)  # once no file in it is open, which network file systems would keep
     console.print(f"{folder.name} was removed: {freed / 1e6:,.1f} MB are free again.", highlight=False)
     return {"removed": folder.name, "freed_bytes": freed}

@@ -52,7 +52,8 @@ def waiting_for(wanted: Mapping[str, float], whom: str) -> str:
     words = {"CPU": ("core", "cores"), "GPU": ("GPU", "GPUs")}
     amounts = " and ".join(f"{amount:g} {words[name][amount != 1]}" for name, amount in wanted.items())
     room = " and ".join(f"{free.get(name, 0):g} of {held.get(name, 0):g} {words[name][1]}" for name in wanted)
-    return f"waiting for {amounts}, for {whom}; {room} are free"
+    too_few = any(held.get(name, 0) < amount for name, amount in wanted.items())
+    return f"waiting for {amounts}, for {whom}; {room} are free{'; the cluster has to grow first' * too_few}"
 
 
 def _await_core() -> None:

@@ -23,7 +23,7 @@ from rayology.search.callback import ProgressCallback
 from rayology.search.results import TrialResult, read_results
 from rayology.search.searcher import JournalSearcher, close_study, open_study
 from rayology.search.space import out_of_range
-from rayology.training.cluster import awaited, require_room, require_suitable, train, uses_gpu
+from rayology.training.cluster import awaited, require_suitable, train, uses_gpu
 from rayology.training.observer import LOSS
 from rayology.training.run import BUNDLE, Assignment, Run
 from rayology.training.worker import finish, train_here
@@ -47,7 +47,6 @@ def search(sweep: Run, data: PreparedDataset) -> list[TrialResult]:
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupted sweep has not ended, and promotes nobody
     for sentence in out_of_range(sweep.experiment):  # raises if search.narrow is wrong
         logger.warning("%s", sentence)
-    require_room(sweep.experiment)
     require_suitable(sweep.experiment, data)
     place = str(sweep.folder / "ray")
     assignment = Assignment(

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 NAME = re.compile(r"step-\d{9,}-[0-9a-f]{64}\.safetensors")
 NOTES = "training"
+DAMAGED = ".damaged"
 NUM_NEWEST = 2
 """How many of the newest are kept: if the last is damaged, there is the one before."""
 
@@ -50,7 +51,7 @@ class Checkpoints:
         self._dataset = dataset
         self._keep_every = keep_every
         self._writer = ThreadPoolExecutor(1)
-        self._writing: Future[None] | None = None
+        self._writing: deque[Future[None]] = deque()
         self._waiting: deque[tuple[bytes, int]] = deque(maxlen=1)
         for unfinished in folder.glob(f".*{UNFINISHED}"):  # a killed process left them
             unfinished.unlink()
@@ -60,17 +61,21 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._writer.shutdown()
-        if self._writing is not None and error is None:
-            self._writing.result()
+        if error is None:
+            self._raise_mistakes()
 
     def save(self, training: Training, *, loss: float = math.inf) -> None:
         """Copy the state and start to write it; the least loss makes the best checkpoint."""
         notes = {"step": training.step, "loss": loss, "dataset": self._dataset, **_machine()}
+        self._raise_mistakes()
         # In one entry, because several are written in an order of chance, and equal states have equal bytes.
-        if self._writing is not None and self._writing.done():
-            self._writing.result()  # raises what was not the storage's fault
         self._waiting.append((as_bytes(_flattened(training), {NOTES: json.dumps(notes)}), training.step))
-        self._writing = self._writer.submit(self._write)
+        self._writing.append(self._writer.submit(self._write))
+
+    def _raise_mistakes(self) -> None:
+        """Raise what ended a write and was not the storage's fault."""
+        while self._writing and self._writing[0].done():
+            self._writing.popleft().result()
 
     def _write(self) -> None:
         if not self._waiting:  # it gave way to the one that was just written
@@ -80,9 +85,13 @@ class Checkpoints:
             self._folder.mkdir(0o700, exist_ok=True)  # not its parents: where a storage was, another disk may be
             name = f"step-{step:09}-{hashlib.sha256(content).hexdigest()}.safetensors"
             write_atomic(self._folder / name, content)
-            self._prune()
         except OSError as error:
             logger.warning("Step %d: its checkpoint could not be written (%s); training goes on.", step, error.strerror)
+            return
+        try:
+            self._prune()
+        except OSError as error:
+            logger.warning("Step %d: earlier checkpoints could not be removed (%s).", step, error.strerror or error)
 
     def _prune(self) -> None:
         files = _files(self._folder)
@@ -93,17 +102,25 @@ class Checkpoints:
 
 
 def newest(folder: Path) -> Path | None:
-    """Return the newest checkpoint of a folder that is as it was written; warn of each that is not."""
-    for file in reversed(_files(folder)):
-        with file.open("rb") as opened:
-            if hashlib.file_digest(opened, "sha256").hexdigest() in file.name:
-                return file
-        logger.warning("The checkpoint of step %d is damaged; an earlier one is taken instead.", _step_of(file))
+    """Return the newest checkpoint of a folder that is as it was written, and put aside those that are not."""
+    files = _files(folder)
+    for file in reversed(files):
+        try:
+            with file.open("rb") as opened:
+                if hashlib.file_digest(opened, "sha256").hexdigest() in file.name:
+                    return file
+            file.rename(file.with_suffix(DAMAGED))  # so that it is not one of the newest any more
+        except OSError as error:
+            logger.warning("The checkpoint of step %d cannot be read (%s).", _step_of(file), error.strerror)
+        else:
+            logger.warning("The checkpoint of step %d is damaged, and put aside.", _step_of(file))
+    if files:
+        logger.warning("No checkpoint is left to go on from: the training starts again from its first step.")
     return None
 
 
 def newest_step(folder: Path) -> int:
-    """Return the step of the newest checkpoint of a folder, damaged or not; 0 if it has none."""
+    """Return the step of the newest checkpoint of a folder; 0 if it has none."""
     return max(map(_step_of, _files(folder)), default=0)
 
 
@@ -118,7 +135,9 @@ def restore(training: Training, file: Path, *, dataset: str = "") -> None:
         step = notes["step"]
         for name in ("model", "average"):
             getattr(training, name).load_state_dict(_below(tensors, name))
-    except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
+    except OSError as error:
+        raise TrainingError(f"{file}: cannot be read ({error}); see that every node sees the storage") from None
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise TrainingError(f"{file}: no checkpoint of this experiment's model; start a new run ({error})") from None
     if notes.get("dataset") != dataset:
         raise TrainingError(

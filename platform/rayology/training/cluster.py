@@ -3,8 +3,10 @@
 import math
 import os
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 
 import ray
@@ -14,6 +16,7 @@ import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from rayology.atomic import write_atomic
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
 from rayology.data.workers import waiting_for
@@ -26,16 +29,20 @@ from rayology.training.checkpoint import newest_step
 from rayology.training.gradients import Workers
 from rayology.training.incidents import recording, tell
 from rayology.training.loop import Training
+from rayology.training.memory import stored_microbatches
 from rayology.training.observer import CHECKPOINTS
-from rayology.training.run import BUNDLE, INIT, Assignment, Run
+from rayology.training.run import BUNDLE, DIVERGED, INIT, Assignment, Run
 from rayology.training.stopping import STOP, ask_to_stop
 from rayology.training.worker import finish, start_from, train_here
 
-__all__ = ["awaited", "require_room", "require_suitable", "train", "uses_gpu"]
+__all__ = ["awaited", "require_suitable", "train", "uses_gpu"]
 
 
-MARKS: Mapping[type[TrainingError], str] = {Diverged: "diverged.txt", OutOfMemory: "out-of-memory.txt"}
+MARKS: Mapping[type[TrainingError], str] = {Diverged: DIVERGED, OutOfMemory: "out-of-memory.txt"}
 """File left by a run that would only end in the same way again if its workers were started again."""
+
+
+SECONDS_OF_ONE_FAILURE = 10.0  # for which Ray may tell of it again
 
 
 class Incidents(UserCallback):  # type: ignore[misc] # Ray has no types for it
@@ -43,22 +50,20 @@ class Incidents(UserCallback):  # type: ignore[misc] # Ray has no types for it
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._told = ""
+        self._told, self._told_at = "", 0.0
 
     def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
         """Tell of the first to go; those that waited for it fail because it did."""
         del run_context
         lost = [rank for rank, error in worker_exceptions.items() if "health check" in str(error)]  # Ray's words
         rank = min(lost or worker_exceptions)
-        reason = "its process or machine was lost" if lost else _last_line(worker_exceptions[rank])[:200]
+        reason = "its process or machine was lost, or it hung" if lost else _last_line(worker_exceptions[rank])[:200]
         if "gloo" in reason:  # in its messages of several lines
             reason = "it waited for one that was lost"
-        sentence = (
-            f"Worker {rank} of the training ended ({reason}); its workers start again from the newest checkpoint."
-        )
-        if sentence != self._told:
-            self._told = sentence
+        sentence, now = f"Worker {rank} of the training ended: {reason}.", time.monotonic()
+        if sentence != self._told or now - self._told_at > SECONDS_OF_ONE_FAILURE:
             tell(self._folder, sentence)
+        self._told, self._told_at = sentence, now
 
 
 def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...] = ()) -> Bundle:
@@ -73,19 +78,19 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
         TrainingError: the cluster is too small, or workers were lost too often.
         DatasetError: the validation split holds a single image.
     """
-    require_room(run.experiment)
     require_suitable(run.experiment, data)
     require_start(run, data)
     for left in (STOP, MARKS[OutOfMemory]):  # there may be more memory now
         (run.folder / left).unlink(missing_ok=True)
+    gpu = uses_gpu(run.experiment)  # once: a node that leaves for a while makes no other training of it
     is_over = False
     while not is_over:
-        before = newest_step(run.folder / CHECKPOINTS)
+        before = _progress(run.folder)
         try:
-            is_over = _fit(_trainer(run, data, callbacks), run.folder)
+            is_over = _fit(_trainer(run, data, callbacks, gpu=gpu), run.folder)
         except ray.train.TrainingFailedError as error:
             is_over = _refusal(run.folder) is not None
-            if not is_over and newest_step(run.folder / CHECKPOINTS) == before:
+            if not is_over and _progress(run.folder) == before:
                 raise TrainingError(
                     f"{run.folder.name}: workers were lost or failed more than {run.experiment.scaling.max_failures}"
                     f" times in a row; the last reason: {_last_line(error)}"
@@ -95,9 +100,14 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
     return Bundle.load(run.folder / BUNDLE)
 
 
-def _trainer(run: Run, data: PreparedDataset, callbacks: tuple[UserCallback, ...]) -> TorchTrainer:
+def _progress(folder: Path) -> tuple[int, int]:
+    """Return the newest step that is kept and the number of microbatches: what changes if a failure was worth it."""
+    return newest_step(folder / CHECKPOINTS), stored_microbatches(folder)
+
+
+def _trainer(run: Run, data: PreparedDataset, callbacks: tuple[UserCallback, ...], *, gpu: bool) -> TorchTrainer:
     """Return what starts the workers, and starts them again when one is lost."""
-    scaling, gpu = run.experiment.scaling, uses_gpu(run.experiment)
+    scaling = run.experiment.scaling
     timeout_s = 60 * scaling.timeout_minutes
     os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(timeout_s)
     return TorchTrainer(
@@ -116,6 +126,8 @@ def _trainer(run: Run, data: PreparedDataset, callbacks: tuple[UserCallback, ...
             use_gpu=gpu,
             resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": 1} if gpu else {})},
             placement_strategy="SPREAD",
+            # Ray ends the workers to change their number: no sooner than there is a newer checkpoint.
+            elastic_resize_monitor_interval_s=max(60.0, 60 * run.experiment.schedule.checkpoint_minutes),
         ),
         run_config=RunConfig(
             name="ray",
@@ -153,21 +165,14 @@ def _fit(trainer: TorchTrainer, folder: Path) -> bool:
 
 
 def _last_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[-1]
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def uses_gpu(experiment: Experiment) -> bool:
-    """Tell whether the workers get a GPU each; ``auto`` takes them if the cluster has enough.
-
-    Raises:
-        TrainingError: GPUs are asked for and the cluster has too few.
-    """
-    scaling, gpus = experiment.scaling, ray.cluster_resources().get("GPU", 0)
-    if scaling.device == "cuda" and gpus < scaling.least_workers:
-        raise TrainingError(
-            f"scaling.device is cuda for {scaling.least_workers} workers, the cluster has {gpus:g} GPUs; write auto"
-        )
-    return scaling.device == "cuda" or (scaling.device == "auto" and gpus >= scaling.least_workers)
+    """Tell whether the workers get a GPU each; ``auto`` takes them if the cluster has enough now."""
+    scaling = experiment.scaling
+    enough = ray.cluster_resources().get("GPU", 0) >= scaling.least_workers
+    return scaling.device == "cuda" or (scaling.device == "auto" and enough)
 
 
 def awaited(experiment: Experiment) -> str:
@@ -184,21 +189,6 @@ def awaited(experiment: Experiment) -> str:
     if "CREATED" in places or not (is_short or places & {"PENDING", "RESCHEDULING"}):
         return ""
     return waiting_for(wanted, f"{num} worker{'s' if num > 1 else ''}")
-
-
-def require_room(experiment: Experiment) -> None:
-    """Refuse workers that the cluster could never start.
-
-    Raises:
-        TrainingError: the cluster has too few CPU cores in all, or on its largest node.
-    """
-    scaling, cpus = experiment.scaling, ray.cluster_resources().get("CPU", 0)
-    largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
-    if scaling.least_workers * scaling.cpus_per_worker > cpus or scaling.cpus_per_worker > largest:
-        raise TrainingError(
-            f"{scaling.least_workers} workers of {scaling.cpus_per_worker} CPUs do not fit the cluster's {cpus:g}, with"
-            f" {largest:g} on its largest node; lower scaling.num_workers or scaling.cpus_per_worker"
-        )
 
 
 def require_start(run: Run, data: PreparedDataset) -> None:
@@ -244,14 +234,11 @@ def _refusal(folder: Path) -> TrainingError | None:
 def _work(assignment: Assignment) -> bool:
     """Train as one of the workers; return whether the run is over, with a bundle or because it diverged."""
     experiment, folder = Experiment.model_validate(assignment["experiment"]), Path(assignment["folder"])
-    if _refusal(folder):  # the workers were started again after one of them found out
-        return True
     context = ray.train.get_context()
     workers = Workers(context.get_world_rank(), context.get_world_size())
-    if workers.count > experiment.microbatches:
-        raise TrainingError(
-            f"{workers.count} workers share {experiment.microbatches} pieces of a batch; raise scaling.microbatches"
-        )
+    # The workers may have been started again after one of them found out.
+    if workers.agreed(_refusal(folder) is not None if workers.leads else None):
+        return True
     data = PreparedDataset.open(Path(assignment["dataset"]))
 
     def report(figures: Mapping[str, float]) -> None:
@@ -276,7 +263,8 @@ def _work(assignment: Assignment) -> bool:
                 is_leaving=is_leaving,
             )
         except (Diverged, OutOfMemory) as error:
-            (folder / MARKS[type(error)]).write_text(str(error), encoding="utf-8")
+            with suppress(OSError):  # a full disk does not replace what is wrong
+                write_atomic(folder / MARKS[type(error)], str(error).encode())
             if isinstance(error, OutOfMemory) and error.in_all:
                 return True
             raise  # a worker that waits for this one would wait forever

@@ -3,24 +3,25 @@
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from PIL import Image
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import image, scalar
 
 from rayology.atomic import WaitingLog, whole_lines, write_atomic
 
-__all__ = ["History", "read"]
+__all__ = ["HISTORY", "History", "read"]
 
 logger = logging.getLogger(__name__)
 
-FILE = "history.jsonl"
+HISTORY = "history.jsonl"
+SHOWN = "tensorboard"
 SECONDS_BETWEEN_FLUSHES = 10.0  # of TensorBoard's file, which waits for the disk each time
 
 
@@ -35,14 +36,12 @@ class History:
         folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read(folder) if line["step"] <= step]
         self._before = float(kept[-1]["seconds"]) if kept else 0.0
-        self._log = WaitingLog(folder / FILE)
-        write_atomic(folder / FILE, "".join(json.dumps(line) + "\n" for line in kept).encode(), mode=0o666)
-        # SummaryWriter has a thread write, which a full disk ends, and the next lines then wait for it for ever.
-        self._events = EventsWriter(str(folder / "events"))
+        self._log = WaitingLog(folder / HISTORY)
+        write_atomic(folder / HISTORY, "".join(json.dumps(line) + "\n" for line in kept).encode(), mode=0o666)
+        self._shown = folder / SHOWN
+        self._shown.mkdir(0o700, exist_ok=True)  # its owner's alone: pictures show patients
+        self._events: RecordWriter | None = None
         self._show(step + 1, session_log=SessionLog(status=SessionLog.START))  # hides what an earlier process wrote
-        with suppress(OSError):
-            for file in folder.glob("events.out.tfevents.*"):
-                file.chmod(0o600)  # pictures show patients
         self._started_at = self._flushed_at = time.monotonic()
         self._is_late = False
 
@@ -51,8 +50,7 @@ class History:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._log.append()
-        with suppress(OSError):
-            self._events.close()
+        self._keep(RecordWriter.close)
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Add the figures of a step."""
@@ -67,8 +65,7 @@ class History:
             self._show(step, summary=scalar(name, figure))
         if (now := time.monotonic()) - self._flushed_at > SECONDS_BETWEEN_FLUSHES:
             self._flushed_at = now
-            with suppress(OSError):
-                self._events.flush()
+            self._keep(RecordWriter.flush)
 
     def picture(self, step: int, name: str, picture: Image.Image) -> None:
         """Add a picture of a step, for TensorBoard alone."""
@@ -76,10 +73,30 @@ class History:
 
     def _show(self, step: int, **content: object) -> None:
         """Add an event for TensorBoard, which a storage that does not take it costs."""
-        with suppress(OSError):
-            self._events.write_event(Event(wall_time=time.time(), step=step, **content))
+        self._keep(lambda events: events.write(_event(step, **content)))
+
+    def _keep(self, act: Callable[[RecordWriter], object]) -> None:
+        """Write here and now: the thread of a SummaryWriter ends with a full disk, and then all wait for it.
+
+        What a storage did not take may end in the middle of a record, so a new file is begun after it.
+        """
+        try:
+            if self._events is None:
+                self._events = RecordWriter(str(self._shown / f"events.out.tfevents.{time.time_ns()}"))
+                self._events.write(_event(0, file_version="brain.Event:2"))
+            act(self._events)
+        except OSError:
+            broken, self._events = self._events, None
+            if broken is not None:
+                with suppress(OSError):
+                    broken.close()
+
+
+def _event(step: int, **content: object) -> bytes:
+    event: bytes = Event(wall_time=time.time(), step=step, **content).SerializeToString()
+    return event
 
 
 def read(folder: Path) -> Iterator[dict[str, float]]:
     """Yield the lines of a history so far; a last line that is still being written is left out."""
-    yield from map(json.loads, whole_lines(folder / FILE))
+    yield from map(json.loads, whole_lines(folder / HISTORY))

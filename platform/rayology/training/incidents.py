@@ -8,19 +8,19 @@ from pathlib import Path
 
 from rayology.atomic import WaitingLog, whole_lines
 
-__all__ = ["read_incidents", "recording", "tell"]
+__all__ = ["INCIDENTS", "read_incidents", "recording", "tell"]
 
-FILE = "incidents.log"
+INCIDENTS = "incidents.log"
 
 
 def tell(folder: Path, sentence: str) -> None:
     """Add a sentence and the time in UTC to the log in the folder of a run; a storage that is gone costs the line."""
-    WaitingLog(folder / FILE).append(_timed(sentence))
+    WaitingLog(folder / INCIDENTS).append(_timed(sentence))
 
 
 def read_incidents(folder: Path) -> list[str]:
     """Return the lines so far."""
-    return [line.decode().rstrip() for line in whole_lines(folder / FILE)]
+    return [line.decode().rstrip() for line in whole_lines(folder / INCIDENTS)]
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def recording(folder: Path) -> Iterator[None]:
 class _Handler(logging.Handler):
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.log = WaitingLog(folder / FILE)
+        self.log = WaitingLog(folder / INCIDENTS)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.log.append(_timed(record.getMessage()))

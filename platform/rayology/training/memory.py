@@ -25,7 +25,7 @@ from rayology.models import Segments
 from rayology.training.gradients import Workers
 from rayology.training.loop import Training, fit
 
-__all__ = ["Footprint", "cut_again", "cut_to_fit", "footprint", "free_memory"]
+__all__ = ["Footprint", "cut_again", "cut_to_fit", "footprint", "free_memory", "stored_microbatches"]
 
 FILE = "microbatches.json"  # in the folder of a run whose batches were cut: other pieces are summed in another order
 RAYS_SHARE = 0.95  # of a machine's memory: above it Ray ends a worker
@@ -75,9 +75,7 @@ def cut_to_fit(
     Raises:
         OutOfMemory: a step does not fit, and may not or cannot be cut; in all processes alike.
     """
-    file = folder / FILE
-    stored = workers.agreed(json.loads(file.read_bytes()) if workers.leads and file.exists() else 0)
-    if stored:
+    if stored := workers.agreed(stored_microbatches(folder) if workers.leads else 0):
         experiment = _with(experiment, stored)
     if not begins:
         return experiment
@@ -95,6 +93,12 @@ def cut_to_fit(
     return fitting
 
 
+def stored_microbatches(folder: Path) -> int:
+    """Return the number that a run was cut into; 0 if it was not."""
+    file = folder / FILE
+    return int(json.loads(file.read_bytes())) if file.exists() else 0
+
+
 def cut_again(experiment: Experiment, folder: Path) -> TrainingError:
     """Return the error of a step that ran out of memory; if it may be cut, who starts the run again finds it cut."""
     cut = next((each for each in _cuts(experiment) if each.microbatches > experiment.microbatches), None)
@@ -107,15 +111,20 @@ def cut_again(experiment: Experiment, folder: Path) -> TrainingError:
 
 
 def footprint(experiment: Experiment, image: ImageSpec, device: torch.device) -> Footprint:
-    """Measure steps of one, two and four packs on a model of their own; nothing else is changed."""
+    """Measure steps of one, two and four packs on a model of their own, none larger than a microbatch of the training.
+
+    The first step makes the optimizer's moments. If a microbatch is one pack, all that it takes counts as its rows'.
+    """
     pack = experiment.model.pack
+    most_packs = experiment.schedule.batch_size // experiment.microbatches // pack
+    few, many = (min(packs, most_packs) for packs in (2, 4))
     with _watching(device) as most:
         training = Training.start(experiment, image, device)
-        _, two, four = (most(partial(_step, experiment, training, packs * pack)) for packs in (1, 2, 4))
+        _, less, more = (most(partial(_step, experiment, training, packs * pack)) for packs in (1, few, many))
+    row = (more - less) / ((many - few) * pack) if many > few else more / (many * pack)
     overhead = 1.0 if device.type == "cuda" else OVERHEAD
-    row = (four - two) / (2 * pack)
     values = math.prod(image.shape) * next(training.model.parameters()).element_size()
-    return Footprint(max(0.0, two - 2 * pack * row), row * overhead, float(values))
+    return Footprint(max(0.0, more - many * pack * row), row * overhead, float(values))
 
 
 def free_memory(device: torch.device, *, root: Path = Path("/")) -> float:
@@ -195,10 +204,11 @@ def _step(experiment: Experiment, training: Training, count: int) -> None:
     """Take a step on noise; it is so small that nothing can diverge."""
     small = _changed(
         experiment,
-        schedule={"steps": training.step + 1, "batch_size": count},
+        schedule={"steps": 1, "batch_size": count},
         scaling={"num_workers": 1, "microbatches": 1},
         optimizer={"lr": 1e-30},
     )
+    training.step = 0  # at which every phase takes part
     weight, image = next(training.model.parameters()), training.model.image
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(count, *image.shape, generator=generator).to(weight) * 2 - 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from rayology.data import PreparedDataset
-from rayology.errors import DataError, Diverged
+from rayology.errors import DataError, Diverged, OutOfMemory
 from rayology.experiment import Experiment
 from rayology.metrics import loss_of
 from rayology.training.checkpoint import Checkpoints
@@ -78,7 +78,9 @@ class Leader(Observer):
             rate = {"images_per_s": (training.step - before) * self._schedule.batch_size / max(now - at, 1e-9)}
         self._history.write(training.step, {**figures, **rate})
         self._logged_at = training.step, now
-        if time.monotonic() - self._saved_at > 60 * self._schedule.checkpoint_minutes:
+        is_due = time.monotonic() - self._saved_at > 60 * self._schedule.checkpoint_minutes
+        follows = self._schedule.is_evaluated(training.step) or self._schedule.is_checkpointed(training.step)
+        if is_due and not follows:
             self.checkpoint(training)
 
     def evaluate(self, training: Training) -> None:
@@ -92,6 +94,9 @@ class Leader(Observer):
             figures = self._evaluator.quick(training.average)
         except DataError as error:
             raise Diverged(f"at step {training.step}: {error}; lower optimizer.lr") from None
+        except torch.OutOfMemoryError:
+            said = f"the evaluation after step {training.step} ran out of memory; choose a smaller model"
+            raise OutOfMemory(said) from None
         self._history.write(training.step, {f"val/{name}": figure for name, figure in figures.items()})
         for name, sheet in sheets(self._evaluator, training.average):
             self._history.picture(training.step, name, sheet)
@@ -100,9 +105,10 @@ class Leader(Observer):
         self._paused_s += time.monotonic() - started_at
 
     def checkpoint(self, training: Training) -> None:
-        """Keep a checkpoint, as good as the last evaluation says."""
+        """Keep a checkpoint, as good as an evaluation of this very step says."""
         self._saved_at = started_at = time.monotonic()
-        self._checkpoints.save(training, loss=self.figures.get(LOSS, math.inf))
+        is_measured = self.figures.get("step") == training.step
+        self._checkpoints.save(training, loss=self.figures[LOSS] if is_measured else math.inf)
         self._paused_s += time.monotonic() - started_at
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,12 @@ from rayology.atomic import write_atomic
 from rayology.bundle import Bundle
 from rayology.config import differing, validated
 from rayology.errors import BundleError, ConfigError, StoreError
-from rayology.experiment import Experiment
+from rayology.experiment import Experiment, ScheduleConfig
 from rayology.store import CHAMPION, Store
 
 __all__ = [
     "BUNDLE",
+    "DIVERGED",
     "EXPERIMENT",
     "INIT",
     "SUMMARY",
@@ -29,8 +31,11 @@ __all__ = [
     "open_run",
 ]
 
+logger = logging.getLogger(__name__)
+
 EXPERIMENT, BUNDLE, INIT, LOCK = "experiment.json", "bundle", "init", "lock"
 SUMMARY = "sweep.txt"  # of a sweep that ended
+DIVERGED = "diverged.txt"  # of a run that would only diverge again
 FORMAT_VERSION = 3  # of experiment.json; an earlier one is refused
 
 
@@ -98,13 +103,13 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         raise ConfigError(
             f"resume: {wanted} goes on with the experiment that it began with; leave out {', '.join(changes)}"
         )
-    # Any field of the schedule sets them all, so steps that are the default's may be asked for.
-    steps = (experiment if "schedule" in experiment.model_fields_set else first).schedule.steps
+    steps = _asked_steps(experiment) or first.schedule.steps
     if steps != first.schedule.steps:
         _require_longer(wanted, kind, before=first.schedule.steps, steps=steps)
         first = first.patched({"schedule": {"steps": steps}})
         with in_sole_use(parent / wanted):
             _store(first, parent / wanted)
+        logger.info("%s takes %d steps from now on.", wanted, steps)
     return Run(parent / wanted, first.patched({"storage": str(experiment.storage)}), is_resumed=True)
 
 
@@ -112,7 +117,8 @@ def _is_unfinished(folder: Path, experiment: Experiment) -> bool:
     """Tell whether a run began with an experiment, under its name, and has not ended."""
     try:
         first = begun(folder)
-        has_ended = (folder / SUMMARY).exists() or Run(folder, first).finished() is not None
+        is_marked = any((folder / mark).exists() for mark in (SUMMARY, DIVERGED))
+        has_ended = is_marked or Run(folder, first).finished() is not None
     except (BundleError, ConfigError):  # it cannot go on
         return False
     return not has_ended and not differing(first, experiment).keys() - {"resume", "storage"}
@@ -139,6 +145,15 @@ def _store(experiment: Experiment, folder: Path) -> None:
     """Write what a run goes on with, for its owner alone: the source's path may name a patient."""
     written = {"format_version": FORMAT_VERSION, "experiment": experiment.model_dump(mode="json")}
     write_atomic(folder / EXPERIMENT, json.dumps(written, indent=2).encode())
+
+
+def _asked_steps(experiment: Experiment) -> int | None:
+    """Return the steps that were asked for: naming any field of the schedule sets them all, the others by default."""
+    asked, default = experiment.schedule, ScheduleConfig()
+    is_named = (
+        "schedule" in experiment.model_fields_set and asked.model_copy(update={"steps": default.steps}) == default
+    )
+    return asked.steps if is_named or asked.steps != default.steps else None
 
 
 def _changes(first: Experiment, asked: Experiment) -> list[str]:

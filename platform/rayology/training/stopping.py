@@ -3,7 +3,6 @@
 A file asks for it, or the machine of a process that is about to be taken away.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -45,7 +44,7 @@ def stoppable(
         is_leaving: whether a machine is about to be taken away; all processes call it together, now and then.
         timeout: how long a process waits for the leading one.
     """
-    file, looked_at = folder / STOP, -math.inf
+    file, looked_at = folder / STOP, time.monotonic()
     # Messages between processors: the flag waits for no accelerator.
     group = distributed.new_group(backend="gloo", timeout=timeout) if workers.count > 1 else None
 
@@ -69,4 +68,5 @@ def stoppable(
         if group is not None:
             distributed.destroy_process_group(group)
         if workers.leads:
-            file.unlink(missing_ok=True)
+            with suppress(OSError):  # who starts the training again clears it away
+                file.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -77,22 +78,28 @@ def train_here(  # noqa: PLR0913 - what is trained where, and the processes it i
     limit = timedelta(minutes=experiment.scaling.timeout_minutes)
     torch.set_num_threads(experiment.scaling.cpus_per_worker)
     precision.forbid_tf32()
-    start = workers.agreed(checkpoint.newest(folder / CHECKPOINTS) if workers.leads else None)
-    experiment = cut_to_fit(experiment, data.info.image, device, folder, workers, begins=start is None)
-    training = Training.start(experiment, data.info.image, device)
-    if start:
-        checkpoint.restore(training, start, dataset=data.info.fingerprint)
-        if workers.leads:
-            logger.info("The training goes on from step %d.", training.step)
-    elif "model" in experiment.init:
-        start_from(training, Bundle.load(folder / INIT / "model"))
-    dtype = next(training.model.parameters()).dtype
-    with (
-        observing(experiment, data, folder, device, report, step=training.step, leads=workers.leads) as observer,
-        feeding(data.split("train"), plan_of(experiment, workers, step=training.step), device) as feed,
-        stoppable(folder, workers, is_leaving, timeout=limit) as is_asked_to_stop,
-        watchdog(limit.total_seconds()) as moves,
-    ):
+    with ExitStack() as held:
+        moves = held.enter_context(watchdog(limit.total_seconds()))
+        start = workers.agreed(checkpoint.newest(folder / CHECKPOINTS) if workers.leads else None)
+        experiment = cut_to_fit(experiment, data.info.image, device, folder, workers, begins=start is None)
+        training = Training.start(experiment, data.info.image, device)
+        if start:
+            checkpoint.restore(training, start, dataset=data.info.fingerprint)
+        elif "model" in experiment.init:
+            start_from(training, Bundle.load(folder / INIT / "model"))
+        wanted = experiment.scaling.num_workers
+        if workers.leads and (start or workers.count < wanted):
+            logger.info(
+                "The training goes on from step %d with %d of %d workers.", training.step, workers.count, wanted
+            )
+        dtype = next(training.model.parameters()).dtype
+        observer = held.enter_context(
+            observing(experiment, data, folder, device, report, step=training.step, leads=workers.leads)
+        )
+        feed = held.enter_context(
+            feeding(data.split("train"), plan_of(experiment, workers, step=training.step), device)
+        )
+        is_asked_to_stop = held.enter_context(stoppable(folder, workers, is_leaving, timeout=limit))
         if workers.agreed(bool(observer.figures)):
             observer.report(observer.figures)
 
@@ -148,7 +155,8 @@ def finish(experiment: Experiment, data: PreparedDataset, training: Training, pa
     """Evaluate in full and write the bundle."""
     model = training.average.float()  # as it is loaded and served
     device = next(model.parameters()).device
-    metrics = Evaluator(experiment.seed, data, device).full(model)
+    with watchdog(60 * experiment.scaling.timeout_minutes):
+        metrics = Evaluator(experiment.seed, data, device).full(model)
     return write_bundle(
         path,
         experiment=experiment,
