@@ -63,6 +63,23 @@ def test_a_stage_is_named_when_it_begins_and_its_time_left_is_its_own(
     assert said[:2] == ["prepare: comparing", "prepare: 21/1000, 2/s, 490 s left  writing"]
 
 
+def test_the_time_left_of_what_goes_on_counts_from_when_it_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    # The clock; a test that waits for it takes as long.
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with progress_bar("train") as bar:
+        for _ in range(60):  # the workers start
+            now += 1
+            bar.advance(900, 1000)
+        for done in range(901, 950):
+            now += 1
+            bar.advance(done, 1000)
+
+    assert capsys.readouterr().err.splitlines()[-1].startswith("train: 940/1000, 1/s, 60 s left")
+
+
 def test_what_is_waited_for_is_said_after_a_while_and_again_but_not_while_something_is_done(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

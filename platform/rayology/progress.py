@@ -68,7 +68,10 @@ class Bar:
         now = time.monotonic()
         if done != self._seen:
             self._seen, self._moved_at = done, now
-        if not self._begun:  # what comes before the first of them, such as starting workers, is not part of the rate
+        if self._begun in {
+            0,
+            done,
+        }:  # what comes before the first of them, such as starting workers, is not of the rate
             self._begun = done
             self._started_at = self._said_at = now
         is_due = now - self._said_at >= SECONDS_BETWEEN_LINES or done == total

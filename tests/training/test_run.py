@@ -10,6 +10,7 @@ import torch
 from tests.training.untrained import untrained
 
 from rayology.bundle import Bundle
+from rayology.command_line import load
 from rayology.data import PreparedDataset
 from rayology.data.prepare import prepare
 from rayology.errors import BundleError, ConfigError
@@ -160,6 +161,20 @@ def test_a_job_that_is_submitted_again_goes_on_with_its_run_until_that_ended(
     assert (first.is_resumed, again.is_resumed, after.is_resumed) == (False, True, False)
     assert len({first.folder, other.folder, after.folder}) == 3
     assert again.experiment == first.experiment
+
+
+def test_a_field_that_has_the_runs_own_value_changes_nothing(small: Experiment, tmp_path: Path) -> None:
+    begun = open_run(small.patched({"storage": str(tmp_path)}), "runs").experiment
+    words = ["--storage", str(tmp_path), "--resume", "last", "--schedule.evaluate-every", "10"]
+
+    assert open_run(load(Experiment, words), "runs").experiment.schedule == begun.schedule
+    with pytest.raises(ConfigError, match=r"leave out schedule\.evaluate_every$"):
+        open_run(load(Experiment, [*words[:-1], "11"]), "runs")
+    with pytest.raises(ConfigError, match="is to take 40 steps already"):
+        open_run(load(Experiment, [*words[:4], "--schedule.steps", "39"]), "runs")
+    assert (
+        open_run(load(Experiment, [*words[:4], "--schedule.steps", "2000"]), "runs").experiment.schedule.steps == 2000
+    )
 
 
 @pytest.mark.parametrize(

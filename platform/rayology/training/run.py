@@ -157,10 +157,10 @@ def _asked_steps(experiment: Experiment) -> int | None:
 
 
 def _changes(first: Experiment, asked: Experiment) -> list[str]:
-    """Return the fields that would change a run, if what is asked for is neither its experiment nor the default."""
+    """Return the fields that would change a run: those that are asked for, by another value than the default's."""
     free = {"name", "resume", "storage", "schedule.steps"}
     of_run, of_default = (differing(asked, other).keys() - free for other in (first, Experiment()))
-    return sorted(of_run & of_default or of_run) if of_run and of_default else []
+    return sorted(of_run & of_default)
 
 
 def _require_longer(name: str, kind: str, *, before: int, steps: int) -> None:
