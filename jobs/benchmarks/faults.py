@@ -383,6 +383,7 @@ def main(config: FaultsConfig) -> Mapping[str, object]:
     outcomes: dict[str, Outcome] = {}
     table = Table("fault", "exit status", "steps lost", "weights apart", "what was told")
     root = Path(tempfile.mkdtemp(prefix="faults-"))
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # a busy machine is slower than Ray waits
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(2):
         cluster.add_node(num_cpus=1)
