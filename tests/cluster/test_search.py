@@ -15,7 +15,7 @@ from ray import tune
 
 from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
-from rayology.errors import SearchError, TrainingError
+from rayology.errors import SearchError
 from rayology.experiment import Experiment
 from rayology.metrics import METRICS, WORST
 from rayology.search.results import plot, promote_best, table
@@ -88,13 +88,6 @@ def test_a_sweep_whose_trials_all_fail_says_so(small: Experiment, data: Prepared
     assert [trial.status for trial in trials] == ["failed"] * 2
     with pytest.raises(SearchError, match="none of 2 trials finished"):
         promote_best(trials, sweep.experiment)
-
-
-def test_a_sweep_that_does_not_fit_the_cluster_is_refused_at_once(small: Experiment, data: PreparedDataset) -> None:
-    sweep = open_run(small.patched({"scaling": {"cpus_per_worker": 64}}), "sweeps")
-
-    with pytest.raises(TrainingError, match=r"lower scaling\.num_workers or scaling\.cpus_per_worker"):
-        search(sweep, data)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
