@@ -73,6 +73,7 @@ def test_ray_up_takes_the_machines() -> None:
     validate_config(config)
 
     assert config["docker"]["image"] == "REGISTRY/rayology"
+    assert any("--autoscaling-config" in command for command in config["head_start_ray_commands"])  # Ray's own
 
 
 def test_the_image_has_the_ray_of_the_project() -> None:

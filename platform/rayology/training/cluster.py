@@ -41,7 +41,6 @@ __all__ = ["awaited", "require_suitable", "train", "uses_gpu"]
 MARKS: Mapping[type[TrainingError], str] = {Diverged: DIVERGED, OutOfMemory: "out-of-memory.txt"}
 """File left by a run that would only end in the same way again if its workers were started again."""
 
-
 SECONDS_OF_ONE_FAILURE = 10.0  # for which Ray may tell of it again
 
 
@@ -75,7 +74,7 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
     Raises:
         Diverged: a loss or a sample is no longer finite.
         OutOfMemory: a step takes more memory than a worker has.
-        TrainingError: the cluster is too small, or workers were lost too often.
+        TrainingError: workers were lost too often without a new checkpoint in between.
         DatasetError: the validation split holds a single image.
     """
     require_suitable(run.experiment, data)
