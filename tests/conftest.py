@@ -138,7 +138,7 @@ def small(storage: Path) -> Experiment:
         storage=storage,
         source=PhantomConfig(patients=12, slices=4, size=32),
         preparation=PreparationConfig(size=16),
-        model=VaeConfig(backbone=ResNetConfig(width=8), latents=16),
+        model=VaeConfig(encoder=ResNetConfig(width=8), decoder=ResNetConfig(width=8), latents=16),
         schedule=ScheduleConfig(steps=40, batch_size=8, evaluate_every=10, log_every=5, warmup_steps=5),
         search=SearchConfig(num_trials=3, startup_trials=2, grace_steps=10),
     )

@@ -296,8 +296,8 @@ def test_a_value_of_a_kind_that_was_not_chosen_is_an_error_that_names_the_kind(t
 
 
 def test_a_flag_of_a_kind_that_was_not_chosen_is_an_error_that_names_the_kind() -> None:
-    with pytest.raises(ConfigError, match=r"model\.penalty: belongs to kind gan; set model\.kind$"):
-        load(Experiment, ["--model.penalty", "1"])
+    with pytest.raises(ConfigError, match=r"model\.loss: belongs to kind gan; set model\.kind$"):
+        load(Experiment, ["--model.loss", "hinge"])
 
 
 def test_a_flag_of_another_kind_that_is_nearly_one_of_the_chosen_kind_says_both() -> None:
@@ -409,7 +409,7 @@ def test_an_unknown_flag_is_named_in_one_line(capsys: pytest.CaptureFixture[str]
         (["--source.patint", "3"], "--source.patients"),
         (["--source.kind", "folder", "--source.path", "x", "--source.pat", "3"], "--source.path"),
         (["--source.kind=folder", "--source.pacients", "3"], "--source.patients"),
-        (["--model.penlty", "3"], "--model.penalty"),
+        (["--model.kind", "gan", "--model.packng", "3"], "--model.packing"),
     ],
 )
 def test_an_unknown_flag_is_answered_with_one_of_the_chosen_kinds_before_one_of_another(
@@ -457,7 +457,7 @@ def test_a_file_after_a_flag_is_told_where_it_belongs() -> None:
         ),
         (["--init", "nosuch"], r"^--init: 'nosuch' is not JSON from character 1 on .*; write \{text: text\} as JSON$"),
         (["--name", "x", "--search.narrow={}", "--init", "nosuch"], r"^--init: 'nosuch' is not JSON"),
-        (["--model.backbone", "vgg"], r'"model".*; a group takes JSON, or flags for its fields$'),
+        (["--model.encoder", "vgg"], r"model\.encoder: is a group, found 'vgg'; write its fields"),
     ],
 )
 def test_json_that_is_not_any_is_named_by_its_flag_and_its_place(arguments: list[str], message: str) -> None:

@@ -20,7 +20,7 @@ from rayology.models.backbones import ResNetConfig
 from rayology.store import MOST_REMEMBERED, Store
 from rayology.training.promotion import promote
 
-MODEL = VaeConfig(backbone=ResNetConfig(width=8))
+MODEL = VaeConfig(encoder=ResNetConfig(width=8), decoder=ResNetConfig(width=8))
 FIXTURES = Path(__file__).parent / "fixtures" / "format_1"
 OLD = {  # as the old store called them: when they were published, and a hash of the manifest
     kind: f"{time}-{hashlib.sha256((FIXTURES / kind / 'bundle.json').read_bytes()).hexdigest()[:8]}"
@@ -238,7 +238,7 @@ def test_a_damaged_manifest_is_named(store: Store, published: list[str]) -> None
         "{": "is not JSON",
         "[]": "is not a manifest",
         "{}": "format_version None is not known",
-        json.dumps({"format_version": 2}): "Field required; damaged, or of another version",
+        json.dumps({"format_version": 3}): "Field required; damaged, or of another version",
     }.items():
         (store.fetch("lung", published[0]) / "bundle.json").write_text(content)
         with pytest.raises(BundleError, match=rf"{published[0]}/bundle.json: .*{mistake}"):

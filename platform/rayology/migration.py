@@ -11,7 +11,7 @@ __all__ = ["FORMAT_VERSION", "migrated", "migrated_weights"]
 Document = dict[str, Any]  # JSON of a form that no type describes any more
 Weights = dict[str, Tensor]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def migrated(manifest: Document) -> Document:
@@ -62,6 +62,19 @@ def _renamed(name: str) -> str:
     return inside.replace(".network.last.", ".network.head.")
 
 
+def _manifest_of_2(manifest: Document) -> Document:
+    """Give each network of a model a backbone of its own, and a critic's penalty a kind."""
+    model = dict(manifest["model"])
+    backbone = model.pop("backbone")
+    match model["kind"]:
+        case "gan":
+            regulariser = {"kind": "zero_centred", "weight": model.pop("penalty")}
+            model |= {"generator": backbone, "critic": backbone, "regulariser": regulariser}
+        case "vae":
+            model |= {"encoder": backbone, "decoder": backbone}
+    return {**manifest, "format_version": 3, "model": model}
+
+
 Migration = tuple[Callable[[Document], Document], Callable[[Weights], Weights]]
-MIGRATIONS: Mapping[int, Migration] = {1: (_manifest_of_1, _weights_of_1)}
+MIGRATIONS: Mapping[int, Migration] = {1: (_manifest_of_1, _weights_of_1), 2: (_manifest_of_2, lambda weights: weights)}
 """By the format that each leads away from: what becomes of a manifest, and of the weights."""

@@ -168,7 +168,14 @@ def test_a_step_that_does_not_fit_is_refused_in_one_line_by_all_workers(
     small: Experiment, data: PreparedDataset
 ) -> None:
     run = open_run(
-        small.patched({**TWO_WORKERS, "schedule": {"batch_size": 2**20}, "model": {"backbone": {"width": 64}}}), "runs"
+        small.patched(
+            {
+                **TWO_WORKERS,
+                "schedule": {"batch_size": 2**20},
+                "model": {"encoder": {"width": 64}, "decoder": {"width": 64}},
+            }
+        ),
+        "runs",
     )
 
     with pytest.raises(OutOfMemory, match=r"and a worker has [\d.]+; write schedule\.batch_size \d+, or"):

@@ -26,7 +26,7 @@ LABELS = torch.zeros(16, dtype=torch.int64)
 
 def built(adaptive: AdaptiveConfig, *, strength: float) -> Gan:
     torch.manual_seed(0)
-    model = GanConfig(backbone=SMALL, adaptive=adaptive).build(SPEC)
+    model = GanConfig(generator=SMALL, critic=SMALL, adaptive=adaptive).build(SPEC)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     model.adaptive.strength.fill_(strength)
@@ -109,8 +109,8 @@ def test_real_and_generated_images_are_each_transformed_for_themselves(phase: in
     augment = noise["augment"].clone()
     augment[:, half] = noise_for(model, seed=3)["augment"][:, half]
 
-    pairing = terms(batch, noise).terms["pairing"]
-    changed = terms(batch, {**noise, "augment": augment}).terms["pairing"]
+    pairing = terms(batch, noise).terms["adversarial"]
+    changed = terms(batch, {**noise, "augment": augment}).terms["adversarial"]
 
     assert not torch.equal(pairing, changed)
 
@@ -122,7 +122,7 @@ def test_gradients_reach_the_generator_through_every_transform() -> None:
         noise = noise_for(model)
         noise["augment"].fill_(0.3)  # below every probability
 
-        generator.terms(Batch(images(), LABELS), noise).terms["pairing"].sum().backward(inputs=generator.parameters)
+        generator.terms(Batch(images(), LABELS), noise).terms["adversarial"].sum().backward(inputs=generator.parameters)
 
         assert all(each.grad is not None and each.grad.isfinite().all() for each in generator.parameters), name
         assert all(each.grad is not None and each.grad.any() for each in generator.parameters), name
@@ -151,7 +151,7 @@ def test_a_bundle_keeps_no_strength(tmp_path: Path) -> None:
     model = built(STRONG, strength=0.5)
     bundle = write_bundle(
         tmp_path / "bundle",
-        experiment=Experiment(model=GanConfig(backbone=SMALL, adaptive=STRONG)),
+        experiment=Experiment(model=GanConfig(generator=SMALL, critic=SMALL, adaptive=STRONG)),
         model=model,
         metrics={},
         provenance=provenance_of(dataset="1234", note="", seed=0, steps=1),

@@ -132,12 +132,17 @@ def test_everything_that_is_marked_is_searched() -> None:
 
 
 def test_a_sweep_may_narrow_a_range_a_choice_and_the_kinds() -> None:
-    experiment = narrowed(model__kind=("gan",), optimizer__lr=(4e-4, 5e-4), model__backbone__width=(8, 16))
+    experiment = narrowed(
+        model__kind=("gan",),
+        optimizer__lr=(4e-4, 5e-4),
+        model__generator__kind=("resnet",),
+        model__generator__width=(8, 16),
+    )
 
     for trial in trials(experiment, 20):
         assert trial["model.kind"] == "gan"
         assert 4e-4 <= float(trial["optimizer.lr"]) <= 5e-4
-        assert trial["model:gan.backbone.width"] in {8, 16}
+        assert trial["model:gan.generator:resnet.width"] in {8, 16}
 
 
 @pytest.mark.parametrize(
@@ -162,21 +167,41 @@ def test_narrowing_a_field_asks_nothing_of_a_kind_that_is_left_out() -> None:
 
 
 def test_a_sweep_starts_from_the_experiment_and_from_the_other_kinds_defaults() -> None:
-    experiment = Experiment(model=GanConfig(penalty=3.0))
+    experiment = Experiment(model=GanConfig(latents=32))
 
-    first, second = starting_points(experiment)
+    first, second, *_ = starting_points(experiment)
 
     assert first["model.kind"] == "gan"
-    assert first["model:gan.penalty"] == 3.0
+    assert first["model:gan.latents"] == 32
     assert second["model.kind"] == "vae"
     assert second["model:vae.latents"] == VaeConfig().latents
 
 
+def test_few_starting_points_hold_each_kind_of_each_part() -> None:
+    """Parts change together: one at a time there would be more points than a sweep has trials."""
+    searched = dimensions(Experiment())
+    kinds = {(each.name, kind) for each in searched if each.is_kind for kind in each.choices}
+
+    points = starting_points(Experiment())
+
+    assert kinds <= {item for point in points for item in point.items()}
+    assert len(points) == 2 + 4 + 5
+    assert [point["model.kind"] for point in points[:2]] == ["vae", "gan"]
+    assert points[1]["model:gan.critic.kind"] == "resnet"
+
+
 def test_a_starting_point_leaves_out_what_a_sweep_excludes() -> None:
-    points = starting_points(narrowed(model__kind=("vae",), model__backbone__width=(64,)))
+    points = starting_points(
+        narrowed(
+            model__kind=("vae",),
+            model__encoder__kind=("resnet",),
+            model__decoder__kind=("resnet",),
+            model__encoder__width=(64,),
+        )
+    )
 
     assert [point["model.kind"] for point in points] == ["vae"]
-    assert "model:vae.backbone.width" not in points[0]
+    assert "model:vae.encoder:resnet.width" not in points[0]
 
 
 def test_every_default_is_among_what_is_searched() -> None:
@@ -327,7 +352,7 @@ def test_kinds_that_lack_the_objective_are_left_out_and_never_asked_for() -> Non
     experiment = Experiment(model=GanConfig(), search=SearchConfig(objective="bound"))
 
     assert {trial["model.kind"] for trial in trials(experiment, 10)} == {"vae"}
-    assert [point["model.kind"] for point in starting_points(experiment)] == ["vae"]
+    assert {point["model.kind"] for point in starting_points(experiment)} == {"vae"}
     with pytest.raises(ConfigError, match="gan has no bound, the objective; write some of: vae"):
         experiment.patched({"search": {"narrow": {"model.kind": ["gan"]}}})
     with pytest.raises(ConfigError, match="no kind of model has dice"):

@@ -19,7 +19,7 @@ from rayology.training.loop import Batches, Training, fit
 SPEC = ImageSpec(size=(16, 16), classes=("a", "b"))
 SMALL = ResNetConfig(width=8)
 EAGER = AdaptiveConfig(rotate=0.8, intensity=0.8, noise=0.8, target=-0.1, ramp_images=64)
-ADAPTIVE = GanConfig(backbone=SMALL, adaptive=EAGER)
+ADAPTIVE = GanConfig(generator=SMALL, critic=SMALL, adaptive=EAGER)
 MODELS = [*SMALL_MODELS, ADAPTIVE]
 CPU = torch.device("cpu")
 VOLUMES = ImageSpec(size=(16, 16, 16), classes=("a", "b"))

@@ -80,8 +80,8 @@ def test_the_log_names_each_phases_terms_and_every_process_evaluates(experiment:
     assert evaluated == [3, 6]
     assert kept == [5, 6]
     names = {"vae": {"vae/distortion", "vae/rate", "vae/gradient_norm"}}
-    names["gan"] = {f"critic/{term}" for term in ("pairing", "real_penalty", "fake_penalty", "gradient_norm")}
-    names["gan"] |= {"generator/pairing", "generator/gradient_norm"}
+    names["gan"] = {f"critic/{term}" for term in ("adversarial", "real_penalty", "fake_penalty", "gradient_norm")}
+    names["gan"] |= {"generator/adversarial", "generator/gradient_norm"}
     if experiment.model == ADAPTIVE:
         names["gan"] |= {"critic/ada_rt", "critic/strength"}
     assert set(logged[6]) == names[experiment.model.kind] | {"lr"}

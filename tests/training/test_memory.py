@@ -48,7 +48,10 @@ def test_bytes_are_counted_while_they_are_used() -> None:
 def test_what_a_step_takes_is_that_of_its_model_and_changes_no_random_number(small: Experiment) -> None:
     before = torch.get_rng_state()
 
-    narrow, wide = (footprint(small.patched({"model": {"backbone": {"width": width}}}), SPEC, CPU) for width in (8, 32))
+    narrow, wide = (
+        footprint(small.patched({"model": {"encoder": {"width": width}, "decoder": {"width": width}}}), SPEC, CPU)
+        for width in (8, 32)
+    )
 
     assert wide.fixed > 4 * narrow.fixed
     assert wide.row > narrow.row > 0

@@ -12,7 +12,7 @@ from rayology.noise import indexed_noise
 from rayology.training.loop import Batches, Training, fit
 
 EIGHT = Experiment(
-    model=GanConfig(backbone=SMALL, adaptive=AdaptiveConfig(translate=0.8, ramp_images=80)),
+    model=GanConfig(generator=SMALL, critic=SMALL, adaptive=AdaptiveConfig(translate=0.8, ramp_images=80)),
     schedule=ScheduleConfig(steps=12, batch_size=8, warmup_steps=2, log_every=1),
     scaling=ScalingConfig(precision="float64"),
 )

@@ -79,6 +79,8 @@ class Model(nn.Module, ABC):
         super().__init__()
         self.image = image
         self.num_classes = len(image.classes) if conditional else 0
+        self.progress = 0.0
+        """Share of the training that is over, which the loop sets before each step."""
 
     @property
     def conditional(self) -> bool:

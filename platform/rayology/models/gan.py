@@ -1,4 +1,4 @@
-"""A relativistic GAN with zero-centred gradient penalties on real and on generated images (Huang et al. 2024)."""
+"""Generative adversarial networks, by default after the recipe of R3GAN (Huang et al. 2024)."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
@@ -10,11 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rayology.config import Choice, Range
-from rayology.image import Batch, ImageSpec
+from rayology.image import Batch, Grid, ImageSpec
+from rayology.models import spectral
 from rayology.models.adaptive import AdaptiveAugmentation, AdaptiveConfig
-from rayology.models.backbones import Activation, BackboneConfig, ResNetConfig, VectorDecoder
+from rayology.models.adversarial import LOSSES, Compared, LossName, RegulariserConfig, ZeroCentredConfig
+from rayology.models.backbones import Activation, AdversaryConfig, ResNetConfig, UnetConfig, VectorDecoder
+from rayology.models.backbones.base import GridEncoder, cropped
+from rayology.models.backbones.unet import UnetFeatures
 from rayology.models.base import BaseModelConfig, Model, Outcome, Phase
 from rayology.noise import Noise, NoiseSpec
+from rayology.primitives import PRIMITIVES
 
 __all__ = ["Gan", "GanConfig"]
 
@@ -22,18 +27,35 @@ BETAS = (0.0, 0.99)  # no first moment: the opponent moves too
 
 
 class GanConfig(BaseModelConfig):
-    """A generative adversarial network."""
+    """A generative adversarial network.
+
+    The defaults are R3GAN's loss and penalties (Huang et al. 2024). It departs from the paper in its networks, which
+    are smaller and have no grouped convolutions, and in its schedules: the learning rate follows ``schedule``, the
+    half-life of the averaged weights grows over the first images alone, and beta2 and the penalty's weight stay.
+    """
 
     kind: Literal["gan"] = "gan"
     """Kind of model."""
-    backbone: BackboneConfig = ResNetConfig()
-    """The networks of generator and critic."""
+    generator: AdversaryConfig = ResNetConfig()
+    """Network that draws the images. A U-Net starts from an image of noise, any other one from a vector."""
+    critic: AdversaryConfig = ResNetConfig()
+    """Network that tells real from generated images. A U-Net scores each pixel too (Schönfeld et al. 2020)."""
     activation: Annotated[Activation, Choice("leaky_relu", "silu")] = "leaky_relu"
     """Nonlinearity of both networks."""
     latents: Annotated[int, Field(ge=1, le=4096), Choice(32, 64, 128)] = 64
-    """Dimensions of the noise that the generator starts from."""
-    penalty: Annotated[PositiveFloat, Range(0.05, 20, log=True)] = 0.5
-    """Weight of both gradient penalties (gamma)."""
+    """Dimensions of the vector of noise that a generator starts from, unless it is a U-Net."""
+    loss: Annotated[LossName, Choice(*LOSSES)] = "relativistic"
+    """What both networks lower."""
+    regulariser: RegulariserConfig = ZeroCentredConfig()
+    """What keeps the critic smooth."""
+    spectral_norm: Annotated[bool, Choice(False, True)] = False  # noqa: FBT003 - values to search
+    """Whether layers of the critic whose largest singular value exceeds 1 are divided by it (Miyato et al. 2018)."""
+    packing: Annotated[int, Field(ge=1, le=8)] = 1
+    """Images of one class that the critic sees at once, against collapse (PacGAN; Lin et al. 2018)."""
+    critic_steps: Annotated[int, Field(ge=1, le=10), Choice(1, 2, 5)] = 1
+    """Steps of the critic for each one of the generator."""
+    critic_lr: Annotated[PositiveFloat, Range(0.25, 4, log=True)] = 1.0
+    """Factor on the critic's learning rate (two time scales; Heusel et al. 2017)."""
     conditional: bool = True
     """Whether generator and critic know the class; without effect on images without classes."""
     adaptive: AdaptiveConfig = AdaptiveConfig()
@@ -48,43 +70,60 @@ class GanConfig(BaseModelConfig):
         """Build the model, its weights drawn from torch's global generator."""
         return Gan(self, image)
 
+    @property
+    def pack(self) -> int:
+        """How many consecutive images make one row of the terms."""
+        return self.packing
+
 
 class Gan(Model):
-    """A generator, and a critic that compares a real with a generated image."""
+    """A generator, and a critic that compares real with generated images."""
 
     inference_modules: ClassVar[tuple[str, ...]] = ("generator",)
 
     def __init__(self, config: GanConfig, image: ImageSpec) -> None:
         super().__init__(image, conditional=config.conditional)
-        self.penalty = config.penalty
-        self.latents = config.latents
-        decoder = config.backbone.decoder(image.grid, activation=config.activation)
-        self.generator = VectorDecoder(config.latents + self.num_classes, decoder)
-        self.critic = Critic(config, image, num_classes=self.num_classes)
+        self.config = config
+        self.loss = LOSSES[config.loss]
+        self.latent, self.generator = _generator(config, image.grid, num_classes=self.num_classes)
+        self.critic = Critic(config, image.grid, num_classes=self.num_classes)
+        if config.spectral_norm:
+            spectral.normalise(self.critic)
         self.adaptive = AdaptiveAugmentation(config.adaptive)
 
     def phases(self) -> tuple[Phase, ...]:
         """Return the phases ``critic`` and ``generator``."""
-        noise = {**self.sample_noise(), **self.adaptive.noise()}
+        config, noise = self.config, {**self.sample_noise(), **self.adaptive.noise()}
+        for_critic = {**noise, **config.regulariser.noise()}
         return (
-            Phase("critic", tuple(self.critic.parameters()), self._critic_terms, noise, BETAS),
-            Phase("generator", tuple(self.generator.parameters()), self._generator_terms, noise, BETAS),
+            Phase("critic", (*self.critic.parameters(),), self._critic_terms, for_critic, BETAS, lr=config.critic_lr),
+            Phase(
+                "generator",
+                (*self.generator.parameters(),),
+                self._generator_terms,
+                noise,
+                BETAS,
+                every=config.critic_steps,
+            ),
         )
 
     def after_step(self, sums: Mapping[str, Tensor]) -> None:
-        """Augment more if the critic told too many pairs apart, else less."""
+        """Augment more if the critic told too many pairs apart, else less; follow the norms of its layers."""
         if self.adaptive.config.is_on:
             self.adaptive.adapt(sums["critic/ada_rt"], num_pairs=sums["critic/pairs"])
+        spectral.iterate(self.critic)
 
     def sample_noise(self) -> Mapping[str, NoiseSpec]:
         """Return the stream ``latent``."""
-        return {"latent": NoiseSpec((self.latents,))}
+        return {"latent": NoiseSpec(self.latent)}
 
     def sample(self, noise: Noise, labels: Int[Tensor, " batch"]) -> Tensor:
         """Run the generator."""
         inputs = noise["latent"]
         if self.conditional:
-            inputs = torch.cat([inputs, functional.one_hot(labels, self.num_classes).to(inputs.dtype)], dim=1)
+            classes = functional.one_hot(labels, self.num_classes).to(inputs.dtype)
+            everywhere = classes.view(*classes.shape, *[1] * (inputs.ndim - 2))
+            inputs = torch.cat([inputs, everywhere.expand(-1, -1, *inputs.shape[2:])], dim=1)
         return self.generator(inputs)
 
     def _critic_terms(self, batch: Batch, noise: Noise) -> Outcome:
@@ -97,44 +136,69 @@ class Gan(Model):
             images = torch.cat([batch.images, generated.to(batch.images.dtype)])
             images = self.adaptive(images, *self.adaptive.drawn(noise)).requires_grad_()
             scores = self.critic(images, batch.labels.repeat(2))
-            real_score, fake_score = scores.chunk(2)
-            real_penalty, fake_penalty = (0.5 * self.penalty * gradient_penalty(scores, images)).chunk(2)
+            real, fake = scores.chunk(2)
+            compared = Compared(images, per_row(scores), lambda given: per_row(self.critic(given, batch.labels)))
             terms = {
-                "pairing": functional.softplus(fake_score - real_score),
-                "real_penalty": real_penalty,
-                "fake_penalty": fake_penalty,
+                "adversarial": per_row(self.loss.critic(real, fake)),
+                **self.config.regulariser.terms(compared, noise, progress=self.progress),
             }
-            return self.adaptive.counted(terms, real_score, fake_score)
+            return self.adaptive.counted(terms, per_row(real), per_row(fake))
 
     def _generator_terms(self, batch: Batch, noise: Noise) -> Outcome:
         for_real, for_generated = self.adaptive.drawn(noise)
-        with torch.no_grad():
-            real_score = self.critic(self.adaptive(batch.images, for_real), batch.labels)
         generated = self.adaptive(self.sample(noise, batch.labels), for_generated)
-        fake_score = self.critic(generated, batch.labels)
-        return Outcome({"pairing": functional.softplus(real_score - fake_score)})
+        fake = real = self.critic(generated, batch.labels)
+        if self.loss.is_relative:
+            with torch.no_grad():
+                real = self.critic(self.adaptive(batch.images, for_real), batch.labels)
+        return Outcome({"adversarial": per_row(self.loss.generator(real, fake))})
 
 
 class Critic(nn.Module):
-    """Images to a score; only the difference between two scores of one class has a meaning."""
+    """Packs of images to scores: one a pack and, by a U-Net, one a pixel."""
 
-    def __init__(self, config: GanConfig, image: ImageSpec, *, num_classes: int) -> None:
+    def __init__(self, config: GanConfig, image: Grid, *, num_classes: int) -> None:
         super().__init__()
-        self.encoder = config.backbone.encoder(image.grid, activation=config.activation)
-        # A bias here would cancel in every pairing: it is left out. A class adds a direction (Miyato & Koyama 2018).
-        self.score = nn.Linear(self.encoder.out.num_values, max(num_classes, 1), bias=False)
+        self.pack = config.packing
+        packed = Grid(config.packing * image.channels, image.size)
+        # A bias would cancel in differences: it is left out. A class adds a direction (Miyato & Koyama 2018).
+        kinds, has_bias = max(num_classes, 1), not LOSSES[config.loss].is_relative
+        match config.critic:
+            case UnetConfig() as unet:
+                self.network: GridEncoder | UnetFeatures = UnetFeatures(unet, packed, config.activation)
+                coarse, fine = self.network.coarse, self.network.fine
+                self.pixel_score = PRIMITIVES[len(image.size)].convolution(fine.channels, kinds, 1, bias=has_bias)
+            case backbone:
+                self.network = backbone.encoder(packed, activation=config.activation)
+                coarse = self.network.out
+        self.score = nn.Linear(coarse.num_values, kinds, bias=has_bias)
 
-    def forward(self, images: Tensor, labels: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """Return the score of each image as one of its class."""
-        features = self.encoder(images).flatten(1)
-        # Scores are only ever subtracted: in bf16 the difference between two similar ones would be lost.
+    def forward(self, images: Tensor, labels: Int[Tensor, " batch"]) -> Float[Tensor, "rows places"]:
+        """Return the score of each pack as one of its class, then those of its pixels."""
+        packs = images.unflatten(0, (-1, self.pack)).flatten(1, 2)
+        size, found = images.shape[2:], self.network(packs)
+        coarse, fine = found if isinstance(found, tuple) else (found, None)
+        # In bf16 the difference between two similar scores would be lost.
         with torch.autocast(images.device.type, enabled=False):
-            scores = self.score(features.to(self.score.weight.dtype))
-        own = labels if self.score.out_features > 1 else torch.zeros_like(labels)
-        return scores.gather(1, own[:, None]).squeeze(1)
+            scores = self.score(coarse.flatten(1).to(self.score.weight.dtype))[:, :, None]
+            if fine is not None:
+                of_pixels = self.pixel_score(cropped(fine.to(self.pixel_score.weight.dtype), size))
+                scores = torch.cat([scores, of_pixels.flatten(2)], dim=2)
+        own = labels[:: self.pack] if self.score.out_features > 1 else torch.zeros_like(labels[:: self.pack])
+        return scores[torch.arange(len(own), device=own.device), own]
 
 
-def gradient_penalty(score: Float[Tensor, " batch"], images: Tensor) -> Float[Tensor, " batch"]:
-    """Return the squared gradient of each score by its image (Mescheder et al. 2018, eq. 9)."""
-    (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
-    return gradient.square().flatten(1).sum(1)
+def per_row(places: Float[Tensor, "rows places"]) -> Float[Tensor, " rows"]:
+    """Add the value of each image to the mean over its pixels, if they have values (Schönfeld et al. 2020, eq. 3)."""
+    return places[:, 0] + places[:, 1:].mean(1) if places.shape[1] > 1 else places[:, 0]
+
+
+def _generator(config: GanConfig, image: Grid, *, num_classes: int) -> tuple[tuple[int, ...], nn.Module]:
+    """Return the shape of the noise, and the network that turns it and the class into images."""
+    match config.generator:
+        case UnetConfig() as unet:
+            inputs = Grid(image.channels + num_classes, image.size)
+            return (image.channels, *image.size), unet.translator(inputs, image, activation=config.activation)
+        case backbone:
+            decoder = backbone.decoder(image, activation=config.activation)
+            return (config.latents,), VectorDecoder(config.latents + num_classes, decoder)

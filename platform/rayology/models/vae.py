@@ -27,8 +27,10 @@ class VaeConfig(BaseModelConfig):
 
     kind: Literal["vae"] = "vae"
     """Kind of model."""
-    backbone: BackboneConfig = ResNetConfig()
-    """The networks of encoder and decoder."""
+    encoder: BackboneConfig = ResNetConfig()
+    """Network from images to the features that the posterior is read from."""
+    decoder: BackboneConfig = ResNetConfig()
+    """Network from latents to images."""
     activation: Annotated[Activation, Choice("leaky_relu", "silu")] = "silu"
     """Nonlinearity of both networks."""
     latents: Annotated[int, Field(ge=1, le=4096), Choice(16, 32, 64, 128)] = 32
@@ -57,9 +59,9 @@ class Vae(Model):
         super().__init__(image, conditional=config.conditional)
         self.beta = config.beta
         self.latents = config.latents
-        self.encoder = config.backbone.encoder(image.grid, activation=config.activation)
+        self.encoder = config.encoder.encoder(image.grid, activation=config.activation)
         self.posterior = nn.Linear(self.encoder.out.num_values + self.num_classes, 2 * config.latents)
-        decoder = config.backbone.decoder(image.grid, activation=config.activation)
+        decoder = config.decoder.decoder(image.grid, activation=config.activation)
         self.decoder = MeanAndDifference(VectorDecoder(config.latents + self.num_classes, decoder), image)
         self.likelihood = Likelihood(floor=1.0 / (image.values.levels - 1))
 

@@ -117,17 +117,25 @@ def suggest(trial: Trial, experiment: Experiment) -> dict[str, Value]:
 def starting_points(experiment: Experiment) -> tuple[dict[str, Value], ...]:
     """Return what to try first, by name: the experiment as it stands, then each kind of each union once.
 
-    Another kind starts from its defaults and leaves the rest as it stands. A value outside its range is tried at the
+    The kinds of models come first, each with its default parts, then those of several parts together. Another kind
+    starts from its defaults and leaves the rest as it stands. A value outside its range is tried at the
     nearest bound, see ``out_of_range``; a choice that ``search.narrow`` excludes is left to the sampler.
     """
     searched = dimensions(experiment)
     points = [_point(searched, experiment)]
     unions = [dimension for dimension in searched if dimension.is_kind]
-    for union in sorted(unions, key=lambda union: not union.is_open(points[0])):  # those of the experiment first
-        for kind in union.choices:
-            if (union.path, kind) not in {(path_of(name), value) for point in points for name, value in point.items()}:
-                kinds = {path_of(outer): outer_kind for outer, outer_kind in kinds_of(union.name).items()}
-                points.append(_point(searched, experiment.patched(nested({**kinds, union.path: kind}))))
+    unions.sort(key=lambda union: (bool(kinds_of(union.name)), not union.is_open(points[0])))  # the experiment's first
+    while untried := [
+        {**{path_of(outer): kind for outer, kind in kinds_of(union.name).items()}, union.path: choice}
+        for union in unions
+        for choice in union.choices
+        if (union.path, choice) not in {(path_of(name), value) for point in points for name, value in point.items()}
+    ]:
+        chosen = untried[0]
+        for kinds in untried[1:] if len(chosen) > 1 else ():
+            if all(chosen.get(path, kind) == kind for path, kind in kinds.items()):
+                chosen |= kinds
+        points.append(_point(searched, experiment.patched(nested(chosen))))
     return tuple(points)
 
 

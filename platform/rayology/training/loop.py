@@ -86,6 +86,7 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
     while not is_last:
         step, lr = training.step, experiment.optimizer.lr * lr_factor(training.step, schedule)
         pieces = [batches(step, own) for own in rows]
+        model.progress = step / schedule.steps
         moving = _moving_early(training, buffers[1])
         before = [tensor.clone() for tensor in moving]
         figures: dict[str, Tensor] = {}

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 EXPERIMENT, BUNDLE, INIT, LOCK = "experiment.json", "bundle", "init", "lock"
 SUMMARY = "sweep.txt"  # of a sweep that ended
 DIVERGED = "diverged.txt"  # of a run that would only diverge again
-FORMAT_VERSION = 3  # of experiment.json; an earlier one is refused
+FORMAT_VERSION = 4  # of experiment.json; an earlier one is refused
 
 
 class Assignment(TypedDict):

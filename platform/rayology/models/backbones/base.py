@@ -1,4 +1,4 @@
-"""What every backbone provides: networks between an image and its coarsest grid."""
+"""What every backbone provides: networks between an image and a coarser grid of features."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,10 +11,22 @@ from torch.nn import functional
 from rayology.config import Config
 from rayology.image import Grid
 
-__all__ = ["Activation", "BaseBackboneConfig", "GridDecoder", "GridEncoder", "VectorDecoder", "activate", "padded"]
+__all__ = [
+    "Activation",
+    "BaseBackboneConfig",
+    "GridDecoder",
+    "GridEncoder",
+    "VectorDecoder",
+    "activate",
+    "cropped",
+    "he_normal",
+    "pad",
+    "padded",
+]
 
 MULTIPLE = 8  # of which each side is one where networks work
 LOWEST = -1.0  # the value with which preparation pads, in the range that models see
+SLOPE = 0.2  # of a leaky rectifier, below zero
 Activation = Literal["leaky_relu", "silu"]
 
 
@@ -27,8 +39,7 @@ class GridEncoder(nn.Module, ABC):
 
     def forward(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch width *coarse"]:
         """Return the features of each image, at each place of the coarsest grid."""
-        margins = [length for margin in reversed(_margins(images.shape[2:])) for length in margin]
-        return self.features(functional.pad(images, margins, value=LOWEST) if any(margins) else images)
+        return self.features(pad(images))
 
     @abstractmethod
     def features(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch width *coarse"]:
@@ -47,9 +58,7 @@ class GridDecoder(nn.Module, ABC):
 
     def forward(self, coarse: Float[Tensor, "batch width *coarse"]) -> Float[Tensor, "batch channel *space"]:
         """Return the images that the features stand for."""
-        starts = [before for before, _ in _margins(self.size)]
-        inside = [slice(start, start + side) for start, side in zip(starts, self.size, strict=True)]
-        return self.padded_images(coarse)[:, :, *inside]
+        return cropped(self.padded_images(coarse), self.size)
 
     @abstractmethod
     def padded_images(self, coarse: Float[Tensor, "batch width *coarse"]) -> Float[Tensor, "batch channel *space"]:
@@ -61,11 +70,19 @@ class BaseBackboneConfig(Config, ABC):
 
     @abstractmethod
     def encoder(self, image: Grid, *, activation: Activation) -> GridEncoder:
-        """Build the network from images to the coarsest grid."""
+        """Build the network from images to the coarsest grid.
+
+        Raises:
+            ConfigError: images of this size do not fit the backbone.
+        """
 
     @abstractmethod
     def decoder(self, image: Grid, *, activation: Activation) -> GridDecoder:
-        """Build the network from the coarsest grid to images."""
+        """Build the network from the coarsest grid to images; raise as ``encoder``."""
+
+    def translator(self, inp: Grid, out: Grid, *, activation: Activation) -> nn.Module:
+        """Build a network from images to images of the same size, through the coarsest grid; raise as ``encoder``."""
+        return nn.Sequential(self.encoder(inp, activation=activation), self.decoder(out, activation=activation))
 
 
 def padded(size: Sequence[int]) -> tuple[int, ...]:
@@ -75,6 +92,21 @@ def padded(size: Sequence[int]) -> tuple[int, ...]:
     (32, 64)
     """
     return tuple(side + sum(margin) for side, margin in zip(size, _margins(size), strict=True))
+
+
+def pad(images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel *padded"]:
+    """Surround images, as evenly as it goes, by the lowest value."""
+    margins = [length for margin in reversed(_margins(images.shape[2:])) for length in margin]
+    return functional.pad(images, margins, value=LOWEST) if any(margins) else images
+
+
+def cropped(
+    images: Float[Tensor, "batch channel *padded"], size: tuple[int, ...]
+) -> Float[Tensor, "batch channel *space"]:
+    """Take off what ``pad`` puts around images of a size."""
+    starts = [before for before, _ in _margins(size)]
+    inside = [slice(start, start + side) for start, side in zip(starts, size, strict=True)]
+    return images[:, :, *inside]
 
 
 def _margins(size: Sequence[int]) -> list[tuple[int, int]]:
@@ -100,6 +132,11 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
     """Apply the nonlinearity, element by element."""
     match activation:
         case "leaky_relu":
-            return functional.leaky_relu(x, 0.2)
+            return functional.leaky_relu(x, SLOPE)
         case "silu":
             return functional.silu(x)
+
+
+def he_normal(layer: nn.Conv2d | nn.Conv3d | nn.Linear) -> None:
+    """Draw weights that keep the size of what passes a layer and the nonlinearity after it (He et al. 2015, eq. 14)."""
+    nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")
