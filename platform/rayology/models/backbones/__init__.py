@@ -33,10 +33,7 @@ BackboneConfig = Annotated[
     DenseConfig | VggConfig | DenseNetConfig | ResNetConfig | TransformerConfig, Field(discriminator="kind")
 ]
 """Networks between an image and a coarser grid, in either direction."""
-AdversaryConfig = Annotated[
-    DenseConfig | VggConfig | DenseNetConfig | ResNetConfig | TransformerConfig | UnetConfig,
-    Field(discriminator="kind"),
-]
+AdversaryConfig = Annotated[BackboneConfig | UnetConfig, Field(discriminator="kind")]
 """Networks of a GAN: each backbone, and a U-Net."""
 TranslatorConfig = Annotated[ResNetConfig | TransformerConfig | UnetConfig, Field(discriminator="kind")]
 """Networks from an image to one of the same size."""
