@@ -31,6 +31,9 @@ class OptimizerConfig(Config):
     """Learning rate after the warm-up."""
     clip_norm: PositiveFloat = 10.0
     """Norm to which the gradient of a phase is clipped."""
+    divergence: Literal["stop", "roll_back"] = "stop"
+    """What is done about a loss that is no longer finite, or samples that collapse: stop ends the training, roll_back
+    goes on from the last checkpoint with half the learning rate, once."""
     ema_images: PositiveFloat = 10_000.0
     """Half-life of the averaged weights, which are evaluated and kept, in images; at first 5 % of those seen."""
 

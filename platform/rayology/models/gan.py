@@ -50,7 +50,7 @@ class GanConfig(BaseModelConfig):
     """What keeps the critic smooth."""
     spectral_norm: Annotated[bool, Choice(False, True)] = False  # noqa: FBT003 - values to search
     """Whether layers of the critic whose largest singular value exceeds 1 are divided by it (Miyato et al. 2018)."""
-    packing: Annotated[int, Field(ge=1, le=8)] = 1
+    packing: Annotated[int, Field(ge=1, le=8), Choice(1, 2)] = 1
     """Images of one class that the critic sees at once, against collapse (PacGAN; Lin et al. 2018)."""
     critic_steps: Annotated[int, Field(ge=1, le=10), Choice(1, 2, 5)] = 1
     """Steps of the critic for each one of the generator."""

@@ -15,7 +15,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from rayology.config import nested, path_of
 from rayology.data import PreparedDataset
-from rayology.errors import Diverged, OutOfMemory
+from rayology.errors import ConfigError, Diverged, OutOfMemory
 from rayology.experiment import Experiment
 from rayology.metrics import WORST
 from rayology.progress import Bar, watching
@@ -131,19 +131,21 @@ def _name(trial: "tune.experiment.Trial") -> str:
 
 
 def _trial(choices: Mapping[str, object], assignment: Assignment) -> None:
-    """Train one candidate; one that diverges or takes too much memory ends alone, with the worst possible figure."""
+    """Train one candidate; one that diverges or does not fit ends alone, with the worst possible figure."""
     experiment = Experiment.model_validate(assignment["experiment"])
-    candidate = experiment.patched(nested({path_of(name): value for name, value in choices.items()}))
     data = PreparedDataset.open(Path(assignment["dataset"]))
-    run = Run(Path(assignment["folder"]) / "trials" / tune.get_context().get_trial_name(), candidate)
+    folder = Path(assignment["folder"]) / "trials" / tune.get_context().get_trial_name()
     try:
+        candidate = experiment.patched(nested({path_of(name): value for name, value in choices.items()}))
+        require_suitable(candidate, data)
+        run = Run(folder, candidate)
         if candidate.scaling.num_workers > 1:
             train(run, data, callbacks=(TuneReportCallback(),))
         else:
             _train_alone(run, data)
-    except (Diverged, OutOfMemory) as error:
+    except (ConfigError, Diverged, OutOfMemory) as error:
         logger.warning("A trial %s: %s.", "diverged" if isinstance(error, Diverged) else "does not fit", error)
-        tune.report({LOSS: WORST, "step": candidate.schedule.steps})
+        tune.report({LOSS: WORST, "step": experiment.schedule.steps})
 
 
 def _train_alone(run: Run, data: PreparedDataset) -> None:

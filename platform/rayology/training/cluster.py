@@ -31,6 +31,7 @@ from rayology.training.incidents import recording, tell
 from rayology.training.loop import Training
 from rayology.training.memory import stored_microbatches
 from rayology.training.observer import CHECKPOINTS
+from rayology.training.recovery import is_rolled_back
 from rayology.training.run import BUNDLE, DIVERGED, INIT, Assignment, Run
 from rayology.training.stopping import STOP, ask_to_stop
 from rayology.training.worker import finish, start_from, train_here
@@ -99,9 +100,9 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
     return Bundle.load(run.folder / BUNDLE)
 
 
-def _progress(folder: Path) -> tuple[int, int]:
-    """Return the newest step that is kept and the number of microbatches: what changes if a failure was worth it."""
-    return newest_step(folder / CHECKPOINTS), stored_microbatches(folder)
+def _progress(folder: Path) -> tuple[int, int, bool]:
+    """Return what changes if a failure was worth it: the newest step that is kept, the microbatches, the roll-back."""
+    return newest_step(folder / CHECKPOINTS), stored_microbatches(folder), is_rolled_back(folder)
 
 
 def _trainer(run: Run, data: PreparedDataset, callbacks: tuple[UserCallback, ...], *, gpu: bool) -> TorchTrainer:
@@ -202,11 +203,14 @@ def require_start(run: Run, data: PreparedDataset) -> None:
 
 
 def require_suitable(experiment: Experiment, data: PreparedDataset) -> None:
-    """Refuse a dataset on which nothing can be measured, or that lacks what the model learns.
+    """Refuse a dataset on which nothing can be measured, that lacks what the model learns, or of too large images.
 
     Raises:
+        ConfigError: a network of the model does not take images of this size.
         DatasetError: a single image was held out, or the images have no classes or masks and the model needs them.
     """
+    with torch.device("meta"):  # no memory, no time
+        experiment.model.build(data.info.image)
     taught = {"classes": (Classifies, data.info.image.classes), "masks": (Segments, data.info.image.masks)}
     for what, (capability, names) in taught.items():
         if issubclass(experiment.model.builds(), capability) and not names:

@@ -11,7 +11,7 @@ import torch
 
 from rayology.bundle import Bundle, load_inference_weights, provenance_of, write_bundle
 from rayology.data import Plan, PreparedDataset, feeding
-from rayology.errors import ConfigError
+from rayology.errors import ConfigError, Diverged
 from rayology.experiment import Experiment
 from rayology.image import Batch
 from rayology.metrics.figures import as_markdown
@@ -23,6 +23,7 @@ from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Training, fit
 from rayology.training.memory import cut_again, cut_to_fit
 from rayology.training.observer import CHECKPOINTS, Report, observing
+from rayology.training.recovery import is_rolled_back, roll_back, slowed
 from rayology.training.run import INIT
 from rayology.training.stopping import stoppable
 from rayology.training.watchdog import watchdog
@@ -73,7 +74,8 @@ def train_here(  # noqa: PLR0913 - what is trained where, and the processes it i
 
     Raises:
         OutOfMemory: a step takes more memory than there is.
-        TrainingError: it did, and is cut into more microbatches when the run is started again.
+        Diverged: a loss or a sample is no longer finite.
+        TrainingError: either did, and the run goes on otherwise when it is started again.
     """
     limit = timedelta(minutes=experiment.scaling.timeout_minutes)
     torch.set_num_threads(experiment.scaling.cpus_per_worker)
@@ -81,6 +83,9 @@ def train_here(  # noqa: PLR0913 - what is trained where, and the processes it i
     with ExitStack() as held:
         moves = held.enter_context(watchdog(limit.total_seconds()))
         start = workers.agreed(checkpoint.newest(folder / CHECKPOINTS) if workers.leads else None)
+        may_roll_back = experiment.optimizer.divergence == "roll_back"
+        if workers.agreed(is_rolled_back(folder) if workers.leads else None):
+            experiment, may_roll_back = slowed(experiment), False
         experiment = cut_to_fit(experiment, data.info.image, device, folder, workers, begins=start is None)
         training = Training.start(experiment, data.info.image, device)
         if start:
@@ -121,6 +126,8 @@ def train_here(  # noqa: PLR0913 - what is trained where, and the processes it i
             )
         except torch.OutOfMemoryError:
             raise cut_again(experiment, folder) from None
+        except Diverged as error:
+            raise (roll_back(folder, error) if may_roll_back else error) from None
     return training
 
 
