@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 from tests.kinds import name_of
-from tests.training.recipes import MODELS, SPEC, VOLUMES
+from tests.training.recipes import ADAPTIVE, CODER, MODELS, SPEC, VOLUMES, experiment_of
 
 from rayology.data import PhantomConfig, PreparationConfig, PreparedDataset
 from rayology.data.preparation import PatchesConfig
 from rayology.data.prepare import prepare
-from rayology.experiment import Experiment, ScalingConfig, ScheduleConfig
+from rayology.experiment import Experiment
 from rayology.image import ImageSpec
 
 
@@ -25,17 +25,18 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(params=MODELS, ids=name_of)
 def experiment(request: pytest.FixtureRequest) -> Experiment:
-    return Experiment(
-        model=request.param,
-        schedule=ScheduleConfig(steps=6, batch_size=8, warmup_steps=2, evaluate_every=3, log_every=2),
-        scaling=ScalingConfig(precision="float64"),
-    )
+    return experiment_of(request.param)
 
 
-@pytest.fixture(params=[SPEC, pytest.param(VOLUMES, marks=pytest.mark.slow)], ids=["images", "volumes"])
-def spec(request: pytest.FixtureRequest) -> ImageSpec:
-    spec: ImageSpec = request.param
-    return spec
+@pytest.fixture(
+    params=[(model, SPEC) for model in MODELS]
+    + [pytest.param((model, VOLUMES), marks=pytest.mark.slow) for model in (CODER, ADAPTIVE)],
+    ids=lambda case: f"{name_of(case[0])}-{'x'.join(map(str, case[1].shape))}",
+)
+def case(request: pytest.FixtureRequest) -> tuple[Experiment, ImageSpec]:
+    """Every model on images, and one of each kind on volumes."""
+    model, spec = request.param
+    return experiment_of(model), spec
 
 
 @pytest.fixture(scope="session")

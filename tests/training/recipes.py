@@ -7,9 +7,9 @@ import torch
 from tests.kinds import SMALL_MODELS
 from torch import Tensor
 
-from rayology.experiment import Experiment
+from rayology.experiment import Experiment, ScalingConfig, ScheduleConfig
 from rayology.image import Batch, ImageSpec
-from rayology.models import GanConfig
+from rayology.models import GanConfig, ModelConfig, VaeConfig
 from rayology.models.adaptive import AdaptiveConfig
 from rayology.models.backbones import ResNetConfig
 from rayology.training.checkpoint import Checkpoints, newest, restore
@@ -20,9 +20,18 @@ SPEC = ImageSpec(size=(16, 16), classes=("a", "b"))
 SMALL = ResNetConfig(width=8)
 EAGER = AdaptiveConfig(rotate=0.8, intensity=0.8, noise=0.8, target=-0.1, ramp_images=64)
 ADAPTIVE = GanConfig(generator=SMALL, critic=SMALL, adaptive=EAGER)
+CODER = VaeConfig(encoder=SMALL, decoder=SMALL)
 MODELS = [*SMALL_MODELS, ADAPTIVE]
 CPU = torch.device("cpu")
 VOLUMES = ImageSpec(size=(16, 16, 16), classes=("a", "b"))
+
+
+def experiment_of(model: ModelConfig) -> Experiment:
+    return Experiment(
+        model=model,
+        schedule=ScheduleConfig(steps=6, batch_size=8, warmup_steps=2, evaluate_every=3, log_every=2),
+        scaling=ScalingConfig(precision="float64"),
+    )
 
 
 def images_of(spec: ImageSpec) -> Tensor:

@@ -37,8 +37,10 @@ def keep_each(training: Training, folder: Path, losses: dict[int, float], *, eve
 
 
 def test_a_training_resumed_from_a_checkpoint_ends_with_the_same_bits(
-    experiment: Experiment, spec: ImageSpec, tmp_path: Path
+    case: tuple[Experiment, ImageSpec], tmp_path: Path
 ) -> None:
+    experiment, spec = case
+
     def keep_halfway(training: Training) -> None:
         if training.step == 3:
             keep(training, tmp_path)
@@ -251,7 +253,7 @@ def test_a_resume_under_another_number_of_threads_is_said(
 
 def test_a_checkpoint_of_another_model_is_refused(experiment: Experiment, tmp_path: Path) -> None:
     keep(Training.start(experiment, SPEC, CPU), tmp_path)
-    other = Training.start(experiment.patched({"model": {"latents": 128}}), SPEC, CPU)
+    other = Training.start(experiment, ImageSpec(size=(16, 16), channels=2), CPU)
 
     with pytest.raises(TrainingError, match="no checkpoint of this experiment's model"):
         resume(other, tmp_path)

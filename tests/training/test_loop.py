@@ -12,9 +12,11 @@ from tests.training.recipes import (
     IMAGES,
     MODELS,
     SPEC,
+    VOLUMES,
     assert_same,
     batches,
     batches_of,
+    experiment_of,
     ignore,
     into,
     keep,
@@ -26,12 +28,15 @@ from torch.multiprocessing.spawn import start_processes
 
 from rayology.experiment import Experiment, OptimizerConfig, ScheduleConfig
 from rayology.image import Batch, ImageSpec
+from rayology.models import GanConfig
 from rayology.noise import batch_noise, placed
 from rayology.training.gradients import Workers, only_trainable
 from rayology.training.loop import Training, fit
 
 
-def test_the_same_seed_trains_to_the_same_bits(experiment: Experiment, spec: ImageSpec) -> None:
+def test_the_same_seed_trains_to_the_same_bits(case: tuple[Experiment, ImageSpec]) -> None:
+    experiment, spec = case
+
     assert_same(trained(experiment, spec=spec), trained(experiment, spec=spec))
 
 
@@ -42,23 +47,26 @@ def test_another_seed_trains_to_other_weights(experiment: Experiment) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pieces", [2, 4])
-def test_microbatches_change_nothing_but_rounding(experiment: Experiment, spec: ImageSpec, pieces: int) -> None:
+def test_microbatches_change_nothing_but_rounding(case: tuple[Experiment, ImageSpec], pieces: int) -> None:
+    experiment, spec = case
+
     cut = experiment.patched({"scaling": {"microbatches": pieces}})
 
     assert_same(trained(cut, spec=spec), trained(experiment, spec=spec), tolerance=1e-9)
 
 
 @pytest.mark.slow
-def test_workers_with_uneven_shares_train_to_what_one_does(experiment: Experiment, tmp_path: Path) -> None:
+def test_workers_with_uneven_shares_train_to_what_one_does(tmp_path: Path) -> None:
     """Of four pieces, three workers take two, one and one."""
-    alone = trained(experiment)
+    start_processes(_train_as_one_of_three, (str(tmp_path),), nprocs=3)
 
-    start_processes(_train_as_one_of_three, (experiment.model_dump_json(), str(tmp_path)), nprocs=3)
-
-    for rank in range(3):
-        together = Training.start(experiment, SPEC, CPU)
-        resume(together, tmp_path / str(rank))
-        assert_same(together, alone, tolerance=1e-9)
+    for index, model in enumerate(MODELS):
+        experiment = experiment_of(model)
+        alone = trained(experiment)
+        for rank in range(3):
+            together = Training.start(experiment, SPEC, CPU)
+            resume(together, tmp_path / f"{index}-{rank}")
+            assert_same(together, alone, tolerance=1e-9)
 
 
 def test_the_log_names_each_phases_terms_and_every_process_evaluates(experiment: Experiment) -> None:
@@ -80,13 +88,20 @@ def test_the_log_names_each_phases_terms_and_every_process_evaluates(experiment:
     assert evaluated == [3, 6]
     assert kept == [5, 6]
     names = {"vae": {"vae/distortion", "vae/rate", "vae/gradient_norm"}}
-    names["gan"] = {f"critic/{term}" for term in ("adversarial", "real_penalty", "fake_penalty", "gradient_norm")}
-    names["gan"] |= {"generator/adversarial", "generator/gradient_norm"}
+    names["gan"] = {f"{phase}/{term}" for phase in ("critic", "generator") for term in ("adversarial", "gradient_norm")}
+    if isinstance(experiment.model, GanConfig):
+        penalties = {
+            "zero_centred": ("real_penalty", "fake_penalty"),
+            "interpolated": ("gradient_penalty",),
+            "none": (),
+        }
+        names["gan"] |= {f"critic/{term}" for term in penalties[experiment.model.regulariser.kind]}
     if experiment.model == ADAPTIVE:
         names["gan"] |= {"critic/ada_rt", "critic/strength"}
     assert set(logged[6]) == names[experiment.model.kind] | {"lr"}
 
 
+@pytest.mark.parametrize("spec", [SPEC, VOLUMES], ids=["images", "volumes"])
 def test_training_lowers_the_loss_of_a_vae(spec: ImageSpec) -> None:
     experiment = Experiment(model=MODELS[0], schedule=ScheduleConfig(steps=60, batch_size=8, log_every=1, cooldown=0))
     losses: list[float] = []
@@ -166,9 +181,10 @@ def test_the_microbatches_of_all_workers_are_the_batch_and_each_row_comes_once()
             assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
 
 
-def _train_as_one_of_three(rank: int, experiment: str, folder: str) -> None:
+def _train_as_one_of_three(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=3)
-    shared = Experiment.model_validate_json(experiment).patched({"scaling": {"microbatches": 4}})
-    keep(trained(shared, Workers(rank, 3)), Path(folder) / str(rank))
+    for index, model in enumerate(MODELS):
+        shared = experiment_of(model).patched({"scaling": {"microbatches": 4}})
+        keep(trained(shared, Workers(rank, 3)), Path(folder) / f"{index}-{rank}")
     distributed.destroy_process_group()

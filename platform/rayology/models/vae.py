@@ -36,7 +36,7 @@ class VaeConfig(BaseModelConfig):
     latents: Annotated[int, Field(ge=1, le=4096), Choice(16, 32, 64, 128)] = 32
     """Dimensions of the latent space."""
     beta: Annotated[PositiveFloat, Range(0.1, 16, log=True)] = 1.0
-    """Weight of the rate against the distortion (Higgins et al. 2017); 1 is the bound on the likelihood. More brings the
+    """Weight of the rate against the distortion (Higgins et al. 2017); 1 is the bound on the likelihood. More brings
     latents of images closer to those that samples are drawn from, and costs detail."""
     conditional: bool = True
     """Whether encoder and decoder know the class; without effect on images without classes."""

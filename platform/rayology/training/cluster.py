@@ -209,8 +209,6 @@ def require_suitable(experiment: Experiment, data: PreparedDataset) -> None:
         ConfigError: a network of the model does not take images of this size.
         DatasetError: a single image was held out, or the images have no classes or masks and the model needs them.
     """
-    with torch.device("meta"):  # no memory, no time
-        experiment.model.build(data.info.image)
     taught = {"classes": (Classifies, data.info.image.classes), "masks": (Segments, data.info.image.masks)}
     for what, (capability, names) in taught.items():
         if issubclass(experiment.model.builds(), capability) and not names:
@@ -218,6 +216,8 @@ def require_suitable(experiment: Experiment, data: PreparedDataset) -> None:
                 f"{data.path}: its images have no {what}, which a {experiment.model.kind} learns; choose a source with"
                 f" {what}, or remove this dataset if its source has them, and prepare it again"
             )
+    with torch.device("meta"):  # no memory, no time
+        experiment.model.build(data.info.image)
     count = data.info.splits["validation"].images
     if count < 2:
         raise DatasetError(
