@@ -1,5 +1,6 @@
 """Laws of the configuration tree."""
 
+import re
 from operator import attrgetter
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tests.trees import (
 )
 
 from rayology.command_line import load
-from rayology.config import Config, Leaf, is_open, kinds_of, leaves, nested, path_of
+from rayology.config import Config, Leaf, check, is_open, kinds_of, leaves, nested, path_of
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 from rayology.usage import value_text
@@ -78,6 +79,42 @@ def test_a_field_goes_by_its_name_in_files() -> None:
         named.patched({"clas": "nodule"})
     with pytest.raises(ConfigError, match=r"net\.class: belongs to kind named; set net\.kind$"):
         Holder().patched({"net": {"kind": "dense", "class": "nodule"}})
+
+
+@pytest.mark.parametrize(("tree", "choice"), ALL_KINDS)
+@pytest.mark.parametrize("wrong", [[-1.5], "?", -7, 10**20, 2.5])
+def test_no_mistake_is_told_in_the_words_of_a_library(
+    tree: type[Config], choice: dict[str, object], wrong: object
+) -> None:
+    values = {path_of(leaf.name): leaf.default if leaf.kinds else wrong for leaf in opened(tree, choice)} | choice
+
+    with pytest.raises(ConfigError, match=r"\w: write .+, found '") as refused:
+        check(tree, nested(values), where="values")
+
+    assert not re.search("should|[Ii]nput", str(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        ({"schedule": {"cooldown": 1.5}}, "schedule.cooldown: write a number of at most 1, found '1.5'"),
+        ({"schedule": {"steps": 2.5}}, "schedule.steps: write a whole number, found '2.5'"),
+        ({"schedule": {"steps": float("nan")}}, "schedule.steps: write a finite number, found 'nan'"),
+        ({"name": "My Model"}, "name: write up to 40 of a-z, 0-9 and -, found 'My Model'"),
+        ({"preparation": {"percentiles": [1, 2, 3]}}, "preparation.percentiles: write at most 2 values, found '[1, 2"),
+        ({"preparation": {"modality": "ct"}}, "preparation.modality: write 2 to 16 capital letters and digits, found"),
+    ],
+)
+def test_a_value_out_of_range_is_told_the_limit(patch: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^patch: {re.escape(message)}"):
+        Experiment().patched(patch)
+
+
+def test_what_is_wrong_between_fields_is_told_as_it_is() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^patch: schedule\.batch_size 7 must be a multiple of 2, the microbatches of"
+    ):
+        Experiment().patched({"schedule": {"batch_size": 7}, "scaling": {"num_workers": 2}})
 
 
 def test_an_empty_patch_changes_nothing() -> None:

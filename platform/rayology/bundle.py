@@ -305,7 +305,7 @@ def _first_mistake(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return f"{type(error).__name__} {error}"
     first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'the whole'}: {first['msg']}"
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
 def _check(file: Path, expected: str) -> None:
