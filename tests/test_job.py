@@ -79,7 +79,7 @@ def test_a_run_that_is_not_there_cannot_go_on() -> None:
     ended = process("train", "--resume", "last", "--storage", "/nonexistent/rayology")
 
     assert ended.returncode == 2
-    assert "resume: /nonexistent/rayology/runs holds no" in ended.stderr
+    assert "resume: /nonexistent/rayology/runs is not there; give the storage that it began with" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

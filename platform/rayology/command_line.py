@@ -163,12 +163,10 @@ def _with_mappings(config: type[Config], words: Iterable[str]) -> Iterator[str]:
     rest = iter(words)
     for word in rest:
         flag, equals, value = word.partition("=")
-        if not (mapping := next((name for name in mappings if flag.startswith(f"{name}.")), None)):
-            yield word
-            continue
-        if not equals and (value := next(rest, "--")).startswith("--"):
+        mapping = next((name for name in mappings if flag.startswith(f"{name}.")), None)
+        if mapping and not equals and (value := next(rest, "--")).startswith("--"):
             raise ConfigError(f"the command line: {flag}: expected one argument")
-        yield from (mapping, json.dumps({flag.removeprefix(f"{mapping}."): value}))
+        yield from (mapping, json.dumps({flag.removeprefix(f"{mapping}."): value})) if mapping else (word,)
 
 
 def _read_flags(config: type[C], arguments: Sequence[str], values: Values) -> dict[str, object]:

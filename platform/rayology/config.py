@@ -35,18 +35,16 @@ Patch = Mapping[str, object]
 EXPECTED: Mapping[str, str] = {
     **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
     **dict.fromkeys(("float_parsing", "float_type"), "a number"),
-    **dict.fromkeys(("int_from_float", "int_parsing", "int_type"), "a whole number"),
+    **dict.fromkeys(("finite_number", "int_from_float", "int_parsing", "int_type"), "a whole number"),
+    **dict.fromkeys(("path_type", "string_too_short", "string_type"), "text"),
     "dict_type": "a mapping",
-    "finite_number": "a finite number",
     "greater_than": "a number above {gt}",
     "greater_than_equal": "a number of at least {ge}",
     "less_than": "a number below {lt}",
     "less_than_equal": "a number of at most {le}",
     "literal_error": "{expected}",
     "multiple_of": "a multiple of {multiple_of}",
-    "path_type": "a path",
     "string_pattern_mismatch": "{text}",
-    **dict.fromkeys(("string_too_short", "string_type"), "text"),
     "too_long": "at most {max_length} values",
     "tuple_type": "a list",
 }
@@ -120,8 +118,7 @@ class Leaf:
     @property
     def has_free_keys(self) -> bool:
         """Whether it maps keys that no class knows to plain values."""
-        annotation = self.info.annotation
-        return get_origin(annotation) is dict and get_args(annotation)[1] in {bool, float, int, str}
+        return get_origin(self.info.annotation) is dict and get_args(self.info.annotation)[1] in {bool, float, int, str}
 
 
 def alternatives(annotation: object) -> tuple[type[Config], ...]:
@@ -286,8 +283,6 @@ class _Place:
     """The config that the last part of the path is looked for in."""
     kinds: Mapping[str, type[Config]]
     """The kinds that this group could have."""
-    info: FieldInfo | None
-    """The field itself, if it is one."""
 
 
 def _explained(config: type[Config], mistake: ErrorDetails) -> str:
@@ -307,8 +302,9 @@ def _explained(config: type[Config], mistake: ErrorDetails) -> str:
         case "value_error":
             return ": ".join(filter(None, (name, mistake["msg"].removeprefix("Value error, "))))
         case kind:
+            info = _fields(place.group).get(place.path[-1]) if place.group else None
             limits = {key: str(limit).removesuffix(".0") for key, limit in mistake.get("ctx", {}).items()}
-            limits["text"] = (place.info and place.info.title) or f"text matching {limits.get('pattern')}"
+            limits["text"] = (info and info.title) or f"text matching {limits.get('pattern')}"
             advice = f"write {EXPECTED[kind].format(**limits)}" if kind in EXPECTED else mistake["msg"]
             return f"{name}: {advice}, found {found!r}"
 
@@ -330,7 +326,6 @@ def _place_of(config: type[Config], location: Sequence[int | str]) -> _Place:
     kinds: dict[str, type[Config]] = {}
     group: type[Config] | None = config
     found: tuple[type[Config], ...] = (config,)
-    field: FieldInfo | None = None
     for part in map(str, location):
         if len(found) > 1:
             kinds = {str(each.model_fields["kind"].default): each for each in found}
@@ -341,7 +336,7 @@ def _place_of(config: type[Config], location: Sequence[int | str]) -> _Place:
         path.append(part)
         field = _fields(group).get(part) if group else None
         found = alternatives(field.annotation) if field else ()
-    return _Place(path, group, kinds, field)
+    return _Place(path, group, kinds)
 
 
 def _field_names(annotation: object) -> list[str]:
