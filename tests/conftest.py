@@ -125,6 +125,16 @@ def run_job(
         logger.setLevel(level)
 
 
+@pytest.fixture
+def rayology(run_job: Callable[..., "CompletedProcess[str]"]) -> Callable[..., "CompletedProcess[str]"]:
+    """Run a command as its command line does, in this process."""
+
+    def run(*words: str | Path) -> "CompletedProcess[str]":
+        return run_job("../platform/rayology/__main__.py", *words)
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("storage")

@@ -23,19 +23,9 @@ from rayology.config import Config
 from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
 from rayology.store import Store
-from rayology.training.history import History
-from rayology.training.run import in_sole_use, open_run
 
 ROOT = Path(__file__).parents[1]
 RunCommand = Callable[..., "CompletedProcess[str]"]
-
-
-@pytest.fixture
-def rayology(run_job: RunCommand) -> RunCommand:
-    def run(*words: str | Path) -> "CompletedProcess[str]":
-        return run_job("../platform/rayology/__main__.py", *words)
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -84,101 +74,6 @@ def test_a_job_starts_the_command_of_its_name() -> None:
         )
         assert job.endswith(f'    start("{name}")\n')
         assert job.splitlines()[0] == command.splitlines()[0]
-
-
-def test_a_run_that_ended_has_nothing_left_to_do(
-    rayology: RunCommand, small: Experiment, data: PreparedDataset
-) -> None:
-    run = open_run(small, "runs")
-    untrained(run.folder / "bundle", small, data)
-
-    ended = rayology("train", "--storage", small.storage, "--resume", run.folder.name)
-
-    assert ended.returncode == 0
-    assert "took all its 40 steps before: nothing is left to do." in " ".join(ended.stderr.split())
-    assert json.loads(ended.stdout)["run"] == run.folder.name
-
-
-def test_runs_are_listed_with_how_far_they_are(rayology: RunCommand, small: Experiment, tmp_path: Path) -> None:
-    young, old, foreign = (open_run(small.patched({"storage": str(tmp_path)}), "runs").folder for _ in range(3))
-    with History(old) as history:
-        history.write(5, {"vae/rate": 2.0})
-        history.write(10, {"val/mmd": 3.0})
-        history.write(15, {"vae/rate": 1.0})
-    (foreign / "experiment.json").write_text("{}")
-    (old / "bundle").mkdir()
-    os.utime(old / "experiment.json", (1, 1))
-    os.utime(foreign / "experiment.json", (2, 2))
-
-    ended = rayology("runs", "--storage", tmp_path)
-
-    found = json.loads(ended.stdout)["runs"]
-    assert list(found) == [old.name, foreign.name, young.name], "the oldest first"
-    assert found[young.name] == {"step": 0, "steps": 40, "figures": {}, "has_bundle": False}
-    assert found[old.name] == {"step": 15, "steps": 40, "figures": {"val/mmd": 3.0}, "has_bundle": True}
-    assert found[foreign.name]["steps"] == 0
-    assert "15 of 40" in ended.stderr
-    assert "0 of ?" in ended.stderr
-
-
-def test_two_runs_are_compared_field_by_field_and_figure_by_figure(
-    rayology: RunCommand, small: Experiment, data: PreparedDataset, tmp_path: Path
-) -> None:
-    there = small.patched({"storage": str(tmp_path)})
-    old, new = (open_run(there.patched({"optimizer": {"lr": lr}}), "runs").folder for lr in (0.1, 0.2))
-    for folder, mmd in ((old, 3.0), (new, 2.0)):
-        with History(folder) as history:
-            history.write(10, {"val/mmd": mmd})
-    untrained(new / "bundle", small, data, metrics={"mmd": 2.5})
-
-    newest = rayology("runs", "--storage", tmp_path, "--action", "compare")
-    named = rayology("runs", "--storage", tmp_path, "--action", "compare", "--name", old.name, "--other", new.name)
-    unknown = rayology("runs", "--storage", tmp_path, "--action", "compare", "--other", new.name)
-    same = rayology("runs", "--storage", tmp_path, "--action", "compare", "--name", new.name, "--other", new.name)
-
-    found = json.loads(newest.stdout)
-    assert found["runs"] == [new.name, old.name]
-    assert found["fields"] == {"optimizer.lr": [0.2, 0.1]}
-    assert found["figures"] == {
-        "step": [10, 10],
-        "val/mmd": [2.0, 3.0],
-        "bundle/copies": [0.0, None],
-        "bundle/mmd": [2.5, None],
-    }
-    assert all(row in newest.stderr for row in ("optimizer.lr", "val/mmd"))
-    assert json.loads(named.stdout)["fields"] == {"optimizer.lr": [0.1, 0.2]}
-    assert f"other: {new.name!r} is not the name of a run there; the newest are: {old.name}" in unknown.stderr
-    assert f"other: {new.name} is the same run; name another one" in same.stderr
-    shutil.rmtree(old)
-    alone = rayology("runs", "--storage", tmp_path, "--action", "compare")
-    assert "holds 1 run; it takes two to compare" in alone.stderr
-
-
-def test_a_run_is_removed_unless_it_is_being_trained(rayology: RunCommand, small: Experiment, tmp_path: Path) -> None:
-    run, other = (open_run(small.patched({"storage": str(tmp_path)}), "runs").folder for _ in range(2))
-    (run / "large").write_bytes(bytes(2_000_000))
-    remove = ("runs", "--storage", tmp_path, "--action", "remove")
-
-    with in_sole_use(run):
-        busy = rayology(*remove, "--name", run.name)
-    nameless = rayology(*remove)
-    was_there = run.exists()
-    done = rayology(*remove, "--name", run.name)
-    again = rayology(*remove, "--name", run.name)
-
-    assert was_there
-    assert not run.exists()
-    assert other.exists()
-    assert f"{run.name} is being trained; wait until it has ended" in busy.stderr
-    assert json.loads(done.stdout)["freed_bytes"] > 2_000_000
-    assert f"{run.name} was removed: 2.0 MB are free again." in done.stderr
-    assert "name: write which run to remove" in nameless.stderr
-    assert f"the newest are: {other.name}" in again.stderr
-    assert {ended.returncode for ended in (busy, nameless, again)} == {2}
-
-
-def test_runs_of_no_storage_say_so(rayology: RunCommand, tmp_path: Path) -> None:
-    assert "holds no runs; name the folder that train was given" in rayology("runs", "--storage", tmp_path).stderr
 
 
 def test_images_are_written_under_seed_index_and_class(rayology: RunCommand, bundle: Bundle, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_rules_come_from_a_file(tmp_path: Path, folders: list[str | Path], run_j
         (["--source", "/nonexistent"], "source: /nonexistent: no such folder"),
         ([], "source: needs a value"),
         (["--source", ".", "--private", "deidentified/private"], "lies within"),
-        (["--source", ".", "--profile.dates", "moved"], "profile.dates: Input should be 'removed' or 'shifted'"),
+        (["--source", ".", "--profile.dates", "moved"], "profile.dates: write 'removed' or 'shifted', found 'moved'"),
     ],
 )
 def test_a_mistake_exits_with_2_and_says_what_to_write(arguments: list[str], message: str, run_job: RunJob) -> None:

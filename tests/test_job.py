@@ -47,7 +47,7 @@ def test_a_wrong_key_exits_with_2_and_one_line_that_names_the_right_one(wrong_ke
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("train", ["--schedule.steps", "-1"], "schedule.steps: Input should be greater than 0, found '-1'"),
+        ("train", ["--schedule.steps", "-1"], "schedule.steps: write a number above 0, found '-1'"),
         ("tune", ["--search.objective", "psnr"], "'psnr' is not an objective; write one of: mmd"),
         (
             "publish",
@@ -79,7 +79,7 @@ def test_a_run_that_is_not_there_cannot_go_on() -> None:
     ended = process("train", "--resume", "last", "--storage", "/nonexistent/rayology")
 
     assert ended.returncode == 2
-    assert "resume: /nonexistent/rayology/runs holds no" in ended.stderr
+    assert "resume: /nonexistent/rayology/runs is not there; give the storage that it began with" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

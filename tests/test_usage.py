@@ -152,6 +152,13 @@ def test_a_union_without_a_default_shows_all_its_kinds(shown: Help) -> None:
     assert "--net.width" not in text
 
 
+def test_help_shows_that_a_key_of_a_mapping_is_a_flag(shown: Help) -> None:
+    text = shown("--help", config=Experiment)
+
+    assert "--init, --init.KEY  {text: text}  (default: {})" in text
+    assert "--search.narrow  {text: [float | text, ...]}  (default: {})" in text
+
+
 def test_a_flag_without_documentation_takes_one_line(shown: Help) -> None:
     class Terse(Config):
         """One value."""

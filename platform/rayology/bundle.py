@@ -212,7 +212,7 @@ def write_bundle(
     """
     able = capabilities(type(model))
     with atomic_folder(path, mode=0o777) as folder:
-        save_file({name: weight.contiguous() for name, weight in _inference_weights(model).items()}, folder / WEIGHTS)
+        save_file({name: weight.contiguous() for name, weight in inference_weights(model).items()}, folder / WEIGHTS)
         pictures = [(name, picture) for capability, (name, picture) in PICTURES.items() if capability in able]
         for name, picture in pictures:
             picture(model, experiment.seed).save(folder / name)
@@ -275,13 +275,13 @@ def load_inference_weights(model: Model, weights: Mapping[str, Tensor]) -> None:
         KeyError: one is missing or unknown.
         RuntimeError: one has another shape.
     """
-    expected = _inference_weights(model)
+    expected = inference_weights(model)
     if expected.keys() != weights.keys():
         raise KeyError(f"weights {sorted(expected.keys() ^ weights.keys())[:3]} are missing or unknown")
     model.load_state_dict(dict(weights), strict=False)
 
 
-def _inference_weights(model: Model) -> dict[str, Tensor]:
+def inference_weights(model: Model) -> dict[str, Tensor]:
     return {
         name: weight for name, weight in model.state_dict().items() if name.split(".")[0] in model.inference_modules
     }
@@ -305,7 +305,7 @@ def _first_mistake(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return f"{type(error).__name__} {error}"
     first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'the whole'}: {first['msg']}"
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
 def _check(file: Path, expected: str) -> None:

@@ -46,7 +46,7 @@ def load(config: type[C], arguments: Sequence[str], *, program: str = "rayology"
     asks_help = len(words) < len(arguments)
     file = Path(words.pop(0)) if words and not words[0].startswith("-") else None
     values = merged(config, {}, _read_yaml(file)) if file else {}
-    flags = _read_flags(config, words, values)
+    flags = _read_flags(config, [*_with_mappings(config, words)], values)
     if asks_help:
         sys.stdout.write(_usage(config, merged(config, values, flags), program=program, about=about))
         raise SystemExit(0)
@@ -134,6 +134,8 @@ def _section(name: str, group: Sequence[Leaf], chosen: Values) -> Section:
             section.others.update({f"{flag} {kind}": paragraph(config.__doc__) for kind, config in kinds.items()})
         if leaf.info.annotation is bool:
             flag, type_text = f"{flag}, --no-{flag[2:]}", ""
+        if leaf.has_free_keys:
+            flag = f"{flag}, {flag}.KEY"
         tried = [f"; a sweep tries {mark}" for mark in leaf.info.metadata if isinstance(mark, Range | Choice)]
         default = "required" if leaf.default is PydanticUndefined else f"default: {value_text(leaf.default)}"
         section.flags.append(
@@ -153,6 +155,18 @@ def _chosen_kind(leaf: Leaf, values: Values) -> object:
 
 def _flag(leaf: Leaf) -> str:
     return f"--{path_of(leaf.name).replace('_', '-')}"
+
+
+def _with_mappings(config: type[Config], words: Iterable[str]) -> Iterator[str]:
+    """Write what is set below a mapping, ``--init.model PLACE``, as JSON of the mapping, as it is read."""
+    mappings = [_flag(leaf) for leaf in leaves(config) if leaf.has_free_keys]
+    rest = iter(words)
+    for word in rest:
+        flag, equals, value = word.partition("=")
+        mapping = next((name for name in mappings if flag.startswith(f"{name}.")), None)
+        if mapping and not equals and (value := next(rest, "--")).startswith("--"):
+            raise ConfigError(f"the command line: {flag}: expected one argument")
+        yield from (mapping, json.dumps({flag.removeprefix(f"{mapping}."): value})) if mapping else (word,)
 
 
 def _read_flags(config: type[C], arguments: Sequence[str], values: Values) -> dict[str, object]:

@@ -32,6 +32,23 @@ __all__ = [
 ]
 
 Patch = Mapping[str, object]
+EXPECTED: Mapping[str, str] = {
+    **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
+    **dict.fromkeys(("float_parsing", "float_type"), "a number"),
+    **dict.fromkeys(("finite_number", "int_from_float", "int_parsing", "int_type"), "a whole number"),
+    **dict.fromkeys(("path_type", "string_too_short", "string_type"), "text"),
+    "dict_type": "a mapping",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "literal_error": "{expected}",
+    "multiple_of": "a multiple of {multiple_of}",
+    "string_pattern_mismatch": "{text}",
+    "too_long": "at most {max_length} values",
+    "tuple_type": "a list",
+}
+"""What to write instead, by pydantic's name of the mistake, with the limits that it tells."""
 C = TypeVar("C", bound="Config")
 
 
@@ -97,6 +114,11 @@ class Leaf:
     def type_text(self) -> str:
         """The values that it takes, in words."""
         return " | ".join(self.kinds) or type_text(self.info.annotation, self.info.metadata)
+
+    @property
+    def has_free_keys(self) -> bool:
+        """Whether it maps keys that no class knows to plain values."""
+        return get_origin(self.info.annotation) is dict and get_args(self.info.annotation)[1] in {bool, float, int, str}
 
 
 def alternatives(annotation: object) -> tuple[type[Config], ...]:
@@ -266,7 +288,7 @@ class _Place:
 def _explained(config: type[Config], mistake: ErrorDetails) -> str:
     """Say which field is wrong, what was found, and what to write instead."""
     place = _place_of(config, mistake["loc"])
-    name = ".".join(place.path) or "the whole"
+    name, found = ".".join(place.path), str(mistake.get("input"))[:80]
     match mistake["type"]:
         case "extra_forbidden":
             return f"{name}: {_unknown(place, config)}"
@@ -276,11 +298,15 @@ def _explained(config: type[Config], mistake: ErrorDetails) -> str:
             tag, expected = mistake["ctx"]["tag"], mistake["ctx"]["expected_tags"]
             return f"{name}.kind: {tag!r} is not known; write one of: {expected}"
         case "model_type" | "model_attributes_type":
-            return f"{name}: is a group, found {str(mistake['input'])[:80]!r}; write its fields, below its name"
+            return f"{name}: is a group, found {found!r}; write its fields, below its name"
         case "value_error":
-            return f"{name}: {mistake['msg'].removeprefix('Value error, ')}"
-        case _:
-            return f"{name}: {mistake['msg']}, found {str(mistake['input'])[:80]!r}"
+            return ": ".join(filter(None, (name, mistake["msg"].removeprefix("Value error, "))))
+        case kind:
+            info = _fields(place.group).get(place.path[-1]) if place.group else None
+            limits = {key: str(limit).removesuffix(".0") for key, limit in mistake.get("ctx", {}).items()}
+            limits["text"] = (info and info.title) or f"text matching {limits.get('pattern')}"
+            advice = f"write {EXPECTED[kind].format(**limits)}" if kind in EXPECTED else mistake["msg"]
+            return f"{name}: {advice}, found {found!r}"
 
 
 def _unknown(place: _Place, config: type[Config]) -> str:

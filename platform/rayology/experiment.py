@@ -147,7 +147,7 @@ class SearchConfig(Config):
 class Experiment(Config):
     """Prepare a source, train a model on it, search for a better one, keep the best."""
 
-    name: Annotated[str, Field(pattern=MODEL_NAME.pattern)] = "phantom"
+    name: Annotated[str, Field(pattern=MODEL_NAME.pattern, title="up to 40 of a-z, 0-9 and -")] = "phantom"
     """Name of the model in the store, and first part of the names of runs and sweeps."""
     storage: Path = Path(".rayology")
     """Folder of datasets, runs, sweeps and the store; on a cluster one that every node shares."""

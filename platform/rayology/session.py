@@ -14,7 +14,6 @@ from rayology.data import PreparedDataset
 from rayology.data.prepare import prepare
 from rayology.data.report import report_file
 from rayology.experiment import Experiment
-from rayology.metrics.figures import as_table
 from rayology.models.backbones import padded
 from rayology.preflight import joins_cluster, ray_folder
 from rayology.progress import Bar, console, progress_bar, watching
@@ -137,7 +136,7 @@ def summary(logged: Mapping[str, float], evaluated: Mapping[str, float], *, obje
 
 @contextmanager
 def watching_run(run: Run) -> Iterator[None]:
-    """Show how far a run is, read from the history that its leading worker writes, and its last validation figures."""
+    """Show how far a run is, read from the history that its leading worker writes."""
     history, incidents = Follower(run.folder / HISTORY), Follower(run.folder / INCIDENTS)
     incidents.lines()  # those of earlier processes
     logged: dict[str, float] = {}
@@ -156,5 +155,3 @@ def watching_run(run: Run) -> Iterator[None]:
 
     with watching("train", "starting the workers", look):
         yield
-    figures = {name[4:]: value for name, value in evaluated.items() if name.startswith("val/")}
-    console.print(as_table(figures, caption=f"On the validation split, after {run.experiment.schedule.steps} steps"))

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 import ray
 from ray.util.state import list_actors
+from tests.training.untrained import untrained
 
 from rayology.bundle import Bundle
+from rayology.commands import train as train_command
 from rayology.data import PreparedDataset
 from rayology.data.workers import in_order
-from rayology.errors import DatasetError, Diverged, OutOfMemory
+from rayology.errors import ConfigError, DatasetError, Diverged, OutOfMemory
 from rayology.experiment import Experiment
 from rayology.interruption import interruptible
 from rayology.training.cluster import awaited, train
@@ -70,6 +72,18 @@ def test_two_workers_train_a_model_into_a_bundle_that_loads(trained: Run, data: 
     assert bundle.build().image == data.info.image
     assert steps_of(trained) == list(range(5, 41, 5))
     assert list(trained.folder.glob("tensorboard/*.tfevents.*"))
+
+
+def test_a_training_that_its_datasets_images_refuse_leaves_no_run(
+    small: Experiment, data: PreparedDataset, tmp_path: Path
+) -> None:
+    bundle = untrained(tmp_path / "bundle", small, data)
+    larger = {"storage": str(tmp_path), "preparation": {"size": 24}, "init": {"model": str(bundle.path)}}
+
+    with pytest.raises(ConfigError, match=r"preparation.size is \[16, 16\] in the bundle, \[24, 24\] in the dataset"):
+        train_command.main(small.patched(larger))
+
+    assert not list((tmp_path / "runs").iterdir())
 
 
 def test_two_workers_end_with_the_figures_of_one(small: Experiment, data: PreparedDataset, trained: Run) -> None:

@@ -9,33 +9,18 @@ import pytest
 import torch
 from tests.training.untrained import untrained
 
-from rayology.bundle import Bundle
 from rayology.command_line import load
 from rayology.data import PreparedDataset
-from rayology.data.prepare import prepare
-from rayology.errors import BundleError, ConfigError
+from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 from rayology.training.checkpoint import newest
 from rayology.training.history import read
 from rayology.training.loop import Training
-from rayology.training.run import Run, in_sole_use, open_run
-from rayology.training.worker import finish, start_from, train_here
+from rayology.training.run import Run, in_sole_use, is_in_use, open_run
+from rayology.training.worker import finish, train_here
 
 CPU = torch.device("cpu")
 OLD_RUN = Path(__file__).parents[1] / "fixtures" / "format_1" / "run"
-
-
-def bundle_of(experiment: Experiment, data: PreparedDataset, folder: Path) -> Bundle:
-    training = Training.start(experiment, data.info.image, CPU)
-    training.step = 1
-    for weight in training.average.parameters():
-        torch.nn.init.normal_(weight, std=0.1)
-    return finish(experiment, data, training, folder / "bundle")
-
-
-@pytest.fixture(scope="session")
-def parent(small: Experiment, data: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return bundle_of(small, data, tmp_path_factory.mktemp("parent"))
 
 
 def test_a_run_goes_on_with_the_experiment_that_it_began_with(small: Experiment, tmp_path: Path) -> None:
@@ -177,8 +162,40 @@ def test_a_field_that_has_the_runs_own_value_changes_nothing(small: Experiment, 
     )
 
 
+@pytest.mark.parametrize("kind", ["runs", "sweeps"])
+def test_a_storage_that_is_not_there_is_told_with_what_to_write(
+    kind: Literal["runs", "sweeps"], tmp_path: Path
+) -> None:
+    (tmp_path / "empty" / kind).mkdir(parents=True)
+    advice = "give the storage that it began with, or leave resume out to start one"
+
+    with pytest.raises(ConfigError, match=rf"^resume: {tmp_path}/none/{kind} is not there; {advice}$"):
+        open_run(Experiment(storage=tmp_path / "none", resume="last"), kind)
+    with pytest.raises(ConfigError, match=rf"^resume: {tmp_path}/empty/{kind} holds no 'last'; {advice}$"):
+        open_run(Experiment(storage=tmp_path / "empty", resume="last"), kind)
+
+
+def test_a_run_that_is_not_among_those_of_a_storage_is_answered_with_the_newest(
+    small: Experiment, tmp_path: Path
+) -> None:
+    run = open_run(small.patched({"storage": str(tmp_path)}), "runs")
+
+    with pytest.raises(ConfigError, match=rf"holds no 'phantom-1'; the newest there are: {run.folder.name}, or leave"):
+        open_run(Experiment(storage=tmp_path, resume="phantom-1"), "runs")
+
+
+def test_a_run_is_in_use_while_a_process_has_its_lock(small: Experiment, tmp_path: Path) -> None:
+    run = open_run(small.patched({"storage": str(tmp_path)}), "runs")
+    before = is_in_use(run.folder)
+
+    with in_sole_use(run.folder):
+        during = is_in_use(run.folder)
+
+    assert (before, during, is_in_use(run.folder)) == (False, True, False)
+
+
 @pytest.mark.parametrize(
-    "damage", ["", "{", "[]", '{"format_version": 3}', '{"format_version": 3, "experiment": {"x": 1}}']
+    "damage", ["", "{", "[]", '{"format_version": 4}', '{"format_version": 4, "experiment": {"x": 1}}']
 )
 def test_a_run_that_another_version_began_or_that_is_damaged_is_refused_in_one_line(
     damage: str, tmp_path: Path
@@ -191,67 +208,3 @@ def test_a_run_that_another_version_began_or_that_is_damaged_is_refused_in_one_l
         open_run(Experiment(storage=tmp_path, resume="old"), "runs")
 
     assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_a_training_starts_from_a_bundles_weights_and_names_its_parent(
-    small: Experiment, data: PreparedDataset, parent: Bundle, tmp_path: Path
-) -> None:
-    quick = {"schedule": {"steps": 1}, "optimizer": {"lr": 1e-30}, "storage": str(tmp_path)}
-    experiment = small.patched({**quick, "init": {"model": str(parent.path)}})
-    run = open_run(experiment, "runs")
-
-    training = train_here(experiment, data, run.folder, report=lambda *_: None, device=CPU)
-    bundle = finish(experiment, data, training, run.folder / "bundle")
-
-    for name, weight in parent.weights().items():
-        torch.testing.assert_close(bundle.weights()[name], weight)
-    assert bundle.manifest.provenance.parents == (parent.fingerprint,)
-    assert "init" not in bundle.manifest.experiment
-    shutil.rmtree(run.folder / "init")
-    shutil.rmtree(run.folder / "checkpoints")
-    with pytest.raises(BundleError, match=r"init.model: no such folder"):
-        train_here(experiment, data, run.folder, report=lambda *_: None, device=CPU)
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_a_bundle_goes_on_learning_on_another_dataset_of_such_images(
-    small: Experiment, data: PreparedDataset, parent: Bundle, tmp_path: Path
-) -> None:
-    other = prepare(small.source.patched({"seed": 7}), small.preparation, tmp_path)
-    experiment = small.patched(
-        {"schedule": {"steps": 1}, "storage": str(tmp_path), "init": {"model": str(parent.path)}}
-    )
-    run = open_run(experiment, "runs")
-
-    training = train_here(experiment, other, run.folder, report=lambda *_: None, device=CPU)
-    bundle = finish(experiment, other, training, run.folder / "bundle")
-
-    origin = bundle.manifest.provenance
-    assert (origin.dataset, origin.parents) == (other.info.fingerprint, (parent.fingerprint,))
-    assert origin.dataset != data.info.fingerprint
-    for name, weight in parent.weights().items():
-        assert (bundle.weights()[name] - weight).abs().max() < 0.01, f"{name}: a step changes little"
-
-
-def test_a_bundle_of_another_architecture_or_other_images_is_no_start(
-    small: Experiment, data: PreparedDataset, parent: Bundle
-) -> None:
-    other = Training.start(small.patched({"model": {"latents": 64}}), data.info.image, CPU)
-    with pytest.raises(ConfigError, match=r"init.model: the bundle's weights do not fit the experiment's model"):
-        start_from(other, parent)
-
-    renamed = data.info.image.patched({"classes": ["a", "b", "c"]})
-    with pytest.raises(ConfigError, match=r"init.model: the bundle is of images of"):
-        start_from(Training.start(small, renamed, CPU), parent)
-
-
-def test_what_a_run_starts_from_must_be_there_and_have_a_role(small: Experiment, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a vae has no role first_stage; write one of: model"):
-        small.patched({"init": {"first_stage": "champion"}})
-    for place in ("nowhere", "nobody/20200101-000000-00000000"):
-        with pytest.raises(ConfigError, match=f"init.model: {place} is neither a folder nor a model of the store"):
-            open_run(small.patched({"storage": str(tmp_path), "init": {"model": place}}), "runs")
-    with pytest.raises(ConfigError, match="a sweep searches architectures"):
-        open_run(small.patched({"storage": str(tmp_path), "init": {"model": "nowhere"}}), "sweeps")
-    assert not list(tmp_path.glob("*/*"))

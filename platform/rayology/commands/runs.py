@@ -18,7 +18,7 @@ from rayology.config import Config, differing
 from rayology.errors import ConfigError
 from rayology.progress import console
 from rayology.training.history import read
-from rayology.training.run import BUNDLE, EXPERIMENT, begun, in_sole_use
+from rayology.training.run import BUNDLE, DIVERGED, EXPERIMENT, begun, in_sole_use, is_in_use
 
 SHOWN = 4  # figures of a run in the table; the answer has all
 
@@ -44,8 +44,10 @@ class State:
     """Steps that it has taken, as its history says."""
     steps: int
     """Steps that it is to take; 0 if what it began with cannot be read."""
+    status: str
+    """How it stands: running, ended, diverged, or interrupted."""
     figures: Mapping[str, float]
-    """The newest of the validation, and the losses of before the first of them."""
+    """The newest value of each, those of the validation first."""
     has_bundle: bool
 
 
@@ -84,32 +86,37 @@ def chosen(runs: Sequence[Path], field: str, name: str) -> Path:
 
 
 def listed(folders: Sequence[Path]) -> Mapping[str, object]:
-    """Show how far each run is, its last figures, and whether it has a bundle."""
+    """Show how far each run is, how it stands, its last figures, and whether it has a bundle."""
     runs = {folder.name: state_of(folder) for folder in folders}
-    laid_out = Table("run", "steps", "last figures", "bundle")
+    laid_out = Table("run", "steps", "status", "last figures", "bundle")
     for name, state in runs.items():
-        figures = ", ".join(f"{figure} {value:.4g}" for figure, value in list(state.figures.items())[:SHOWN])
-        laid_out.add_row(name, f"{state.step} of {state.steps or '?'}", figures, "yes" if state.has_bundle else "no")
+        own = [figure for figure in state.figures if figure.rpartition("/")[0] not in state.figures]  # no real images'
+        figures = ", ".join(f"{figure} {state.figures[figure]:.4g}" for figure in own[:SHOWN])
+        steps, bundle = f"{state.step} of {state.steps or '?'}", "yes" if state.has_bundle else "no"
+        laid_out.add_row(name, steps, state.status, figures, bundle)
     console.print(laid_out)
     return {"runs": {name: asdict(state) for name, state in runs.items()}}
 
 
 def state_of(folder: Path) -> State:
     """Read how far a run is."""
-    lines = list(read(folder))
-    evaluated = [line for line in lines if any(name.startswith("val/") for name in line)]
-    last = (evaluated or lines or [{}])[-1]
-    figures = {name: value for name, value in last.items() if name not in {"step", "seconds"}}
+    newest: dict[str, float] = {}
+    for line in read(folder):
+        newest |= line
+    step, kept = int(newest.get("step", 0)), (folder / BUNDLE).is_dir()
+    names = sorted(filter(lambda name: name not in {"step", "seconds"}, newest), key=lambda name: name[:4] != "val/")
     try:
         steps = begun(folder).schedule.steps
     except ConfigError:  # another version of Rayology began it
         steps = 0
-    return State(int(lines[-1]["step"]) if lines else 0, steps, figures, (folder / BUNDLE).is_dir())
+    marks = {"running": is_in_use(folder), "diverged": (folder / DIVERGED).exists(), "ended": kept and step >= steps}
+    status = next((name for name, is_so in marks.items() if is_so), "interrupted")
+    return State(step, steps, status, {name: newest[name] for name in names}, kept)
 
 
 def compared(one: Path, other: Path) -> Mapping[str, object]:
     """Show in which fields the experiments of two runs differ, and the figures of both next to each other."""
-    fields = differing(begun(one), begun(other))
+    fields = differing(*(begun(run, field, "name another run") for run, field in ((one, "name"), (other, "other"))))
     measured = [figures_of(run) for run in (one, other)]
     figures = {name: tuple(each.get(name) for each in measured) for name in measured[0] | measured[1]}
     laid_out = Table("", one.name, other.name)

@@ -270,7 +270,7 @@ def _read_info(path: Path) -> DatasetInfo:
             f"{file}: no such file; {path} is not a prepared dataset, make one with jobs/prepare.py"
         ) from None
     except ValidationError as error:
-        fields = ", ".join(".".join(map(str, mistake["loc"])) or "the whole" for mistake in error.errors()[:3])
+        fields = ", ".join(".".join(map(str, mistake["loc"])) or "as a whole" for mistake in error.errors()[:3])
         raise DatasetError(f"{file}: damaged or of another version ({fields}); delete {path}, prepare again") from None
 
 

@@ -52,7 +52,7 @@ class PreparationConfig(Config):
     """Kind of images: slices, or patches of volumes."""
     modality: ModalityCode = ""
     """DICOM modality to keep, such as CT; empty if all images have the same."""
-    units: Annotated[str, Field(pattern="^[A-Z0-9_]{0,33}$")] = ""
+    units: Annotated[str, Field(pattern="^[A-Z0-9_]{0,33}$", title="capital letters, digits and _")] = ""
     """Units of PET to keep (DICOM Units, such as BQML or CNTS): GML is SUV by body weight, which Bq/ml become if the
     headers allow it, unless BQML is asked for; empty if all images have the same."""
     window: ValueRange = ValueRange()

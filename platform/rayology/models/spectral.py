@@ -31,7 +31,7 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the normalised weight."""
-        with torch.autocast(weight.device.type, enabled=False):
+        with torch.autocast("cpu" if weight.is_meta else weight.device.type, enabled=False):  # meta has none
             largest = self.left @ weight.flatten(1) @ self.right
             return weight / largest.clamp(min=1.0)
 

@@ -28,13 +28,12 @@ from rayology.progress import console
 from rayology.training.checkpoint import newest_step
 from rayology.training.gradients import Workers
 from rayology.training.incidents import recording, tell
-from rayology.training.loop import Training
 from rayology.training.memory import stored_microbatches
 from rayology.training.observer import CHECKPOINTS
 from rayology.training.recovery import is_rolled_back
-from rayology.training.run import BUNDLE, DIVERGED, INIT, Assignment, Run
+from rayology.training.run import BUNDLE, DIVERGED, INIT, Assignment, Run, require_images
 from rayology.training.stopping import STOP, ask_to_stop
-from rayology.training.worker import finish, start_from, train_here
+from rayology.training.worker import finish, train_here
 
 __all__ = ["awaited", "require_suitable", "train", "uses_gpu"]
 
@@ -77,9 +76,11 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
         OutOfMemory: a step takes more memory than a worker has.
         TrainingError: workers were lost too often without a new checkpoint in between.
         DatasetError: the validation split holds a single image.
+        ConfigError: the bundle to start from is of other images.
     """
     require_suitable(run.experiment, data)
-    require_start(run, data)
+    if "model" in run.experiment.init:
+        require_images(Bundle.load(run.folder / INIT / "model"), data.info.image)
     for left in (STOP, MARKS[OutOfMemory]):  # there may be more memory now
         (run.folder / left).unlink(missing_ok=True)
     gpu = uses_gpu(run.experiment)  # once: a node that leaves for a while makes no other training of it
@@ -189,17 +190,6 @@ def awaited(experiment: Experiment) -> str:
     if "CREATED" in places or not (is_short or places & {"PENDING", "RESCHEDULING"}):
         return ""
     return waiting_for(wanted, f"{num} worker{'s' if num > 1 else ''}")
-
-
-def require_start(run: Run, data: PreparedDataset) -> None:
-    """Refuse initial weights that do not fit, before any worker is started.
-
-    Raises:
-        ConfigError: they are of another architecture, or of other images.
-    """
-    if "model" in run.experiment.init:
-        training = Training.start(run.experiment, data.info.image, torch.device("cpu"))
-        start_from(training, Bundle.load(run.folder / INIT / "model"))
 
 
 def require_suitable(experiment: Experiment, data: PreparedDataset) -> None:

@@ -3,20 +3,26 @@
 import fcntl
 import json
 import logging
+import shlex
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypedDict
 
+import torch
+
 from rayology.atomic import write_atomic
-from rayology.bundle import Bundle
-from rayology.config import differing, validated
+from rayology.bundle import Bundle, inference_weights
+from rayology.config import differing, nested, validated
 from rayology.errors import BundleError, ConfigError, StoreError
 from rayology.experiment import Experiment, ScheduleConfig
+from rayology.image import ImageSpec
+from rayology.models import ModelConfig
 from rayology.store import CHAMPION, Store
+from rayology.usage import value_text
 
 __all__ = [
     "BUNDLE",
@@ -28,7 +34,9 @@ __all__ = [
     "Run",
     "begun",
     "in_sole_use",
+    "is_in_use",
     "open_run",
+    "require_images",
 ]
 
 logger = logging.getLogger(__name__)
@@ -36,6 +44,8 @@ logger = logging.getLogger(__name__)
 EXPERIMENT, BUNDLE, INIT, LOCK = "experiment.json", "bundle", "init", "lock"
 SUMMARY = "sweep.txt"  # of a sweep that ended
 DIVERGED = "diverged.txt"  # of a run that would only diverge again
+SET_BY = {"size": "preparation.size", "values": "preparation.window", "channels": "channels", "classes": "classes"}
+START_ANEW = "start it anew, with its YAML file and flags; its bundle, if it has one, stays readable"
 FORMAT_VERSION = 4  # of experiment.json; an earlier one is refused
 
 
@@ -73,7 +83,8 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
     To resume 'auto' starts one unless a run of this very experiment has not ended: a job may be submitted again as is.
 
     Raises:
-        ConfigError: there is no run of that name, or more than its steps would change.
+        ConfigError: there is no run of that name, more than its steps would change, or a bundle to start from is not
+            there or of another model.
     """
     parent = experiment.storage.expanduser().absolute() / kind
     begun_at = {file.parent.name: file.stat().st_mtime_ns for file in parent.glob(f"*/{EXPERIMENT}")}
@@ -87,6 +98,8 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         if experiment.init and kind == "sweeps":
             raise ConfigError("init: a sweep searches architectures, which no one bundle's weights fit; leave init out")
         sources = {role: _source_of(role, place, experiment) for role, place in experiment.init.items()}
+        if "model" in sources:
+            require_model(experiment, sources["model"])
         folder = parent / f"{experiment.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         folder.mkdir(parents=True)
         experiment = experiment.patched({"resume": ""})
@@ -95,9 +108,9 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         _store(experiment, folder)
         return Run(folder, experiment)
     if wanted not in known:
-        raise ConfigError(
-            f"resume: {parent} holds no {wanted!r}; the newest there are: {', '.join(known[-3:]) or 'none yet'}"
-        )
+        found = f"holds no {wanted!r}" if parent.is_dir() else "is not there"
+        newest = f"the newest there are: {', '.join(known[-3:])}" if known else "give the storage that it began with"
+        raise ConfigError(f"resume: {parent} {found}; {newest}, or leave resume out to start one")
     first = begun(parent / wanted)
     if changes := _changes(first, experiment):
         raise ConfigError(
@@ -139,6 +152,16 @@ def in_sole_use(folder: Path) -> Iterator[None]:
                 f"{folder.name} is being trained; wait until it has ended, or end it with Ctrl-C or ray job stop"
             ) from None
         yield
+
+
+def is_in_use(folder: Path) -> bool:
+    """Tell whether a process trains, prolongs or removes a run."""
+    with suppress(FileNotFoundError), (folder / LOCK).open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _store(experiment: Experiment, folder: Path) -> None:
@@ -188,21 +211,58 @@ def _source_of(role: str, place: str, experiment: Experiment) -> Bundle:
         raise ConfigError(f"init.{role}: {place} is neither a folder nor a model of the store ({error})") from None
 
 
-def begun(folder: Path) -> Experiment:
-    """Read the experiment that a run began with.
+def require_model(experiment: Experiment, bundle: Bundle) -> None:
+    """Refuse a bundle of another architecture; ConfigError names each field that decides over a shape of weights."""
+    manifest = bundle.manifest
+    kept = _shapes(manifest.model, manifest.image)
+    if _shapes(experiment.model, manifest.image) == kept:
+        return
+    fields: dict[str, tuple[object, object]] = {}
+    for path, (theirs, own) in differing(manifest.model, experiment.model).items():
+        with suppress(ConfigError):  # the bundle's model has no such field, or value
+            if _shapes(manifest.patched(nested({f"model.{path}": own})).model, manifest.image) != kept:
+                fields[f"model.{path}"] = (theirs, own)
+    flags = [(f"--{path.replace('_', '-')}", value_text(theirs)) for path, (theirs, _) in fields.items()]
+    raise _refusal("model", fields, f"write {' '.join(map(shlex.join, flags))}")
+
+
+def require_images(bundle: Bundle, image: ImageSpec) -> None:
+    """Refuse a bundle of images of another shape, range or other classes; ConfigError names what differs."""
+    found = {tuple(path.split(".")): pair for path, pair in differing(bundle.manifest.image, image).items()}
+    if fields := {".".join((SET_BY[part], *rest)): found[part, *rest] for part, *rest in found if part in SET_BY}:
+        raise _refusal("dataset", fields, "prepare such images")
+
+
+def _shapes(model: ModelConfig, image: ImageSpec) -> dict[str, torch.Size]:
+    """Return the shapes of the weights that a bundle keeps of a model, without their memory."""
+    with torch.device("meta"):
+        return {name: weight.shape for name, weight in inference_weights(model.build(image)).items()}
+
+
+def _refusal(other: str, fields: Mapping[str, tuple[object, object]], advice: str) -> ConfigError:
+    texts = (
+        f"{path} is {value_text(theirs)} in the bundle, {value_text(own)} in the {other}"
+        for path, (theirs, own) in fields.items()
+    )
+    return ConfigError(
+        f"init.model: the bundle does not fit the {other}: {'; '.join(texts)}; {advice}, or choose another bundle"
+    )
+
+
+def begun(folder: Path, field: str = "resume", advice: str = START_ANEW) -> Experiment:
+    """Read the experiment that a run began with, which a field names.
 
     Raises:
         ConfigError: it is damaged, or another version wrote it.
     """
-    again = "start it anew, with its YAML file and flags; its bundle, if it has one, stays readable"
     try:
         written = json.loads((folder / EXPERIMENT).read_text(encoding="utf-8"))
         found = written.get("format_version", 1)
     except (ValueError, AttributeError):
-        raise ConfigError(f"resume: {folder / EXPERIMENT} is damaged; {again}") from None
+        raise ConfigError(f"{field}: {folder / EXPERIMENT} is damaged; {advice}") from None
     if found != FORMAT_VERSION:
-        raise ConfigError(f"resume: another version of Rayology began {folder.name} (format {found}); {again}")
+        raise ConfigError(f"{field}: another version of Rayology began {folder.name} (format {found}); {advice}")
     try:
         return validated(Experiment, written["experiment"], where=str(folder / EXPERIMENT))
     except (ConfigError, KeyError, TypeError) as error:
-        raise ConfigError(f"resume: {folder.name} cannot go on ({error}); {again}") from None
+        raise ConfigError(f"{field}: {folder.name} is not understood ({error}); {advice}") from None

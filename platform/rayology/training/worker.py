@@ -11,7 +11,7 @@ import torch
 
 from rayology.bundle import Bundle, load_inference_weights, provenance_of, write_bundle
 from rayology.data import Plan, PreparedDataset, feeding
-from rayology.errors import ConfigError, Diverged
+from rayology.errors import Diverged
 from rayology.experiment import Experiment
 from rayology.image import Batch
 from rayology.metrics.figures import as_markdown
@@ -28,32 +28,9 @@ from rayology.training.run import INIT
 from rayology.training.stopping import stoppable
 from rayology.training.watchdog import watchdog
 
-__all__ = ["augmented", "finish", "plan_of", "start_from", "train_here"]
+__all__ = ["augmented", "finish", "plan_of", "train_here"]
 
 logger = logging.getLogger(__name__)
-
-
-def start_from(training: Training, bundle: Bundle) -> None:
-    """Give a training, before its first step, the weights of a bundle.
-
-    Raises:
-        ConfigError: the bundle is of another architecture, or of images of another shape, range or other classes.
-    """
-    found, wanted = bundle.manifest.image, training.model.image
-    if (found.shape, found.classes, found.values) != (wanted.shape, wanted.classes, wanted.values):
-        raise ConfigError(
-            f"init.model: the bundle is of images of {found.shape}, {found.values!r} and classes "
-            f"{list(found.classes)}, the dataset of {wanted.shape}, {wanted.values!r} and {list(wanted.classes)}; "
-            "choose a bundle of the same, or prepare alike"
-        )
-    try:
-        for model in (training.model, training.average):
-            load_inference_weights(model, bundle.weights())
-    except (RuntimeError, KeyError) as error:
-        raise ConfigError(
-            f"init.model: the bundle's weights do not fit the experiment's model; give the model the bundle's fields "
-            f"({bundle.path / 'bundle.json'}): {' '.join(str(error).split())[:200]}"
-        ) from None
 
 
 def train_here(  # noqa: PLR0913 - what is trained where, and the processes it is shared with
@@ -91,7 +68,9 @@ def train_here(  # noqa: PLR0913 - what is trained where, and the processes it i
         if start:
             checkpoint.restore(training, start, dataset=data.info.fingerprint)
         elif "model" in experiment.init:
-            start_from(training, Bundle.load(folder / INIT / "model"))
+            weights = Bundle.load(folder / INIT / "model").weights()
+            for model in (training.model, training.average):
+                load_inference_weights(model, weights)
         wanted = experiment.scaling.num_workers
         if workers.leads and (start or workers.count < wanted):
             logger.info(

@@ -19,7 +19,7 @@ __all__ = ["MODALITY_CODE", "ModalityCode", "content", "decimals", "has", "integ
 
 MODALITY_CODE = "[A-Z0-9]{2,16}"
 """Code string (DICOM PS3.5 6.2) of at least two letters or digits, which cannot be free text."""
-ModalityCode = Annotated[str, Field(pattern=f"^({MODALITY_CODE})?$")]
+ModalityCode = Annotated[str, Field(pattern=f"^({MODALITY_CODE})?$", title="2 to 16 capital letters and digits")]
 """DICOM modality, such as CT; empty for any."""
 PADDING = b" \0"
 ESCAPE = b"\x1b"  # starts a switch of the character set (DICOM PS3.5 6.1.2.5)

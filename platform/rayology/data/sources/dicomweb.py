@@ -41,13 +41,15 @@ class DicomwebConfig(Config):
 
     kind: Literal["dicomweb"] = "dicomweb"
     """This source."""
-    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")]
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$", title="a web address without @, ? and #")]
     """Address of the service, such as https://archive.example/dicom-web."""
     modality: ModalityCode = ""
     """Modality of the series, such as CT; empty for all."""
-    study: Annotated[str, Field(pattern=r"^([0-9][0-9.]{0,63})?$")] = ""
+    study: Annotated[str, Field(pattern=r"^([0-9][0-9.]{0,63})?$", title="a UID of digits and dots")] = ""
     """Study Instance UID of the only study; empty for all."""
-    study_date: Annotated[str, Field(pattern=r"^([0-9]{8}|[0-9]{8}-|-[0-9]{8}|[0-9]{8}-[0-9]{8})?$")] = ""
+    study_date: Annotated[
+        str, Field(pattern=r"^([0-9]{8}|[0-9]{8}-|-[0-9]{8}|[0-9]{8}-[0-9]{8})?$", title="YYYYMMDD or a range")
+    ] = ""
     """Dates of the studies: YYYYMMDD, or a range such as 20200101-20201231; empty for all."""
     series_description: str = "*"
     """Pattern of the series' description in either case; ? is one character, * any number."""

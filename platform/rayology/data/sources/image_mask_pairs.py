@@ -16,7 +16,7 @@ from rayology.errors import SourceError
 
 __all__ = ["ImageMaskPairsConfig", "ImageMaskPairsSource", "Pattern", "paired"]
 
-Pattern = Annotated[str, Field(pattern=r"^[^{}]*\{name\}[^{}]*$")]
+Pattern = Annotated[str, Field(pattern=r"^[^{}]*\{name\}[^{}]*$", title="a name with {name} in it")]
 """Name of a file below a folder, in which ``{name}`` is what an image and its mask have in common."""
 
 

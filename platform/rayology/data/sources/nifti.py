@@ -45,7 +45,7 @@ class NiftiConfig(NamedFilesConfig):
     """This source."""
     image: Pattern = "{name}.nii.gz"
     """Names of the volumes below the path; {name} is the part that the mask's name shares."""
-    mask: Annotated[str, Field(pattern=r"^([^{}]*\{name\}[^{}]*)?$")] = ""
+    mask: Annotated[str, Field(pattern=r"^([^{}]*\{name\}[^{}]*)?$", title="a name with {name} in it")] = ""
     """Names of the masks below the path, such as labels/{name}.nii.gz; empty without masks."""
     plane: Plane = "axial"
     """Plane of the slices, as near as the volume's own axes come."""
