@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 import torch
+from tests.training.recipes import finished
 from tests.training.untrained import untrained
 
 from rayology.bundle import Bundle
@@ -19,7 +20,7 @@ from rayology.training.checkpoint import newest
 from rayology.training.history import read
 from rayology.training.loop import Training
 from rayology.training.run import Run, in_sole_use, open_run
-from rayology.training.worker import finish, start_from, train_here
+from rayology.training.worker import start_from, train_here
 
 CPU = torch.device("cpu")
 OLD_RUN = Path(__file__).parents[1] / "fixtures" / "format_1" / "run"
@@ -30,7 +31,7 @@ def bundle_of(experiment: Experiment, data: PreparedDataset, folder: Path) -> Bu
     training.step = 1
     for weight in training.average.parameters():
         torch.nn.init.normal_(weight, std=0.1)
-    return finish(experiment, data, training, folder / "bundle")
+    return finished(experiment, data, training, folder / "bundle")
 
 
 @pytest.fixture(scope="session")
@@ -77,12 +78,12 @@ def test_a_run_that_ended_is_trained_longer_and_its_bundle_replaced(
     quick = {"steps": 20, "log_every": 10, "checkpoint_every": 5}
     short = small.patched({"schedule": quick, "storage": str(tmp_path)})
     ended, killed = (open_run(short, "runs") for _ in range(2))
-    first = finish(short, data, took(ended, data), ended.folder / "bundle")
+    first = finished(short, data, took(ended, data), ended.folder / "bundle")
     took(killed, data)
 
     prolonged = longer(ended, steps=40)
     before = (ended.finished(), prolonged.finished())
-    bundle = finish(prolonged.experiment, data, took(prolonged, data), ended.folder / "bundle")
+    bundle = finished(prolonged.experiment, data, took(prolonged, data), ended.folder / "bundle")
     with pytest.raises(InterruptedError):
         took(longer(killed, steps=40), data, killed_at=30)
     took(open_run(Experiment(storage=tmp_path, resume=killed.folder.name), "runs"), data)
@@ -202,7 +203,7 @@ def test_a_training_starts_from_a_bundles_weights_and_names_its_parent(
     run = open_run(experiment, "runs")
 
     training = train_here(experiment, data, run.folder, report=lambda *_: None, device=CPU)
-    bundle = finish(experiment, data, training, run.folder / "bundle")
+    bundle = finished(experiment, data, training, run.folder / "bundle")
 
     for name, weight in parent.weights().items():
         torch.testing.assert_close(bundle.weights()[name], weight)
@@ -225,7 +226,7 @@ def test_a_bundle_goes_on_learning_on_another_dataset_of_such_images(
     run = open_run(experiment, "runs")
 
     training = train_here(experiment, other, run.folder, report=lambda *_: None, device=CPU)
-    bundle = finish(experiment, other, training, run.folder / "bundle")
+    bundle = finished(experiment, other, training, run.folder / "bundle")
 
     origin = bundle.manifest.provenance
     assert (origin.dataset, origin.parents) == (other.info.fingerprint, (parent.fingerprint,))

@@ -26,7 +26,7 @@ from rayology.search.space import out_of_range
 from rayology.training.cluster import awaited, require_suitable, train, uses_gpu
 from rayology.training.observer import LOSS
 from rayology.training.run import BUNDLE, Assignment, Run
-from rayology.training.worker import finish, train_here
+from rayology.training.worker import finish, measured, train_here
 
 __all__ = ["search"]
 
@@ -155,4 +155,5 @@ def _train_alone(run: Run, data: PreparedDataset) -> None:
     training = train_here(
         run.experiment, data, run.folder, report=lambda figures: tune.report(dict(figures)), device=device
     )
-    finish(run.experiment, data, training, run.folder / BUNDLE)
+    figures = measured(run.experiment, data, training)
+    finish(run.experiment, data, training, run.folder / BUNDLE, figures)

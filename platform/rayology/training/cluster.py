@@ -33,7 +33,7 @@ from rayology.training.memory import stored_microbatches
 from rayology.training.observer import CHECKPOINTS
 from rayology.training.run import BUNDLE, DIVERGED, INIT, Assignment, Run
 from rayology.training.stopping import STOP, ask_to_stop
-from rayology.training.worker import finish, start_from, train_here
+from rayology.training.worker import finish, measured, start_from, train_here
 
 __all__ = ["awaited", "require_suitable", "train", "uses_gpu"]
 
@@ -261,13 +261,15 @@ def _work(assignment: Assignment) -> bool:
                 workers=workers,
                 is_leaving=is_leaving,
             )
+            is_over = training.step == experiment.schedule.steps
+            if is_over:
+                figures = measured(experiment, data, training, workers)
         except (Diverged, OutOfMemory) as error:
             with suppress(OSError):  # a full disk does not replace what is wrong
                 write_atomic(folder / MARKS[type(error)], str(error).encode())
             if isinstance(error, OutOfMemory) and error.in_all:
                 return True
             raise  # a worker that waits for this one would wait forever
-    is_over = training.step == experiment.schedule.steps
     if workers.leads and is_over:
-        finish(experiment, data, training, folder / BUNDLE)
+        finish(experiment, data, training, folder / BUNDLE, figures)
     return is_over

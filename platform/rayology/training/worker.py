@@ -1,7 +1,7 @@
 """What one process does of a training, from the first step to the bundle."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -22,12 +22,12 @@ from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Training, fit
 from rayology.training.memory import cut_again, cut_to_fit
-from rayology.training.observer import CHECKPOINTS, Report, observing
+from rayology.training.observer import CHECKPOINTS, Report, explained, observing
 from rayology.training.run import INIT
 from rayology.training.stopping import stoppable
 from rayology.training.watchdog import watchdog
 
-__all__ = ["augmented", "finish", "plan_of", "start_from", "train_here"]
+__all__ = ["augmented", "finish", "measured", "plan_of", "start_from", "train_here"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def train_here(  # noqa: PLR0913 - what is trained where, and the processes it i
 ) -> Training:
     """Train in this process from the newest checkpoint of the folder, or the first step, to the last or where asked.
 
-    The leading process evaluates, and writes history and checkpoints into ``folder``. The last evaluation before a
+    All processes evaluate; the leading one writes history and checkpoints into ``folder``. The last evaluation before a
     checkpoint is reported again, because its report may not have survived. All processes stop early, with a checkpoint,
     if the machine of one ``is_leaving``.
 
@@ -94,7 +94,7 @@ def train_here(  # noqa: PLR0913 - what is trained where, and the processes it i
             )
         dtype = next(training.model.parameters()).dtype
         observer = held.enter_context(
-            observing(experiment, data, folder, device, report, step=training.step, leads=workers.leads)
+            observing(experiment, data, folder, device, report, step=training.step, workers=workers)
         )
         feed = held.enter_context(
             feeding(data.split("train"), plan_of(experiment, workers, step=training.step), device)
@@ -151,16 +151,24 @@ def augmented(experiment: Experiment, step: int, rows: slice, batch: Batch) -> B
     return replace(batch, images=change.images(batch.images), masks=masks)
 
 
-def finish(experiment: Experiment, data: PreparedDataset, training: Training, path: Path) -> Bundle:
-    """Evaluate in full and write the bundle."""
+def measured(
+    experiment: Experiment, data: PreparedDataset, training: Training, workers: Workers = ALONE
+) -> dict[str, float]:
+    """Return every figure of a training that ended, in the leading one of the processes that call it together."""
     model = training.average.float()  # as it is loaded and served
     device = next(model.parameters()).device
-    with watchdog(60 * experiment.scaling.timeout_minutes):
-        metrics = Evaluator(experiment.seed, data, device).full(model)
+    with watchdog(60 * experiment.scaling.timeout_minutes), explained(training):
+        return Evaluator(experiment.seed, data, device, workers=workers).full(model)
+
+
+def finish(
+    experiment: Experiment, data: PreparedDataset, training: Training, path: Path, metrics: Mapping[str, float]
+) -> Bundle:
+    """Write the bundle of a training that ended, with its figures."""
     return write_bundle(
         path,
         experiment=experiment,
-        model=model,
+        model=training.average.float(),
         metrics=metrics,
         figures=as_markdown(metrics),
         provenance=provenance_of(
