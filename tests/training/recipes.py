@@ -17,7 +17,7 @@ from rayology.models.backbones import ResNetConfig
 from rayology.training.checkpoint import Checkpoints, newest, restore
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Batches, Training, fit
-from rayology.training.worker import finish, measured
+from rayology.training.worker import finish
 
 SPEC = ImageSpec(size=(16, 16), classes=("a", "b"))
 SMALL = ResNetConfig(width=8)
@@ -71,7 +71,9 @@ def trained(experiment: Experiment, workers: Workers = ALONE, *, spec: ImageSpec
 
 
 def finished(experiment: Experiment, data: PreparedDataset, training: Training, path: Path) -> Bundle:
-    return finish(experiment, data, training, path, measured(experiment, data, training))
+    bundle = finish(experiment, data, training, path)
+    assert bundle is not None
+    return bundle
 
 
 def assert_same(training: Training, other: Training, *, tolerance: float = 0.0) -> None:

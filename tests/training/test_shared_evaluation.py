@@ -19,7 +19,7 @@ from rayology.training import evaluation
 from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Training
-from rayology.training.worker import measured
+from rayology.training.worker import finish
 
 
 def model_of(config: ModelConfig, data: PreparedDataset) -> Model:
@@ -85,14 +85,14 @@ def _evaluate_as_one_of_two(rank: int, small: str, dataset: str, folder: str) ->
     for weight in training.average.parameters():
         weight.fill_(torch.nan)
     with pytest.raises(Diverged) as diverged:
-        measured(Experiment.model_validate_json(small), data, training, workers)
+        finish(Experiment.model_validate_json(small), data, training, Path(folder) / "bundle", workers)
     said.append(str(diverged.value))
     for weight, before in zip(training.average.parameters(), weights, strict=True):
         weight.copy_(before)
     if rank == 1:
         Vae.reconstruct = full  # type: ignore[assignment,method-assign] # as above
     with pytest.raises(OutOfMemory) as memory:
-        measured(Experiment.model_validate_json(small), data, training, workers)
+        finish(Experiment.model_validate_json(small), data, training, Path(folder) / "bundle", workers)
     assert memory.value.in_all
     said.append(str(memory.value))
     (Path(folder) / f"{rank}.json").write_text(json.dumps({**found, "said": said}))

@@ -27,7 +27,7 @@ from rayology.training.cache import cached
 from rayology.training.cluster import awaited, require_suitable, train, uses_gpu
 from rayology.training.observer import LOSS
 from rayology.training.run import BUNDLE, Assignment, Run
-from rayology.training.worker import finish, measured, train_here
+from rayology.training.worker import finish, train_here
 
 __all__ = ["search"]
 
@@ -157,5 +157,4 @@ def _train_alone(run: Run, data: PreparedDataset) -> None:
     training = train_here(
         run.experiment, data, run.folder, report=lambda figures: tune.report(dict(figures)), device=device
     )
-    figures = measured(run.experiment, data, training)
-    finish(run.experiment, data, training, run.folder / BUNDLE, figures)
+    finish(run.experiment, data, training, run.folder / BUNDLE)

@@ -2,10 +2,10 @@
 
 import logging
 import shutil
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from rayology.atomic import atomic_folder, sole_use
+from rayology.atomic import make_once
 from rayology.data import PreparedDataset
 from rayology.errors import DatasetError
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 def cached(path: Path, cache: Path | None) -> PreparedDataset:
     """Open a dataset, or its copy in ``cache`` if that lies on another disk; the first process of a node makes it.
 
-    A copy whose hashes are not those of ``dataset.json`` is made anew. If none can be made, a warning says why.
+    If none can be made, or a hash is not that of ``dataset.json``, a warning says so and the storage is read.
     """
     shared = PreparedDataset.open(path)
     if cache is None:
@@ -27,29 +27,17 @@ def cached(path: Path, cache: Path | None) -> PreparedDataset:
         folder.parent.mkdir(0o700, parents=True, exist_ok=True)
         if folder.parent.stat().st_dev == path.stat().st_dev:
             return shared
-        if not _is_whole(folder):
-            with sole_use(folder):
-                if not _is_whole(folder):  # nobody made it meanwhile
-                    _copy(shared, folder)
-        return PreparedDataset.open(folder)
+        make_once(folder, partial(_copy, shared))
+        copy = PreparedDataset.open(folder)
+        copy.verify()
     except (DatasetError, OSError) as error:
-        logger.warning("scaling.cache: no copy of the dataset (%s); the storage is read instead.", error)
+        logger.warning("scaling.cache: the dataset has no usable copy (%s); the storage is read instead.", error)
         return shared
+    return copy
 
 
-def _copy(shared: PreparedDataset, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    needed, free = sum(file.num_bytes for file in shared.info.files), shutil.disk_usage(folder.parent).free
+def _copy(shared: PreparedDataset, unfinished: Path) -> None:
+    needed, free = sum(file.num_bytes for file in shared.info.files), shutil.disk_usage(unfinished).free
     if needed > free:
-        raise DatasetError(f"it takes {needed / 2**30:.3f} GiB, {folder.parent} has {free / 2**30:.3f}")
-    with atomic_folder(folder) as unfinished:
-        shutil.copytree(shared.path, unfinished, dirs_exist_ok=True)
-        if not _is_whole(unfinished):
-            raise DatasetError("what was copied differs from what dataset.json says")
-
-
-def _is_whole(folder: Path) -> bool:
-    with suppress(DatasetError, OSError):
-        PreparedDataset.open(folder).verify()
-        return True
-    return False
+        raise DatasetError(f"it takes {needed / 2**30:.3f} GiB, {unfinished.parent} has {free / 2**30:.3f}")
+    shutil.copytree(shared.path, unfinished, dirs_exist_ok=True)

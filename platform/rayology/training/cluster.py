@@ -34,7 +34,7 @@ from rayology.training.memory import stored_microbatches
 from rayology.training.observer import CHECKPOINTS
 from rayology.training.run import BUNDLE, DIVERGED, INIT, Assignment, Run
 from rayology.training.stopping import STOP, ask_to_stop
-from rayology.training.worker import finish, measured, start_from, train_here
+from rayology.training.worker import finish, start_from, train_here
 
 __all__ = ["awaited", "require_suitable", "train", "uses_gpu"]
 
@@ -264,13 +264,11 @@ def _work(assignment: Assignment) -> bool:
             )
             is_over = training.step == experiment.schedule.steps
             if is_over:
-                figures = measured(experiment, data, training, workers)
+                finish(experiment, data, training, folder / BUNDLE, workers)
         except (Diverged, OutOfMemory) as error:
             with suppress(OSError):  # a full disk does not replace what is wrong
                 write_atomic(folder / MARKS[type(error)], str(error).encode())
             if isinstance(error, OutOfMemory) and error.in_all:
                 return True
             raise  # a worker that waits for this one would wait forever
-    if workers.leads and is_over:
-        finish(experiment, data, training, folder / BUNDLE, figures)
     return is_over

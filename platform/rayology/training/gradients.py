@@ -35,7 +35,8 @@ class Workers:
         [slice(4, 6, None), slice(6, 8, None)]
         """
         size = batch_size // pieces
-        return [slice(piece * size, (piece + 1) * size) for piece in self._own(pieces)]
+        own = self.rows(batch_size, size)
+        return [slice(start, start + size) for start in range(own.start, own.stop, size)]
 
     def rows(self, count: int, size: int) -> slice:
         """Return which of ``count`` rows, cut into parts of ``size``, fall to this process: whole parts, in one run.
@@ -43,13 +44,9 @@ class Workers:
         >>> [Workers(rank, 2).rows(count=80, size=32) for rank in range(2)]
         [slice(0, 64, None), slice(64, 80, None)]
         """
-        own = self._own(-(-count // size))
-        return slice(min(own.start * size, count), min(own.stop * size, count))
-
-    def _own(self, pieces: int) -> range:
-        each, more = divmod(pieces, self.count)
+        each, more = divmod(-(-count // size), self.count)
         start = self.rank * each + min(self.rank, more)
-        return range(start, start + each + (self.rank < more))
+        return slice(min(start * size, count), min((start + each + (self.rank < more)) * size, count))
 
     def agreed(self, value: T) -> T:
         """Return what the leading process passes, in every process."""
@@ -84,12 +81,16 @@ class Workers:
 
         If one fails, all raise its error, as ``in_all`` does. The others get their own rows back.
         """
-        own = self.in_all(work)
+
+        def own_and_room() -> tuple[Tensor, Tensor]:
+            own = work()
+            return own, own.new_empty(count, *own.shape[1:]) if self.leads and self.count > 1 else own
+
+        own, whole = self.in_all(own_and_room)
         if self.rank and len(own):
             distributed.send(own, 0)
-        if self.rank or self.count == 1:
+        if whole is own:
             return own
-        whole = own.new_empty(count, *own.shape[1:])
         whole[: len(own)] = own
         for rank in range(1, self.count):
             if len(theirs := whole[replace(self, rank=rank).rows(count, size)]):

@@ -12,6 +12,7 @@ from rayology.data import PreparedDataset
 from rayology.errors import DataError, Diverged, OutOfMemory
 from rayology.experiment import Experiment
 from rayology.metrics import loss_of
+from rayology.models import Model
 from rayology.training.checkpoint import Checkpoints
 from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import Workers
@@ -19,7 +20,7 @@ from rayology.training.history import History, read
 from rayology.training.loop import Training
 from rayology.training.sheets import sheets
 
-__all__ = ["CHECKPOINTS", "LOSS", "Observer", "Report", "explained", "observing"]
+__all__ = ["CHECKPOINTS", "LOSS", "Observer", "Report", "measured", "observing"]
 
 CHECKPOINTS = "checkpoints"
 
@@ -29,16 +30,15 @@ Report = Callable[[Mapping[str, float]], None]
 """Takes the figures of an evaluation; the leading process alone has them, but every one reports."""
 
 
-@contextmanager
-def explained(training: Training) -> Iterator[None]:
-    """Say of an evaluation that fails, as it does in all processes, what is wrong with the training.
+def measured(training: Training, measure: Callable[[Model], dict[str, float]]) -> dict[str, float]:
+    """Measure the averaged model in all processes together; the leading one gets the figures.
 
     Raises:
-        Diverged: what the averaged model makes is not finite.
-        OutOfMemory: a process has too little of it.
+        Diverged: what it makes is not finite; in all processes alike.
+        OutOfMemory: one of them has too little; also in all.
     """
     try:
-        yield
+        return measure(training.average)
     except DataError as error:
         raise Diverged(f"at step {training.step}: {error}; lower optimizer.lr") from None
     except torch.OutOfMemoryError:
@@ -60,15 +60,11 @@ class Observer:
 
     def evaluate(self, training: Training) -> None:
         """Take part in an evaluation, and report."""
-        self._measured(training)
+        measured(training, self._evaluator.quick)
         self.report(self.figures)
 
     def checkpoint(self, training: Training) -> None:
         """Take part in a checkpoint."""
-
-    def _measured(self, training: Training) -> dict[str, float]:
-        with explained(training):
-            return self._evaluator.quick(training.average)
 
 
 class Leader(Observer):
@@ -108,7 +104,7 @@ class Leader(Observer):
     def evaluate(self, training: Training) -> None:
         """Measure the averaged model, and report."""
         started_at = time.monotonic()
-        figures = self._measured(training)
+        figures = measured(training, self._evaluator.quick)
         self._history.write(training.step, {f"val/{name}": figure for name, figure in figures.items()})
         for name, sheet in sheets(self._evaluator, training.average):
             self._history.picture(training.step, name, sheet)

@@ -1,7 +1,7 @@
 """What one process does of a training, from the first step to the bundle."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -22,12 +22,12 @@ from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Training, fit
 from rayology.training.memory import cut_again, cut_to_fit
-from rayology.training.observer import CHECKPOINTS, Report, explained, observing
+from rayology.training.observer import CHECKPOINTS, Report, measured, observing
 from rayology.training.run import INIT
 from rayology.training.stopping import stoppable
 from rayology.training.watchdog import watchdog
 
-__all__ = ["augmented", "finish", "measured", "plan_of", "start_from", "train_here"]
+__all__ = ["augmented", "finish", "plan_of", "start_from", "train_here"]
 
 logger = logging.getLogger(__name__)
 
@@ -151,24 +151,20 @@ def augmented(experiment: Experiment, step: int, rows: slice, batch: Batch) -> B
     return replace(batch, images=change.images(batch.images), masks=masks)
 
 
-def measured(
-    experiment: Experiment, data: PreparedDataset, training: Training, workers: Workers = ALONE
-) -> dict[str, float]:
-    """Return every figure of a training that ended, in the leading one of the processes that call it together."""
-    model = training.average.float()  # as it is loaded and served
-    device = next(model.parameters()).device
-    with watchdog(60 * experiment.scaling.timeout_minutes), explained(training):
-        return Evaluator(experiment.seed, data, device, workers=workers).full(model)
-
-
 def finish(
-    experiment: Experiment, data: PreparedDataset, training: Training, path: Path, metrics: Mapping[str, float]
-) -> Bundle:
-    """Write the bundle of a training that ended, with its figures."""
+    experiment: Experiment, data: PreparedDataset, training: Training, path: Path, workers: Workers = ALONE
+) -> Bundle | None:
+    """Evaluate in full, all processes together, and return the bundle, which the leading one writes."""
+    model = training.average.float()  # as it is loaded and served
+    evaluator = Evaluator(experiment.seed, data, next(model.parameters()).device, workers=workers)
+    with watchdog(60 * experiment.scaling.timeout_minutes):
+        metrics = measured(training, evaluator.full)
+    if not workers.leads:
+        return None
     return write_bundle(
         path,
         experiment=experiment,
-        model=training.average.float(),
+        model=model,
         metrics=metrics,
         figures=as_markdown(metrics),
         provenance=provenance_of(
