@@ -98,6 +98,9 @@ class ScalingConfig(Config):
     out_of_memory: Literal["stop", "split"] = "stop"
     """What is done about a step that takes more memory than there is: stop says what would fit, split doubles the
     microbatches until it fits; the run keeps that number, whose sums may differ in their last bits."""
+    cache: Path | None = None
+    """Folder on each node's own disk into which the first worker there copies the dataset; null to read the storage in
+    place, as is done too if both are one disk or there is no room."""
     max_failures: NonNegativeInt = 3
     """Number of times that a run resumes after losing a worker without a new checkpoint in between."""
     timeout_minutes: PositiveFloat = 30.0

@@ -3,10 +3,13 @@
 import logging
 import os
 import signal
+import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 import ray
@@ -22,6 +25,7 @@ from rayology.experiment import Experiment
 from rayology.interruption import interruptible
 from rayology.training.cluster import awaited, train
 from rayology.training.history import read
+from rayology.training.incidents import read_incidents
 from rayology.training.run import BUNDLE, Run, open_run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
@@ -56,6 +60,31 @@ def trained(small: Experiment, data: PreparedDataset, ray_cluster: str) -> Run: 
     run = open_run(small.patched(TWO_WORKERS), "runs")
     train(run, data)
     return run
+
+
+@pytest.fixture
+def second_node(ray_cluster: str) -> Iterator[str]:
+    """Give the id of a node that joins the cluster for a test."""
+    before = {node["NodeID"] for node in ray.nodes()}
+    # Its own folder: in Ray's default one it would name this cluster as the one that other processes join.
+    words = [
+        "ray",
+        "start",
+        "--address",
+        ray_cluster,
+        "--num-cpus",
+        "2",
+        "--block",
+        "--temp-dir",
+        mkdtemp(prefix="ray-"),
+    ]
+    started = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (joined := [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in before]):
+        assert started.poll() is None
+        time.sleep(0.1)
+    yield joined[0]
+    started.terminate()
+    started.wait(60)
 
 
 @pytest.fixture
@@ -141,6 +170,30 @@ def test_an_interrupted_run_loses_nothing(
     assert resumed.manifest.metrics == untouched.manifest.metrics
     for name, weight in resumed.weights().items():
         assert weight.equal(untouched.weights()[name]), name
+
+
+def test_a_run_whose_node_is_drained_goes_on_elsewhere_and_takes_no_step_twice(
+    small: Experiment, data: PreparedDataset, ray_cluster: str, second_node: str
+) -> None:
+    run = open_run(
+        small.patched({**TWO_WORKERS, "schedule": {"steps": 1000, "batch_size": 32, "evaluate_every": 1000}}), "runs"
+    )
+    asked = ("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "test")
+
+    def drain() -> None:
+        while not steps_of(run):
+            time.sleep(0.05)
+        where = ("--address", ray_cluster, "--node-id", second_node, "--deadline-remaining-seconds", "300")
+        subprocess.run(["ray", "drain-node", *where, *asked], check=True, capture_output=True)
+
+    drainer = threading.Thread(target=drain)
+    drainer.start()
+    bundle = train(run, data)
+
+    drainer.join()
+    assert any("being taken away" in line for line in read_incidents(run.folder))
+    assert bundle.manifest.provenance.steps == 1000
+    assert steps_of(run) == list(range(5, 1001, 5))
 
 
 def test_who_waits_for_a_core_says_so_and_starts_when_it_is_free(

@@ -7,6 +7,8 @@ import torch
 from tests.kinds import SMALL_MODELS
 from torch import Tensor
 
+from rayology.bundle import Bundle
+from rayology.data import PreparedDataset
 from rayology.experiment import Experiment, ScalingConfig, ScheduleConfig
 from rayology.image import Batch, ImageSpec
 from rayology.models import GanConfig, ModelConfig, VaeConfig
@@ -15,6 +17,7 @@ from rayology.models.backbones import ResNetConfig
 from rayology.training.checkpoint import Checkpoints, newest, restore
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Batches, Training, fit
+from rayology.training.worker import finish
 
 SPEC = ImageSpec(size=(16, 16), classes=("a", "b"))
 SMALL = ResNetConfig(width=8)
@@ -74,6 +77,12 @@ def trained(experiment: Experiment, workers: Workers = ALONE, *, spec: ImageSpec
     training = Training.start(experiment, spec, CPU)
     fit(experiment, training, batches_of(spec), log=ignore, evaluate=ignore, checkpoint=ignore, workers=workers)
     return training
+
+
+def finished(experiment: Experiment, data: PreparedDataset, training: Training, path: Path) -> Bundle:
+    bundle = finish(experiment, data, training, path)
+    assert bundle is not None
+    return bundle
 
 
 def assert_same(training: Training, other: Training, *, tolerance: float = 0.0) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.recipes import keep, resume
+from tests.training.recipes import finished, keep, resume
 from tests.training.toys import TOYS, Codes, CodesConfig, ToyConfig
 from torch import distributed
 from torch.multiprocessing.spawn import start_processes
@@ -24,7 +24,7 @@ from rayology.training.gradients import ALONE, Workers
 from rayology.training.history import read
 from rayology.training.loop import Training
 from rayology.training.promotion import compare
-from rayology.training.worker import augmented, finish, train_here
+from rayology.training.worker import augmented, train_here
 
 CPU = torch.device("cpu")
 CAPABLE_OF = {"toy_classifier": ("classify",), "toy_segmenter": ("segment",), "toy_codes": ("reconstruct",)}
@@ -84,7 +84,7 @@ def test_a_toy_trains_is_measured_and_kept_by_what_it_can_do(
     experiment = experiment_of(small, toy)
 
     training, reports = trained(experiment, data, tmp_path)
-    finish(experiment, data, training, tmp_path / "bundle")
+    finished(experiment, data, training, tmp_path / "bundle")
 
     assert [set(report) for report in reports] == [{"step", "loss", *FIGURES[kind]}] * 2
     logged = [line for line in read(tmp_path) if "lr" in line]
@@ -131,7 +131,7 @@ def test_the_averaged_model_has_the_buffers_of_the_model(
 
     assert usage.sum() > 0
     assert torch.equal(dict(training.average.named_buffers())["usage"], usage)
-    origin = finish(experiment, data, training, tmp_path / "bundle").manifest.provenance
+    origin = finished(experiment, data, training, tmp_path / "bundle").manifest.provenance
     bundle = write_bundle(
         tmp_path / "again", experiment=experiment, model=training.average, metrics={}, provenance=origin
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.kinds import SMALL_MODELS, name_of
+from tests.training.recipes import finished
 
 from rayology.bundle import Bundle, inference_weights
 from rayology.data import PreparedDataset
@@ -17,7 +18,7 @@ from rayology.models import ModelConfig
 from rayology.preflight import begin
 from rayology.training.loop import Training
 from rayology.training.run import _shapes, open_run, require_images
-from rayology.training.worker import finish, train_here
+from rayology.training.worker import train_here
 
 CPU = torch.device("cpu")
 
@@ -27,7 +28,7 @@ def bundle_of(experiment: Experiment, data: PreparedDataset, folder: Path) -> Bu
     training.step = 1
     for weight in training.average.parameters():
         torch.nn.init.normal_(weight, std=0.1)
-    return finish(experiment, data, training, folder / "bundle")
+    return finished(experiment, data, training, folder / "bundle")
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +45,7 @@ def test_a_training_starts_from_a_bundles_weights_and_names_its_parent(
     run = open_run(experiment, "runs")
 
     training = train_here(experiment, data, run.folder, report=lambda *_: None, device=CPU)
-    bundle = finish(experiment, data, training, run.folder / "bundle")
+    bundle = finished(experiment, data, training, run.folder / "bundle")
 
     for name, weight in parent.weights().items():
         torch.testing.assert_close(bundle.weights()[name], weight)
@@ -67,7 +68,7 @@ def test_a_bundle_goes_on_learning_on_another_dataset_of_such_images(
     run = open_run(experiment, "runs")
 
     training = train_here(experiment, other, run.folder, report=lambda *_: None, device=CPU)
-    bundle = finish(experiment, other, training, run.folder / "bundle")
+    bundle = finished(experiment, other, training, run.folder / "bundle")
 
     origin = bundle.manifest.provenance
     assert (origin.dataset, origin.parents) == (other.info.fingerprint, (parent.fingerprint,))

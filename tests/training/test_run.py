@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 import torch
+from tests.training.recipes import finished
 from tests.training.untrained import untrained
 
 from rayology.command_line import load
@@ -17,7 +18,7 @@ from rayology.training.checkpoint import newest
 from rayology.training.history import read
 from rayology.training.loop import Training
 from rayology.training.run import Run, in_sole_use, is_in_use, open_run
-from rayology.training.worker import finish, train_here
+from rayology.training.worker import train_here
 
 CPU = torch.device("cpu")
 OLD_RUN = Path(__file__).parents[1] / "fixtures" / "format_1" / "run"
@@ -62,12 +63,12 @@ def test_a_run_that_ended_is_trained_longer_and_its_bundle_replaced(
     quick = {"steps": 20, "log_every": 10, "checkpoint_every": 5}
     short = small.patched({"schedule": quick, "storage": str(tmp_path)})
     ended, killed = (open_run(short, "runs") for _ in range(2))
-    first = finish(short, data, took(ended, data), ended.folder / "bundle")
+    first = finished(short, data, took(ended, data), ended.folder / "bundle")
     took(killed, data)
 
     prolonged = longer(ended, steps=40)
     before = (ended.finished(), prolonged.finished())
-    bundle = finish(prolonged.experiment, data, took(prolonged, data), ended.folder / "bundle")
+    bundle = finished(prolonged.experiment, data, took(prolonged, data), ended.folder / "bundle")
     with pytest.raises(InterruptedError):
         took(longer(killed, steps=40), data, killed_at=30)
     took(open_run(Experiment(storage=tmp_path, resume=killed.folder.name), "runs"), data)

@@ -23,6 +23,7 @@ from rayology.search.callback import ProgressCallback
 from rayology.search.results import TrialResult, read_results
 from rayology.search.searcher import JournalSearcher, close_study, open_study
 from rayology.search.space import out_of_range
+from rayology.training.cache import cached
 from rayology.training.cluster import awaited, require_suitable, train, uses_gpu
 from rayology.training.observer import LOSS
 from rayology.training.run import BUNDLE, Assignment, Run
@@ -154,6 +155,7 @@ def _train_alone(run: Run, data: PreparedDataset) -> None:
         return
 
     device = torch.device("cuda" if torch.cuda.is_available() and uses_gpu(run.experiment) else "cpu")
+    data = cached(data.path, run.experiment.scaling.cache)
     training = train_here(
         run.experiment, data, run.folder, report=lambda figures: tune.report(dict(figures)), device=device
     )

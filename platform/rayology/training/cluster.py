@@ -25,6 +25,7 @@ from rayology.experiment import Experiment
 from rayology.interruption import GRACE_S
 from rayology.models import Classifies, Segments
 from rayology.progress import console
+from rayology.training.cache import cached
 from rayology.training.checkpoint import newest_step
 from rayology.training.gradients import Workers
 from rayology.training.incidents import recording, tell
@@ -232,7 +233,6 @@ def _work(assignment: Assignment) -> bool:
     # The workers may have been started again after one of them found out.
     if workers.agreed(_refusal(folder) is not None if workers.leads else None):
         return True
-    data = PreparedDataset.open(Path(assignment["dataset"]))
 
     def report(figures: Mapping[str, float]) -> None:
         if assignment["reports"]:  # each report makes the workers wait for each other and for Ray's controller
@@ -245,6 +245,7 @@ def _work(assignment: Assignment) -> bool:
         return leaving
 
     with recording(folder):
+        data = cached(Path(assignment["dataset"]), experiment.scaling.cache)
         try:
             training = train_here(
                 experiment,
@@ -255,13 +256,13 @@ def _work(assignment: Assignment) -> bool:
                 workers=workers,
                 is_leaving=is_leaving,
             )
+            is_over = training.step == experiment.schedule.steps
+            if is_over:
+                finish(experiment, data, training, folder / BUNDLE, workers)
         except (Diverged, OutOfMemory) as error:
             with suppress(OSError):  # a full disk does not replace what is wrong
                 write_atomic(folder / MARKS[type(error)], str(error).encode())
             if isinstance(error, OutOfMemory) and error.in_all:
                 return True
             raise  # a worker that waits for this one would wait forever
-    is_over = training.step == experiment.schedule.steps
-    if workers.leads and is_over:
-        finish(experiment, data, training, folder / BUNDLE)
     return is_over

@@ -1,11 +1,13 @@
-"""Gradients of one phase: summed over microbatches, then over workers, in an order that never changes."""
+"""Gradients of one phase, summed over microbatches, then over workers, in an order that never changes; and workers."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+
+from rayology.errors import RayologyError
 
 __all__ = ["ALONE", "Workers", "clip_norm", "only_trainable"]
 
@@ -21,7 +23,7 @@ class Workers:
 
     @property
     def leads(self) -> bool:
-        """Whether this process evaluates and writes."""
+        """Whether this process computes figures and writes."""
         return self.rank == 0
 
     def microbatches(self, batch_size: int, pieces: int) -> Sequence[slice]:
@@ -32,10 +34,19 @@ class Workers:
         >>> Workers(rank=1, count=2).microbatches(batch_size=8, pieces=4)
         [slice(4, 6, None), slice(6, 8, None)]
         """
-        size, (each, more) = batch_size // pieces, divmod(pieces, self.count)
+        size = batch_size // pieces
+        own = self.rows(batch_size, size)
+        return [slice(start, start + size) for start in range(own.start, own.stop, size)]
+
+    def rows(self, count: int, size: int) -> slice:
+        """Return which of ``count`` rows, cut into parts of ``size``, fall to this process: whole parts, in one run.
+
+        >>> [Workers(rank, 2).rows(count=80, size=32) for rank in range(2)]
+        [slice(0, 64, None), slice(64, 80, None)]
+        """
+        each, more = divmod(-(-count // size), self.count)
         start = self.rank * each + min(self.rank, more)
-        own = range(start, start + each + (self.rank < more))
-        return [slice(piece * size, (piece + 1) * size) for piece in own]
+        return slice(min(start * size, count), min((start + each + (self.rank < more)) * size, count))
 
     def agreed(self, value: T) -> T:
         """Return what the leading process passes, in every process."""
@@ -52,6 +63,39 @@ class Workers:
         values = [value] * self.count
         distributed.all_gather_object(values, value)
         return values
+
+    def in_all(self, work: Callable[[], T]) -> T:
+        """Do this process's part of what all do; if it fails in some, all raise what the first of those raised."""
+        failure: Exception | None = None
+        try:
+            done = work()
+        except (RayologyError, torch.OutOfMemoryError) as error:
+            failure = error
+        for each in self.gathered(failure):
+            if each is not None:
+                raise each
+        return done
+
+    def joined(self, work: Callable[[], Tensor], count: int, size: int) -> Tensor:
+        """Have each process make its ``rows``, and return all of them, in order, in the leading one.
+
+        If one fails, all raise its error, as ``in_all`` does. The others get their own rows back.
+        """
+
+        def own_and_room() -> tuple[Tensor, Tensor]:
+            own = work()
+            return own, own.new_empty(count, *own.shape[1:]) if self.leads and self.count > 1 else own
+
+        own, whole = self.in_all(own_and_room)
+        if self.rank and len(own):
+            distributed.send(own, 0)
+        if whole is own:
+            return own
+        whole[: len(own)] = own
+        for rank in range(1, self.count):
+            if len(theirs := whole[replace(self, rank=rank).rows(count, size)]):
+                distributed.recv(theirs, rank)
+        return whole
 
     def sum(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its sum over the processes, in one message for each dtype."""

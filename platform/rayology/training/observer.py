@@ -12,13 +12,15 @@ from rayology.data import PreparedDataset
 from rayology.errors import DataError, Diverged, OutOfMemory
 from rayology.experiment import Experiment
 from rayology.metrics import loss_of
+from rayology.models import Model
 from rayology.training.checkpoint import Checkpoints
 from rayology.training.evaluation import Evaluator
+from rayology.training.gradients import Workers
 from rayology.training.history import History, read
 from rayology.training.loop import Training
 from rayology.training.sheets import sheets
 
-__all__ = ["CHECKPOINTS", "LOSS", "Observer", "Report", "observing"]
+__all__ = ["CHECKPOINTS", "LOSS", "Observer", "Report", "measured", "observing"]
 
 CHECKPOINTS = "checkpoints"
 
@@ -28,11 +30,28 @@ Report = Callable[[Mapping[str, float]], None]
 """Takes the figures of an evaluation; the leading process alone has them, but every one reports."""
 
 
-class Observer:
-    """What a process that does not lead does: take part in each report, with nothing to say."""
+def measured(training: Training, measure: Callable[[Model], dict[str, float]]) -> dict[str, float]:
+    """Measure the averaged model in all processes together; the leading one gets the figures.
 
-    def __init__(self, report: Report) -> None:
+    Raises:
+        Diverged: what it makes is not finite; in all processes alike.
+        OutOfMemory: one of them has too little; also in all.
+    """
+    try:
+        return measure(training.average)
+    except DataError as error:
+        raise Diverged(f"at step {training.step}: {error}; lower optimizer.lr") from None
+    except torch.OutOfMemoryError:
+        said = f"the evaluation after step {training.step} ran out of memory; choose a smaller model"
+        raise OutOfMemory(said, in_all=True) from None
+
+
+class Observer:
+    """What a process that does not lead does: take part in each evaluation and report, with nothing to say."""
+
+    def __init__(self, report: Report, evaluator: Evaluator) -> None:
         self.report = report
+        self._evaluator = evaluator
         self.figures: dict[str, float | int] = {}
         """The figures of the last evaluation, for the report."""
 
@@ -40,8 +59,8 @@ class Observer:
         """Take the figures of a step."""
 
     def evaluate(self, training: Training) -> None:
-        """Take part in an evaluation."""
-        del training
+        """Take part in an evaluation, and report."""
+        measured(training, self._evaluator.quick)
         self.report(self.figures)
 
     def checkpoint(self, training: Training) -> None:
@@ -49,7 +68,7 @@ class Observer:
 
 
 class Leader(Observer):
-    """What the leading process does: write the history, evaluate and keep checkpoints."""
+    """What the leading process does: write the history and figures, and keep checkpoints."""
 
     def __init__(
         self,
@@ -59,10 +78,9 @@ class Leader(Observer):
         history: History,
         checkpoints: Checkpoints,
     ) -> None:
-        super().__init__(report)
+        super().__init__(report, evaluator)
         self._schedule = experiment.schedule
         self._objective = experiment.search.objective
-        self._evaluator = evaluator
         self._history = history
         self._checkpoints = checkpoints
         self._logged_at: tuple[int, float] | None = None
@@ -84,19 +102,9 @@ class Leader(Observer):
             self.checkpoint(training)
 
     def evaluate(self, training: Training) -> None:
-        """Measure the averaged model, and report.
-
-        Raises:
-            Diverged: what it makes is not finite.
-        """
+        """Measure the averaged model, and report."""
         started_at = time.monotonic()
-        try:
-            figures = self._evaluator.quick(training.average)
-        except DataError as error:
-            raise Diverged(f"at step {training.step}: {error}; lower optimizer.lr") from None
-        except torch.OutOfMemoryError:
-            said = f"the evaluation after step {training.step} ran out of memory; choose a smaller model"
-            raise OutOfMemory(said) from None
+        figures = measured(training, self._evaluator.quick)
         self._history.write(training.step, {f"val/{name}": figure for name, figure in figures.items()})
         for name, sheet in sheets(self._evaluator, training.average):
             self._history.picture(training.step, name, sheet)
@@ -126,15 +134,16 @@ def observing(  # noqa: PLR0913 - what is observed, where, and for whom
     report: Report,
     *,
     step: int,
-    leads: bool,
+    workers: Workers,
 ) -> Iterator[Observer]:
     """Yield the observer of a training in this process, from a step on."""
-    if not leads:
-        yield Observer(report)
+    evaluator = Evaluator(experiment.seed, data, device, workers=workers)
+    if not workers.leads:
+        yield Observer(report, evaluator)
         return
     kept = Checkpoints(folder / CHECKPOINTS, dataset=data.info.fingerprint, keep_every=experiment.schedule.keep_every)
     with History(folder, step=step) as history, kept as checkpoints:
-        leader = Leader(experiment, report, Evaluator(experiment.seed, data, device), history, checkpoints)
+        leader = Leader(experiment, report, evaluator, history, checkpoints)
         for line in read(folder):
             if figures := {name.removeprefix("val/"): line[name] for name in line if name.startswith("val/")}:
                 leader.figures = reported(int(line["step"]), figures, experiment.search.objective)

@@ -5,6 +5,8 @@ from torch import Tensor, optim
 
 __all__ = ["Adam"]
 
+STATE = ("step", "exp_avg", "exp_avg_sq")  # of a weight, as torch names it
+
 
 class Adam(optim.Adam):
     """Adam (Kingma & Ba 2015) whose weights, moments and state are torch's, bit for bit."""
@@ -17,16 +19,20 @@ class Adam(optim.Adam):
         """
         for group in self.param_groups:
             group["lr"] = lr
-            weights: list[Tensor] = []
-            gradients: list[Tensor] = []
-            means: list[Tensor] = []
-            squares: list[Tensor] = []
-            steps: list[Tensor] = []
-            self._init_group(group, weights, gradients, means, squares, [], steps)  # type: ignore[no-untyped-call] # torch's own
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            for weight in weights:
+                if not self.state[weight]:
+                    zeros = (
+                        weight.new_zeros((), dtype=torch.float32),
+                        torch.zeros_like(weight),
+                        torch.zeros_like(weight),
+                    )
+                    self.state[weight] = dict(zip(STATE, zeros, strict=True))
+            steps, means, squares = ([self.state[weight][name] for weight in weights] for name in STATE)
             torch._foreach_add_(steps, 1)
             torch._fused_adam_(
                 [weight.detach() for weight in weights],
-                gradients,
+                [weight.grad for weight in weights],
                 means,
                 squares,
                 [],

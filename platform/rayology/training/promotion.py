@@ -16,7 +16,7 @@ from rayology.image import ImageSpec
 from rayology.metrics import METRICS, Metric, loss_of
 from rayology.models import Model
 from rayology.store import Store
-from rayology.training.evaluation import EVALUATIONS, Evaluator
+from rayology.training.evaluation import Evaluator
 
 __all__ = [
     "Promotion",
@@ -241,7 +241,7 @@ def _compared(image: ImageSpec) -> str:
 
 
 def _measured(evaluator: Evaluator, model: Model, metric: Metric) -> dict[str, float]:
-    figures = EVALUATIONS[metric.needs].full(evaluator, model)
+    figures = evaluator.full(model, only=[metric.needs])
     names = (metric.name, f"{metric.name}/low", f"{metric.name}/high")
     return {name: figures[name] for name in names if name in figures}
 

@@ -22,7 +22,7 @@ from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Training, fit
 from rayology.training.memory import cut_again, cut_to_fit
-from rayology.training.observer import CHECKPOINTS, Report, observing
+from rayology.training.observer import CHECKPOINTS, Report, measured, observing
 from rayology.training.recovery import is_rolled_back, roll_back, slowed
 from rayology.training.run import INIT
 from rayology.training.stopping import stoppable
@@ -45,7 +45,7 @@ def train_here(  # noqa: PLR0913 - what is trained where, and the processes it i
 ) -> Training:
     """Train in this process from the newest checkpoint of the folder, or the first step, to the last or where asked.
 
-    The leading process evaluates, and writes history and checkpoints into ``folder``. The last evaluation before a
+    All processes evaluate; the leading one writes history and checkpoints into ``folder``. The last evaluation before a
     checkpoint is reported again, because its report may not have survived. All processes stop early, with a checkpoint,
     if the machine of one ``is_leaving``.
 
@@ -78,7 +78,7 @@ def train_here(  # noqa: PLR0913 - what is trained where, and the processes it i
             )
         dtype = next(training.model.parameters()).dtype
         observer = held.enter_context(
-            observing(experiment, data, folder, device, report, step=training.step, leads=workers.leads)
+            observing(experiment, data, folder, device, report, step=training.step, workers=workers)
         )
         feed = held.enter_context(
             feeding(data.split("train"), plan_of(experiment, workers, step=training.step), device)
@@ -137,12 +137,16 @@ def augmented(experiment: Experiment, step: int, rows: slice, batch: Batch) -> B
     return replace(batch, images=change.images(batch.images), masks=masks)
 
 
-def finish(experiment: Experiment, data: PreparedDataset, training: Training, path: Path) -> Bundle:
-    """Evaluate in full and write the bundle."""
+def finish(
+    experiment: Experiment, data: PreparedDataset, training: Training, path: Path, workers: Workers = ALONE
+) -> Bundle | None:
+    """Evaluate in full, all processes together, and return the bundle, which the leading one writes."""
     model = training.average.float()  # as it is loaded and served
-    device = next(model.parameters()).device
+    evaluator = Evaluator(experiment.seed, data, next(model.parameters()).device, workers=workers)
     with watchdog(60 * experiment.scaling.timeout_minutes):
-        metrics = Evaluator(experiment.seed, data, device).full(model)
+        metrics = measured(training, evaluator.full)
+    if not workers.leads:
+        return None
     return write_bundle(
         path,
         experiment=experiment,
