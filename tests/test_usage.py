@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field, PositiveInt
 
 from rayology.command_line import load
-from rayology.config import Choice, Config, Range, leaves, path_of
+from rayology.config import Choice, Config, Range, kinds_of, leaves, path_of
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 from rayology.usage import type_text, typed
@@ -180,9 +180,16 @@ def test_no_line_of_help_is_too_long_to_read(shown: Help, monkeypatch: pytest.Mo
 
 @pytest.mark.slow
 def test_help_documents_every_flag_of_every_kind(shown: Help) -> None:
-    kinds = [(path_of(leaf.name), kind) for leaf in leaves(Experiment) for kind in leaf.kinds]
+    kinds = [{**kinds_of(leaf.name), leaf.name: kind} for leaf in leaves(Experiment) for kind in leaf.kinds]
 
-    texts = [shown("--help", f"--{path}", kind, config=Experiment) for path, kind in kinds]
+    texts = [
+        shown(
+            "--help",
+            *(word for name, kind in chosen.items() for word in (f"--{path_of(name)}", kind)),
+            config=Experiment,
+        )
+        for chosen in kinds
+    ]
     flags = {flag for text in texts for flag in re.findall(r"^  (--[\w.-]+)", text, flags=re.MULTILINE)}
 
     assert flags == {f"--{path_of(leaf.name).replace('_', '-')}" for leaf in leaves(Experiment)}

@@ -1,6 +1,7 @@
 """What the leading process does besides training: when it keeps a checkpoint, and what an evaluation may fail of."""
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from tests.training.recipes import CPU
 
 from rayology.data import PreparedDataset
-from rayology.errors import OutOfMemory
+from rayology.errors import Diverged, OutOfMemory, TrainingError
 from rayology.experiment import Experiment
 from rayology.training.checkpoint import Checkpoints
 from rayology.training.evaluation import Evaluator
@@ -45,3 +46,42 @@ def test_an_evaluation_that_runs_out_of_memory_is_not_taken_for_a_step_that_does
         train_here(experiment, data, tmp_path, report=lambda _: None, device=CPU)
 
     assert not (tmp_path / "microbatches.json").exists()
+
+
+def alike(monkeypatch: pytest.MonkeyPatch, similarities: Sequence[float]) -> None:
+    """Have evaluations find samples so alike, in turn; real collapses come when they like."""
+    found = iter(similarities)
+
+    def quick(*_: object) -> Mapping[str, float]:
+        return {"mmd": 1.0, "diversity": next(found), "diversity/real": 0.4}
+
+    monkeypatch.setattr(Evaluator, "quick", quick)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_samples_that_were_diverse_and_become_alike_end_the_training(
+    small: Experiment, data: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose samples were never diverse is still learning."""
+    alike(monkeypatch, [0.99, 0.98, 0.99, 0.97])
+    train_here(small, data, tmp_path / "slow", report=lambda _: None, device=CPU)
+
+    alike(monkeypatch, [0.99, 0.5, 0.97])
+    with pytest.raises(
+        Diverged, match=r"at step 30: samples have collapsed, two are alike to 0\.97 \(SSIM\) where real"
+    ):
+        train_here(small, data, tmp_path / "collapsed", report=lambda _: None, device=CPU)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_resumed_training_remembers_that_its_samples_were_diverse_and_may_roll_back(
+    small: Experiment, data: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rolling = small.patched({"optimizer": {"divergence": "roll_back"}})
+    alike(monkeypatch, [0.5, 0.97])
+    with pytest.raises(TrainingError, match=r"at step 20: samples have collapsed.* goes on from the last checkpoint"):
+        train_here(rolling, data, tmp_path, report=lambda _: None, device=CPU)
+
+    alike(monkeypatch, [0.97])
+    with pytest.raises(Diverged, match="at step 20"):
+        train_here(rolling, data, tmp_path, report=lambda _: None, device=CPU)

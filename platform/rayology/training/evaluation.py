@@ -27,7 +27,7 @@ from rayology.training.gradients import ALONE, Workers
 
 __all__ = ["EVALUATIONS", "Evaluation", "Evaluator"]
 
-QUICK_FIGURES = ("mmd", "spectrum", "histogram")
+QUICK_FIGURES = ("mmd", "spectrum", "histogram", "diversity")
 MOST_QUICK = 256  # images in an evaluation during training
 MOST_FULL = 2048
 SLICE = 512 * 512  # values of the largest image that counts as one of those; a volume counts as several

@@ -24,6 +24,7 @@ __all__ = ["CHECKPOINTS", "LOSS", "Observer", "Report", "measured", "observing"]
 
 CHECKPOINTS = "checkpoints"
 
+DIVERSE, COLLAPSED = 0.5, 0.1  # shares of how unlike real images are
 LOSS = "loss"  # the objective as a search lowers it, next to the figures that people read
 
 Report = Callable[[Mapping[str, float]], None]
@@ -86,6 +87,7 @@ class Leader(Observer):
         self._logged_at: tuple[int, float] | None = None
         self._paused_s = 0.0  # spent on evaluations and checkpoints, which does not count as training
         self._saved_at = time.monotonic()
+        self._was_diverse = False
 
     def log(self, training: Training, figures: Mapping[str, float]) -> None:
         """Write the figures of a step into the history, with the images per second since the last."""
@@ -102,15 +104,30 @@ class Leader(Observer):
             self.checkpoint(training)
 
     def evaluate(self, training: Training) -> None:
-        """Measure the averaged model, and report."""
+        """Measure the averaged model, and report.
+
+        Raises:
+            Diverged: samples that were diverse before have become alike; in this process alone.
+        """
         started_at = time.monotonic()
         figures = measured(training, self._evaluator.quick)
         self._history.write(training.step, {f"val/{name}": figure for name, figure in figures.items()})
         for name, sheet in sheets(self._evaluator, training.average):
             self._history.picture(training.step, name, sheet)
+        self.remember(figures)
+        if self._was_diverse and diversity(figures) < COLLAPSED:
+            alike, real = figures["diversity"], figures["diversity/real"]
+            raise Diverged(
+                f"at step {training.step}: samples have collapsed, two are alike to {alike:.2f} (SSIM) where real "
+                f"images are to {real:.2f}; lower optimizer.lr, or try another loss or regulariser"
+            )
         self.figures = reported(training.step, figures, self._objective)
         self.report(self.figures)
         self._paused_s += time.monotonic() - started_at
+
+    def remember(self, figures: Mapping[str, float]) -> None:
+        """Note whether samples were ever diverse: at first those of any model are alike."""
+        self._was_diverse |= diversity(figures) > DIVERSE
 
     def checkpoint(self, training: Training) -> None:
         """Keep a checkpoint, as good as an evaluation of this very step says."""
@@ -118,6 +135,17 @@ class Leader(Observer):
         is_measured = self.figures.get("step") == training.step
         self._checkpoints.save(training, loss=self.figures[LOSS] if is_measured else math.inf)
         self._paused_s += time.monotonic() - started_at
+
+
+def diversity(figures: Mapping[str, float]) -> float:
+    """Return how unlike two samples are, as a share of how unlike real images are; 1 for a model that draws none.
+
+    >>> round(diversity({"diversity": 0.95, "diversity/real": 0.5}), 3)
+    0.1
+    """
+    if "diversity" not in figures:
+        return 1.0
+    return (1 - figures["diversity"]) / max(1 - figures["diversity/real"], 1e-9)
 
 
 def reported(step: int, figures: Mapping[str, float], objective: str) -> dict[str, float | int]:
@@ -146,5 +174,6 @@ def observing(  # noqa: PLR0913 - what is observed, where, and for whom
         leader = Leader(experiment, report, evaluator, history, checkpoints)
         for line in read(folder):
             if figures := {name.removeprefix("val/"): line[name] for name in line if name.startswith("val/")}:
+                leader.remember(figures)
                 leader.figures = reported(int(line["step"]), figures, experiment.search.objective)
         yield leader
