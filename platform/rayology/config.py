@@ -101,7 +101,7 @@ class Leaf:
     """A value in a tree of configs, under one kind of each union above it."""
 
     name: str
-    """Its path; behind each colon a kind that it belongs to: ``model:gan.backbone.width`` is open to a GAN alone."""
+    """Its path; behind each colon a kind that it belongs to: ``model:gan.critic.width`` is open to a GAN alone."""
     info: FieldInfo
     default: object
     """What it is if only its kinds are chosen."""
@@ -159,8 +159,8 @@ def leaves(
 def path_of(name: str) -> str:
     """Return the path of a leaf, which names no kind.
 
-    >>> path_of("model:vae.backbone.width")
-    'model.backbone.width'
+    >>> path_of("model:vae.encoder.width")
+    'model.encoder.width'
     """
     return re.sub(r":\w+", "", name)
 
@@ -168,8 +168,8 @@ def path_of(name: str) -> str:
 def kinds_of(name: str) -> dict[str, str]:
     """Return the kinds that a leaf's name tells, by the names of the leaves that choose them.
 
-    >>> kinds_of("model:vae.backbone:resnet.width")
-    {'model.kind': 'vae', 'model:vae.backbone.kind': 'resnet'}
+    >>> kinds_of("model:vae.encoder:resnet.width")
+    {'model.kind': 'vae', 'model:vae.encoder.kind': 'resnet'}
     """
     return {f"{name[: colon.start()]}.kind": colon[1] for colon in re.finditer(r":(\w+)", name)}
 

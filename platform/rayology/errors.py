@@ -17,7 +17,7 @@
     ├── BundleError          a bundle that is damaged or foreign
     ├── StoreError           a store or a version that is not there, or not fit to be promoted
     ├── TrainingError        a training that cannot start or go on
-    │   ├── Diverged         a loss that is no longer finite
+    │   ├── Diverged         a loss that is no longer finite, or samples that collapse
     │   └── OutOfMemory      a step that takes more memory than there is
     ├── SearchError          a sweep without a usable trial
     └── RequestError         a request that a model cannot answer
@@ -118,7 +118,16 @@ class TrainingError(RayologyError):
 
 
 class Diverged(TrainingError):
-    """A loss is no longer finite."""
+    """A loss or a sample is no longer finite, or samples have collapsed."""
+
+    def __init__(self, message: str, *, sound_until: int | None = None) -> None:
+        super().__init__(message)
+        self.sound_until = sound_until
+        """The last step whose weights are worth going on from, if checkpoints may be of later ones."""
+
+
+class RolledBack(TrainingError):
+    """A training that diverged goes on from an earlier checkpoint when it is started again."""
 
 
 class OutOfMemory(TrainingError):

@@ -7,7 +7,16 @@ from tests.kinds import smallest
 from rayology.config import alternatives
 from rayology.errors import ConfigError
 from rayology.image import Grid
-from rayology.models.backbones import BackboneConfig, DenseConfig, TransformerConfig, TranslatorConfig, UnetConfig
+from rayology.models.backbones import (
+    Activation,
+    BackboneConfig,
+    DenseConfig,
+    DenseNetConfig,
+    TransformerConfig,
+    TranslatorConfig,
+    UnetConfig,
+    VggConfig,
+)
 from rayology.models.backbones.base import BaseBackboneConfig
 from rayology.models.backbones.transformer import tiled
 
@@ -47,11 +56,19 @@ def test_features_of_an_image_depend_on_that_image_alone(backbone: BaseBackboneC
     torch.testing.assert_close(encoder(images)[1:2], encoder(images[1:2]))
 
 
-def test_neither_deep_nor_plain_networks_lose_what_passes_them(backbone: BaseBackboneConfig) -> None:
+@pytest.mark.parametrize("activation", ["leaky_relu", "silu"])
+@pytest.mark.parametrize(
+    "backbone",
+    [*BACKBONES, *(kind.model_validate({**smallest(kind), "norm": "none"}) for kind in (VggConfig, DenseNetConfig))],
+    ids=lambda config: f"{kind_of(config)}-{getattr(config, 'norm', '')}",
+)
+def test_neither_deep_nor_plain_networks_lose_what_passes_them(
+    backbone: BaseBackboneConfig, activation: Activation
+) -> None:
     """Features of sixteen images differ from one another as much as they did in a shallow network, to a factor."""
-    deep = backbone.patched({"depth": 8})
+    deep = backbone.patched({"depth": 3})
 
-    encoder = deep.encoder(Grid(1, (32, 32)), activation="leaky_relu")
+    encoder = deep.encoder(Grid(1, (32, 32)), activation=activation)
 
     spread = encoder(torch.randn(16, 1, 1, 1).expand(-1, -1, 32, 32)).detach().std(0).mean()
     assert 0.01 < float(spread) < 100

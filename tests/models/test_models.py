@@ -7,9 +7,8 @@ import torch
 from tests.kinds import SMALL_MODELS, name_of
 
 from rayology.image import Batch, Grid, ImageSpec
-from rayology.models import Gan, GanConfig, Generates, Phase, Reconstructs, Vae, VaeConfig, capabilities
+from rayology.models import GanConfig, Generates, Phase, Reconstructs, Vae, VaeConfig, capabilities
 from rayology.models.adaptive import AdaptiveConfig
-from rayology.models.adversarial import squared_gradient
 from rayology.models.backbones import ResNetConfig, padded
 from rayology.models.backbones.pyramid import pyramid
 from rayology.models.vae import kl_from_standard_normal
@@ -252,19 +251,3 @@ def test_the_bound_is_the_loss_at_beta_one_whatever_beta_is() -> None:
     bounds = [model.bits_per_dim(batch, noise) for model in models]
 
     torch.testing.assert_close(bounds[0], bounds[1])
-
-
-def test_the_gradient_penalty_of_a_linear_score_is_its_squared_weight() -> None:
-    images = torch.randn(3, 1, 16, 16, requires_grad=True)
-    weight = torch.randn(1, 16, 16)
-
-    penalty = squared_gradient((images * weight).flatten(1).sum(1), images)
-
-    torch.testing.assert_close(penalty, weight.square().sum().expand(3))
-
-
-def test_the_critic_has_no_bias_that_the_pairing_cannot_see() -> None:
-    model = GanConfig(generator=SMALL, critic=SMALL).build(SPECS[2])
-
-    assert isinstance(model, Gan)
-    assert model.critic.score.bias is None

@@ -12,7 +12,7 @@ def largest(layer: nn.Linear | nn.Conv2d) -> float:
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(12, 7), nn.Conv2d(4, 6, 3)], ids=["linear", "convolution"])
-def test_a_layer_stretches_nothing_by_more_than_one(layer: nn.Linear | nn.Conv2d) -> None:
+def test_no_weight_has_a_singular_value_above_one(layer: nn.Linear | nn.Conv2d) -> None:
     layer.weight.data.mul_(20)
     spectral.normalise(nn.Sequential(layer))
 

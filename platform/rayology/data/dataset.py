@@ -199,7 +199,9 @@ class Split:
             raise DatasetError("this dataset has no classes to balance; write natural, or prepare a source with labels")
         strata = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
         if (fewest := min(map(len, strata))) < pack:
-            raise DatasetError(f"a class has {fewest} training images, fewer than a pack of {pack}; lower the pack")
+            raise DatasetError(
+                f"a class has {fewest} training images, fewer than a pack of {pack}; lower model.packing"
+            )
         return (EpochSampler if sampling == "balanced" else PackSampler)(strata, seed=seed, pack=pack)
 
 

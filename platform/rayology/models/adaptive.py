@@ -75,13 +75,13 @@ class AdaptiveAugmentation(nn.Module):
             augmentation = Augmentation(self.config, torch.cat(uniform), float(self.strength))
             return augmentation.images(images.to(self.strength.dtype))
 
-    def counted(self, terms: Terms, real_score: Tensor, fake_score: Tensor) -> Outcome:
-        """Add to terms the sign of each pair (1 if the critic told it apart, else -1) and the strength; count pairs."""
+    def counted(self, terms: Terms, real_score: Tensor, fake_score: Tensor, *, pack: int = 1) -> Outcome:
+        """Add to terms the sign of each pair, 1 if the critic told it apart, else -1, and the strength; count images."""
         if not self.config.is_on:
             return Outcome(terms)
         signs = (real_score - fake_score).detach().sign()
         figures = {"ada_rt": signs, "strength": self.strength.expand_as(signs)}
-        sums = {"ada_rt": signs.sum(), "pairs": torch.ones_like(signs).sum()}
+        sums = {"ada_rt": pack * signs.sum(), "pairs": pack * torch.ones_like(signs).sum()}
         return Outcome({**terms, **figures}, sums)
 
     def adapt(self, signs: Float[Tensor, ""], *, num_pairs: Float[Tensor, ""]) -> None:

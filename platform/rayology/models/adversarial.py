@@ -36,8 +36,10 @@ class AdversarialLoss:
 
     critic: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor, Tensor], Tensor]
-    is_relative: bool = False
-    """Whether only the difference of the two scores counts, so that the generator's loss needs the real one too."""
+    needs_real: bool = False
+    """Whether the generator's loss looks at real images too."""
+    has_bias: bool = True
+    """Whether it sees what is added to both scores."""
 
 
 LOSSES: Mapping[LossName, AdversarialLoss] = {
@@ -45,7 +47,8 @@ LOSSES: Mapping[LossName, AdversarialLoss] = {
     "relativistic": AdversarialLoss(
         critic=lambda real, fake: functional.softplus(fake - real),
         generator=lambda real, fake: functional.softplus(real - fake),
-        is_relative=True,
+        needs_real=True,
+        has_bias=False,
     ),
     # Goodfellow et al. 2014, section 3
     "non_saturating": AdversarialLoss(
@@ -59,14 +62,14 @@ LOSSES: Mapping[LossName, AdversarialLoss] = {
     ),
     # Mao et al. 2017, eq. 9, with 0 for generated images and 1 for real ones
     "least_squares": AdversarialLoss(
-        critic=lambda real, fake: (real - 1).square() + fake.square(),
-        generator=lambda _, fake: (fake - 1).square(),
+        critic=lambda real, fake: ((real - 1).square() + fake.square()) / 2,
+        generator=lambda _, fake: (fake - 1).square() / 2,
     ),
     # Arjovsky et al. 2017, eq. 2 and 3
     "wasserstein": AdversarialLoss(
         critic=lambda real, fake: fake - real,
-        generator=lambda real, fake: real - fake,
-        is_relative=True,
+        generator=lambda _, fake: -fake,
+        has_bias=False,
     ),
 }
 
@@ -83,14 +86,14 @@ class Compared:
 
 
 class ZeroCentredConfig(Config):
-    """Penalties on the squared gradient of the score at real and generated images (Mescheder et al. 2018, eq. 9)."""
+    """Penalties on the squared gradient of the score at real and generated images (Mescheder et al. 2018)."""
 
     kind: Literal["zero_centred"] = "zero_centred"
     """Kind of regulariser."""
     weight: Annotated[PositiveFloat, Range(0.05, 20, log=True)] = 0.5
     """Weight of the penalties (gamma)."""
     at: Annotated[Literal["both", "real"], Choice("both", "real")] = "both"
-    """Images at which the gradient is penalised: R1 and R2, or R1 alone."""
+    """Images at which the gradient is penalised: R1 and R2 (their eq. 9 and 10), or R1 alone, at the same cost."""
     decay: Annotated[float, Field(gt=0, le=1), Choice(0.1, 1.0)] = 1.0
     """Factor on the weight at the end of the training, reached along half a cosine."""
 
@@ -115,14 +118,16 @@ class InterpolatedConfig(Config):
     """Weight of the penalty (lambda)."""
 
     def noise(self) -> Mapping[str, NoiseSpec]:
-        """Return the stream ``interpolation``: where between a real and a generated image each row looks."""
+        """Return the stream ``interpolation``: where between real and generated images each row looks."""
         return {"interpolation": NoiseSpec((1,), "uniform")}
 
     def terms(self, compared: Compared, noise: Noise, *, progress: float) -> Terms:
         """Return the penalty of each row (their eq. 3)."""
         del progress
         real, generated = compared.images.detach().chunk(2)
-        share = noise["interpolation"].to(real).view(-1, *[1] * (real.ndim - 1))
+        rows = len(compared.scores) // 2
+        of_rows = noise["interpolation"].to(real).view(rows, -1)[:, :1]  # one for all images of a pack
+        share = of_rows.expand(-1, len(real) // rows).reshape(-1, *[1] * (real.ndim - 1))
         between = torch.lerp(generated, real, share).requires_grad_()
         # The root has no derivative at zero, where a critic of zero-initialised layers may begin.
         norm = (squared_gradient(compared.score(between), between) + 1e-12).sqrt()

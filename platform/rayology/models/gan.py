@@ -142,13 +142,13 @@ class Gan(Model):
                 "adversarial": per_row(self.loss.critic(real, fake)),
                 **self.config.regulariser.terms(compared, noise, progress=self.progress),
             }
-            return self.adaptive.counted(terms, per_row(real), per_row(fake))
+            return self.adaptive.counted(terms, per_row(real), per_row(fake), pack=self.config.packing)
 
     def _generator_terms(self, batch: Batch, noise: Noise) -> Outcome:
         for_real, for_generated = self.adaptive.drawn(noise)
         generated = self.adaptive(self.sample(noise, batch.labels), for_generated)
         fake = real = self.critic(generated, batch.labels)
-        if self.loss.is_relative:
+        if self.loss.needs_real:
             with torch.no_grad():
                 real = self.critic(self.adaptive(batch.images, for_real), batch.labels)
         return Outcome({"adversarial": per_row(self.loss.generator(real, fake))})
@@ -161,8 +161,8 @@ class Critic(nn.Module):
         super().__init__()
         self.pack = config.packing
         packed = Grid(config.packing * image.channels, image.size)
-        # A bias would cancel in differences: it is left out. A class adds a direction (Miyato & Koyama 2018).
-        kinds, has_bias = max(num_classes, 1), not LOSSES[config.loss].is_relative
+        # A class adds a direction (Miyato & Koyama 2018).
+        kinds, has_bias = max(num_classes, 1), LOSSES[config.loss].has_bias
         match config.critic:
             case UnetConfig() as unet:
                 self.network: GridEncoder | UnetFeatures = UnetFeatures(unet, packed, config.activation)

@@ -1,4 +1,4 @@
-"""Spectral normalisation: layers that stretch nothing by more than a factor of one (Miyato et al. 2018)."""
+"""Spectral normalisation: weights, as matrices, whose largest singular value is at most one (Miyato et al. 2018)."""
 
 import torch
 from jaxtyping import Float

@@ -69,7 +69,7 @@ class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
         self._study.sampler = TPESampler(
             seed=derive_seed(self._experiment.seed, "trial", number) % 2**32, n_startup_trials=wanted.startup_trials
         )
-        points = starting_points(self._experiment)
+        points = starting_points(self._experiment)[: max(1, wanted.num_trials // 2)]
         if number < len(points):
             self._study.enqueue_trial(points[number])
         trial = self._study.ask()

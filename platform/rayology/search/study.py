@@ -15,7 +15,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from rayology.config import nested, path_of
 from rayology.data import PreparedDataset
-from rayology.errors import ConfigError, Diverged, OutOfMemory
+from rayology.errors import ConfigError, DatasetError, Diverged, OutOfMemory, RolledBack
 from rayology.experiment import Experiment
 from rayology.metrics import WORST
 from rayology.progress import Bar, watching
@@ -144,7 +144,7 @@ def _trial(choices: Mapping[str, object], assignment: Assignment) -> None:
             train(run, data, callbacks=(TuneReportCallback(),))
         else:
             _train_alone(run, data)
-    except (ConfigError, Diverged, OutOfMemory) as error:
+    except (ConfigError, DatasetError, Diverged, OutOfMemory) as error:
         logger.warning("A trial %s: %s.", "diverged" if isinstance(error, Diverged) else "does not fit", error)
         tune.report({LOSS: WORST, "step": experiment.schedule.steps})
 
@@ -156,7 +156,12 @@ def _train_alone(run: Run, data: PreparedDataset) -> None:
 
     device = torch.device("cuda" if torch.cuda.is_available() and uses_gpu(run.experiment) else "cpu")
     data = cached(data.path, run.experiment.scaling.cache)
-    training = train_here(
-        run.experiment, data, run.folder, report=lambda figures: tune.report(dict(figures)), device=device
+    train = partial(
+        train_here, run.experiment, data, run.folder, report=lambda figures: tune.report(dict(figures)), device=device
     )
+    try:
+        training = train()
+    except RolledBack as error:
+        logger.warning("A trial: %s.", error)
+        training = train()
     finish(run.experiment, data, training, run.folder / BUNDLE)

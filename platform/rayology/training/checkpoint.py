@@ -28,7 +28,7 @@ from rayology.atomic import UNFINISHED, write_atomic
 from rayology.errors import TrainingError
 from rayology.training.loop import Training
 
-__all__ = ["Checkpoints", "newest", "newest_step", "restore"]
+__all__ = ["Checkpoints", "newest", "newest_step", "remove_newer", "restore"]
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +122,13 @@ def newest(folder: Path) -> Path | None:
 def newest_step(folder: Path) -> int:
     """Return the step of the newest checkpoint of a folder; 0 if it has none."""
     return max(map(_step_of, _files(folder)), default=0)
+
+
+def remove_newer(folder: Path, step: int) -> None:
+    """Remove the checkpoints of later steps."""
+    for file in _files(folder):
+        if _step_of(file) > step:
+            file.unlink(missing_ok=True)
 
 
 def restore(training: Training, file: Path, *, dataset: str = "") -> None:

@@ -73,7 +73,7 @@ def train(run: Run, data: PreparedDataset, *, callbacks: tuple[UserCallback, ...
     about to be taken away.
 
     Raises:
-        Diverged: a loss or a sample is no longer finite.
+        Diverged: a loss or a sample is no longer finite, or samples have collapsed.
         OutOfMemory: a step takes more memory than a worker has.
         TrainingError: workers were lost too often without a new checkpoint in between.
         DatasetError: the validation split holds a single image.
@@ -198,7 +198,8 @@ def require_suitable(experiment: Experiment, data: PreparedDataset) -> None:
 
     Raises:
         ConfigError: a network of the model does not take images of this size.
-        DatasetError: a single image was held out, or the images have no classes or masks and the model needs them.
+        DatasetError: a single image was held out, the images have no classes or masks and the model needs them, or a
+            class is smaller than a pack.
     """
     taught = {"classes": (Classifies, data.info.image.classes), "masks": (Segments, data.info.image.masks)}
     for what, (capability, names) in taught.items():
@@ -207,6 +208,7 @@ def require_suitable(experiment: Experiment, data: PreparedDataset) -> None:
                 f"{data.path}: its images have no {what}, which a {experiment.model.kind} learns; choose a source with"
                 f" {what}, or remove this dataset if its source has them, and prepare it again"
             )
+    data.split("train").sampler(seed=0, sampling=experiment.schedule.sampling, pack=experiment.model.pack)
     with torch.device("meta"):  # no memory, no time
         experiment.model.build(data.info.image)
     count = data.info.splits["validation"].images

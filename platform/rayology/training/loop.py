@@ -82,6 +82,7 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
     averaged = [_averaged(each) for each in (training.average, model)]
     buffers = [[*each.buffers()] for each in (training.average, model)]
 
+    figures: dict[str, Tensor] = {}  # the newest of each phase, some of which run in some steps alone
     is_last = training.step >= schedule.steps
     while not is_last:
         step, lr = training.step, experiment.optimizer.lr * lr_factor(training.step, schedule)
@@ -89,7 +90,6 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
         model.progress = step / schedule.steps
         moving = _moving_early(training, buffers[1])
         before = [tensor.clone() for tensor in moving]
-        figures: dict[str, Tensor] = {}
         sums: dict[str, Tensor] = {}
 
         for phase, optimizer in zip(phases, training.optimizers, strict=True):

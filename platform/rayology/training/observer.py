@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -87,7 +88,7 @@ class Leader(Observer):
         self._logged_at: tuple[int, float] | None = None
         self._paused_s = 0.0  # spent on evaluations and checkpoints, which does not count as training
         self._saved_at = time.monotonic()
-        self._was_diverse = False
+        self._shares: list[tuple[int, float]] = []  # how diverse samples were after which step
 
     def log(self, training: Training, figures: Mapping[str, float]) -> None:
         """Write the figures of a step into the history, with the images per second since the last."""
@@ -114,20 +115,33 @@ class Leader(Observer):
         self._history.write(training.step, {f"val/{name}": figure for name, figure in figures.items()})
         for name, sheet in sheets(self._evaluator, training.average):
             self._history.picture(training.step, name, sheet)
-        self.remember(figures)
-        if self._was_diverse and diversity(figures) < COLLAPSED:
+        self.remember(training.step, figures)
+        if (sound := self._sound_until()) is not None:
             alike, real = figures["diversity"], figures["diversity/real"]
             raise Diverged(
                 f"at step {training.step}: samples have collapsed, two are alike to {alike:.2f} (SSIM) where real "
-                f"images are to {real:.2f}; lower optimizer.lr, or try another loss or regulariser"
+                f"images are to {real:.2f}; lower optimizer.lr, or try another loss or regulariser",
+                sound_until=sound,
             )
         self.figures = reported(training.step, figures, self._objective)
         self.report(self.figures)
         self._paused_s += time.monotonic() - started_at
 
-    def remember(self, figures: Mapping[str, float]) -> None:
-        """Note whether samples were ever diverse: at first those of any model are alike."""
-        self._was_diverse |= diversity(figures) > DIVERSE
+    def remember(self, step: int, figures: Mapping[str, float]) -> None:
+        """Note how diverse samples were; those of the first steps tell nothing, and may be noise."""
+        if step > self._schedule.warmup_steps:
+            self._shares.append((step, diversity(figures)))
+
+    def _sound_until(self) -> int | None:
+        """Return the last step with diverse samples if samples have collapsed since, else None.
+
+        They have if two evaluations in a row found them diverse, and now the newest two find them alike.
+        """
+        *earlier, before, now = [(0, 0.0), (0, 0.0), *self._shares]
+        was_diverse = any(min(one[1], two[1]) > DIVERSE for one, two in pairwise(earlier))
+        if not was_diverse or max(before[1], now[1]) >= COLLAPSED:
+            return None
+        return max(step for step, share in earlier if share > DIVERSE)
 
     def checkpoint(self, training: Training) -> None:
         """Keep a checkpoint, as good as an evaluation of this very step says."""
@@ -174,6 +188,6 @@ def observing(  # noqa: PLR0913 - what is observed, where, and for whom
         leader = Leader(experiment, report, evaluator, history, checkpoints)
         for line in read(folder):
             if figures := {name.removeprefix("val/"): line[name] for name in line if name.startswith("val/")}:
-                leader.remember(figures)
+                leader.remember(int(line["step"]), figures)
                 leader.figures = reported(int(line["step"]), figures, experiment.search.objective)
         yield leader

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from rayology.atomic import write_atomic
-from rayology.errors import Diverged, TrainingError
+from rayology.errors import Diverged, RolledBack
 from rayology.experiment import Experiment
+from rayology.training.checkpoint import newest_step, remove_newer
+from rayology.training.observer import CHECKPOINTS
 
 __all__ = ["is_rolled_back", "roll_back", "slowed"]
 
@@ -22,7 +24,9 @@ def slowed(experiment: Experiment) -> Experiment:
     return experiment.patched({"optimizer": {"lr": SLOWER * experiment.optimizer.lr}})
 
 
-def roll_back(folder: Path, error: Diverged) -> TrainingError:
+def roll_back(folder: Path, error: Diverged) -> RolledBack:
     """Return what a training that may go on ends with: who starts the run again finds it rolled back."""
+    if error.sound_until is not None:
+        remove_newer(folder / CHECKPOINTS, error.sound_until)
     write_atomic(folder / FILE, str(error).encode())
-    return TrainingError(f"{error}; it goes on from the last checkpoint with half the learning rate")
+    return RolledBack(f"{error}; it goes on from step {newest_step(folder / CHECKPOINTS)} with half the learning rate")

@@ -51,7 +51,7 @@ def train_here(  # noqa: PLR0913 - what is trained where, and the processes it i
 
     Raises:
         OutOfMemory: a step takes more memory than there is.
-        Diverged: a loss or a sample is no longer finite.
+        Diverged: a loss or a sample is no longer finite, or samples have collapsed.
         TrainingError: either did, and the run goes on otherwise when it is started again.
     """
     limit = timedelta(minutes=experiment.scaling.timeout_minutes)
@@ -141,6 +141,7 @@ def finish(
     experiment: Experiment, data: PreparedDataset, training: Training, path: Path, workers: Workers = ALONE
 ) -> Bundle | None:
     """Evaluate in full, all processes together, and return the bundle, which the leading one writes."""
+    experiment = slowed(experiment) if is_rolled_back(path.parent) else experiment
     model = training.average.float()  # as it is loaded and served
     evaluator = Evaluator(experiment.seed, data, next(model.parameters()).device, workers=workers)
     with watchdog(60 * experiment.scaling.timeout_minutes):

@@ -1,5 +1,6 @@
 """What every backbone provides: networks between an image and a coarser grid of features."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
@@ -28,6 +29,10 @@ MULTIPLE = 8  # of which each side is one where networks work
 LOWEST = -1.0  # the value with which preparation pads, in the range that models see
 SLOPE = 0.2  # of a leaky rectifier, below zero
 Activation = Literal["leaky_relu", "silu"]
+GAINS = {
+    "leaky_relu": math.sqrt(2 / (1 + SLOPE**2)),
+    "silu": 1.677,
+}  # one over the root mean square of what normal values become
 
 
 class GridEncoder(nn.Module, ABC):
@@ -137,6 +142,6 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
             return functional.silu(x)
 
 
-def he_normal(layer: nn.Conv2d | nn.Conv3d | nn.Linear) -> None:
-    """Draw weights that keep the size of what passes a layer and the nonlinearity after it (He et al. 2015, eq. 14)."""
-    nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")
+def he_normal(layer: nn.Conv2d | nn.Conv3d | nn.Linear, activation: Activation) -> None:
+    """Draw weights that keep the size of what passes a nonlinearity and then a layer (He et al. 2015, eq. 15)."""
+    nn.init.normal_(layer.weight, std=GAINS[activation] / math.sqrt(layer.weight[0].numel()))

@@ -67,7 +67,7 @@ class Encoder(GridEncoder):
     def __init__(self, config: DenseConfig, image: Grid, activation: Activation) -> None:
         super().__init__(out=config.out(image))
         inputs = image.channels * math.prod(padded(image.size))
-        self.layers = hidden([inputs, *[config.width] * config.depth])
+        self.layers = hidden([inputs, *[config.width] * config.depth], activation)
         self.activation = activation
 
     def features(self, images: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch width *coarse"]:
@@ -84,7 +84,7 @@ class Decoder(GridDecoder):
     def __init__(self, config: DenseConfig, image: Grid, activation: Activation) -> None:
         shape = image.channels, *padded(image.size)
         super().__init__(inp=config.out(image), head=nn.Linear(config.width, math.prod(shape)), size=image.size)
-        self.layers = hidden([config.width] * config.depth)
+        self.layers = hidden([config.width] * config.depth, activation)
         self.shape = shape
         self.activation = activation
 
@@ -96,9 +96,9 @@ class Decoder(GridDecoder):
         return self.head(x).unflatten(1, self.shape)
 
 
-def hidden(widths: Sequence[int]) -> nn.ModuleList:
+def hidden(widths: Sequence[int], activation: Activation) -> nn.ModuleList:
     """Return layers from each width to the next."""
     layers = [nn.Linear(before, after) for before, after in pairwise(widths)]
     for layer in layers:
-        he_normal(layer)
+        he_normal(layer, activation)
     return nn.ModuleList(layers)

@@ -49,7 +49,7 @@ class DenseLayer(nn.Module):
         self.norm = normalisation(norm, inputs)
         self.convolution = PRIMITIVES[axes].convolution(inputs, added, 3, padding=1)
         self.activation = activation
-        he_normal(self.convolution)
+        he_normal(self.convolution, activation)
 
     def forward(self, x: Float[Tensor, "batch inputs *space"]) -> Float[Tensor, "batch outputs *space"]:
         """Return what it sees, then what it adds."""

@@ -35,6 +35,6 @@ class VggConfig(PyramidConfig):
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):
             convolution = PRIMITIVES[axes].convolution(before, after, 3, padding=1)
-            he_normal(convolution)
+            he_normal(convolution, activation)
             layers += [normalisation(self.norm, before), Activate(activation), convolution]
         return layers
