@@ -47,7 +47,6 @@ RECIPE: Mapping[str, Mapping[str, object]] = {
         "latents": 2,
         "regulariser": {"weight": 0.02},
     },
-    "optimizer": {"lr": 1e-3},
     "scaling": {"precision": "float32"},
 }
 ARMS: Mapping[str, Mapping[str, object]] = {

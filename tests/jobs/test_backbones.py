@@ -57,5 +57,5 @@ def test_few_pairs_and_the_steps_of_small_images_are_counted_by_the_same_code(ru
 
     assert done.returncode == 0, done.stderr
     counted = json.loads(done.stdout.splitlines()[-1])
-    assert (counted["run"], len(counted["costs"]), counted["pairs"]) == ("quick", 44, 5 + 6)
+    assert (counted["run"], len(counted["costs"]), counted["pairs"]) == ("quick", 22, 5 + 6)
     assert counted["met"] == {"all_finite": True, "every_parameter_moves": True}
