@@ -10,6 +10,7 @@ import mode_coverage
 import pytest
 import torch
 from mode_coverage import (
+    ARMS,
     DEFAULT,
     MIXTURES,
     NUM_SAMPLES,
@@ -73,3 +74,12 @@ def test_a_few_steps_of_mode_coverage_say_that_they_are_few(run_job: RunJob) -> 
     assert len(counted["results"]) == 2 * 2
     assert set(counted["met"]) == {"ring_beats_published", "grid_beats_published"}
     assert "quick: " in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_trains_on_points(arm: str) -> None:
+    figures = Run("grid", arm, 0, 2).train()
+
+    assert not figures["diverged"]
+    assert set(figures["drawn"]) == {"last", "averaged"}
