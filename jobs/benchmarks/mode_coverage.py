@@ -195,7 +195,7 @@ def main(config: ModeCoverageConfig) -> Mapping[str, object]:
         "results": results,
         "published": {name: mixture.best for name, mixture in MIXTURES.items()},
         "diverged": {str(each): found["diverged"] for each, found in ended.items() if found["diverged"]},
-        "met": {f"{name}_beats_published": beats(figures, MIXTURES[name].best) for name, figures in first.items()},
+        "met": {target: is_met for name, figures in first.items() for target, is_met in met(name, figures).items()},
     }
 
 
@@ -278,9 +278,14 @@ def summary(runs: Sequence[Figures], weights: str) -> dict[str, tuple[float, flo
     return found
 
 
-def beats(figures: Mapping[str, tuple[float, float, float]], best: Mapping[str, float]) -> bool:
-    """Tell whether the means are ahead of the best published cells, of modes and of divergence."""
-    return figures["modes"][0] > best["modes"] and figures["kl"][0] < best["kl"]
+def met(name: str, figures: Mapping[str, tuple[float, float, float]]) -> Mapping[str, bool]:
+    """Tell whether the means are ahead of the best published cells.
+
+    Modes and divergence look at good samples alone, so that blurred ones have both; they mean little without the share.
+    """
+    best = MIXTURES[name].best
+    covers = figures["modes"][0] > best["modes"] and figures["kl"][0] < best["kl"]
+    return {f"{name}_modes_and_kl": covers, f"{name}_good_samples": figures["quality"][0] > best["quality"]}
 
 
 def table(results: Mapping[str, Mapping[str, tuple[float, float, float]]], protocol: str) -> Table:

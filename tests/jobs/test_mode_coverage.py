@@ -18,6 +18,7 @@ from mode_coverage import (
     ModeCoverageConfig,
     Run,
     coverage,
+    met,
     runs_of,
     store,
     stored,
@@ -47,6 +48,13 @@ def test_a_collapsed_sampler_has_one_mode_and_the_largest_divergence(mixture: mo
     assert coverage(none, mixture) == {"modes": 0, "kl": pytest.approx(math.log(len(mixture.modes))), "quality": 0}
 
 
+def test_blurred_samples_that_cover_every_mode_do_not_meet_the_share_of_good_ones() -> None:
+    exact = {"modes": (8.0, 8.0, 8.0), "kl": (0.001, 0.001, 0.001), "quality": (0.989, 0.98, 0.99)}
+
+    assert met("ring", exact) == {"ring_modes_and_kl": True, "ring_good_samples": True}
+    assert met("ring", {**exact, "quality": (0.1, 0.1, 0.1)}) == {"ring_modes_and_kl": True, "ring_good_samples": False}
+
+
 def test_a_run_that_has_ended_is_read_unless_its_experiment_was_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,7 +80,7 @@ def test_a_few_steps_of_mode_coverage_say_that_they_are_few(run_job: RunJob) -> 
     counted = json.loads(done.stdout.splitlines()[-1])
     assert counted["protocol"].startswith("quick: ")
     assert len(counted["results"]) == 2 * 2
-    assert set(counted["met"]) == {"ring_beats_published", "grid_beats_published"}
+    assert {*counted["met"]} == {f"{name}_{what}" for name in MIXTURES for what in ("modes_and_kl", "good_samples")}
     assert "quick: " in done.stderr
 
 
