@@ -176,7 +176,7 @@ def main(config: ModeCoverageConfig) -> Mapping[str, object]:
             seconds.append(time.monotonic() - started_at)
             store(each, found, config.folder)
             rest = (left - 1) * statistics.median(seconds) / 60
-            console.print(f"{each}: {seconds[-1]:,.0f} s; {left - 1} runs left, {rest:,.0f} min", highlight=False)
+            console.print(f"{each}: {seconds[-1]:,.0f} s; runs left: {left - 1}, {rest:,.0f} min", highlight=False)
         ended[each] = found
 
     results = {
