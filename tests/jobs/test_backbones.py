@@ -29,6 +29,7 @@ def test_the_quick_pairs_have_each_network_once_in_each_role() -> None:
             assert sorted(kinds[place] for kinds in pairs) == sorted(kinds_of(model, role))
 
 
+@pytest.mark.slow
 def test_a_pair_that_learns_is_finite_and_moves() -> None:
     trained = train(Pair("vae", ("dense", "transformer"), (16, 16), 1))
 
@@ -41,6 +42,7 @@ def test_parameters_that_no_gradient_reached_are_named() -> None:
     assert without_gradient(training) == [name for name, _ in training.model.named_parameters()]
 
 
+@pytest.mark.slow
 def test_a_step_of_a_network_is_counted() -> None:
     network = Network("vae", "encoder", "dense", LEAST_SIZES[0])
 
