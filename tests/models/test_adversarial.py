@@ -69,6 +69,14 @@ def test_the_squared_gradient_of_packs_adds_up_their_images() -> None:
     torch.testing.assert_close(squared_gradient(of_packs, images), 3 * WEIGHT.square().sum().expand(2))
 
 
+def test_the_squared_gradient_is_found_of_images_whose_channels_lie_together() -> None:
+    images = torch.randn(6, 3, 4, 4).to(memory_format=torch.channels_last).requires_grad_()
+
+    found = squared_gradient(images.square().flatten(1).sum(1), images)
+
+    torch.testing.assert_close(found, (2 * images).square().flatten(1).sum(1))
+
+
 def test_zero_centred_penalties_fall_to_their_last_weight_over_the_training() -> None:
     config = ZeroCentredConfig(weight=2.0, decay=0.1)
 

@@ -157,7 +157,7 @@ RegulariserConfig = Annotated[ZeroCentredConfig | InterpolatedConfig | NoRegular
 def squared_gradient(scores: Float[Tensor, " rows"], images: Tensor) -> Float[Tensor, " rows"]:
     """Return the squared norm of the gradient of each score by its images, consecutive ones if they are packed."""
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return gradient.square().view(len(scores), -1).sum(1)
+    return gradient.square().reshape(len(scores), -1).sum(1)
 
 
 def cosine(start: float, end: float, progress: float) -> float:

@@ -1,0 +1,93 @@
+"""The benchmark of mode coverage counts right, and goes on where it was stopped."""
+
+import json
+import math
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import mode_coverage
+import pytest
+import torch
+from mode_coverage import (
+    ARMS,
+    DEFAULT,
+    MIXTURES,
+    NUM_SAMPLES,
+    Figures,
+    ModeCoverageConfig,
+    Run,
+    coverage,
+    met,
+    runs_of,
+    store,
+    stored,
+)
+
+from rayology.errors import ConfigError
+
+RunJob = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.mark.parametrize(("name", "kl"), [("ring", 0.0014), ("grid", 0.0049)])
+def test_a_perfect_sampler_covers_every_mode_and_has_the_divergence_of_chance(name: str, kl: float) -> None:
+    mixture = MIXTURES[name]
+
+    found = [coverage(mixture.points(seed)[:NUM_SAMPLES], mixture) for seed in range(20)]
+
+    assert all(each["modes"] == len(mixture.modes) for each in found)
+    assert sum(each["kl"] for each in found) / 20 == pytest.approx(kl, rel=0.3)
+    assert sum(each["quality"] for each in found) / 20 == pytest.approx(1 - math.exp(-4.5), abs=0.002)
+
+
+@pytest.mark.parametrize("mixture", MIXTURES.values(), ids=list(MIXTURES))
+def test_a_collapsed_sampler_has_one_mode_and_the_largest_divergence(mixture: mode_coverage.Mixture) -> None:
+    one, none = mixture.modes[3].expand(100, 2), torch.full((100, 2), 9.0)
+
+    assert coverage(one, mixture) == {"modes": 1, "kl": pytest.approx(math.log(len(mixture.modes))), "quality": 1}
+    assert coverage(none, mixture) == {"modes": 0, "kl": pytest.approx(math.log(len(mixture.modes))), "quality": 0}
+
+
+def test_blurred_samples_that_cover_every_mode_do_not_meet_the_share_of_good_ones() -> None:
+    exact = {"modes": (8.0, 8.0, 8.0), "kl": (0.001, 0.001, 0.001), "quality": (0.989, 0.98, 0.99)}
+
+    assert met("ring", exact) == {"ring_modes_and_kl": True, "ring_good_samples": True}
+    assert met("ring", {**exact, "quality": (0.1, 0.1, 0.1)}) == {"ring_modes_and_kl": True, "ring_good_samples": False}
+
+
+def test_a_run_that_has_ended_is_read_unless_its_experiment_was_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, figures = Run("ring", DEFAULT, 0, 5), Figures(drawn={"last": {"modes": 8.0}}, diverged="")
+    store(run, figures, tmp_path)
+
+    assert stored(run, tmp_path) == figures
+    assert stored(Run("ring", DEFAULT, 1, 5), tmp_path) is None
+    monkeypatch.setattr(mode_coverage, "RECIPE", {**mode_coverage.RECIPE, "optimizer": {"lr": 0.5}})
+    assert stored(run, tmp_path) is None
+
+
+def test_an_arm_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(ConfigError, match="there is no 'wgan'; write all, or some of: relativistic"):
+        runs_of(ModeCoverageConfig(arms=("wgan",)))
+
+
+@pytest.mark.slow
+def test_a_few_steps_of_mode_coverage_say_that_they_are_few(run_job: RunJob) -> None:
+    done = run_job("benchmarks/mode_coverage.py", "--quick")
+
+    assert done.returncode == 0, done.stderr
+    counted = json.loads(done.stdout.splitlines()[-1])
+    assert counted["protocol"].startswith("quick: ")
+    assert len(counted["results"]) == 2 * 2
+    assert {*counted["met"]} == {f"{name}_{what}" for name in MIXTURES for what in ("modes_and_kl", "good_samples")}
+    assert "quick: " in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_trains_on_points(arm: str) -> None:
+    figures = Run("grid", arm, 0, 2).train()
+
+    assert not figures["diverged"]
+    assert set(figures["drawn"]) == {"last", "averaged"}
