@@ -53,7 +53,8 @@ def alike(monkeypatch: pytest.MonkeyPatch, similarities: Sequence[float]) -> Non
     found = iter(similarities)
 
     def quick(*_: object) -> Mapping[str, float]:
-        return {"mmd": 1.0, "diversity": next(found), "diversity/real": 0.4}
+        similarity = next(found)
+        return {"mmd": similarity, "diversity": similarity, "diversity/real": 0.4}
 
     monkeypatch.setattr(Evaluator, "quick", quick)
 

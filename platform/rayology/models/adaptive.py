@@ -76,7 +76,7 @@ class AdaptiveAugmentation(nn.Module):
             return augmentation.images(images.to(self.strength.dtype))
 
     def counted(self, terms: Terms, real_score: Tensor, fake_score: Tensor, *, pack: int = 1) -> Outcome:
-        """Add to terms the sign of each pair, 1 if the critic told it apart, else -1, and the strength; count images."""
+        """Add to terms the sign of each pair (1 if it was told apart, else -1) and the strength; count images."""
         if not self.config.is_on:
             return Outcome(terms)
         signs = (real_score - fake_score).detach().sign()
