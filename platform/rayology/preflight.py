@@ -8,11 +8,13 @@ from typing import Literal
 import ray
 import torch
 
+from rayology.data.preparation import PatchesConfig
 from rayology.errors import ConfigError, TrainingError
 from rayology.experiment import Experiment
+from rayology.image import ImageSpec
 from rayology.training.run import Run, open_run
 
-__all__ = ["begin", "joins_cluster", "ray_folder", "require_machine", "require_places"]
+__all__ = ["begin", "joins_cluster", "ray_folder", "require_machine", "require_networks", "require_places"]
 
 RAYS_OWN = "runtime_resources"  # the part of a session's folder into which a submitted working directory is unpacked
 PROBE_BYTES = 2**20
@@ -22,10 +24,12 @@ def begin(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
     """Start a run, or find the one to go on with, once all that can be known before Ray starts was found in order.
 
     Raises:
-        ConfigError: the storage cannot be written, or the source or the run to go on with is not there.
+        ConfigError: the model takes no images of that size, the storage cannot be written, or the source or the run to
+            go on with is not there.
         TrainingError: no cluster is joined, and this machine has too few cores or GPUs.
     """
     if experiment.resume in {"", "auto"}:  # else the run that goes on says what it needs
+        require_networks(experiment)
         require_places(experiment)
         require_machine(experiment)
     run = open_run(experiment, kind)
@@ -33,6 +37,18 @@ def begin(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         require_places(run.experiment)
         require_machine(run.experiment)
     return run
+
+
+def require_networks(experiment: Experiment) -> None:
+    """Refuse networks that take no images of the size that is prepared; how many channels there are is not known yet.
+
+    Raises:
+        ConfigError: names the field of the network and that of the size.
+    """
+    size = experiment.preparation.size
+    is_volume = isinstance(experiment.preparation.cut, PatchesConfig)
+    with torch.device("meta"):  # no memory, no time
+        experiment.model.build(ImageSpec(size=(size, size, size) if is_volume else (size, size)))
 
 
 def require_places(experiment: Experiment) -> None:

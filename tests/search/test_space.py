@@ -229,7 +229,7 @@ def test_narrowing_a_range_keeps_in_each_kind_what_it_has() -> None:
 @pytest.mark.parametrize(
     ("narrow", "message"),
     [
-        ({"model.latents": (16, 48)}, r"^search\.narrow\.model\.latents: write some of 16, 32, 64$"),
+        ({"model.latents": (16, 48)}, r"^search\.narrow\.model\.latents: write some of 16, 32, 64, found 16, 48$"),
         ({"model.latents": ()}, "write some of 16, 32, 64"),
         ({"model.weight": (0.01, 1)}, r"write two numbers from 0\.1 to 1 or two numbers from 0\.5 to 4"),
         ({"model.weight": (1.0, 0.5)}, "write two numbers"),

@@ -1,5 +1,6 @@
 """The search space: what the marks on an experiment's fields say, conditional on the kind of each union."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -176,15 +177,18 @@ def _check(key: str, wanted: Sequence[Value], found: Sequence[Dimension]) -> Non
     """Refuse a narrowing of what is not searched, or to what no kind has."""
     named = [dimension for dimension in found if dimension.is_named_by(key)]
     if not named:
-        known = ", ".join(sorted({dimension.path for dimension in found}))
-        raise ConfigError(f"search.narrow: {key} is not searched; these are: {known}")
+        known = sorted({dimension.path for dimension in found})
+        near = difflib.get_close_matches(key, known, n=1)
+        these = f"did you mean {near[0]}?" if near else f"these are: {', '.join(known)}"
+        raise ConfigError(f"search.narrow: {key} is not searched; {these}")
     ranges = sorted({str(dimension.mark) for dimension in named if not dimension.choices})
     choices = dict.fromkeys(str(value) for dimension in named for value in dimension.choices)
     is_known = all(any(dimension.admits(value) for dimension in named) for value in wanted)
     if not wanted or not is_known or (ranges and not _interval(wanted)):
         some = [f"some of {', '.join(choices)}"] if choices else []
+        found_values = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in wanted) or "none"
         ways = [*some, *(f"two numbers from {interval}" for interval in ranges)]
-        raise ConfigError(f"search.narrow.{key}: write {' or '.join(ways)}")
+        raise ConfigError(f"search.narrow.{key}: write {' or '.join(ways)}, found {found_values}")
 
 
 def _interval(wanted: Sequence[Value]) -> tuple[float, float] | None:

@@ -111,6 +111,7 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         found = f"holds no {wanted!r}" if parent.is_dir() else "is not there"
         newest = f"the newest there are: {', '.join(known[-3:])}" if known else "give the storage that it began with"
         raise ConfigError(f"resume: {parent} {found}; {newest}, or leave resume out to start one")
+    _require_sound(parent / wanted)
     first = begun(parent / wanted)
     if changes := _changes(first, experiment):
         raise ConfigError(
@@ -124,6 +125,12 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
             _store(first, parent / wanted)
         logger.info("%s takes %d steps from now on.", wanted, steps)
     return Run(parent / wanted, first.patched({"storage": str(experiment.storage)}), is_resumed=True)
+
+
+def _require_sound(folder: Path) -> None:
+    """Refuse a run that would only diverge again."""
+    if (mark := folder / DIVERGED).exists():
+        raise ConfigError(f"resume: {folder.name} diverged ({mark.read_text(encoding='utf-8')}); start a new run")
 
 
 def _is_unfinished(folder: Path, experiment: Experiment) -> bool:
