@@ -24,7 +24,7 @@ def test_an_experiment_is_valid_and_can_be_searched(file: Path) -> None:
     experiment = load(Experiment, [str(file), *needed])
 
     assert dimensions(experiment)
-    assert len(starting_points(experiment)) == 2
+    assert {point["model.kind"] for point in starting_points(experiment)[:2]} == {"vae", "gan"}
     assert file.read_text().startswith("# ")
     assert '"What to expect" in the README' in " ".join(file.read_text().split())
     assert "## What to expect" in (ROOT / "README.md").read_text()
@@ -38,5 +38,5 @@ def test_a_serve_config_has_valid_arguments(file: Path) -> None:
 
 
 def test_a_batch_that_no_memory_holds_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"schedule\.batch_size: .*less than or equal to 1048576"):
+    with pytest.raises(ConfigError, match=r"schedule\.batch_size: .*at most 1048576"):
         Experiment().patched({"schedule": {"batch_size": 10**11}})

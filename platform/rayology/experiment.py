@@ -225,8 +225,8 @@ class Experiment(Config):
             packs = f" of packs of {self.model.pack}" if self.model.pack > 1 else ""
             below, above = (self.schedule.batch_size // least + more for more in (0, 1))
             raise ValueError(
-                f"schedule.batch_size {self.schedule.batch_size} must be a multiple of {least}, the microbatches{packs} "
-                f"of {self.scaling.num_workers} workers; write {f'{below * least} or ' if below else ''}{above * least}"
+                f"schedule.batch_size {self.schedule.batch_size} must be a multiple of {least}, the "
+                f"microbatches{packs} of {self.scaling.num_workers} workers; write {f'{below * least} or ' if below else ''}{above * least}"
             )
         return self
 

@@ -159,7 +159,7 @@ def test_numbers_are_chosen_by_range_with_both_ends() -> None:
         ({"description": "("}, r"selection: description: '\(' is not a regular expression"),
         ({"ranges": {"echo": {"low": 1}}}, "selection: ranges: 'echo' is not a number of a header; write one of: rows"),
         ({"ranges": {"rows": {"low": 2, "high": 1}}}, "low 2 must not lie above high 1"),
-        ({"tolerance_deg": 60}, "less than or equal to 45"),
+        ({"tolerance_deg": 60}, "at most 45"),
     ],
 )
 def test_wrong_rules_are_refused(rules: dict[str, object], message: str) -> None:
