@@ -223,10 +223,10 @@ class Experiment(Config):
         least = self.microbatches * self.model.pack
         if self.schedule.batch_size % least:
             packs = f" of packs of {self.model.pack}" if self.model.pack > 1 else ""
-            below, above = (self.schedule.batch_size // least + more for more in (0, 1))
+            below, above = (least * (self.schedule.batch_size // least + more) for more in (0, 1))
             raise ValueError(
-                f"schedule.batch_size {self.schedule.batch_size} must be a multiple of {least}, the "
-                f"microbatches{packs} of {self.scaling.num_workers} workers; write {f'{below * least} or ' if below else ''}{above * least}"
+                f"schedule.batch_size {self.schedule.batch_size} must be a multiple of {least}, the microbatches{packs} "
+                f"of {self.scaling.num_workers} workers; write {f'{below} or ' if below else ''}{above}"
             )
         return self
 
