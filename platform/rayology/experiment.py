@@ -224,9 +224,10 @@ class Experiment(Config):
         if self.schedule.batch_size % least:
             packs = f" of packs of {self.model.pack}" if self.model.pack > 1 else ""
             below, above = (least * (self.schedule.batch_size // least + more) for more in (0, 1))
+            near = " or ".join(str(size) for size in (below, above) if size)
             raise ValueError(
-                f"schedule.batch_size {self.schedule.batch_size} must be a multiple of {least}, the microbatches{packs} "
-                f"of {self.scaling.num_workers} workers; write {f'{below} or ' if below else ''}{above}"
+                f"schedule.batch_size {self.schedule.batch_size} must be a multiple of {least}, "
+                f"the microbatches{packs} of {self.scaling.num_workers} workers; write {near}"
             )
         return self
 
