@@ -3,8 +3,6 @@
 python jobs/benchmarks/resume.py
 """
 
-import os
-import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -98,8 +96,7 @@ class Case:
         processes.insert(0, processes.pop(int(draw.integers(len(processes)))))
         killed = step_of(folder)
         for process in processes:  # one is killed, and then, as a cluster does, those that wait for it
-            if process.pid is not None:
-                os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             process.join()
         return killed
 
