@@ -57,7 +57,7 @@ def test_a_phase_takes_part_in_every_so_many_steps_at_its_own_rate(monkeypatch: 
     )
 
     assert isinstance(training.model, EveryThird)
-    assert [step for step, figures in logged.items() if "seldom/term" in figures] == [1, 4]
+    assert all("seldom/term" in figures for figures in logged.values()), "a line holds the newest figures of each phase"
     # Adam moves by the learning rate where the gradient stays the same.
     assert training.model.often.item() == pytest.approx(-6 * 0.25)
     assert training.model.seldom.item() == pytest.approx(-2 * 0.25 * 0.5)

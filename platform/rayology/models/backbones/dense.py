@@ -32,7 +32,7 @@ class DenseConfig(BaseBackboneConfig):
 
     kind: Literal["dense"] = "dense"
     """Kind of backbone."""
-    width: Annotated[int, Field(ge=16, le=4096, multiple_of=16), Choice(128, 256, 512)] = 256
+    width: Annotated[int, Field(ge=16, le=4096, multiple_of=8), Choice(128, 256, 512)] = 256
     """Units of each layer."""
     depth: Annotated[int, Field(ge=1, le=16), Choice(1, 2, 3)] = 2
     """Layers, the one at the image included."""
