@@ -1,6 +1,5 @@
 """The benchmark of backbones sees a parameter that does not move, and has every pair."""
 
-import json
 import subprocess
 from collections.abc import Callable
 
@@ -51,13 +50,3 @@ def test_a_step_of_a_network_is_counted() -> None:
     assert cost["parameters"] == 2 * (256 * 256 + 256)
     assert cost["ms"] > 0
     assert cost["mb"] > 4 * 4 * cost["parameters"] / 1e6
-
-
-@pytest.mark.slow
-def test_few_pairs_and_the_steps_of_small_images_are_counted_by_the_same_code(run_job: RunJob) -> None:
-    done = run_job("benchmarks/backbones.py", "--quick")
-
-    assert done.returncode == 0, done.stderr
-    counted = json.loads(done.stdout.splitlines()[-1])
-    assert (counted["run"], len(counted["costs"]), counted["pairs"]) == ("quick", 22, 5 + 6)
-    assert counted["met"] == {"all_finite": True, "every_parameter_moves": True}
