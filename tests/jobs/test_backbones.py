@@ -1,8 +1,5 @@
 """The benchmark of backbones sees a parameter that does not move, and has every pair."""
 
-import subprocess
-from collections.abc import Callable
-
 import pytest
 import torch
 from backbones import LEAST_SIZES, ROLES, Network, Pair, count, kinds_of, pairs_of, train, without_gradient
@@ -10,8 +7,6 @@ from backbones import LEAST_SIZES, ROLES, Network, Pair, count, kinds_of, pairs_
 from rayology.experiment import Experiment
 from rayology.image import ImageSpec
 from rayology.training.loop import Training
-
-RunJob = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_every_pair_is_trained_as_slices_and_volumes_of_one_and_three_channels() -> None:

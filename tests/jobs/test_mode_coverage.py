@@ -1,8 +1,6 @@
 """The benchmark of mode coverage counts right, and goes on where it was stopped."""
 
 import math
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import mode_coverage
@@ -24,8 +22,6 @@ from mode_coverage import (
 )
 
 from rayology.errors import ConfigError
-
-RunJob = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.mark.parametrize(("name", "kl"), [("ring", 0.0014), ("grid", 0.0049)])
