@@ -197,7 +197,7 @@ def rayology(recipe: Recipe) -> None:
         def phases(self) -> tuple[Phase, ...]:
             losses = [self._fitting] if len(self.networks) == 1 else [self._critic, self._generator]
             return tuple(
-                Phase(name, tuple(network.parameters()), loss, {"noise": NoiseSpec()}, BETAS)
+                Phase(name, tuple(network.parameters()), loss, {"noise": NoiseSpec()}, BETAS[0], (BETAS[1], BETAS[1]))
                 for name, network, loss in zip(PHASES, self.networks, losses, strict=False)
             )
 
@@ -216,7 +216,7 @@ def rayology(recipe: Recipe) -> None:
             return Outcome({"loss": generator_loss(critic(generator(noise["noise"])))})
 
     steps, model = recipe.batches.steps, Scales()
-    optimizers = [Adam(phase.parameters, betas=phase.betas, fused=True) for phase in model.phases()]
+    optimizers = [Adam(phase.parameters, betas=phase.betas(0.0), fused=True) for phase in model.phases()]
     average = copy.deepcopy(model).requires_grad_(requires_grad=False)
     experiment = Experiment(
         schedule=ScheduleConfig(

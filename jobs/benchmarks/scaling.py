@@ -137,7 +137,7 @@ def ddp(task: Task, clock: Clock, workers: Workers) -> None:
     training = Training.start(experiment, ImageSpec(size=(task.size, task.size)), CPU)
     loss, average = Loss(training), copy.deepcopy(training.model).requires_grad_(requires_grad=False)
     weights: list[Tensor] = [*loss.parameters()]
-    optimizer = optim.Adam(weights, lr=experiment.optimizer.lr, betas=loss.phase.betas, fused=True)
+    optimizer = optim.Adam(weights, lr=experiment.optimizer.lr, betas=loss.phase.betas(0.0), fused=True)
     wrapped = DistributedDataParallel(loss) if workers.count > 1 else loss
     for step in range(experiment.schedule.steps):
         batch = clock.take()

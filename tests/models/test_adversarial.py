@@ -87,6 +87,13 @@ def test_zero_centred_penalties_fall_to_their_last_weight_over_the_training() ->
         torch.testing.assert_close(last[name], 0.1 * first[name])
 
 
+def test_adams_second_moment_forgets_less_and_less_over_the_training() -> None:
+    for phase in GanConfig(generator=SMALL, critic=SMALL, early_beta2=0.9).build(SPEC).phases():
+        betas = [phase.betas(progress) for progress in (0.0, 0.5, 1.0)]
+
+        assert betas == [(0.0, pytest.approx(beta2)) for beta2 in (0.9, 0.945, 0.99)]
+
+
 def test_a_penalty_at_real_images_alone_leaves_generated_ones_free() -> None:
     terms = ZeroCentredConfig(at="real").terms(compared(), {}, progress=0.0)
 

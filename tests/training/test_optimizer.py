@@ -41,11 +41,11 @@ def test_weights_moments_and_counts_are_torchs_bit_for_bit_also_from_a_state_tha
     adam = Adam(ours.parameters(), betas=(0.5, 0.9), fused=True)
     theirs = optim.Adam(torchs.parameters(), betas=(0.5, 0.9), fused=True)
     for step in range(6):
-        lr = 0.1 / (step + 1)
+        lr, betas = 0.1 / (step + 1), (0.5, 0.9 + 0.01 * step)
         differentiate(ours, step)
         differentiate(torchs, step)
-        adam.move(lr=lr, held=HELD)
-        theirs.param_groups[0]["lr"] = lr
+        adam.move(lr=lr, betas=betas, held=HELD)
+        theirs.param_groups[0] |= {"lr": lr, "betas": betas}
         theirs.step()
         theirs.zero_grad()
         if step == 2:

@@ -1,6 +1,5 @@
 """What a generator and a critic are taught by: their losses, and what keeps a critic smooth."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rayology.config import Choice, Config, Range
-from rayology.models.base import Terms
+from rayology.models.base import Terms, cosine
 from rayology.noise import Noise, NoiseSpec
 
 __all__ = [
@@ -158,12 +157,3 @@ def squared_gradient(scores: Float[Tensor, " rows"], images: Tensor) -> Float[Te
     """Return the squared norm of the gradient of each score by its images, consecutive ones if they are packed."""
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return gradient.square().reshape(len(scores), -1).sum(1)
-
-
-def cosine(start: float, end: float, progress: float) -> float:
-    """Return a value that goes from a start to an end along half a cosine.
-
-    >>> [round(cosine(2.0, 0.2, progress), 2) for progress in (0.0, 0.5, 1.0)]
-    [2.0, 1.1, 0.2]
-    """
-    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,5 +1,6 @@
 """What a model is to the training loop, the bundle and the server, and what else it may be able to do."""
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ __all__ = [
     "Segments",
     "Terms",
     "capabilities",
+    "cosine",
 ]
 
 Terms = Mapping[str, Float[Tensor, " rows"]]
@@ -58,12 +60,27 @@ class Phase:
     terms: Callable[[Batch, Noise], Outcome]
     noise: Mapping[str, NoiseSpec] = field(default_factory=dict)
     """Streams that ``terms`` takes; normal ones come on the device of the images, uniform ones on the CPU."""
-    betas: tuple[float, float] = (0.9, 0.99)
-    """Decay rates of Adam's two moments that suit this phase."""
+    beta1: float = 0.9
+    """Decay rate of Adam's first moment that suits this phase."""
+    beta2: tuple[float, float] = (0.99, 0.99)
+    """Decay rates of its second moment at the start and at the end of the training."""
     lr: float = 1.0
     """Factor on the learning rate of the schedule (two time scales; Heusel et al. 2017)."""
     every: int = 1
     """Period of the phase in steps; it runs in the first one."""
+
+    def betas(self, progress: float) -> tuple[float, float]:
+        """Return the decay rates of Adam's moments when a share of the training is over."""
+        return self.beta1, cosine(*self.beta2, progress)
+
+
+def cosine(start: float, end: float, progress: float) -> float:
+    """Return a value that goes from a start to an end along half a cosine.
+
+    >>> [round(cosine(2.0, 0.2, progress), 2) for progress in (0.0, 0.5, 1.0)]
+    [2.0, 1.1, 0.2]
+    """
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 class Model(nn.Module, ABC):

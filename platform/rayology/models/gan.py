@@ -1,6 +1,7 @@
 """Generative adversarial networks, by default after the recipe of R3GAN (Huang et al. 2024)."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -23,7 +24,8 @@ from rayology.primitives import PRIMITIVES
 
 __all__ = ["Gan", "GanConfig"]
 
-BETAS = (0.0, 0.99)  # no first moment: the opponent moves too
+BETA1 = 0.0  # no first moment: the opponent moves too
+BETA2 = 0.99
 
 
 class GanConfig(BaseModelConfig):
@@ -56,6 +58,8 @@ class GanConfig(BaseModelConfig):
     """Steps of the critic for each one of the generator."""
     critic_lr: Annotated[PositiveFloat, Range(0.25, 4, log=True)] = 1.0
     """Factor on the critic's learning rate (two time scales; Heusel et al. 2017)."""
+    early_beta2: Annotated[float, Field(ge=0, lt=1), Choice(0.9, 0.99)] = 0.99
+    """Decay rate of Adam's second moment at the start; it goes to 0.99 along half a cosine."""
     conditional: bool = True
     """Whether generator and critic know the class; without effect on images without classes."""
     adaptive: AdaptiveConfig = AdaptiveConfig()
@@ -94,17 +98,12 @@ class Gan(Model):
     def phases(self) -> tuple[Phase, ...]:
         """Return the phases ``critic`` and ``generator``."""
         config, noise = self.config, {**self.sample_noise(), **self.adaptive.noise()}
+        shared = partial(Phase, beta1=BETA1, beta2=(config.early_beta2, BETA2))
         for_critic = {**noise, **config.regulariser.noise()}
+        critic, generator = (tuple(network.parameters()) for network in (self.critic, self.generator))
         return (
-            Phase("critic", (*self.critic.parameters(),), self._critic_terms, for_critic, BETAS, lr=config.critic_lr),
-            Phase(
-                "generator",
-                (*self.generator.parameters(),),
-                self._generator_terms,
-                noise,
-                BETAS,
-                every=config.critic_steps,
-            ),
+            shared("critic", critic, self._critic_terms, for_critic, lr=config.critic_lr),
+            shared("generator", generator, self._generator_terms, noise, every=config.critic_steps),
         )
 
     def after_step(self, sums: Mapping[str, Tensor]) -> None:

@@ -49,7 +49,7 @@ class Training:
             if primitives := PRIMITIVES.get(weight.ndim - 2):
                 weight.data = torch.empty_like(weight, memory_format=primitives.channels_last).copy_(weight.data)
         average = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
-        optimizers = [Adam(phase.parameters, betas=phase.betas, fused=True) for phase in model.phases()]
+        optimizers = [Adam(phase.parameters, betas=phase.betas(0.0), fused=True) for phase in model.phases()]
         return cls(model, average, optimizers)
 
 
@@ -105,7 +105,7 @@ def fit(  # noqa: PLR0913 - three moments to look at a training, and the process
             workers.sum([*gradients, *seen.values(), *added.values()])
             seen[f"{phase.name}/gradient_norm"] = clip_norm(gradients, experiment.optimizer.clip_norm)
             guard.watch({**seen, **{f"{path} in sum": each.double().sum() for path, each in added.items()}}, step=step)
-            optimizer.move(lr=lr * phase.lr, held=guard.found)
+            optimizer.move(lr=lr * phase.lr, betas=phase.betas(model.progress), held=guard.found)
             figures, sums = {**figures, **seen}, {**sums, **added}
 
         model.after_step(sums)

@@ -11,14 +11,14 @@ STATE = ("step", "exp_avg", "exp_avg_sq")  # of a weight, as torch names it
 class Adam(optim.Adam):
     """Adam (Kingma & Ba 2015) whose weights, moments and state are torch's, bit for bit."""
 
-    def move(self, *, lr: float, held: Tensor) -> None:
+    def move(self, *, lr: float, betas: tuple[float, float], held: Tensor) -> None:
         """Take a step and drop the gradients; move nothing if ``held``, a float32 on the device, is 1.
 
         For a small model ``step(fused=True)`` takes several times as long: it looks for hooks, tells the profiler, and
         sorts weights by device and type, of which a model here has one.
         """
         for group in self.param_groups:
-            group["lr"] = lr
+            group["lr"], group["betas"] = lr, betas
             weights = [weight for weight in group["params"] if weight.grad is not None]
             for weight in weights:
                 if not self.state[weight]:
@@ -38,8 +38,8 @@ class Adam(optim.Adam):
                 [],
                 steps,
                 lr=lr,
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
+                beta1=betas[0],
+                beta2=betas[1],
                 weight_decay=group["weight_decay"],
                 eps=group["eps"],
                 amsgrad=False,
