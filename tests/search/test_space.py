@@ -159,6 +159,18 @@ def test_a_sweep_may_not_widen_what_is_marked(narrow: dict[str, tuple[float | st
         dimensions(Experiment(search=SearchConfig(narrow=narrow)))
 
 
+def test_a_star_narrows_every_part_that_no_other_key_names() -> None:
+    kept = {"model.backbone.kind": ("plain", "residual")}
+
+    found = marks(tree(narrow={**kept, "model.*.width": (16, 32), "model.backbone:residual.width": (32,)}))
+
+    widths = {name: mark for name, mark in found.items() if name.endswith(".width")}
+    assert {name for name in widths if ":plain" in name}
+    assert {name for name in widths if ":residual" in name}
+    for name, mark in widths.items():
+        assert mark == (Choice(16) if ":plain" in name else Choice(32))
+
+
 def test_narrowing_a_field_asks_nothing_of_a_kind_that_is_left_out() -> None:
     names = {dimension.name for dimension in dimensions(narrowed(model__kind=("vae",), model__latents=(16,)))}
 

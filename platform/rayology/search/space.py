@@ -44,10 +44,10 @@ class Dimension:
         return is_open(self.name, chosen)
 
     def is_named_by(self, key: str) -> bool:
-        """Tell whether a key of ``search.narrow`` is its name, with all, some or none of its kinds."""
+        """Tell whether a key of ``search.narrow`` is its name, with all, some or none of its kinds; * is any part."""
         wanted, own = key.split("."), self.name.split(".")
         return len(wanted) == len(own) and all(
-            part in {whole, path_of(whole)} for part, whole in zip(wanted, own, strict=True)
+            part in {whole, path_of(whole), "*"} for part, whole in zip(wanted, own, strict=True)
         )
 
     @property
@@ -200,11 +200,11 @@ def _interval(wanted: Sequence[Value]) -> tuple[float, float] | None:
 
 
 def _narrowed(dimension: Dimension, narrow: Mapping[str, Sequence[Value]]) -> Dimension:
-    """Keep what a dimension has of the values that a sweep wants; the key that names the most kinds counts."""
+    """Keep what a dimension has of the values that a sweep wants; the key that names the most counts."""
     keys = [key for key in narrow if dimension.is_named_by(key)]
     if not keys:
         return dimension
-    key = max(keys, key=lambda key: key.count(":"))
+    key = max(keys, key=lambda key: (-key.count("*"), key.count(":")))
     match dimension.mark:
         case Choice(values):
             if kept := [value for value in values if value in narrow[key]]:
