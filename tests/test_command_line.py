@@ -62,6 +62,7 @@ def test_a_value_that_a_new_kind_needs_is_asked_for() -> None:
         ("net: {kind: dense, kernel: 5}", r"net.kernel: belongs to kind conv; set net.kind"),
         ("net: {kind: dance}", r"net.kind: 'dance' is not known; write one of: 'dense', 'conv'"),
         ("lr: -1", "lr: write a number above 0, found '-1'"),
+        ("lr: .inf", "lr: write a finite number, found 'inf'"),
         ("lr: fast", "lr: write a number, found 'fast'"),
         ("", "is empty; write 'key: value' lines, or leave the file out"),
         ("- 1", "holds a list; write 'key: value' lines"),

@@ -35,7 +35,8 @@ Patch = Mapping[str, object]
 EXPECTED: Mapping[str, str] = {
     **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
     **dict.fromkeys(("float_parsing", "float_type"), "a number"),
-    **dict.fromkeys(("finite_number", "int_from_float", "int_parsing", "int_type"), "a whole number"),
+    **dict.fromkeys(("int_from_float", "int_parsing", "int_type"), "a whole number"),
+    "finite_number": "a finite number",
     **dict.fromkeys(("path_type", "string_too_short", "string_type"), "text"),
     "dict_type": "a mapping",
     "greater_than": "a number above {gt}",
@@ -80,7 +81,9 @@ class Choice:
 class Config(BaseModel):
     """A frozen, closed group of values; the string below a field is its documentation everywhere."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
 
     def patched(self, patch: Patch) -> Self:
         """Return a copy with a nested patch applied, validated as a whole.

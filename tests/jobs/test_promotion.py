@@ -85,6 +85,18 @@ def test_a_worse_bundle_is_published_and_the_command_that_promotes_it_is_said(
     assert (promoted["before"], promoted["promoted"]) == (champion, True)
 
 
+def test_a_storage_that_is_not_there_is_refused_and_not_made(
+    run_job: RunJob, pair: list[Bundle], tmp_path: Path
+) -> None:
+    nowhere = tmp_path / "nowhere"
+
+    ended = run_job("publish.py", "--bundle", str(pair[0].path), "--storage", str(nowhere))
+
+    assert ended.returncode == 2
+    assert "storage: there is no" in ended.stderr
+    assert not nowhere.exists()
+
+
 def test_a_bundle_that_copies_is_not_even_published(
     run_job: RunJob, small: Experiment, data: PreparedDataset, places: list[str], tmp_path: Path
 ) -> None:

@@ -42,7 +42,7 @@ def noise_for(model: Gan, seed: int = 2) -> Noise:
 
 
 def count(adaptive: AdaptiveAugmentation, share: float, num_pairs: int) -> None:
-    adaptive.adapt(torch.tensor(share * num_pairs), num_pairs=torch.tensor(float(num_pairs)))
+    adaptive.adapt(torch.tensor(share * num_pairs), num_images=torch.tensor(float(num_pairs)))
 
 
 def test_the_strength_follows_the_pairs_told_apart_within_0_and_1() -> None:
@@ -67,7 +67,7 @@ def test_the_share_is_held_at_the_target_whatever_the_batch(batch_size: int) -> 
     for _ in range(150 * 256 // batch_size):
         shares.append(1 - 0.8 * float(adaptive.strength))  # a critic that the transforms confuse
         pairs = torch.rand(batch_size, generator=generator) < (1 + shares[-1]) / 2
-        adaptive.adapt((2.0 * pairs - 1).sum(), num_pairs=torch.tensor(float(batch_size)))
+        adaptive.adapt((2.0 * pairs - 1).sum(), num_images=torch.tensor(float(batch_size)))
 
     held = shares[-len(shares) // 3 :]
     assert sum(held) / len(held) == pytest.approx(0.6, abs=0.03)
@@ -82,7 +82,7 @@ def test_a_share_that_is_the_target_moves_nothing_however_it_was_summed_up() -> 
         for part in parts:
             signs = signs + 32 * part
         for _ in range(8):
-            adaptive.adapt(signs, num_pairs=torch.tensor(32.0))
+            adaptive.adapt(signs, num_images=torch.tensor(32.0))
 
         assert adaptive.num_images == 0
         assert adaptive.strength == 0.5
@@ -136,7 +136,7 @@ def test_the_pairs_told_apart_are_counted_by_their_order() -> None:
 
     assert outcome.terms["ada_rt"].tolist() == [1.0, -1.0, 1.0, 1.0]
     assert not outcome.terms["ada_rt"].requires_grad
-    assert [float(outcome.sums[name]) for name in ("ada_rt", "pairs")] == [2.0, 4.0]
+    assert [float(outcome.sums[name]) for name in ("ada_rt", "images")] == [2.0, 4.0]
 
 
 def test_samples_are_never_transformed() -> None:

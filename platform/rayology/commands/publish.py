@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rayology.bundle import Bundle
 from rayology.config import Config
+from rayology.errors import ConfigError
 from rayology.store import Store
 from rayology.training.promotion import promote, require_gates
 
@@ -32,6 +33,8 @@ class PublishConfig(Config):
 
 def main(config: PublishConfig) -> Mapping[str, object]:
     """Return the version, and what became of it."""
+    if not config.store and not config.storage.expanduser().is_dir():
+        raise ConfigError(f"storage: there is no {config.storage}; name the folder that the training wrote into")
     store, bundle = Store(config.store or str(config.storage / "store")), Bundle.load(config.bundle.expanduser())
     if config.promote:
         require_gates(bundle)

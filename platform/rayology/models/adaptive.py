@@ -81,13 +81,13 @@ class AdaptiveAugmentation(nn.Module):
             return Outcome(terms)
         signs = (real_score - fake_score).detach().sign()
         figures = {"ada_rt": signs, "strength": self.strength.expand_as(signs)}
-        sums = {"ada_rt": pack * signs.sum(), "pairs": pack * torch.ones_like(signs).sum()}
+        sums = {"ada_rt": pack * signs.sum(), "images": pack * torch.ones_like(signs).sum()}
         return Outcome({**terms, **figures}, sums)
 
-    def adapt(self, signs: Float[Tensor, ""], *, num_pairs: Float[Tensor, ""]) -> None:
-        """Add up the signs of pairs; after enough pairs, raise the strength if their mean (r_t) exceeds the target."""
+    def adapt(self, signs: Float[Tensor, ""], *, num_images: Float[Tensor, ""]) -> None:
+        """Add up the signs of pairs; after enough images, raise the strength if their mean (r_t) exceeds the target."""
         self.signs.add_(signs)
-        self.num_images.add_(num_pairs)
+        self.num_images.add_(num_images)
         counted = float(self.num_images)
         if counted < min(COUNTED_IMAGES, LARGEST_MOVE * self.config.ramp_images):
             return

@@ -109,7 +109,7 @@ class Gan(Model):
     def after_step(self, sums: Mapping[str, Tensor]) -> None:
         """Augment more if the critic told too many pairs apart, else less; follow the norms of its layers."""
         if self.adaptive.config.is_on:
-            self.adaptive.adapt(sums["critic/ada_rt"], num_pairs=sums["critic/pairs"])
+            self.adaptive.adapt(sums["critic/ada_rt"], num_images=sums["critic/images"])
         spectral.iterate(self.critic)
 
     def sample_noise(self) -> Mapping[str, NoiseSpec]:

@@ -73,9 +73,7 @@ def train_here(  # noqa: PLR0913 - what is trained where, and the processes it i
                 load_inference_weights(model, weights)
         wanted = experiment.scaling.num_workers
         if workers.leads and (start or workers.count < wanted):
-            logger.info(
-                "The training goes on from step %d with %d of %d workers.", training.step, workers.count, wanted
-            )
+            logger.info("The training goes on from step %d; workers: %d of %d.", training.step, workers.count, wanted)
         dtype = next(training.model.parameters()).dtype
         observer = held.enter_context(
             observing(experiment, data, folder, device, report, step=training.step, workers=workers)
