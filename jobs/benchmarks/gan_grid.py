@@ -231,12 +231,18 @@ def trained(case: Case, path: Path) -> Ended:
         look = partial(EvaluateConfig, bundle=bundle.path, storage=case.experiment.storage)
         validation, test = (evaluate(look(split=split), tell=_ignore).figures for split in ("validation", "test"))
         found = Ended(validation, test, minutes, diverged)
-    write_atomic(case.folder / "ended.json", json.dumps({"key": case.key, **asdict(found)}).encode(), mode=0o666)
+    keep(case, found)
     return found
 
 
 def _ignore(*_: object) -> None:
     """Take what a training or an evaluation tells, and drop it."""
+
+
+def keep(case: Case, found: Ended) -> None:
+    """Write what came of a run, with its experiment."""
+    case.folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(case.folder / "ended.json", json.dumps({"key": case.key, **asdict(found)}).encode(), mode=0o666)
 
 
 def stored(case: Case) -> Ended | None:

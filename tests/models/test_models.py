@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from tests.kinds import SMALL_MODELS, name_of
+from torch import Tensor
 
 from rayology.image import Batch, Grid, ImageSpec
 from rayology.models import GanConfig, Generates, Phase, Reconstructs, Vae, VaeConfig, capabilities
@@ -102,6 +103,48 @@ def test_a_phase_reaches_each_of_its_parameters(config: Config, labelled: ImageS
         terms = phase.terms(batch_of(labelled), noise_of(phase)).terms
         torch.stack([term.sum() for term in terms.values()]).sum().backward()
         assert all(parameter.grad is not None and parameter.grad.any() for parameter in phase.parameters)
+
+
+def test_the_gradient_of_each_phase_is_that_of_its_finite_difference(config: Config) -> None:
+    """Penalties too, whose gradient differentiates a critic twice."""
+    spec = SPECS[5]
+    model = config.patched({"activation": "silu"}).build(spec).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    batch = Batch(batch_of(spec).images.double(), batch_of(spec).labels)
+
+    for phase in model.phases():
+        noise = doubled(noise_of(phase))
+        only_trainable(model.parameters(), phase.parameters)
+
+        def loss(phase: Phase = phase, noise: Noise = noise) -> Tensor:
+            return torch.stack([term.sum() for term in phase.terms(batch, noise).terms.values()]).sum()
+
+        gradients = torch.autograd.grad(loss(), phase.parameters)
+        directions = [torch.randn_like(parameter) for parameter in phase.parameters]
+        slope = sum(float((one * other).sum()) for one, other in zip(gradients, directions, strict=True))
+        sides = []
+        for move in (1e-6, -2e-6):
+            torch._foreach_add_([parameter.data for parameter in phase.parameters], directions, alpha=move)
+            sides.append(float(loss().detach()))
+        assert slope == pytest.approx((sides[0] - sides[1]) / 2e-6, rel=1e-4), phase.name
+
+
+def test_bf16_makes_nearly_what_float32_does(config: Config) -> None:
+    spec = SPECS[5]
+    model = config.build(spec)
+    labels, found = batch_of(spec).labels, []
+
+    for is_on in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_on):
+            terms = [phase.terms(batch_of(spec), noise_of(phase)).terms for phase in model.phases()]
+            found.append((model.sample(noise_for(model), labels).float(), terms))
+
+    (exact, exact_terms), (rounded, rounded_terms) = found
+    torch.testing.assert_close(rounded, exact, rtol=0.0, atol=0.05 * float(exact.detach().abs().max()))
+    for one, other in zip(rounded_terms, exact_terms, strict=True):
+        for name, term in other.items():
+            torch.testing.assert_close(one[name].float(), term, rtol=0.05, atol=0.05, msg=name)
 
 
 def test_a_sample_depends_on_its_own_row_alone(config: Config, labelled: ImageSpec) -> None:
