@@ -40,6 +40,7 @@ from rayology.training.observer import CHECKPOINTS
 TIMEOUT_S = 400.0
 OWN_MOUNTS = "RAYOLOGY_FAULTS_OWN_MOUNTS"  # set in a process that may mount without anybody else's seeing it
 DISK_MIB = 256
+CHECKPOINT_EVERY = 10
 TRAINING = {
     "source.patients": 12,
     "source.slices": 4,
@@ -49,7 +50,7 @@ TRAINING = {
     "model.decoder.width": 8,
     "schedule.batch-size": 16,
     "schedule.evaluate-every": 100,
-    "schedule.checkpoint-every": 10,
+    "schedule.checkpoint-every": CHECKPOINT_EVERY,
     "schedule.log-every": 1,
     "scaling.num-workers": 2,
     "scaling.precision": "float64",
@@ -62,7 +63,7 @@ class FaultsConfig(Config):
     steps: PositiveInt = 300
     """Steps of each training; a checkpoint is due after every tenth."""
     outage_s: PositiveFloat = 10.0
-    """Time in seconds for which a disk is full, read-only or gone."""
+    """Time in seconds for which a disk is full, read-only or gone; longer if no checkpoint may be due in it."""
     flips: NonNegativeInt = 400
     """Number of checkpoints with one flipped bit."""
     faults: tuple[str, ...] = ()
@@ -78,7 +79,7 @@ class Training:
     cluster: Cluster
     storage: Path
     flags: Mapping[str, object]
-    outage_s: float
+    least_outage_s: float
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -96,6 +97,12 @@ class Training:
     def step(self) -> int:
         """The last step in the run's history."""
         return max((int(line["step"]) for line in read(self.folder)), default=0)
+
+    @property
+    def outage_s(self) -> float:
+        """How long an outage lasts: so long that a checkpoint is due in it."""
+        *_, last = read(self.folder)
+        return max(self.least_outage_s, 1.5 * CHECKPOINT_EVERY * last["seconds"] / last["step"])
 
     def start(self, *more: str) -> None:
         """Submit it."""
@@ -201,8 +208,9 @@ def kill_driver(training: Training) -> None:
 
 
 def damage_checkpoint(training: Training) -> None:
-    """SIGKILL a worker, and flip a bit of the newest checkpoint."""
-    kill_worker(training)
+    """SIGKILL all workers, so that none writes another, and flip a bit of the newest checkpoint."""
+    for worker in training.workers():
+        os.kill(worker, signal.SIGKILL)
     file = newest(training.folder / CHECKPOINTS)
     assert file is not None  # noqa: S101 - it took more steps than to the first
     file.write_bytes(flipped(file.read_bytes(), np.random.default_rng(0)))
@@ -222,17 +230,19 @@ def fill_disk(training: Training) -> None:
 
 def forbid_writing(training: Training) -> None:
     """Make the disk read-only for a while."""
+    outage_s = training.outage_s
     with taken_away(training.storage) as disk:
         call("mount", "--bind", disk, training.storage)
         call("mount", "-o", "remount,bind,ro", training.storage)
-        time.sleep(training.outage_s)
+        time.sleep(outage_s)
         call("umount", "-l", training.storage)
 
 
 def unmount(training: Training) -> None:
     """Take the disk away for a while."""
+    outage_s = training.outage_s
     with taken_away(training.storage):
-        time.sleep(training.outage_s)
+        time.sleep(outage_s)
 
 
 @contextmanager
@@ -256,6 +266,8 @@ class Fault:
     """What is done to a training, once it took some steps."""
 
     do: Callable[[Training], None]
+    tells: str
+    """Part of what is told of it; empty if its training knows nothing of it."""
     flags: Mapping[str, object] = field(default_factory=dict)
     most_lost: int = 20
     """Most steps that may have to be taken again; a checkpoint is due after every tenth, and takes a while to write."""
@@ -264,18 +276,18 @@ class Fault:
 
 
 FAULTS: Mapping[str, Fault] = {
-    "worker killed": Fault(kill_worker),
-    "worker hangs": Fault(hang_worker, {"scaling.timeout-minutes": 0.25}),
-    "node gone, another comes": Fault(kill_node),
-    "node gone for good": Fault(lose_node, {"scaling.min-workers": 1}, is_exact=False),
-    "node drained with notice": Fault(drain_node, most_lost=1),
-    "driver killed, job submitted again": Fault(kill_driver),
-    "newest checkpoint damaged": Fault(damage_checkpoint, most_lost=30),
+    "worker killed": Fault(kill_worker, "was lost"),
+    "worker hangs": Fault(hang_worker, "was lost", {"scaling.timeout-minutes": 0.25}),
+    "node gone, another comes": Fault(kill_node, "was lost"),
+    "node gone for good": Fault(lose_node, "was lost", {"scaling.min-workers": 1}, is_exact=False),
+    "node drained with notice": Fault(drain_node, "is being taken away", most_lost=1),
+    "driver killed, job submitted again": Fault(kill_driver, ""),
+    "newest checkpoint damaged": Fault(damage_checkpoint, "is damaged", most_lost=30),
 }
 OF_DISKS: Mapping[str, Fault] = {
-    "disk full": Fault(fill_disk, most_lost=0),
-    "storage read-only": Fault(forbid_writing, most_lost=0),
-    "storage gone": Fault(unmount, most_lost=0),
+    "disk full": Fault(fill_disk, "could not be written", most_lost=0),
+    "storage read-only": Fault(forbid_writing, "could not be written", most_lost=0),
+    "storage gone": Fault(unmount, "could not be written", most_lost=0),
 }
 
 
@@ -301,7 +313,7 @@ def suffered(fault: Fault, training: Training, *, at: int, alone: Path) -> Outco
     finally:
         training.end()
     lines = [line[20:] for line in read_incidents(training.folder)]
-    told = next((line for line in lines if "goes on from step" not in line), "")
+    told = next((line for line in lines if fault.tells in line), "") if fault.tells else ""
     if status:
         told += " Its last words: " + training.log.read_text(encoding="utf-8").strip().splitlines()[-1]
     return Outcome(status, sum(lost), difference(training.folder, alone), told)
@@ -420,6 +432,7 @@ def main(config: FaultsConfig) -> Mapping[str, object]:
         "flips": flips,
         "noticed": seen,
         "met": {
+            "every_fault_is_told": all(outcome.told or not possible[name].tells for name, outcome in outcomes.items()),
             "every_run_ends": all(outcome.status == 0 for outcome in outcomes.values()),
             "few_steps_lost": all(outcome.lost <= possible[name].most_lost for name, outcome in outcomes.items()),
             "same_weights": all(
