@@ -43,7 +43,7 @@ class BackbonesConfig(Config):
     processes: PositiveInt = 2
     """Pairs that are trained at the same time, each on one core."""
     quick: bool = False
-    """One round at 16x16, and pairs in which each network is once in each role, on slices of one channel alone."""
+    """One round at 16x16, and ten steps of pairs in which each network is once in each role, on slices alone."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Pair:
     kinds: tuple[str, str]
     size: tuple[int, ...]
     channels: int
+    steps: int = TRAINED_STEPS
 
     def __str__(self) -> str:
         return f"{self.model} {'-'.join(self.kinds)} {self.channels}x{named(self.size)}"
@@ -130,7 +131,7 @@ def pairs_of(*, quick: bool) -> Iterator[Pair]:
             yield from (Pair(model, kinds, size, channels) for kinds in itertools.product(first, second))
         elif (size, channels) == (LEAST_SIZES[0], CHANNELS[0]):
             unlike = second[1:] + second[:1]
-            yield from (Pair(model, kinds, size, channels) for kinds in zip(first, unlike, strict=True))
+            yield from (Pair(model, kinds, size, channels, FIRST_STEPS) for kinds in zip(first, unlike, strict=True))
 
 
 def kinds_of(model: str, role: str) -> Mapping[str, type[Config]]:
@@ -203,7 +204,7 @@ def train(pair: Pair) -> Trained:
         role: {"kind": kind, "width": least_width(kinds_of(pair.model, role)[kind])}
         for role, kind in zip(ROLES[pair.model], pair.kinds, strict=True)
     }
-    own = experiment(pair.model, networks, steps=TRAINED_STEPS, batch_size=4)
+    own = experiment(pair.model, networks, steps=pair.steps, batch_size=4)
     image = ImageSpec(size=pair.size, channels=pair.channels, classes=("a", "b"))
     training, still, diverged = Training.start(own, image, CPU), list[str](), ""
 
