@@ -27,23 +27,23 @@ def test_every_arm_differs_from_the_default_and_computes_as_long(tmp_path: Path)
 
 
 def test_an_arm_is_ahead_if_each_of_its_seeds_is_on_both_splits(tmp_path: Path) -> None:
-    found = {case: ended(3.0 + case.seed) for case in cases(tmp_path, "vgg", "packs of 2", seeds=2)}
-    found |= {case: ended(1.0 + case.seed) for case in found if case.arm == "vgg"}
+    found = {case: ended(3.0 + case.seed) for case in cases(tmp_path, "resnet", "packs of 2", seeds=2)}
+    found |= {case: ended(1.0 + case.seed) for case in found if case.arm == "resnet"}
     found |= {case: ended(2.5 + case.seed) for case in found if case.arm == "packs of 2"}
 
-    assert is_ahead("vgg", "mednist", found)
+    assert is_ahead("resnet", "mednist", found)
     assert not is_ahead("packs of 2", "mednist", found)
 
 
 def test_a_run_that_diverged_is_behind_all_others(tmp_path: Path) -> None:
-    found = {case: ended(1.0) for case in cases(tmp_path, "vgg", seeds=1)}
-    found |= {case: Ended({}, {}, 1.0, "not finite") for case in found if case.arm == "vgg"}
+    found = {case: ended(1.0) for case in cases(tmp_path, "resnet", seeds=1)}
+    found |= {case: Ended({}, {}, 1.0, "not finite") for case in found if case.arm == "resnet"}
 
-    assert not is_ahead("vgg", "mednist", found)
+    assert not is_ahead("resnet", "mednist", found)
 
 
 def test_a_run_that_has_ended_is_read_unless_its_experiment_was_another(tmp_path: Path) -> None:
-    (case, _), (other, _) = (cases(tmp_path, "vgg", seeds=1, steps=steps) for steps in (100, 200))
+    (case, _), (other, _) = (cases(tmp_path, "resnet", seeds=1, steps=steps) for steps in (100, 200))
     keep(case, ended(1.0))
 
     assert stored(case) == ended(1.0)

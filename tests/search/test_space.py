@@ -199,7 +199,7 @@ def test_few_starting_points_hold_each_kind_of_each_part() -> None:
     assert kinds <= {item for point in points for item in point.items()}
     assert len(points) == 2 + 4 + 5
     assert [point["model.kind"] for point in points[:2]] == ["vae", "gan"]
-    assert points[1]["model:gan.critic.kind"] == "resnet"
+    assert points[1]["model:gan.critic.kind"] == GanConfig().critic.kind
 
 
 def test_a_starting_point_leaves_out_what_a_sweep_excludes() -> None:

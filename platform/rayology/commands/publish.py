@@ -33,9 +33,10 @@ class PublishConfig(Config):
 
 def main(config: PublishConfig) -> Mapping[str, object]:
     """Return the version, and what became of it."""
+    bundle = Bundle.load(config.bundle.expanduser())
     if not config.store and not config.storage.expanduser().is_dir():
         raise ConfigError(f"storage: there is no {config.storage}; name the folder that the training wrote into")
-    store, bundle = Store(config.store or str(config.storage / "store")), Bundle.load(config.bundle.expanduser())
+    store = Store(config.store or str(config.storage / "store"))
     if config.promote:
         require_gates(bundle)
     name = config.name or bundle.manifest.name

@@ -15,7 +15,7 @@ from rayology.image import Batch, Grid, ImageSpec
 from rayology.models import spectral
 from rayology.models.adaptive import AdaptiveAugmentation, AdaptiveConfig
 from rayology.models.adversarial import LOSSES, Compared, LossName, RegulariserConfig, ZeroCentredConfig
-from rayology.models.backbones import Activation, AdversaryConfig, ResNetConfig, UnetConfig, VectorDecoder
+from rayology.models.backbones import Activation, AdversaryConfig, UnetConfig, VectorDecoder, VggConfig
 from rayology.models.backbones.base import GridEncoder, cropped
 from rayology.models.backbones.unet import UnetFeatures
 from rayology.models.base import BaseModelConfig, Model, Outcome, Phase
@@ -32,15 +32,17 @@ class GanConfig(BaseModelConfig):
     """A generative adversarial network.
 
     The defaults are R3GAN's loss and penalties (Huang et al. 2024). It departs from the paper in its networks, which
-    are smaller and have no grouped convolutions, and in its schedules: the learning rate follows ``schedule``, the
-    half-life of the averaged weights grows over the first images alone, and beta2 and the penalty's weight stay.
+    are plain and smaller ones, ahead of residual ones after trainings of minutes; and in its schedules: the learning
+    rate follows ``schedule``, the half-life of the averaged weights is a share of the images seen until it reaches
+    ``optimizer.ema_images``, and beta2 and the penalty's weight stay, unless ``early_beta2`` and
+    ``regulariser.decay`` say otherwise.
     """
 
     kind: Literal["gan"] = "gan"
     """Kind of model."""
-    generator: AdversaryConfig = ResNetConfig()
+    generator: AdversaryConfig = VggConfig()
     """Network that draws the images. A U-Net starts from an image of noise, any other one from a vector."""
-    critic: AdversaryConfig = ResNetConfig()
+    critic: AdversaryConfig = VggConfig()
     """Network that tells real from generated images. A U-Net scores each pixel too (Schönfeld et al. 2020)."""
     activation: Annotated[Activation, Choice("leaky_relu", "silu")] = "leaky_relu"
     """Nonlinearity of both networks."""
