@@ -9,24 +9,22 @@ the benchmark may be stopped and started again.
 """
 
 import itertools
-import json
 import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import torch
+from ended import asked_for, file_name, keep, stored
 from jaxtyping import Float
 from pydantic import PositiveInt
 from rich.table import Table
 from torch import Tensor
 
-from rayology.atomic import write_atomic
 from rayology.config import Config
-from rayology.errors import ConfigError, Diverged
+from rayology.errors import Diverged
 from rayology.experiment import Experiment
 from rayology.image import Batch, ImageSpec
 from rayology.job import run
@@ -107,7 +105,8 @@ class ModeCoverageConfig(Config):
     """One seed of the first arm, and 100 steps in place of 400,000: it shows that the benchmark runs, and no more."""
 
 
-class Figures(TypedDict):
+@dataclass(frozen=True)
+class Figures:
     """What became of a run."""
 
     drawn: dict[str, dict[str, float]]
@@ -157,11 +156,16 @@ class Run:
                 diverged = str(error)
         models = zip(WEIGHTS, (training.model, training.average), strict=True)
         drawn = {weights: coverage(samples(model, self.seed), mixture) for weights, model in models}
-        return {"drawn": drawn, "diverged": diverged}
+        return Figures(drawn, diverged)
 
     def file(self, folder: Path) -> Path:
         """Return where its figures are kept."""
-        return folder / f"{self}.json".replace(", ", "_").replace(" ", "-")
+        return folder / f"{file_name(str(self))}.json"
+
+    @property
+    def key(self) -> object:
+        """What its figures depend on."""
+        return self.experiment().model_dump(mode="json")
 
 
 def main(config: ModeCoverageConfig) -> Mapping[str, object]:
@@ -170,11 +174,11 @@ def main(config: ModeCoverageConfig) -> Mapping[str, object]:
     runs, seconds = runs_of(config), list[float]()
     ended: dict[Run, Figures] = {}
     for left, each in zip(range(len(runs), 0, -1), runs, strict=True):
-        if (found := stored(each, config.folder)) is None:
+        if (found := stored(each.file(config.folder), each.key, Figures)) is None:
             started_at = time.monotonic()
             found = each.train()
             seconds.append(time.monotonic() - started_at)
-            store(each, found, config.folder)
+            keep(each.file(config.folder), each.key, found)
             rest = (left - 1) * statistics.median(seconds) / 60
             console.print(f"{each}: {seconds[-1]:,.0f} s; runs left: {left - 1}, {rest:,.0f} min", highlight=False)
         ended[each] = found
@@ -194,7 +198,7 @@ def main(config: ModeCoverageConfig) -> Mapping[str, object]:
         "protocol": protocol,
         "results": results,
         "published": {name: mixture.best for name, mixture in MIXTURES.items()},
-        "diverged": {str(each): found["diverged"] for each, found in ended.items() if found["diverged"]},
+        "diverged": {str(each): found.diverged for each, found in ended.items() if found.diverged},
         "met": {target: is_met for name, figures in first.items() for target, is_met in met(name, figures).items()},
     }
 
@@ -205,9 +209,7 @@ def runs_of(config: ModeCoverageConfig) -> Sequence[Run]:
     Raises:
         ConfigError: there is no such arm.
     """
-    arms = [*ARMS] if config.arms == ("all",) else config.arms
-    if unknown := [arm for arm in arms if arm not in ARMS]:
-        raise ConfigError(f"arms: there is no {unknown[0]!r}; write all, or some of: {'; '.join(ARMS)}")
+    arms = asked_for("arms", config.arms, ARMS)
     seeds, steps = (1, QUICK_STEPS) if config.quick else (config.seeds, config.epochs * STEPS_AN_EPOCH)
     arms = arms[:1] if config.quick else arms
     return [Run(mixture, arm, seed, steps) for arm, seed, mixture in itertools.product(arms, range(seeds), MIXTURES)]
@@ -252,27 +254,13 @@ def coverage(drawn: Float[Tensor, "sample 2"], mixture: Mixture) -> dict[str, fl
     return {"modes": float(counts.count_nonzero()), "kl": float(kl), "quality": float(counts.sum()) / len(drawn)}
 
 
-def stored(run: Run, folder: Path) -> Figures | None:
-    """Return the figures of a run that has ended, with the very same experiment."""
-    file = run.file(folder)
-    found = json.loads(file.read_bytes()) if file.exists() else {}
-    return found["figures"] if found.get("experiment") == run.experiment().model_dump(mode="json") else None
-
-
-def store(run: Run, figures: Figures, folder: Path) -> None:
-    """Keep the figures of a run, with its experiment."""
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = {"experiment": run.experiment().model_dump(mode="json"), "figures": figures}
-    write_atomic(run.file(folder), json.dumps(kept).encode(), mode=0o666)
-
-
 def summary(runs: Sequence[Figures], weights: str) -> dict[str, tuple[float, float, float]]:
     """Return the mean over the seeds of each figure, and the bounds of its 95 % interval, by bootstrap."""
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randint(len(runs), (RESAMPLES, len(runs)), generator=generator)
     found: dict[str, tuple[float, float, float]] = {}
     for name in ("modes", "kl", "quality"):
-        values = torch.tensor([each["drawn"][weights][name] for each in runs], dtype=torch.float64)
+        values = torch.tensor([each.drawn[weights][name] for each in runs], dtype=torch.float64)
         low, high = values[chosen].mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
         found[name] = (float(values.mean()), low, high)
     return found

@@ -216,7 +216,7 @@ def rayology(recipe: Recipe) -> None:
             return Outcome({"loss": generator_loss(critic(generator(noise["noise"])))})
 
     steps, model = recipe.batches.steps, Scales()
-    optimizers = [Adam(phase.parameters, betas=phase.betas(0.0), fused=True) for phase in model.phases()]
+    optimizers = [Adam(phase.parameters, fused=True) for phase in model.phases()]
     average = copy.deepcopy(model).requires_grad_(requires_grad=False)
     experiment = Experiment(
         schedule=ScheduleConfig(

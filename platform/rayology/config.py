@@ -36,7 +36,7 @@ EXPECTED: Mapping[str, str] = {
     **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
     **dict.fromkeys(("float_parsing", "float_type"), "a number"),
     **dict.fromkeys(("int_from_float", "int_parsing", "int_type"), "a whole number"),
-    "finite_number": "a finite number",
+    "finite_number": "a {finite} number",
     **dict.fromkeys(("path_type", "string_too_short", "string_type"), "text"),
     "dict_type": "a mapping",
     "greater_than": "a number above {gt}",
@@ -307,6 +307,7 @@ def _explained(config: type[Config], mistake: ErrorDetails) -> str:
         case kind:
             info = _fields(place.group).get(place.path[-1]) if place.group else None
             limits = {key: str(limit).removesuffix(".0") for key, limit in mistake.get("ctx", {}).items()}
+            limits["finite"] = "whole" if info and info.annotation is int else "finite"
             limits["text"] = (info and info.title) or f"text matching {limits.get('pattern')}"
             advice = f"write {EXPECTED[kind].format(**limits)}" if kind in EXPECTED else mistake["msg"]
             return f"{name}: {advice}, found {found!r}"

@@ -127,7 +127,7 @@ class SearchConfig(Config):
     """Validation metric that decides, one that every damage makes worse. Kinds of model without it are left out."""
     narrow: dict[str, tuple[float | str, ...]] = Field(default_factory=dict)
     """Dotted paths of marked fields with what to search instead: two bounds of a range, or some of the choices.
-    A * stands for any part of a path, as in model.*.width."""
+    A * stands for any one part between dots, as in model.*.width; a key with fewer stars wins."""
     startup_trials: PositiveInt = 4
     """Trials drawn at random before TPE (Bergstra et al. 2011) models the others."""
     grace_steps: PositiveInt = 250

@@ -6,6 +6,7 @@ from pathlib import Path
 import mode_coverage
 import pytest
 import torch
+from ended import keep, stored
 from mode_coverage import (
     ARMS,
     DEFAULT,
@@ -17,8 +18,6 @@ from mode_coverage import (
     coverage,
     met,
     runs_of,
-    store,
-    stored,
 )
 
 from rayology.errors import ConfigError
@@ -54,12 +53,12 @@ def test_a_run_that_has_ended_is_read_unless_its_experiment_was_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, figures = Run("ring", DEFAULT, 0, 5), Figures(drawn={"last": {"modes": 8.0}}, diverged="")
-    store(run, figures, tmp_path)
+    keep(run.file(tmp_path), run.key, figures)
 
-    assert stored(run, tmp_path) == figures
-    assert stored(Run("ring", DEFAULT, 1, 5), tmp_path) is None
+    assert stored(run.file(tmp_path), run.key, Figures) == figures
+    assert stored(run.file(tmp_path), Run("ring", DEFAULT, 1, 5).key, Figures) is None
     monkeypatch.setattr(mode_coverage, "RECIPE", {**mode_coverage.RECIPE, "optimizer": {"lr": 0.5}})
-    assert stored(run, tmp_path) is None
+    assert stored(run.file(tmp_path), run.key, Figures) is None
 
 
 def test_an_arm_that_is_not_there_is_refused_with_those_that_are() -> None:
@@ -72,5 +71,5 @@ def test_an_arm_that_is_not_there_is_refused_with_those_that_are() -> None:
 def test_every_arm_trains_on_points(arm: str) -> None:
     figures = Run("grid", arm, 0, 2).train()
 
-    assert not figures["diverged"]
-    assert set(figures["drawn"]) == {"last", "averaged"}
+    assert not figures.diverged
+    assert set(figures.drawn) == {"last", "averaged"}

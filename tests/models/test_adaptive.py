@@ -41,8 +41,8 @@ def noise_for(model: Gan, seed: int = 2) -> Noise:
     return batch_noise(model.phases()[0].noise, seed=seed, purpose="critic", step=0, count=16)
 
 
-def count(adaptive: AdaptiveAugmentation, share: float, num_pairs: int) -> None:
-    adaptive.adapt(torch.tensor(share * num_pairs), num_images=torch.tensor(float(num_pairs)))
+def count(adaptive: AdaptiveAugmentation, share: float, num_images: int) -> None:
+    adaptive.adapt(torch.tensor(share * num_images), num_images=torch.tensor(float(num_images)))
 
 
 def test_the_strength_follows_the_pairs_told_apart_within_0_and_1() -> None:

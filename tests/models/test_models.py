@@ -133,6 +133,8 @@ def test_the_gradient_of_each_phase_is_that_of_its_finite_difference(config: Con
 def test_bf16_makes_nearly_what_float32_does(config: Config) -> None:
     spec = SPECS[5]
     model = config.build(spec)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
     labels, found = batch_of(spec).labels, []
 
     for is_on in (False, True):

@@ -171,6 +171,14 @@ def test_a_star_narrows_every_part_that_no_other_key_names() -> None:
         assert mark == (Choice(16) if ":plain" in name else Choice(32))
 
 
+def test_a_star_leaves_alone_what_has_none_of_its_values() -> None:
+    before, found = marks(Experiment()), marks(Experiment(search=SearchConfig(narrow={"model.*.kind": ("resnet",)})))
+
+    assert found["model:gan.critic.kind"] == found["model:vae.encoder.kind"] == Choice("resnet")
+    assert found["model:gan.regulariser.kind"] == before["model:gan.regulariser.kind"]
+    assert marks(tree(narrow={"model.*": (0.2, 0.5)})).keys() == marks(tree()).keys()
+
+
 def test_narrowing_a_field_asks_nothing_of_a_kind_that_is_left_out() -> None:
     names = {dimension.name for dimension in dimensions(narrowed(model__kind=("vae",), model__latents=(16,)))}
 

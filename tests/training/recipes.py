@@ -13,6 +13,7 @@ from rayology.experiment import Experiment, ScalingConfig, ScheduleConfig
 from rayology.image import Batch, ImageSpec
 from rayology.models import GanConfig, ModelConfig, VaeConfig
 from rayology.models.adaptive import AdaptiveConfig
+from rayology.models.adversarial import ZeroCentredConfig
 from rayology.models.backbones import ResNetConfig
 from rayology.training.checkpoint import Checkpoints, newest, restore
 from rayology.training.gradients import ALONE, Workers
@@ -22,7 +23,8 @@ from rayology.training.worker import finish
 SPEC = ImageSpec(size=(16, 16), classes=("a", "b"))
 SMALL = ResNetConfig(width=8)
 EAGER = AdaptiveConfig(rotate=0.8, intensity=0.8, noise=0.8, target=-0.1, ramp_images=64)
-ADAPTIVE = GanConfig(generator=SMALL, critic=SMALL, adaptive=EAGER)
+FADING = ZeroCentredConfig(decay=0.1)
+ADAPTIVE = GanConfig(generator=SMALL, critic=SMALL, adaptive=EAGER, early_beta2=0.9, regulariser=FADING)
 CODER = VaeConfig(encoder=SMALL, decoder=SMALL)
 MODELS = [*SMALL_MODELS, ADAPTIVE]
 CPU = torch.device("cpu")

@@ -163,6 +163,14 @@ def test_every_convolution_runs_channels_last(experiment: Experiment) -> None:
     assert {stride[1] for stride in strides} == {1}
 
 
+def test_adam_forgets_as_each_phase_says_of_the_step() -> None:
+    training = trained(experiment_of(ADAPTIVE))
+
+    for optimizer, phase in zip(training.optimizers, training.model.phases(), strict=True):
+        assert optimizer.param_groups[0]["betas"] == phase.betas(5 / 6)
+        assert phase.betas(5 / 6) != phase.betas(0.0)
+
+
 def test_the_gradient_is_clipped_to_the_norm(experiment: Experiment) -> None:
     """With Adam's step of about lr a weight, what is clipped is seen only through the norm that is logged before."""
     free = trained(experiment)

@@ -35,7 +35,9 @@ def main(config: PublishConfig) -> Mapping[str, object]:
     """Return the version, and what became of it."""
     bundle = Bundle.load(config.bundle.expanduser())
     if not config.store and not config.storage.expanduser().is_dir():
-        raise ConfigError(f"storage: there is no {config.storage}; name the folder that the training wrote into")
+        raise ConfigError(
+            f"storage: there is no {config.storage}; name the folder of the training, or the store with --store"
+        )
     store = Store(config.store or str(config.storage / "store"))
     if config.promote:
         require_gates(bundle)

@@ -63,14 +63,14 @@ class Phase:
     beta1: float = 0.9
     """Decay rate of Adam's first moment that suits this phase."""
     beta2: tuple[float, float] = (0.99, 0.99)
-    """Decay rates of its second moment at the start and at the end of the training."""
+    """Decay rates of Adam's second moment at the start and at the end of the training."""
     lr: float = 1.0
     """Factor on the learning rate of the schedule (two time scales; Heusel et al. 2017)."""
     every: int = 1
     """Period of the phase in steps; it runs in the first one."""
 
     def betas(self, progress: float) -> tuple[float, float]:
-        """Return the decay rates of Adam's moments when a share of the training is over."""
+        """Return Adam's decay rates at a share of the training."""
         return self.beta1, cosine(*self.beta2, progress)
 
 

@@ -200,7 +200,10 @@ def _interval(wanted: Sequence[Value]) -> tuple[float, float] | None:
 
 
 def _narrowed(dimension: Dimension, narrow: Mapping[str, Sequence[Value]]) -> Dimension:
-    """Keep what a dimension has of the values that a sweep wants; the key that names the most counts."""
+    """Keep what a dimension has of the values that a sweep wants; one that has none stays if a star names it.
+
+    Of several keys the one with the fewest stars counts, of those the one with the most kinds.
+    """
     keys = [key for key in narrow if dimension.is_named_by(key)]
     if not keys:
         return dimension
@@ -213,6 +216,8 @@ def _narrowed(dimension: Dimension, narrow: Mapping[str, Sequence[Value]]) -> Di
             least, most = _interval(narrow[key]) or (low, high)
             if max(low, least) <= min(high, most):
                 return replace(dimension, mark=Range(max(low, least), min(high, most), log=log))
+    if "*" in key:
+        return dimension
     *_, (union, kind) = kinds_of(dimension.name).items()
     raise ConfigError(
         f"search.narrow.{key}: has nothing for {path_of(union)} {kind}; add some of {dimension.mark}, or narrow"

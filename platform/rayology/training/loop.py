@@ -49,7 +49,7 @@ class Training:
             if primitives := PRIMITIVES.get(weight.ndim - 2):
                 weight.data = torch.empty_like(weight, memory_format=primitives.channels_last).copy_(weight.data)
         average = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
-        optimizers = [Adam(phase.parameters, betas=phase.betas(0.0), fused=True) for phase in model.phases()]
+        optimizers = [Adam(phase.parameters, fused=True) for phase in model.phases()]
         return cls(model, average, optimizers)
 
 
