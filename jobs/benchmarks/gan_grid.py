@@ -4,8 +4,8 @@ python jobs/benchmarks/gan_grid.py --data DATA
 
 A run is a data set, an arm and a seed. All runs of a data set compute equally long: an arm whose steps cost half takes
 twice as many. Each has a core, and as many run at a time as there are cores. An arm is ahead if all its seeds are, on
-validation images and, to confirm it, on test images. Runs that have ended are read from the folder, so the benchmark may
-be stopped and started again.
+validation images and, to confirm it, on test images. Runs that have ended are read from the folder, so that the
+benchmark may be stopped and started again.
 """
 
 import itertools
