@@ -8,7 +8,7 @@ from typing import Literal
 from matplotlib.figure import Figure
 from ray.tune import Result, ResultGrid
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from rayology.bundle import Bundle
 from rayology.config import path_of
@@ -64,12 +64,17 @@ def best_first(trials: Sequence[TrialResult], *, objective: str) -> list[TrialRe
 
 
 def table(trials: Sequence[TrialResult], *, objective: str) -> Table:
-    """Lay the trials out for people, the best first."""
-    names = sorted({name for trial in trials for name in trial.choices})
-    laid_out = Table("trial", objective, "step", "status", *(name.rpartition(".")[2] for name in names))
+    """Lay the trials out for people, the best first, with the choices in which those that had them differ."""
+    values: dict[str, set[object]] = {}
     for trial in trials:
-        choices = (_shortened(trial.choices.get(name, "")) for name in names)
-        laid_out.add_row(trial.folder.name, f"{trial.objective:.4g}", str(trial.step), trial.status, *choices)
+        for name, value in trial.choices.items():
+            values.setdefault(name, set()).add(value)
+    differing = sorted((name for name in values if len(values[name]) > 1), key=lambda name: ("kind" not in name, name))
+    laid_out = Table("trial", objective, "step", "status", Column("choices that differ", ratio=1), expand=True)
+    for trial in trials:
+        chosen = {name.removeprefix("model."): trial.choices[name] for name in differing if name in trial.choices}
+        words = ", ".join(f"{name} {_shortened(value)}" for name, value in chosen.items())
+        laid_out.add_row(trial.folder.name, f"{trial.objective:.4g}", str(trial.step), trial.status, words)
     return laid_out
 
 
