@@ -58,11 +58,14 @@ class ReferenceClassifier:
         self._network.eval()
 
     @torch.inference_mode()
+    def classes(self, images: Float[Tensor, "batch channel *space"]) -> Int[Tensor, " batch"]:
+        """Return the class that each image is taken for."""
+        parts = images.split(num_at_once(self._values_at_once, images.shape[1:]))
+        return torch.cat([self._network(part).argmax(dim=1) for part in parts])
+
     def accuracy(self, images: Float[Tensor, "batch channel *space"], labels: Int[Tensor, " batch"]) -> float:
         """Return the share of the images that are classified as their label."""
-        parts = images.split(num_at_once(self._values_at_once, images.shape[1:]))
-        guesses = torch.cat([self._network(part).argmax(dim=1) for part in parts])
-        return float((guesses == labels).float().mean())
+        return float((self.classes(images) == labels).float().mean())
 
 
 def _network(channels: int, num_classes: int, *, axes: int) -> nn.Sequential:
