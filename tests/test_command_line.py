@@ -168,6 +168,11 @@ def test_a_flag_without_its_value_is_not_taken_for_an_unknown_one() -> None:
         load(Settings, ["--lr"])
 
 
+def test_a_flag_of_true_or_false_is_told_to_stand_alone() -> None:
+    with pytest.raises(ConfigError, match=r"true is not a flag; a flag of true or false stands alone, as --flag or"):
+        load(Settings, ["--lr", "1", "true"])
+
+
 def test_a_file_after_a_flag_is_told_where_it_belongs() -> None:
     with pytest.raises(ConfigError, match=r"wrong\.yaml is not a flag; the YAML file comes before all flags$"):
         load(Settings, ["--lr", "1", "wrong.yaml"])

@@ -201,6 +201,8 @@ def _read_flags(config: type[C], arguments: Sequence[str], values: Values) -> di
 def _where_it_belongs(word: str) -> str:
     if word.endswith((".yaml", ".yml")):
         return "; the YAML file comes before all flags"
+    if word in {"true", "false"}:
+        return "; a flag of true or false stands alone, as --flag or --no-flag"
     return "; a flag takes one value, and text with spaces stands in quotes"
 
 
