@@ -158,7 +158,7 @@ def main(config: GanGridConfig) -> Mapping[str, object]:
     ahead = {arm: [name for name in names if is_ahead(arm, name, ended)] for arm in arms if arm != DEFAULT}
     num_seeds = len({each.seed for each in runs})
     return {
-        "steps": config.steps,
+        "steps": {arm: next(each.experiment.schedule.steps for each in runs if each.arm == arm) for arm in arms},
         "runs": {str(each): asdict(found) for each, found in ended.items()},
         "ahead": ahead,
         "chance_of_each_on_one_split": 1 / math.comb(2 * num_seeds, num_seeds),
@@ -249,7 +249,8 @@ def _mmds(found: Sequence[Figures], split: str) -> list[float]:
 def table(data_set: str, ended: Ended) -> Table:
     """Return a row for each arm, the best on validation images first."""
     splits = [f"{split} mmd" for split in ("validation", "test")]
-    title = f"{data_set}: mean (standard deviation) of the seeds; what stands behind test mmd is of test images"
+    steps = max(each.experiment.schedule.steps for each in ended)
+    title = f"{data_set}, up to {steps:,} steps: mean (standard deviation) of the seeds; the rest is of test images"
     shown = Table("arm", "runs", "diverged", *splits, *FIGURES, "core-minutes", title=title)
     arms = {each.arm: _of(data_set, each.arm, ended) for each in ended if each.data_set == data_set}
     for arm, found in sorted(arms.items(), key=lambda item: statistics.mean(_mmds(item[1], "validation"))):

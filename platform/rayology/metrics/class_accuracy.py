@@ -59,7 +59,7 @@ class ReferenceClassifier:
 
     @torch.inference_mode()
     def classes(self, images: Float[Tensor, "batch channel *space"]) -> Int[Tensor, " batch"]:
-        """Return the class that each image is taken for."""
+        """Return the class that the classifier sees in each image."""
         parts = images.split(num_at_once(self._values_at_once, images.shape[1:]))
         return torch.cat([self._network(part).argmax(dim=1) for part in parts])
 

@@ -182,10 +182,11 @@ def _check(key: str, wanted: Sequence[Value], found: Sequence[Dimension]) -> Non
         these = f"did you mean {near[0]}?" if near else f"these are: {', '.join(known)}"
         raise ConfigError(f"search.narrow: {key} is not searched; {these}")
     ranges = sorted({str(dimension.mark) for dimension in named if not dimension.choices})
-    choices = dict.fromkeys(str(value) for dimension in named for value in dimension.choices)
+    choices = dict.fromkeys(value for dimension in named for value in dimension.choices)
+    in_order = sorted(choices, key=lambda value: 0 if isinstance(value, str) else value)
     is_known = all(any(dimension.admits(value) for dimension in named) for value in wanted)
     if not wanted or not is_known or (ranges and not _interval(wanted)):
-        some = [f"some of {', '.join(choices)}"] if choices else []
+        some = [f"some of {', '.join(map(str, in_order))}"] if choices else []
         found_values = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in wanted) or "none"
         ways = [*some, *(f"two numbers from {interval}" for interval in ranges)]
         raise ConfigError(f"search.narrow.{key}: write {' or '.join(ways)}, found {found_values}")
