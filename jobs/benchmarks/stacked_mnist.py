@@ -25,7 +25,7 @@ from rayology.config import Config
 from rayology.data.sources.idx import IdxConfig
 from rayology.errors import Diverged
 from rayology.experiment import Experiment
-from rayology.image import Batch, ImageSpec
+from rayology.image import Batch, ImageSpec, ValueRange
 from rayology.job import run
 from rayology.metrics.class_accuracy import ReferenceClassifier
 from rayology.models import Generates, Model
@@ -34,7 +34,8 @@ from rayology.picture import labelled_sheet
 from rayology.progress import console, progress_bar
 from rayology.training.loop import Batches, Training, fit
 
-STACK = ImageSpec(size=(28, 28), channels=3)
+GREY = ValueRange(low=0, high=255, unit="grey level", levels=256)
+STACK = ImageSpec(size=(28, 28), channels=3, values=GREY)
 NUM_MODES, NUM_SAMPLES, AT_ONCE = 1000, 26_000, 500
 PUBLISHED = {"modes": 1000.0, "kl": 0.06}  # packs of 2 (Lin et al. 2018, table 3)
 WEIGHTS = ("last", "averaged")
