@@ -227,11 +227,29 @@ def write_bundle(
             provenance=provenance,
             files={name: _sha256(folder / name) for name in (WEIGHTS, CARD, *(name for name, _ in pictures))},
         )
-        checksum = _fingerprint(pydantic_core.from_json(manifest.model_dump_json()))
-        manifest = manifest.model_copy(update={"checksum": checksum})
-        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+        manifest = _sealed(manifest, folder)
         shutil.rmtree(path, ignore_errors=True)  # left by a process that died between writing and reporting
     return Bundle(path, manifest)
+
+
+def annotated(bundle: Bundle, path: Path, heading: str, text: str) -> Bundle:
+    """Copy a bundle with a paragraph more on its card, in place of what the path held."""
+    with atomic_folder(path, mode=0o777) as folder:
+        shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
+        with (folder / CARD).open("a", encoding="utf-8") as card:
+            card.write(f"\n## {heading}\n\n{text}\n")
+        files = {**bundle.manifest.files, CARD: _sha256(folder / CARD)}
+        manifest = _sealed(bundle.manifest.model_copy(update={"files": files, "checksum": ""}), folder)
+        shutil.rmtree(path, ignore_errors=True)
+    return Bundle(path, manifest)
+
+
+def _sealed(manifest: Manifest, folder: Path) -> Manifest:
+    """Write a manifest with its checksum."""
+    checksum = _fingerprint(pydantic_core.from_json(manifest.model_dump_json()))
+    manifest = manifest.model_copy(update={"checksum": checksum})
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+    return manifest
 
 
 def provenance_of(*, dataset: str, note: str, seed: int, steps: int, parents: tuple[str, ...] = ()) -> Provenance:

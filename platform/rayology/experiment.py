@@ -122,20 +122,36 @@ class SearchConfig(Config):
     """How a sweep looks for the best experiment."""
 
     num_trials: PositiveInt = 8
-    """Number of trials."""
+    """Number of trainings, those that repeat finalists among them; a sweep that is resumed may get more."""
     objective: str = "mmd"
     """Validation metric that decides, one that every damage makes worse. Kinds of model without it are left out."""
     narrow: dict[str, tuple[float | str, ...]] = Field(default_factory=dict)
     """Dotted paths of marked fields with what to search instead: two bounds of a range, or some of the choices.
     A * stands for any one part between dots, as in model.*.width; a key with fewer stars wins."""
+    sampler: Literal["gp", "tpe", "random"] = "gp"
+    """What chooses the trials: gp is a Gaussian process over the whole space, tpe Optuna's TPE."""
     startup_trials: PositiveInt = 4
-    """Trials drawn at random before TPE (Bergstra et al. 2011) models the others."""
+    """Trials before the sampler learns from them: starting points, then points at random."""
     grace_steps: PositiveInt = 250
     """Steps that every trial may train before ASHA (Li et al. 2020) may stop it."""
     reduction_factor: Annotated[int, Field(ge=2)] = 2
     """Factor by which each rung cuts the trials: 1 in this many goes on."""
-    concurrent_trials: PositiveInt = 2
-    """Trials that run at the same time."""
+    finalists: NonNegativeInt = 5
+    """Most trials that are trained again with fresh seeds, to tell the best one from a lucky one."""
+    finalists_share: Annotated[float, Field(ge=0, le=0.9)] = 0.25
+    """Share of the budget that the finalists get."""
+    hours: PositiveFloat | None = None
+    """Hours after which no more trials begin, counted anew when the sweep is resumed; null for no limit."""
+    worker_hours: PositiveFloat | None = None
+    """Hours of all workers together, which are GPU-hours where they have GPUs, after which no more trials begin."""
+    target: float | None = None
+    """Value of the objective that is good enough to end the search; null to use up the budget."""
+    terminate: bool = False
+    """End the search when no better model is to be expected than the noise hides (Makarova et al. 2022)."""
+    finish: bool = False
+    """Begin no more trials but those that repeat finalists: for a sweep that is resumed to be ended early."""
+    concurrent_trials: PositiveInt | Literal["auto"] = "auto"
+    """Trials that run at the same time; auto is as many as the cluster has room for."""
     max_failures: NonNegativeInt = 1
     """Number of times that a trial is retried after its process was lost."""
 

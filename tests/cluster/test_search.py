@@ -1,5 +1,6 @@
 """Sweeps on a real local Ray."""
 
+import math
 import os
 import shutil
 import signal
@@ -17,12 +18,11 @@ from rayology.bundle import Bundle
 from rayology.data import PreparedDataset
 from rayology.errors import SearchError
 from rayology.experiment import Experiment
-from rayology.metrics import METRICS, WORST
+from rayology.metrics import METRICS
 from rayology.search.results import plot, promote_best, table
-from rayology.search.searcher import open_study
+from rayology.search.searcher import LOSSES, OUTCOME
 from rayology.search.study import _name, _trial, search
 from rayology.store import Store
-from rayology.training.observer import LOSS
 from rayology.training.run import BUNDLE, Assignment, open_run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
@@ -37,21 +37,21 @@ def test_a_sweep_tries_what_is_marked_and_its_best_becomes_the_champion(
     monkeypatch.setitem(METRICS, "copies", replace(METRICS["copies"], gate=None))
     sweep = open_run(small.patched({"storage": str(tmp_path)}), "sweeps")
 
-    trials = search(sweep, data)
-    best = promote_best(trials, sweep.experiment)
-    again = promote_best(trials, sweep.experiment)
-    plot(trials, tmp_path / "sweep.png", objective="mmd")
+    found = search(sweep, data)
+    best = promote_best(found)
+    again = promote_best(found)
+    plot(found, tmp_path / "sweep.png")
 
-    finished = [trial.objective for trial in trials if trial.status == "finished"]
-    assert len(trials) == 3
+    finished = [trial.losses for trial in found.explored if trial.losses]
+    assert len(found.trials) == 3
     assert finished == sorted(finished)
     store = Store(str(tmp_path / "store"))
     assert store.versions("small") == [store.champion("small")] == [best.promotion.version]
     assert (best.promotion.comparison.verdict, again.promotion.comparison.verdict) == ("first", "same")
     assert best.bundle.manifest.model.kind in {"vae", "gan"}
-    assert table(trials, objective="mmd").row_count == 3
+    assert table(found).row_count == 3
     assert (tmp_path / "sweep.png").stat().st_size > 5_000
-    assert len(open_study(sweep.folder).trials) == 3
+    assert not list(sweep.folder.glob(".ray-*"))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,9 @@ def test_a_trial_that_diverges_or_does_not_fit_costs_only_itself(
     assignment = Assignment(experiment=experiment, dataset=str(data.path), folder=str(sweep.folder), reports=True)
     trials = tune.Tuner(
         tune.with_resources(partial(_trial, assignment=assignment), {"CPU": 1}),
-        param_space={field: tune.grid_search([*values])},
+        param_space=tune.grid_search(
+            [{"number": number, "seed": 0, "point": {field: value}} for number, value in enumerate(values)]
+        ),
         tune_config=tune.TuneConfig(trial_name_creator=_name, trial_dirname_creator=_name),
         run_config=tune.RunConfig(storage_path=str(sweep.folder), name="ray", verbose=0),
     ).fit()
@@ -74,8 +76,9 @@ def test_a_trial_that_diverges_or_does_not_fit_costs_only_itself(
     unfit, sane = trials
 
     assert trials.num_errors == 0
-    assert unfit.metrics[LOSS] == WORST
-    assert sane.metrics[LOSS] < WORST
+    assert unfit.metrics[OUTCOME] in {"diverged", "unfit"}
+    assert sane.metrics[OUTCOME] == "finished"
+    assert math.isfinite(*sane.metrics[LOSSES])
     assert len(list(sweep.folder.glob(f"trials/*/{BUNDLE}"))) == 1
 
 
@@ -83,11 +86,11 @@ def test_a_sweep_whose_trials_all_fail_says_so(small: Experiment, data: Prepared
     sweep = open_run(small.patched({"search": {"num_trials": 2, "max_failures": 0}}), "sweeps")
     (sweep.folder / "trials").write_text("a file where their folders belong")
 
-    trials = search(sweep, data)
+    found = search(sweep, data)
 
-    assert [trial.status for trial in trials] == ["failed"] * 2
+    assert [trial.outcome for trial in found.trials] == ["failed"] * 2
     with pytest.raises(SearchError, match="none of 2 trials finished"):
-        promote_best(trials, sweep.experiment)
+        promote_best(found)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -124,10 +127,11 @@ def test_a_sweep_that_was_ended_promotes_nobody_and_goes_on_where_it_was_or_was_
         shutil.rmtree(old)
         old.mkdir()
     resumed = open_run(Experiment(storage=storage, resume="last"), "sweeps")
-    trials = search(resumed, data)
+    found = search(resumed, data)
 
     assert resumed.folder.name.startswith(f"killed-{how.name.lower()}")
-    assert len(trials) == 4
+    assert [trial.outcome for trial in found.trials if trial.outcome not in {"finished", "stopped"}] == []
+    assert len(found.trials) == 4
     assert finished
     assert how != signal.SIGKILL or not list(old.iterdir())
     for bundle, manifest in finished.items():

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,7 +18,8 @@ from rayology.data import PreparedDataset
 from rayology.errors import SearchError
 from rayology.experiment import Experiment
 from rayology.metrics import class_accuracy
-from rayology.search.results import TrialResult, promote_best
+from rayology.search.journal import Trial
+from rayology.search.results import SweepResult, promote_best
 from rayology.store import Store
 from rayology.training import evaluation
 
@@ -188,8 +190,13 @@ def test_a_damaged_version_hides_no_other(run_job: RunJob, pair: list[Bundle], p
     assert "damaged" in listed.stderr
 
 
-def finished(*bundles: Bundle) -> list[TrialResult]:
-    return [TrialResult(bundle.path.parent, {}, "finished", 1, 1.0) for bundle in bundles]
+def swept(experiment: Experiment, *bundles: Bundle) -> SweepResult:
+    """Return a sweep whose trials left bundles, the first the best."""
+    folder = experiment.storage / "sweeps" / "one"
+    trials = [Trial(number, {}, seed=0, losses=(float(number),), outcome="finished") for number in range(len(bundles))]
+    for trial, bundle in zip(trials, bundles, strict=True):
+        shutil.copytree(bundle.path, folder / "trials" / trial.name / "bundle")
+    return SweepResult(folder, experiment, tuple(trials))
 
 
 @pytest.fixture
@@ -200,30 +207,30 @@ def sweep(small: Experiment, data: PreparedDataset, tmp_path: Path) -> Experimen
 
 
 @pytest.fixture
-def trials(sweep: Experiment, data: PreparedDataset, tmp_path: Path) -> list[TrialResult]:
-    """Trials that finished, each of which copies its training images."""
-    copies = [
-        untrained(tmp_path / str(seed) / "bundle", sweep, data, seed=seed, metrics={"copies": 0.9}) for seed in (1, 2)
+def copies(sweep: Experiment, data: PreparedDataset, tmp_path: Path) -> list[Bundle]:
+    """Two models that copy their training images."""
+    return [
+        untrained(tmp_path / f"{seed}" / "bundle", sweep, data, seed=seed, metrics={"copies": 0.9}) for seed in (1, 2)
     ]
-    return finished(*copies)
 
 
 def test_a_trial_that_copies_is_passed_over_and_not_published(
-    sweep: Experiment, data: PreparedDataset, trials: list[TrialResult], tmp_path: Path
+    sweep: Experiment, data: PreparedDataset, copies: list[Bundle], tmp_path: Path
 ) -> None:
     fair = untrained(tmp_path / "fair" / "bundle", sweep, data, seed=3)
 
-    best = [promote_best([*trials, *finished(fair)], sweep) for _ in range(3)][-1]
+    found = swept(sweep, *copies, fair)
+    best = [promote_best(found) for _ in range(3)][-1]
 
-    assert best.bundle.manifest == fair.manifest
+    assert best.bundle.manifest.provenance == fair.manifest.provenance
     assert Store(str(tmp_path / "store")).versions("small") == [best.promotion.version]
 
 
 def test_a_sweep_all_of_whose_trials_copy_ends_with_an_error_and_publishes_none(
-    sweep: Experiment, trials: list[TrialResult], tmp_path: Path
+    sweep: Experiment, copies: list[Bundle], tmp_path: Path
 ) -> None:
-    with pytest.raises(SearchError, match=r"1: copies is 90 %, more than 20 %.*; 2: copies is 90 %"):
-        promote_best(trials, sweep)
+    with pytest.raises(SearchError, match=r"trial-0000: copies is 90 %, more than 20 %.*; trial-0001: copies is 90 %"):
+        promote_best(swept(sweep, *copies))
 
     assert Store(str(tmp_path / "store")).models() == []
 
@@ -239,13 +246,11 @@ def test_a_sweep_that_found_nothing_better_ends_well_and_says_so(
     store = Store(str(tmp_path / "store"))
     champion = store.publish(better)
     store.set_champion("small", champion)
-    (tmp_path / "trial").mkdir()
-    (worse.path).rename(tmp_path / "trial" / "bundle")
-    trial = TrialResult(tmp_path / "trial", {}, "finished", 1, 1.0)
+    found = swept(sweep, worse)
     # The sweep itself takes a Ray and minutes; what follows it is under test.
     monkeypatch.setattr(tune, "on_cluster", nullcontext)
     monkeypatch.setattr(tune, "prepared", lambda _: data)
-    monkeypatch.setattr(tune, "search", lambda *_: [trial])
+    monkeypatch.setattr(tune, "search", lambda *_: found)
 
     said = tune.main(sweep)
 

@@ -1,32 +1,95 @@
-"""The order of what a sweep found."""
+"""What a sweep found, without the sweep."""
 
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
-from rayology.search.results import TrialResult, best_first, table
+from rayology.experiment import Experiment
+from rayology.metrics import METRICS, figure_of, loss_of
+from rayology.search.finalists import are_told_apart, rank
+from rayology.search.journal import Trial
+from rayology.search.planner import best_first
+from rayology.search.results import SweepResult, table
+from rayology.search.space import Value
 
 
-def trial(name: str, objective: float, status: Literal["finished", "stopped", "failed"] = "finished") -> TrialResult:
-    return TrialResult(Path(name), {}, status, 1, objective)
+def trial(number: int, *losses: float, outcome: str = "finished") -> Trial:
+    return Trial(number, {}, 0, losses=losses, outcome=outcome)
 
 
-@pytest.mark.parametrize(("objective", "order"), [("mmd", "abcd"), ("dice", "bacd")])
-def test_the_best_finished_trial_comes_first_in_the_direction_of_its_metric(objective: str, order: str) -> None:
-    trials = [trial("d", 0.5, "stopped"), trial("c", float("nan")), trial("b", 0.9), trial("a", 0.1)]
+def swept(*trials: Trial) -> SweepResult:
+    return SweepResult(Path("sweep"), Experiment(), trials)
 
-    assert "".join(each.folder.name for each in best_first(trials, objective=objective)) == order
+
+def test_the_best_finished_trial_comes_first_and_then_what_did_not_finish() -> None:
+    found = swept(trial(0, outcome="stopped"), trial(1, 0.9), trial(2, 0.1), trial(3, outcome="failed"))
+
+    assert [each.number for each in found.explored] == [2, 1, 0, 3]
+
+
+def test_a_dominated_trial_never_comes_before_one_of_the_front() -> None:
+    front = [trial(0, 1.0, 9.0), trial(1, 5.0, 5.0), trial(2, 9.0, 1.0)]
+    dominated = [trial(3, 1.0, 9.5), trial(4, 6.0, 6.0)]
+
+    assert [each.number for each in best_first([*dominated, *front])] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_loss_is_its_figure_again_and_falls_as_the_figure_gets_better(name: str) -> None:
+    better = 0.2 if METRICS[name].direction == "min" else 0.3
+
+    assert figure_of(name, loss_of(name, 0.2)) == 0.2
+    assert min((0.2, 0.3), key=lambda figure: loss_of(name, figure)) == better
+
+
+def test_a_metric_to_be_maximised_puts_the_largest_figure_first() -> None:
+    figures = [0.7, 0.9, 0.8]
+
+    ordered = best_first([trial(number, loss_of("dice", figure)) for number, figure in enumerate(figures)])
+
+    assert figure_of("dice", ordered[0].losses[0]) == 0.9
+
+
+def test_the_winner_is_the_finalist_with_the_best_mean_and_its_best_training_is_published_first() -> None:
+    repeats = {0: (5.0, 5.2), 1: (1.1, 0.9)}
+    trials = [
+        Trial(10 * number + turn, {}, turn, repeats=number, losses=(loss,), outcome="finished")
+        for number, losses in repeats.items()
+        for turn, loss in enumerate(losses, start=2)
+    ]
+
+    found = swept(trial(0, 0.5), trial(1, 1.0), *trials)
+
+    assert [standing.number for standing in found.standings] == [1, 0]
+    assert [each.number for each in found.candidates] == [13, 12, 2, 3, 0, 1]
+
+
+def test_one_training_of_each_finalist_tells_nobody_apart() -> None:
+    standings = rank({0: [1.0], 1: [9.0]})
+
+    assert not are_told_apart(standings)
+    assert [standing.probability for standing in standings] == [0.5, 0.5]
+
+
+def test_a_finalist_far_ahead_is_told_apart_and_units_do_not_matter() -> None:
+    losses = {0: [1.0, 1.1, 0.9], 1: [5.0, 5.1, 4.9], 2: [6.0, 6.1, 5.9]}
+
+    standings, scaled = rank(losses), rank({number: [1000 * loss for loss in each] for number, each in losses.items()})
+
+    assert are_told_apart(standings)
+    assert standings[0].number == 0
+    assert standings[0].low < 1 < standings[0].high
+    assert [each.probability for each in scaled] == [each.probability for each in standings]
 
 
 def test_the_table_shows_the_choices_in_which_trials_differ_however_many_there_are() -> None:
-    alike = {f"model.part{number}.width": 8 for number in range(50)}
-    choices = [
+    alike: dict[str, Value] = {f"model.part{number}.width": 8 for number in range(50)}
+    points: list[dict[str, Value]] = [
         {"optimizer.lr": 0.002, "model.kind": "gan"},
         {"optimizer.lr": 0.001, "model.kind": "vae", "model.beta": 2},
     ]
-    trials = [TrialResult(Path(str(each)), {**alike, **each}, "finished", 1, 0.1) for each in choices]
+    trials = [Trial(number, {**alike, **point}, 0, losses=(1.0,)) for number, point in enumerate(points)]
 
-    chosen = [*table(trials, objective="mmd").columns[-1].cells]
+    chosen = [*table(swept(*trials)).columns[-1].cells]
 
     assert chosen == ["kind gan, optimizer.lr 0.002", "kind vae, optimizer.lr 0.001"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import Annotated, Literal
 
-import optuna
+import numpy as np
 import pytest
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from rayology.config import Choice, Config, Range, leaves, nested, path_of
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment, OptimizerConfig, SearchConfig
 from rayology.models import GanConfig, VaeConfig
-from rayology.search.space import dimensions, out_of_range, starting_points, suggest
+from rayology.search.space import Point, Space, dimensions, out_of_range, starting_points
 
 
 class Plain(Config):
@@ -89,9 +89,9 @@ def kinds(point: dict[str, str | float | bool]) -> dict[str, object]:
     return {path_of(name): value for name, value in point.items() if name.endswith(".kind")}
 
 
-def trials(experiment: Experiment, count: int) -> list[dict[str, str | float | bool]]:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    return [suggest(study.ask(), experiment) for _ in range(count)]
+def trials(experiment: Experiment, count: int) -> list[Point]:
+    generator = np.random.default_rng(0)
+    return [Space(dimensions(experiment)).draw(generator) for _ in range(count)]
 
 
 def narrowed(**narrow: tuple[float | str, ...]) -> Experiment:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from optuna.trial import TrialState
-
 from rayology.experiment import Experiment
 from rayology.progress import Bar
-from rayology.search.searcher import open_study
+from rayology.search.journal import Journal
+from rayology.search.space import Space, dimensions, starting_points
 from rayology.search.study import _look
 from rayology.training.run import Run
 
@@ -20,11 +19,12 @@ class Shown(Bar):
 
 def test_a_sweep_counts_ended_trials_as_whole_and_going_ones_by_their_last_step(tmp_path: Path) -> None:
     experiment = Experiment.model_validate({"schedule": {"steps": 100}, "search": {"num_trials": 4}})
-    study, bar = open_study(tmp_path), Shown("tune")
-    ended, going, _ = study.ask(), study.ask(), study.ask()
-    study.tell(ended, state=TrialState.PRUNED)
-    going.report(3.0, 25)
-    going.report(2.0, 50)
+    space, bar = Space(dimensions(experiment)), Shown("tune")
+    journal = Journal(tmp_path)
+    ended, going, _ = (journal.begin(space, starting_points(experiment)[0], seed=seed) for seed in range(3))
+    journal.end(ended.number, "stopped")
+    journal.report(going.number, 25, 3.0)
+    journal.report(going.number, 50, 2.0)
 
     _look(Run(tmp_path, experiment), bar)
 

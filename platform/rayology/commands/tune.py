@@ -7,6 +7,7 @@ rayology tune --resume last
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from rayology.experiment import Experiment
 from rayology.interruption import interruptible
@@ -28,13 +29,20 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     sweep = begin(experiment, "sweeps")
     going_on = typed("tune", "--storage", str(sweep.experiment.storage), "--resume", sweep.folder.name)
     with interruptible(going_on), on_cluster():
-        trials = search(sweep, prepared(sweep.experiment))
-    objective = sweep.experiment.search.objective
-    console.print(table(trials, objective=objective))
-    write_table(trials, sweep.folder / SUMMARY, objective=objective)
-    plot(trials, sweep.folder / "sweep.png", objective=objective)
-    best = promote_best(trials, sweep.experiment)
+        found = search(sweep, prepared(sweep.experiment))
+    console.print(table(found))
+    console.print(found.verdict, markup=False, highlight=False, soft_wrap=True)
+    write_table(found, sweep.folder / SUMMARY)
+    plot(found, sweep.folder / "sweep.png")
+    best = promote_best(found)
     if not best.promotion.is_champion:
         console.print(best.promotion.refusal, style="yellow", markup=False, highlight=False, soft_wrap=True)
     metrics = best.bundle.manifest.metrics
-    return {"sweep": sweep.folder, "bundle": best.bundle.path, "metrics": metrics, **best.promotion.answer()}
+    return {
+        "sweep": sweep.folder,
+        "bundle": best.bundle.path,
+        "metrics": metrics,
+        "finalists": [asdict(standing) for standing in found.standings],
+        "told_apart": found.is_told_apart,
+        **best.promotion.answer(),
+    }

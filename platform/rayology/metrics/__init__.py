@@ -40,6 +40,7 @@ __all__ = [
     "compare_masks",
     "compare_reconstructions",
     "compare_samples",
+    "figure_of",
     "loss_of",
 ]
 
@@ -60,13 +61,18 @@ WORST = 1e30
 
 
 def loss_of(name: str, figure: float | None) -> float:
-    """Return a metric's figure as what a search lowers: the one place where a metric's direction counts.
+    """Return a metric's figure as what a search lowers: here and in its inverse alone does a metric's direction count.
 
     A figure that a model does not have, or that is not finite, is the worst there is.
     """
     if figure is None or not math.isfinite(figure):
         return WORST
     return figure if METRICS[name].direction == "min" else -figure
+
+
+def figure_of(name: str, loss: float) -> float:
+    """Return the figure that a search lowered as a loss, as people read it: the inverse of ``loss_of``."""
+    return loss if METRICS[name].direction == "min" else -loss
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 class NamedTrial(Protocol):
     """The part of Tune's trial that is used."""
 
-    config: Mapping[str, object]
+    config: Mapping[str, Mapping[str, object]]
 
 
 class ProgressCallback(Callback):  # type: ignore[misc] # Ray ships no types
@@ -32,13 +32,15 @@ class ProgressCallback(Callback):  # type: ignore[misc] # Ray ships no types
     ) -> None:
         """Say how far a trial is."""
         del iteration, trials
+        if LOSS not in result:  # it has ended
+            return
         figure = result.get(self._objective, float("nan"))
         if result[LOSS] < self._least:
             self._least, self._best = result[LOSS], figure
         logger.info(
             "%s (%s) step %d/%d: %s %.4g, best %.4g.",
             trial,
-            trial.config["model.kind"],
+            trial.config["point"]["model.kind"],
             result["step"],
             self._steps,
             self._objective,

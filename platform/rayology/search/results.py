@@ -1,103 +1,147 @@
-"""What a sweep found: a table, a plot, and the trial to keep."""
+"""What a sweep found: who won and how surely, a table, a plot, and the model to publish."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from matplotlib.figure import Figure
-from ray.tune import Result, ResultGrid
 from rich.console import Console
 from rich.table import Column, Table
 
-from rayology.bundle import Bundle
+from rayology.bundle import Bundle, annotated
 from rayology.config import path_of
 from rayology.errors import SearchError
 from rayology.experiment import Experiment
-from rayology.metrics import METRICS, loss_of
+from rayology.metrics import METRICS, figure_of
+from rayology.search.finalists import Standing, are_told_apart, rank
+from rayology.search.journal import Journal, Trial
+from rayology.search.planner import best_first
 from rayology.store import Store
 from rayology.training.history import read
 from rayology.training.promotion import Promotion, promote_if_better, refusals
 from rayology.training.run import BUNDLE, Run
 
-__all__ = ["Best", "TrialResult", "best_first", "plot", "promote_best", "read_results", "table", "write_table"]
-
-Status = Literal["finished", "stopped", "failed"]
+__all__ = ["Best", "SweepResult", "plot", "promote_best", "table", "write_table"]
 
 
 @dataclass(frozen=True)
-class TrialResult:
-    """Outcome of a trial."""
+class SweepResult:
+    """What stands in a sweep's journal."""
 
     folder: Path
-    choices: Mapping[str, object]
-    """Values that were chosen, by the path of the field."""
-    status: Status
-    """Whether it finished its steps, was stopped early by the scheduler, or failed."""
-    step: int
-    objective: float
-    """Last figure that it reported; NaN if it reported none."""
+    experiment: Experiment
+    trials: tuple[Trial, ...]
+
+    @classmethod
+    def read(cls, sweep: Run) -> "SweepResult":
+        """Read it from the journal of a sweep, ended or not."""
+        return cls(sweep.folder, sweep.experiment, tuple(Journal(sweep.folder).trials()))
+
+    @cached_property
+    def explored(self) -> list[Trial]:
+        """Trials of points of their own: those that finished, the best first, then the others."""
+        own = [trial for trial in self.trials if trial.repeats is None]
+        return [*best_first([trial for trial in own if trial.losses]), *(trial for trial in own if not trial.losses)]
+
+    @cached_property
+    def standings(self) -> list[Standing]:
+        """The finalists, the best first; none if no budget was left to train any again."""
+        numbers = dict.fromkeys(trial.repeats for trial in self.trials if trial.repeats is not None)
+        return rank({number: [trial.losses[0] for trial in self.repeated(number)] for number in numbers})
+
+    def repeated(self, number: int) -> list[Trial]:
+        """Return the finished trainings that repeat a finalist, the best first."""
+        return best_first([trial for trial in self.trials if trial.repeats == number and trial.losses])
 
     @property
-    def bundle(self) -> Path:
-        """Path of its bundle if it finished."""
-        return self.folder / BUNDLE
+    def is_told_apart(self) -> bool:
+        """Whether the winner is the best finalist beyond the noise."""
+        return are_told_apart(self.standings)
+
+    @property
+    def candidates(self) -> list[Trial]:
+        """Trainings that may be published, in the order in which they should be: those of the winner come first."""
+        repeats = [trial for standing in self.standings for trial in self.repeated(standing.number)]
+        return [*repeats, *(trial for trial in self.explored if trial.losses)]
+
+    @property
+    def verdict(self) -> str:
+        """A sentence on who won, by how much, and how surely."""
+        objective, standings = self.experiment.search.objective, self.standings
+        if not standings:
+            return f"Each was trained once, so how far {objective} is luck is not known: nobody is told apart."
+        first, *others = standings
+        name = f"trial-{first.number:04d}"
+        spread = f"{objective} {_with_margin(objective, first)} over {first.count} fresh seeds"
+        if not others:
+            return f"{name}: {spread}; it is the only finalist that finished, so it is told apart from nobody."
+        ahead = abs(others[0].mean - first.mean)
+        found = (
+            f"{name} has {spread}, ahead of trial-{others[0].number:04d} by {ahead:.3g}; it is the best of "
+            f"{len(standings)} finalists with a probability of {first.probability:.0%}"
+        )
+        return f"{found}." if self.is_told_apart else f"{found}: they are not told apart."
+
+    def bundle(self, trial: Trial) -> Path:
+        """Return the path of a trial's bundle if it finished."""
+        return self.folder / "trials" / trial.name / BUNDLE
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best trial that may be promoted, and what became of it."""
+    """The best training that may be promoted, and what became of it."""
 
     bundle: Bundle
     promotion: Promotion
 
 
-def read_results(sweep: Run, grid: ResultGrid) -> list[TrialResult]:
-    """Return the trials of a sweep: those that finished, the best first, then the others."""
-    objective = sweep.experiment.search.objective
-    return best_first([_read(sweep, result, objective) for result in grid], objective=objective)
-
-
-def best_first(trials: Sequence[TrialResult], *, objective: str) -> list[TrialResult]:
-    """Order trials: those that finished, the best first, then the others."""
-    return sorted(trials, key=lambda trial: (trial.status != "finished", loss_of(objective, trial.objective)))
-
-
-def table(trials: Sequence[TrialResult], *, objective: str) -> Table:
+def table(found: SweepResult) -> Table:
     """Lay the trials out for people, the best first, with the choices in which those that had them differ."""
+    search = found.experiment.search
     values: dict[str, set[object]] = {}
-    for trial in trials:
-        for name, value in trial.choices.items():
-            values.setdefault(name, set()).add(value)
+    for trial in found.explored:
+        for name, value in trial.point.items():
+            values.setdefault(path_of(name), set()).add(value)
     differing = sorted((name for name in values if len(values[name]) > 1), key=lambda name: ("kind" not in name, name))
-    laid_out = Table("trial", objective, "step", "status", Column("choices that differ", ratio=1), expand=True)
-    for trial in trials:
-        chosen = {name.removeprefix("model."): trial.choices[name] for name in differing if name in trial.choices}
-        words = ", ".join(f"{name} {_shortened(value)}" for name, value in chosen.items())
-        laid_out.add_row(trial.folder.name, f"{trial.objective:.4g}", str(trial.step), trial.status, words)
+    better = "lower" if METRICS[search.objective].direction == "min" else "higher"
+    columns = ("trial", f"{search.objective} ({better} is better)", "again", "step", "outcome")
+    laid_out = Table(*columns, Column("choices that differ", ratio=1), expand=True)
+    standings = {standing.number: standing for standing in found.standings}
+    for trial in found.explored:
+        point = {path_of(name): value for name, value in trial.point.items()}
+        words = ", ".join(
+            f"{name.removeprefix('model.')} {_shortened(point[name])}" for name in differing if name in point
+        )
+        loss = trial.losses[0] if trial.losses else trial.curve.get(trial.step)
+        again = _with_margin(search.objective, standings[trial.number]) if trial.number in standings else ""
+        figure = "" if loss is None else f"{figure_of(search.objective, loss):.4g}"
+        laid_out.add_row(trial.name, figure, again, str(trial.step), trial.outcome or "running", words)
     return laid_out
 
 
-def write_table(trials: Sequence[TrialResult], path: Path, *, objective: str) -> None:
-    """Write the table as text."""
+def write_table(found: SweepResult, path: Path) -> None:
+    """Write the table and the verdict as text."""
     with path.open("w", encoding="utf-8") as file:
-        Console(file=file, width=200).print(table(trials, objective=objective))
+        console = Console(file=file, width=200)
+        console.print(table(found))
+        console.print(found.verdict, soft_wrap=True)
 
 
-def plot(trials: Sequence[TrialResult], path: Path, *, objective: str) -> None:
+def plot(found: SweepResult, path: Path) -> None:
     """Draw how the objective of each trial fell over its steps."""
+    objective = found.experiment.search.objective
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for rank, trial in enumerate(trials):
-        looks = [line for line in read(trial.folder) if f"val/{objective}" in line]
-        kind = trial.choices.get("model.kind", "")
+    for rank_of_trial, trial in enumerate(found.explored):
+        looks = [line for line in read(found.folder / "trials" / trial.name) if f"val/{objective}" in line]
+        kind = trial.point.get("model.kind", "")
         axes.plot(
             [look["step"] for look in looks],
             [look[f"val/{objective}"] for look in looks],
             marker="o",
             linestyle="-" if kind == "vae" else "--",
-            linewidth=3 if rank == 0 else 1,
-            label=f"{trial.folder.name} {kind}, {trial.status}",
+            linewidth=3 if rank_of_trial == 0 else 1,
+            label=f"{trial.name} {kind}, {trial.outcome}",
         )
     better = "lower" if METRICS[objective].direction == "min" else "higher"
     axes.set(xlabel="step", ylabel=f"{objective} on the validation split, {better} is better", yscale="log")
@@ -105,39 +149,32 @@ def plot(trials: Sequence[TrialResult], path: Path, *, objective: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _read(sweep: Run, result: Result, objective: str) -> TrialResult:
-    metrics = result.metrics or {}
-    folder = sweep.folder / "trials" / Path(result.path).name
-    finished = (folder / BUNDLE).is_dir()
-    return TrialResult(
-        folder=folder,
-        choices={path_of(name): value for name, value in (result.config or {}).items()},
-        status="failed" if result.error else "finished" if finished else "stopped",
-        step=int(metrics.get("step", 0)),
-        objective=float(metrics.get(objective, float("nan"))),
-    )
-
-
-def _shortened(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def promote_best(trials: Sequence[TrialResult], experiment: Experiment) -> Best:
-    """Publish the best finished trial that passes the gates, and make it the champion if it is better than that.
+def promote_best(found: SweepResult) -> Best:
+    """Publish the best training that passes the gates, and make it the champion if it is better than that.
 
     Raises:
         SearchError: no trial finished, or each of them is refused by a gate.
     """
-    refused = []
-    for trial in trials:
-        if trial.status != "finished":
-            break
-        bundle = Bundle.load(trial.bundle)
-        if found := refusals(bundle.manifest):
-            refused.append(f"{trial.folder.name}: {'; '.join(found)}")
+    experiment, refused = found.experiment, []
+    for trial in found.candidates:
+        bundle = Bundle.load(found.bundle(trial))
+        if said := refusals(bundle.manifest):
+            refused.append(f"{trial.name}: {'; '.join(said)}")
             continue
+        bundle = annotated(bundle, found.folder / "winner", "How it was chosen", found.verdict)
         store = Store(str(experiment.storage.expanduser().absolute() / "store"))
         version = store.publish(bundle, experiment.name)
-        promotion = promote_if_better(store, experiment.name, version, storage=experiment.storage)
-        return Best(bundle, promotion)
-    raise SearchError("; ".join(refused) or f"none of {len(trials)} trials finished; see the sweep's folder for why")
+        return Best(bundle, promote_if_better(store, experiment.name, version, storage=experiment.storage))
+    ended = len(found.trials)
+    raise SearchError("; ".join(refused) or f"none of {ended} trials finished; see the sweep's folder for why")
+
+
+def _with_margin(objective: str, standing: Standing) -> str:
+    """Write a mean and its margin for people."""
+    margin = standing.high - standing.mean
+    figure = figure_of(objective, standing.mean)
+    return f"{figure:.4g}" if standing.count < 2 else f"{figure:.4g} ± {margin:.2g}"
+
+
+def _shortened(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

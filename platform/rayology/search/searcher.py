@@ -1,121 +1,120 @@
-"""Ray Tune's searcher over Optuna's ask and tell, with Optuna's journal as the only truth.
+"""Ray Tune's view of a sweep: a searcher that begins what the planner says, a scheduler that stops what falls behind.
 
-Tune's own ``OptunaSearch`` pickles its view of the study now and then. Restored next to a journal that is further on,
-it reports trials that have already ended, and the sweep dies. This one keeps nothing that the journal does not hold.
+Tune's own state is thrown away after each driver. It lags behind what happened, and a sweep that is resumed from it
+repeats trials or loses them; the journal does neither.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypedDict
 
-import optuna
-from optuna.samplers import TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from rayology.experiment import Experiment
-from rayology.noise import derive_seed
-from rayology.search.space import starting_points, suggest
+from rayology.search.journal import Journal
+from rayology.search.planner import Planner, Rest
+from rayology.search.space import Point
 from rayology.training.observer import LOSS
 
-__all__ = ["JournalSearcher", "close_study", "open_study"]
+__all__ = ["LOSSES", "OUTCOME", "Begun", "JournalScheduler", "JournalSearcher"]
 
-JOURNAL = "optuna-journal.log"
-TUNE_ID = "tune_id"
-
-
-def open_study(folder: Path) -> optuna.Study:
-    """Open the study of a sweep, or begin it."""
-    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
-    return optuna.create_study(study_name=folder.name, storage=storage, direction="minimize", load_if_exists=True)
+OUTCOME, LOSSES = "outcome", "losses"
 
 
-def close_study(folder: Path) -> None:
-    """Give up trials that were asked for and lost with a driver: they would count as running forever."""
-    study = open_study(folder)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
+class Begun(TypedDict):
+    """What Tune tells a trial."""
+
+    number: int
+    seed: int
+    point: Point
+
+
+class TuneTrial(Protocol):
+    """The part of Tune's trial that is used."""
+
+    trial_id: str
+    config: Mapping[str, object]
 
 
 class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
-    """Let Optuna's TPE choose each trial; the same history leads to the same choice, before and after a restart."""
+    """Begin trials as the planner says, and note in the journal how they go."""
 
-    def __init__(self, experiment: Experiment, folder: Path) -> None:
-        super().__init__(metric=LOSS, mode="min")
-        self._experiment = experiment
-        self.folder = folder
-        """Where the journal is."""
-        self._most = experiment.search.concurrent_trials
-        self._opened: optuna.Study | None = None
-        self._going: set[str] = set()
+    def __init__(self, plan: Callable[[], tuple[Planner, Journal]], *, steps: int, most: int) -> None:
+        super().__init__()  # no metric: the report that a trial ended has none
+        self._plan, self._steps, self._most = plan, steps, most
+        self._opened: tuple[Planner, Journal] | None = None
+        self.numbers: dict[str, int] = {}
+        """The trials that are going, by the names that Tune gives them."""
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave out what a restarted driver must find again: the study, and which trials are going."""
-        return {**self.__dict__, "_opened": None, "_going": set()}
+        """Leave out what holds an open journal: Tune copies its searchers."""
+        return {**self.__dict__, "_opened": None}
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
-        """Apply the limit here: Tune's own limiter waits forever for a trial that was lost with its driver."""
+        """Apply the limit here."""
         self._most = max_concurrent
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, object] | None:
-        """Ask the study for the values of a new trial, each kind's defaults first; None while enough are running."""
-        if len(self._going) >= self._most:
+    @property
+    def planner(self) -> Planner:
+        """What decides, opened in the process of the driver."""
+        return self._open()[0]
+
+    @property
+    def journal(self) -> Journal:
+        """Where it is noted."""
+        return self._open()[1]
+
+    def suggest(self, trial_id: str) -> Begun | str | None:
+        """Begin a trial; None while enough are going or nothing can be decided, FINISHED once nothing is left."""
+        if len(self.numbers) >= self._most:
             return None
-        self._going.add(trial_id)
-        wanted = self._experiment.search
-        number = len(self._study.get_trials(deepcopy=False))
-        self._study.sampler = TPESampler(
-            seed=derive_seed(self._experiment.seed, "trial", number) % 2**32, n_startup_trials=wanted.startup_trials
-        )
-        points = starting_points(self._experiment)[: max(1, wanted.num_trials // 2)]
-        if number < len(points):
-            self._study.enqueue_trial(points[number])
-        trial = self._study.ask()
-        trial.set_user_attr(TUNE_ID, trial_id)
-        return dict(suggest(trial, self._experiment))
+        trial = self.planner.next()
+        if isinstance(trial, Rest):
+            return Searcher.FINISHED if trial == Rest.DONE else None
+        self.numbers[trial_id] = trial.number
+        return Begun(number=trial.number, seed=trial.seed, point=dict(trial.point))
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, float]) -> None:
-        """Report the progress of a trial to the study."""
-        self._going.add(trial_id)
-        trial = self._running(trial_id)
-        if trial is not None and int(result["step"]) not in trial.intermediate_values:
-            going = optuna.trial.Trial(self._study, trial._trial_id)  # noqa: SLF001 - there is no other way back to it
-            going.report(result[self.metric], int(result["step"]))
+        """Note an evaluation."""
+        if OUTCOME not in result:
+            self.journal.report(self.numbers[trial_id], int(result["step"]), result[LOSS])
 
     def on_trial_complete(
         self,
         trial_id: str,
-        result: Mapping[str, float] | None = None,
+        result: Mapping[str, object] | None = None,
         error: bool = False,  # noqa: FBT001, FBT002 - Tune's signature
     ) -> None:
-        """Tell the study how a trial ended; one that the scheduler stopped counts as pruned at its last step."""
-        self._going.discard(trial_id)
-        trial = self._running(trial_id)
-        if trial is None:
-            return
-        if error or not result or self.metric not in result:
-            self._study.tell(trial.number, state=TrialState.FAIL)
-        elif result["step"] < self._experiment.schedule.steps:
-            self._study.tell(trial.number, state=TrialState.PRUNED)
-        else:
-            self._study.tell(trial.number, result[self.metric])
+        """Note how a trial ended; one that the scheduler stopped did not report that it finished."""
+        number, result = self.numbers.pop(trial_id), result or {}
+        outcome = "failed" if error else str(result.get(OUTCOME, "stopped"))
+        losses = result.get(LOSSES, ())
+        seconds = result.get("time_total_s", 0.0)
+        self.journal.end(number, outcome, losses, seconds=seconds)  # type: ignore[arg-type] # as the trial reported it
 
     def save(self, checkpoint_path: str) -> None:
-        """Point to the journal, which holds everything: Tune resumes only with a file from each searcher."""
-        Path(checkpoint_path).write_text(str(self.folder / JOURNAL), encoding="utf-8")
+        """Save nothing: the journal holds everything."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Do nothing: the journal holds everything."""
+        """Restore nothing: the journal holds everything."""
 
-    @property
-    def _study(self) -> optuna.Study:
+    def _open(self) -> tuple[Planner, Journal]:
         if self._opened is None:
-            self._opened = open_study(self.folder)
+            self._opened = self._plan()
         return self._opened
 
-    def _running(self, trial_id: str) -> FrozenTrial | None:
-        """Return a trial unless it has ended, or was never asked for."""
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return next((trial for trial in running if trial.user_attrs.get(TUNE_ID) == trial_id), None)
+
+class JournalScheduler(FIFOScheduler):  # type: ignore[misc] # Ray ships no types
+    """Stop trials that the planner finds behind."""
+
+    def __init__(self, searcher: JournalSearcher) -> None:
+        super().__init__()
+        self._searcher = searcher
+
+    def on_trial_result(self, controller: object, trial: TuneTrial, result: Mapping[str, float]) -> str:
+        """Note an evaluation, and tell Tune whether to go on."""
+        del controller
+        self._searcher.on_trial_result(trial.trial_id, result)
+        searcher = self._searcher
+        is_behind = searcher.planner.is_behind(searcher.journal.trial(searcher.numbers[trial.trial_id]))
+        return str(self.STOP if is_behind else self.CONTINUE)

@@ -1,21 +1,29 @@
 """The search space: what the marks on an experiment's fields say, conditional on the kind of each union."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from operator import attrgetter
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna import Trial
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from rayology.config import Choice, Range, is_open, kinds_of, leaves, nested, path_of
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 
-__all__ = ["Dimension", "dimensions", "out_of_range", "starting_points", "suggest"]
+__all__ = ["Dimension", "Point", "Space", "Value", "dimensions", "out_of_range", "starting_points"]
 
 SEARCHED = ("model", "optimizer")  # a sweep compares models on one dataset and one schedule
 
 Value = str | float | bool
+Point = Mapping[str, Value]
+"""Values by the names of the dimensions that are open to it, a kind before what it opens."""
+NEAR = (-0.2, -0.05, 0.05, 0.2)  # of a range's whole width: how far its neighbours lie
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,8 @@ class Dimension:
     name: str
     mark: Range | Choice
     is_integer: bool = False
+    default: Value = 0.0
+    """Where it stands for a point to which it is closed."""
 
     @property
     def path(self) -> str:
@@ -70,8 +80,62 @@ class Dimension:
             return int(bounded) if self.is_integer else bounded
         return value if self.admits(value) else None
 
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """The choices, or the bounds of a range."""
+        return self.mark.values if isinstance(self.mark, Choice) else (self.mark.low, self.mark.high)
+
+    @property
+    def distribution(self) -> BaseDistribution:
+        """What Optuna calls it."""
+        match self.mark:
+            case Choice(values):
+                return CategoricalDistribution(values)
+            case Range(low, high, log) if self.is_integer:
+                return IntDistribution(int(low), int(high), log=log)
+            case Range(low, high, log):
+                return FloatDistribution(low, high, log=log)
+
+    @property
+    def is_categorical(self) -> bool:
+        """Whether its values have no order."""
+        return any(isinstance(value, str | bool) for value in self.choices)
+
+    def position(self, value: Value) -> float:
+        """Return where a value lies between 0 and 1, choices evenly spaced; of a category its number."""
+        match self.mark:
+            case Choice(values) if self.is_categorical:
+                return float(values.index(value))
+            case Choice(values):
+                return sorted(values).index(value) / max(len(values) - 1, 1)
+            case Range(low, high, log):
+                at, ends = float(value), (float(low), float(high))
+                if log:
+                    at, ends = math.log(at), (math.log(low), math.log(high))
+                return (at - ends[0]) / (ends[1] - ends[0]) if ends[1] > ends[0] else 0.0
+
+    def at(self, position: float) -> Value:
+        """Return the value of a range at a position, the nearest bound if it lies outside."""
+        assert isinstance(self.mark, Range), "choices are drawn"  # noqa: S101
+        low, high, share = self.mark.low, self.mark.high, min(max(position, 0.0), 1.0)
+        value = low * (high / low) ** share if self.mark.log else low + (high - low) * share
+        return round(value) if self.is_integer else min(max(value, low), high)
+
+    def draw(self, generator: np.random.Generator) -> Value:
+        """Draw a value at random."""
+        if self.choices:
+            return self.choices[generator.integers(len(self.choices))]
+        return self.at(generator.random())
+
+    def near(self, value: Value, generator: np.random.Generator) -> list[Value]:
+        """Return the other choices, or values of a range a little and a little more to either side."""
+        if self.choices:
+            return [choice for choice in self.choices if choice != value]
+        around = (self.at(self.position(value) + step * (0.5 + generator.random())) for step in NEAR)
+        return [near for near in dict.fromkeys(around) if near != value]
+
     def suggest(self, trial: Trial) -> Value:
-        """Let a trial choose."""
+        """Let a trial of Optuna's choose."""
         match self.mark:
             case Choice(values):
                 chosen: Value = trial.suggest_categorical(self.name, values)
@@ -80,6 +144,63 @@ class Dimension:
                 return int(trial.suggest_int(self.name, int(low), int(high), log=log))
             case Range(low, high, log):
                 return float(trial.suggest_float(self.name, low, high, log=log))
+
+
+@dataclass(frozen=True)
+class Space:
+    """All points: each has a value for every dimension that its kinds open."""
+
+    dimensions: tuple[Dimension, ...]
+    """A union's kind comes before that kind's own."""
+
+    @cached_property
+    def is_categorical(self) -> NDArray[np.bool_]:
+        """Which dimensions have values without an order."""
+        return np.array([dimension.is_categorical for dimension in self.dimensions])
+
+    def draw(self, generator: np.random.Generator) -> Point:
+        """Draw a point at random."""
+        return self.completed({}, lambda dimension: dimension.draw(generator))
+
+    def neighbours(self, point: Point, generator: np.random.Generator) -> list[Point]:
+        """Return points that differ in one dimension; what another kind opens stands at its defaults."""
+        return [
+            self.completed({**point, dimension.name: value}, lambda opened: opened.default)
+            for dimension in self.dimensions
+            if dimension.name in point
+            for value in dimension.near(point[dimension.name], generator)
+        ]
+
+    def completed(self, values: Point, missing: Callable[[Dimension], Value]) -> Point:
+        """Return a point with the given values as far as they are open, and others for those that are missing."""
+        point: dict[str, Value] = {}
+        for dimension in self.dimensions:
+            if dimension.is_open(point):
+                point[dimension.name] = values[dimension.name] if dimension.name in values else missing(dimension)
+        return point
+
+    def admitted(self, values: Point) -> Point | None:
+        """Return the values that lie in this space, as a point with defaults for others; None if a kind is unknown."""
+        known = {
+            dimension.name: values[dimension.name]
+            for dimension in self.dimensions
+            if dimension.name in values and dimension.admits(values[dimension.name])
+        }
+        if any(name.endswith(".kind") and name not in known for name in values):
+            return None
+        return self.completed(known, lambda dimension: dimension.default)
+
+    def distributions(self, point: Point) -> dict[str, BaseDistribution]:
+        """Return what Optuna calls the dimensions that are open to a point."""
+        return {dimension.name: dimension.distribution for dimension in self.dimensions if dimension.name in point}
+
+    def positions(self, points: Sequence[Point]) -> NDArray[np.float64]:
+        """Return where points lie, as (point, dimension); what is closed to one stands at its default."""
+        rows = [
+            [dimension.position(point.get(dimension.name, dimension.default)) for dimension in self.dimensions]
+            for point in points
+        ]
+        return np.array(rows, dtype=np.float64).reshape(len(points), len(self.dimensions))
 
 
 def dimensions(experiment: Experiment) -> tuple[Dimension, ...]:
@@ -102,17 +223,10 @@ def dimensions(experiment: Experiment) -> tuple[Dimension, ...]:
     kept: dict[str, Dimension] = {}
     for dimension in found:
         if all(union in kept and kind in kept[union].choices for union, kind in kinds_of(dimension.name).items()):
-            kept[dimension.name] = _narrowed(dimension, narrow)
+            left = _narrowed(dimension, narrow)
+            default = left.nearest(left.default)
+            kept[dimension.name] = replace(left, default=left.choices[0] if default is None else default)
     return tuple(kept.values())
-
-
-def suggest(trial: Trial, experiment: Experiment) -> dict[str, Value]:
-    """Let a trial choose each dimension that its earlier choices open; return the values by name."""
-    chosen: dict[str, Value] = {}
-    for dimension in dimensions(experiment):
-        if dimension.is_open(chosen):
-            chosen[dimension.name] = dimension.suggest(trial)
-    return chosen
 
 
 def starting_points(experiment: Experiment) -> tuple[dict[str, Value], ...]:
@@ -169,7 +283,7 @@ def _marked(experiment: Experiment) -> list[Dimension]:
             value = own[leaf.name] = attrgetter(path_of(leaf.name))(experiment)
             if isinstance(mark, Choice) and value not in mark.values and not leaf.kinds:
                 mark = Choice(*mark.values, value)
-        found.append(Dimension(leaf.name, mark, is_integer=leaf.info.annotation is int))
+        found.append(Dimension(leaf.name, mark, leaf.info.annotation is int, own.get(leaf.name, leaf.default)))  # type: ignore[arg-type] # a marked field holds such a value
     return found
 
 

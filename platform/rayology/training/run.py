@@ -46,6 +46,7 @@ SUMMARY = "sweep.txt"  # of a sweep that ended
 DIVERGED = "diverged.txt"  # of a run that would only diverge again
 SET_BY = {"size": "preparation.size", "values": "preparation.window", "channels": "channels", "classes": "classes"}
 START_ANEW = "start it anew, with its YAML file and flags; its bundle, if it has one, stays readable"
+BUDGET = ("num_trials", "hours", "worker_hours", "target", "terminate", "finish")  # of a sweep: may change later
 FORMAT_VERSION = 4  # of experiment.json; an earlier one is refused
 
 
@@ -78,7 +79,8 @@ class Run:
 def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
     """Start a run under a new name, or find the one to resume.
 
-    It keeps the experiment that it began with, of which a run, but no sweep, may take more steps from then on.
+    It keeps the experiment that it began with, of which a run may take more steps from then on, and a sweep another
+    budget.
 
     To resume 'auto' starts one unless a run of this very experiment has not ended: a job may be submitted again as is.
 
@@ -112,8 +114,8 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         newest = f"the newest there are: {', '.join(known[-3:])}" if known else "give the storage that it began with"
         raise ConfigError(f"resume: {parent} {found}; {newest}, or leave resume out to start one")
     _require_sound(parent / wanted)
-    first = begun(parent / wanted)
-    if changes := _changes(first, experiment):
+    first = _with_budget(begun(parent / wanted), experiment, parent / wanted, kind)
+    if changes := _changes(first, experiment, kind):
         raise ConfigError(
             f"resume: {wanted} goes on with the experiment that it began with; leave out {', '.join(changes)}"
         )
@@ -186,11 +188,22 @@ def _asked_steps(experiment: Experiment) -> int | None:
     return asked.steps if is_named or asked.steps != default.steps else None
 
 
-def _changes(first: Experiment, asked: Experiment) -> list[str]:
+def _changes(first: Experiment, asked: Experiment, kind: str) -> list[str]:
     """Return the fields that would change a run: those that are asked for, by another value than the default's."""
-    free = {"name", "resume", "storage", "schedule.steps"}
+    free = {"name", "resume", "storage", "schedule.steps"} | {f"search.{field}" for field in BUDGET if kind == "sweeps"}
     of_run, of_default = (differing(asked, other).keys() - free for other in (first, Experiment()))
     return sorted(of_run & of_default)
+
+
+def _with_budget(first: Experiment, asked: Experiment, folder: Path, kind: str) -> Experiment:
+    """Return a sweep's experiment with what was asked for of its budget, and keep that; to finish is for once."""
+    named = asked.search.model_fields_set if kind == "sweeps" else set()
+    fields = {field: getattr(asked.search, field) for field in BUDGET if field in named}
+    kept = first.patched({"search": fields})
+    if kept != first:
+        with in_sole_use(folder):
+            _store(kept.patched({"search": {"finish": False}}), folder)
+    return kept
 
 
 def _require_longer(name: str, kind: str, *, before: int, steps: int) -> None:

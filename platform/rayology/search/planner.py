@@ -1,0 +1,212 @@
+"""What a sweep does next: explore, then train its finalists again; the same journal leads to the same trial."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
+from itertools import takewhile
+
+import numpy as np
+
+from rayology.errors import SearchError
+from rayology.experiment import Experiment
+from rayology.metrics import loss_of
+from rayology.noise import derive_seed
+from rayology.search.finalists import num_repeated
+from rayology.search.journal import Journal, Trial
+from rayology.search.sampler import SAMPLERS, regret_bound
+from rayology.search.space import Point, Space, starting_points
+
+__all__ = ["Planner", "Rest", "best_first", "history"]
+
+MOST_REJECTED = 100  # points in a row that break a constraint before the search gives up
+
+
+class Rest(Enum):
+    """Why no trial begins now."""
+
+    WAIT = auto()
+    """Trials that run decide what comes next."""
+    DONE = auto()
+    """The sweep has all that it wants."""
+
+
+class Planner:
+    """Begins one trial after the other, and stops those that fall behind."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        space: Space,
+        journal: Journal,
+        *,
+        portfolio: Sequence[Point] = (),
+        excess: Callable[[Point], Mapping[str, float]] = lambda _: {},
+    ) -> None:
+        """Take up what another driver left.
+
+        ``portfolio`` is tried after the experiment's own starting points; ``excess`` tells by how much a point breaks
+        which constraint.
+        """
+        self._experiment, self._wanted = experiment, experiment.search
+        self._space, self._journal, self._excess = space, journal, excess
+        self._starts = [*starting_points(experiment), *portfolio]
+        self._orphans = journal.taken_up(space)
+        self._failed_before = sum(trial.outcome == "failed" for trial in journal.trials())
+        self._began_at = time.monotonic()
+
+    def next(self) -> Trial | Rest:
+        """Return the next trial, which counts as running from now on, or why there is none.
+
+        Raises:
+            SearchError: of many points in a row, none keeps to the constraints.
+        """
+        while self._orphans:
+            orphan = self._orphans.pop(0)
+            if not self.is_behind(orphan):
+                return orphan
+            self._journal.end(orphan.number, "stopped")  # as the driver that was lost would have done
+        trials = self._journal.trials()
+        if not self._has_explored(trials):
+            return self._next_explored(trials)
+        if any(trial.repeats is None and not trial.outcome for trial in trials):
+            return Rest.WAIT
+        return self._next_repeated(trials)
+
+    def is_behind(self, trial: Trial) -> bool:
+        """Tell whether ASHA stops a trial (Li et al. 2020): it is not among the best of the rung that it came to."""
+        wanted, last = self._wanted, self._experiment.schedule.steps
+        if trial.repeats is not None or not wanted.grace_steps <= trial.step < last:
+            return False
+        rung = wanted.grace_steps
+        while rung * wanted.reduction_factor <= trial.step:
+            rung *= wanted.reduction_factor
+        others = (each for each in self._journal.trials() if each.repeats is None and each.number != trial.number)
+        losses = [loss for each in others if (loss := _loss_at(each, rung)) < math.inf]
+        return bool(losses) and _loss_at(trial, rung) > float(np.quantile(losses, 1 / wanted.reduction_factor))
+
+    def _has_explored(self, trials: Sequence[Trial]) -> bool:
+        """Tell whether the part of the budget that is for new points is used up, or the target reached."""
+        wanted = self._wanted
+        explored = [trial for trial in trials if trial.repeats is None and trial.outcome != "rejected"]
+        count, times = num_repeated(wanted)
+        if wanted.finish or len(explored) - self._failed_before >= wanted.num_trials - count * times:
+            return True
+        spent_s = time.monotonic() - self._began_at
+        worked_s = sum(trial.seconds for trial in explored) * self._experiment.scaling.num_workers
+        share = 1 - wanted.finalists_share
+        for used_s, limit_h in ((spent_s, wanted.hours), (worked_s, wanted.worker_hours)):
+            if limit_h is not None and used_s >= 3600 * limit_h * share:
+                return True
+        finished = [trial for trial in explored if trial.losses]
+        goal = -math.inf if wanted.target is None else loss_of(wanted.objective, wanted.target)
+        return any(trial.losses[0] <= goal for trial in finished) or self._is_settled(finished)
+
+    def _is_settled(self, finished: Sequence[Trial]) -> bool:
+        """Tell whether no point can be better than the best seen by more than the noise."""
+        if not self._wanted.terminate or len(finished) < max(10, self._wanted.startup_trials):
+            return False
+        generator = self._generator("terminator", len(finished))
+        points, losses = [trial.point for trial in finished], [trial.losses[0] for trial in finished]
+        return regret_bound(self._space, points, losses, generator) < 1
+
+    def _next_explored(self, trials: Sequence[Trial]) -> Trial:
+        """Begin the trial of a point that keeps to the constraints; those that do not are noted as rejected."""
+        rejected = [*takewhile(lambda trial: trial.outcome == "rejected", reversed(trials))]
+        for _ in range(len(rejected), MOST_REJECTED):
+            point = self._proposed(self._journal.trials())
+            excess = self._excess(point)
+            trial = self._journal.begin(self._space, point, seed=self._experiment.seed)
+            if not excess:
+                return trial
+            self._journal.reject(trial.number, excess)
+        raise SearchError(
+            f"none of {MOST_REJECTED} models in a row keeps to {', '.join(sorted(excess))}; raise the limit, or narrow"
+            " the search to smaller models"
+        )
+
+    def _proposed(self, trials: Sequence[Trial]) -> Point:
+        """Return a starting point that was not tried, or what the sampler makes of those that were."""
+        tried = [trial for trial in trials if trial.repeats is None and trial.outcome != "failed"]
+        most = max(1, self._wanted.num_trials // 2)
+        untried = (point for point in self._starts[:most] if all(trial.point != point for trial in tried))
+        if (start := next(untried, None)) is not None:
+            return start
+        generator = self._generator("trial", len(trials))
+        if len(tried) < self._wanted.startup_trials:
+            return self._space.draw(generator)
+        points, losses = history(tried, generator)
+        return SAMPLERS[self._wanted.sampler](self._space, points, losses, generator)
+
+    def _next_repeated(self, trials: Sequence[Trial]) -> Trial | Rest:
+        """Train each finalist again with another seed, all of them once before any twice."""
+        explored = [trial for trial in trials if trial.repeats is None and trial.outcome not in {"rejected", "failed"}]
+        has_all = len(explored) >= self._wanted.num_trials - math.prod(num_repeated(self._wanted))
+        count, times = num_repeated(self._wanted, None if has_all else len(explored))
+        known = {(trial.repeats, trial.seed) for trial in trials}
+        finalists = best_first([trial for trial in explored if trial.losses])[:count]
+        for turn in range(times):
+            for finalist in finalists:
+                seed = derive_seed(self._experiment.seed, "repeat", finalist.number, turn) % 2**32
+                if (finalist.number, seed) not in known:
+                    return self._journal.begin(self._space, finalist.point, seed=seed, repeats=finalist.number)
+        return Rest.DONE
+
+    def _generator(self, purpose: str, number: int) -> np.random.Generator:
+        return np.random.default_rng(derive_seed(self._experiment.seed, purpose, number) % 2**32)
+
+
+def best_first(finished: Sequence[Trial]) -> list[Trial]:
+    """Order trials by the first objective; of several objectives, those that none is ahead of in all come first."""
+    return sorted(finished, key=lambda trial: (is_dominated(trial, finished), trial.losses[0], trial.number))
+
+
+def is_dominated(trial: Trial, others: Sequence[Trial]) -> bool:
+    """Tell whether another trial is at least as good in every objective, and better in one."""
+    return len(trial.losses) > 1 and any(
+        other.losses != trial.losses
+        and all(theirs <= mine for theirs, mine in zip(other.losses, trial.losses, strict=True))
+        for other in others
+    )
+
+
+def history(tried: Sequence[Trial], generator: np.random.Generator) -> tuple[list[Point], list[float]]:
+    """Return the points of trials, and numbers that are larger for what a sampler should avoid.
+
+    Finished ones go by their loss, several objectives weighted at random anew each time (Knowles 2006); behind them
+    those that were stopped, the later the better; behind these what came to nothing. One that runs stands in the
+    middle, so that its neighbourhood waits for it.
+    """
+    finished = [trial for trial in tried if trial.losses]
+    order = dict(zip((trial.number for trial in finished), _weighted(finished, generator), strict=True))
+    keys = [
+        (0.0, order[trial.number])
+        if trial.losses
+        else (1.0 / trial.step, trial.curve[trial.step])
+        if trial.outcome == "stopped"
+        else (math.inf, 0.0)
+        for trial in tried
+    ]
+    ranks = {key: float(rank) for rank, key in enumerate(sorted(set(keys)))}
+    middle = float(np.median([ranks[key] for key, trial in zip(keys, tried, strict=True) if trial.outcome] or [0.0]))
+    return [trial.point for trial in tried], [
+        ranks[key] if trial.outcome else middle for key, trial in zip(keys, tried, strict=True)
+    ]
+
+
+def _weighted(finished: Sequence[Trial], generator: np.random.Generator) -> list[float]:
+    """Return the augmented Tchebycheff norm of the ranks of each trial's losses, under weights drawn at random."""
+    if not finished:
+        return []
+    losses = np.array([trial.losses for trial in finished])
+    if losses.shape[1] == 1:
+        return [*map(float, losses[:, 0])]
+    ranks = losses.argsort(axis=0, kind="stable").argsort(axis=0) / len(losses)
+    weighted = ranks * generator.dirichlet(np.ones(losses.shape[1]))
+    return [*map(float, weighted.max(axis=1) + 0.05 * weighted.sum(axis=1))]
+
+
+def _loss_at(trial: Trial, rung: int) -> float:
+    """Return the loss of the first evaluation at or after a rung; infinite if there was none."""
+    step = min((step for step in trial.curve if step >= rung), default=None)
+    return math.inf if step is None else trial.curve[step]

@@ -1,0 +1,268 @@
+"""What a sweep does next, on trials that take no time."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+from rayology.errors import ConfigError, SearchError
+from rayology.experiment import Experiment
+from rayology.search.finalists import num_repeated
+from rayology.search.journal import JOURNAL, LOCK, Journal, Trial, mend
+from rayology.search.planner import Planner, Rest, history
+from rayology.search.results import SweepResult
+from rayology.search.space import Point, Space, dimensions
+from rayology.training.run import Run
+
+STEPS = 100
+NARROW = {"model.kind": ("vae",), "model.*.kind": ("dense",)}
+ONE_POINT = {
+    **NARROW,
+    "model.*.width": (128,),
+    "model.*.depth": (1,),
+    "model.activation": ("silu",),
+    "model.latents": (32,),
+    "model.beta": (1.0, 1.0),
+    "optimizer.lr": (1e-3, 1e-3),
+}
+"""All that is searched, pinned."""
+Loss = Callable[[Trial], float]
+Excess = Callable[[Point], Mapping[str, float]]
+
+
+def wanted(**search: object) -> Experiment:
+    search = {"num_trials": 16, "startup_trials": 4, "grace_steps": 25, "narrow": NARROW, **search}
+    return Experiment.model_validate({"schedule": {"steps": STEPS}, "search": search})
+
+
+def by_rate(trial: Trial) -> float:
+    """A loss that learns at one rate best, with a noise that the seed decides."""
+    noise = np.random.default_rng([trial.seed, trial.number]).normal()
+    return float(abs(np.log(float(trial.point["optimizer.lr"]) / 1e-3)) + 0.05 * noise)
+
+
+def noise(trial: Trial) -> float:
+    """A loss that depends on nothing."""
+    return float(np.random.default_rng([trial.seed, trial.number]).normal())
+
+
+class Killed(Exception):
+    """The driver is gone."""
+
+
+class Sweep:
+    """A sweep whose trials run one at a time, and whose driver may be killed between two lines of its journal."""
+
+    def __init__(
+        self, folder: Path, experiment: Experiment, loss: Loss = by_rate, excess: Excess = lambda _: {}
+    ) -> None:
+        folder.mkdir(exist_ok=True)
+        self.experiment, self.folder, self._loss, self._excess = experiment, folder, loss, excess
+        self.taken: list[tuple[int, int]] = []
+
+    def run(self, *, most: float = float("inf")) -> list[Trial]:
+        """Run until all is done, or until so many lines were written."""
+        mend(self.folder)
+        journal = Journal(self.folder)
+        space = journal.pinned(Space(dimensions(self.experiment)))
+        planner = Planner(self.experiment, space, journal, excess=self._excess)
+        lines = 0
+
+        def count() -> None:
+            nonlocal lines
+            lines += 1
+            if lines > most:
+                raise Killed
+
+        while not isinstance(trial := planner.next(), Rest):
+            for step in range(25, STEPS + 1, 25):
+                if step in trial.curve:
+                    continue
+                count()
+                journal.report(trial.number, step, self._loss(trial) + 10 / step)
+                self.taken.append((trial.number, step))
+                count()
+                if planner.is_behind(journal.trial(trial.number)):
+                    journal.end(trial.number, "stopped", seconds=1)
+                    break
+            else:
+                count()
+                journal.end(trial.number, "finished", [self._loss(trial)], seconds=1)
+        assert trial == Rest.DONE
+        return journal.trials()
+
+
+def told(trials: list[Trial]) -> list[object]:
+    return [(each.point, each.seed, each.outcome, each.losses, each.curve) for each in trials]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+def test_a_driver_that_is_killed_again_and_again_ends_as_if_it_had_not_been(sampler: str, tmp_path: Path) -> None:
+    experiment = wanted(sampler=sampler)
+    unbroken = Sweep(tmp_path / "unbroken", experiment).run()
+    generator, broken = np.random.default_rng(0), Sweep(tmp_path / "broken", experiment)
+    num_killed, trials = 0, list[Trial]()
+    while not trials:
+        try:
+            trials = broken.run(most=int(generator.integers(1, 9)))
+        except Killed:
+            num_killed += 1
+
+    assert num_killed >= 10
+    assert told(trials) == told(unbroken)
+    assert len(broken.taken) == len(set(broken.taken)), "an evaluation was made twice"
+
+
+def test_nothing_is_lost_between_any_two_lines_of_the_journal_nor_by_a_torn_one(tmp_path: Path) -> None:
+    experiment = wanted(num_trials=3, sampler="random", finalists=0)
+    unbroken = Sweep(tmp_path / "whole", experiment).run()
+    lines = (tmp_path / "whole" / JOURNAL).read_bytes().splitlines(keepends=True)
+
+    for kept in range(2, len(lines), 3):
+        torn = Sweep(tmp_path / "torn_", experiment)
+        (torn.folder / JOURNAL).write_bytes(b"".join(lines[:kept]).replace(b"whole", b"torn_") + lines[kept][:7])
+        (torn.folder / (JOURNAL + LOCK)).symlink_to(JOURNAL)
+
+        assert told(torn.run()) == told(unbroken), f"after {kept} lines"
+        shutil.rmtree(torn.folder)
+
+
+def test_a_sweep_spends_its_budget_and_trains_its_finalists_with_seeds_of_their_own(tmp_path: Path) -> None:
+    experiment = wanted(num_trials=16)
+
+    trials = Sweep(tmp_path, experiment).run()
+
+    repeats = [trial for trial in trials if trial.repeats is not None]
+    assert num_repeated(experiment.search) == (2, 2)
+    assert (len(trials), len(repeats)) == (16, 4)
+    assert len({trial.seed for trial in trials}) == 1 + len(repeats)
+    assert all(trial.point == trials[trial.repeats or 0].point for trial in repeats)
+    assert all(trial.outcome == "finished" for trial in repeats)
+
+
+@pytest.mark.slow
+def test_a_search_of_pure_noise_declares_nobody_the_winner(tmp_path: Path) -> None:
+    sweeps = [
+        Sweep(tmp_path / f"{seed}", wanted(num_trials=24, sampler="random").patched({"seed": seed}), noise)
+        for seed in range(4)
+    ]
+    for sweep in sweeps:
+        sweep.run()
+
+    found = [SweepResult.read(Run(sweep.folder, sweep.experiment)) for sweep in sweeps]
+
+    assert not any(each.is_told_apart for each in found)
+    assert all("they are not told apart" in each.verdict for each in found)
+
+
+@pytest.mark.parametrize(
+    ("search", "most"),
+    [
+        ({"target": 1e9}, 1),
+        ({"worker_hours": 8 / 3600 / 0.75}, 8),
+        ({"terminate": True, "narrow": ONE_POINT, "grace_steps": STEPS}, 28),
+    ],
+)
+def test_each_budget_ends_the_search_and_then_the_finalists_run(
+    search: dict[str, object], most: int, tmp_path: Path
+) -> None:
+    experiment = wanted(num_trials=40, sampler="random", **search)
+
+    trials = Sweep(tmp_path, experiment, noise).run()
+
+    explored = [trial for trial in trials if trial.repeats is None]
+    assert len(explored) <= most
+    assert all(trial.outcome for trial in trials)
+    assert (len(trials) > len(explored)) == (num_repeated(experiment.search, len(explored))[0] > 0)
+
+
+def test_a_sweep_that_is_finished_early_runs_its_finalists_and_ends(tmp_path: Path) -> None:
+    experiment = wanted(num_trials=40, sampler="random")
+    with pytest.raises(Killed):
+        Sweep(tmp_path, experiment).run(most=60)
+    begun = len(Journal(tmp_path).trials())
+
+    trials = Sweep(tmp_path, experiment.patched({"search": {"finish": True}})).run()
+
+    repeats = [trial for trial in trials if trial.repeats is not None]
+    assert begun < 30
+    assert len(trials) - len(repeats) == begun
+    assert len(repeats) >= 2
+
+
+def test_a_resumed_sweep_may_get_more_trials(tmp_path: Path) -> None:
+    first = Sweep(tmp_path, wanted(num_trials=8, sampler="random")).run()
+
+    longer = Sweep(tmp_path, wanted(num_trials=16, sampler="random")).run()
+
+    assert told(longer)[: len(first)] == told(first)
+    assert len([trial for trial in longer if trial.repeats is None]) == 12
+
+
+def test_what_breaks_a_constraint_is_rejected_before_it_trains_and_costs_nothing(tmp_path: Path) -> None:
+    def too_fast(point: Point) -> Mapping[str, float]:
+        return {"slow": 1.0} if float(point["optimizer.lr"]) > 2e-3 else {}
+
+    sweep = Sweep(tmp_path / "some", wanted(sampler="random"), excess=too_fast)
+    trials = sweep.run()
+
+    rejected = [trial for trial in trials if trial.outcome == "rejected"]
+    backend = optuna.storages.journal.JournalFileBackend(str(sweep.folder / JOURNAL))
+    study = optuna.load_study(study_name="some", storage=optuna.storages.JournalStorage(backend))
+    assert rejected
+    assert not any(trial.curve for trial in rejected)
+    assert len(trials) - len(rejected) == 16
+    assert study.trials[rejected[0].number].constraints == {"slow": 1.0}
+
+
+def test_a_constraint_that_nothing_keeps_ends_the_sweep_and_says_what_to_raise(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, wanted(sampler="random"), excess=lambda _: {"max_parameters": 1.0})
+
+    with pytest.raises(SearchError, match="none of 100 models in a row keeps to max_parameters; raise the limit"):
+        sweep.run()
+
+
+def test_a_trial_that_failed_is_not_counted_by_the_driver_that_comes_after(tmp_path: Path) -> None:
+    experiment = wanted(num_trials=4, finalists=0)
+    journal = Journal(tmp_path)
+    planner = Planner(experiment, journal.pinned(Space(dimensions(experiment))), journal)
+    while not isinstance(trial := planner.next(), Rest):
+        journal.end(trial.number, "failed")
+
+    trials = Sweep(tmp_path, experiment).run()
+
+    assert [trial.outcome for trial in trials[:4]] == ["failed"] * 4
+    assert len(trials) == 8
+    assert trials[4].point == trials[0].point, "the experiment as it stands was not tried again"
+
+
+def test_a_sweep_keeps_the_space_that_it_began_with(tmp_path: Path) -> None:
+    narrow = {**NARROW, "optimizer.lr": (1e-3, 2e-3)}
+    first = Journal(tmp_path).pinned(Space(dimensions(wanted(narrow=narrow))))
+
+    again = Journal(tmp_path).pinned(Space(dimensions(wanted())))
+
+    assert again == first
+    less = Space(tuple(each for each in first.dimensions if "activation" not in each.name))
+    with pytest.raises(ConfigError, match=r"resume: the sweep began with model.activation among .*has no such field"):
+        Journal(tmp_path).pinned(less)
+
+
+def test_what_was_stopped_ranks_behind_what_finished_and_what_runs_in_the_middle() -> None:
+    trials = [
+        Trial(0, {}, 0, curve={25: 0.1}, outcome="stopped"),
+        Trial(1, {}, 0, curve={25: 0.2, 50: 0.3}, outcome="stopped"),
+        Trial(2, {}, 0, losses=(7.0,), outcome="finished"),
+        Trial(3, {}, 0, losses=(5.0,), outcome="finished"),
+        Trial(4, {}, 0, outcome="diverged"),
+        Trial(5, {}, 0, curve={25: 0.0}),
+    ]
+
+    _, losses = history(trials, np.random.default_rng(0))
+
+    assert sorted(range(5), key=losses.__getitem__) == [3, 2, 1, 0, 4]
+    assert losses[5] == losses[1]
