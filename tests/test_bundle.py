@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from rayology.errors import BundleError
 from rayology.experiment import Experiment
 from rayology.image import ImageSpec
 from rayology.metrics.figures import as_markdown
-from rayology.models import Generates, Model, VaeConfig, capabilities
-from rayology.models.backbones import ResNetConfig
+from rayology.models import GanConfig, Generates, Model, VaeConfig, capabilities
+from rayology.models.backbones import ResNetConfig, VggConfig
 from rayology.noise import Noise, indexed_labels, indexed_noise
 from rayology.picture import GAP
 
@@ -98,6 +99,18 @@ def test_a_sheet_of_volumes_is_drawn_in_parts_as_it_would_be_as_a_whole(
 
 def test_the_card_names_the_size(bundle: Bundle) -> None:
     assert "of 16x16 images" in (bundle.path / "README.md").read_text()
+
+
+def test_the_card_names_the_networks_and_the_loss(tmp_path: Path) -> None:
+    gan = Experiment(model=GanConfig(generator=SMALL, critic=VggConfig(width=8), loss="hinge"))
+    origin = provenance_of(dataset="1234", note="", seed=0, steps=7)
+
+    write_bundle(tmp_path / "gan", experiment=gan, model=gan.model.build(SPEC), metrics={}, provenance=origin)
+
+    choices = re.search(r"^Choices: (.+)\.$", (tmp_path / "gan" / "README.md").read_text(), re.MULTILINE)
+    assert choices
+    assert {"generator resnet", "critic vgg", "loss hinge", "regulariser zero_centred"} <= {*choices[1].split(", ")}
+    assert "critic resnet" not in choices[1]
 
 
 def test_a_loaded_bundle_says_the_same(bundle: Bundle) -> None:

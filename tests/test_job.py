@@ -20,14 +20,6 @@ ROOT = Path(__file__).parents[1]
 RunJob = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def process(name: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    """Run a job in a process of its own, as those must that start a Ray."""
-    command = [sys.executable, ROOT / "jobs" / f"{name}.py", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "COLUMNS": "80"}
-    )
-
-
 @pytest.fixture
 def wrong_key(tmp_path: Path) -> Path:
     file = tmp_path / "wrong.yaml"
@@ -37,7 +29,14 @@ def wrong_key(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_wrong_key_exits_with_2_and_one_line_that_names_the_right_one(wrong_key: Path) -> None:
-    ended = process("train", wrong_key)
+    ended = subprocess.run(
+        [sys.executable, ROOT / "jobs" / "train.py", wrong_key],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "80"},
+    )
 
     assert ended.returncode == 2
     assert ended.stderr == f"ConfigError: {wrong_key}: schedul: no such field; did you mean schedule?\n"
@@ -62,6 +61,11 @@ def test_a_wrong_key_exits_with_2_and_one_line_that_names_the_right_one(wrong_ke
             "storage: /dev/null/x: Not a directory; name a folder that can be written",
         ),
         ("train", ["nosuch.yaml"], "nosuch.yaml: no such file"),
+        (
+            "train",
+            ["--resume", "last", "--storage", "/nonexistent/rayology"],
+            "resume: /nonexistent/rayology/runs is not there; give the storage that it began with",
+        ),
     ],
 )
 def test_a_mistake_exits_with_2_and_says_what_to_write(
@@ -71,15 +75,6 @@ def test_a_mistake_exits_with_2_and_says_what_to_write(
 
     assert ended.returncode == 2
     assert message in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-@pytest.mark.slow
-def test_a_run_that_is_not_there_cannot_go_on() -> None:
-    ended = process("train", "--resume", "last", "--storage", "/nonexistent/rayology")
-
-    assert ended.returncode == 2
-    assert "resume: /nonexistent/rayology/runs is not there; give the storage that it began with" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -93,19 +88,6 @@ def test_help_documents_the_fields_and_how_to_submit(name: str, run_job: RunJob)
     assert f"  rayology {name} " in "\n".join(opening), "an example is among the first lines"
     assert "--storage" in ended.stdout or "--store" in ended.stdout or "--source" in ended.stdout
     assert "ray job submit" in (ROOT / "jobs" / f"{name}.py").read_text()
-
-
-@pytest.mark.slow
-def test_an_empty_folder_says_so(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-
-    ended = process(
-        "prepare", "--source.kind", "folder", "--source.path", tmp_path / "empty", "--storage", tmp_path / "storage"
-    )
-
-    assert ended.returncode == 2
-    assert "SourceError" in ended.stderr
-    assert str(tmp_path / "empty") in ended.stderr
 
 
 class NothingConfig(Config):

@@ -1,7 +1,8 @@
 """Runs that have ended, each kept in a file with what it depends on, so that hours of them may be stopped."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,9 +10,10 @@ from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from rayology.atomic import write_atomic
-from rayology.errors import ConfigError
+from rayology.config import Config
+from rayology.errors import ConfigError, SourceError
 
-__all__ = ["asked_for", "file_name", "keep", "stored"]
+__all__ = ["asked_for", "file_name", "keep", "reading_data", "stored"]
 
 ALL = ("all",)
 T = TypeVar("T")
@@ -48,3 +50,17 @@ def asked_for(option: str, asked: Sequence[str], there: Collection[str]) -> list
     if unknown := [name for name in names if name not in there]:
         raise ConfigError(f"{option}: there is no {unknown[0]!r}; write all, or some of: {'; '.join(there)}")
     return names
+
+
+@contextmanager
+def reading_data(config: type[Config]) -> Iterator[None]:
+    """Say of sources below ``data`` what that folder holds.
+
+    Raises:
+        ConfigError: a source is not there.
+    """
+    try:
+        yield
+    except SourceError as error:
+        what, holds = str(error).partition("; ")[0], str(config.model_fields["data"].description).rstrip(".")
+        raise ConfigError(f"data: {what}; write the {holds[0].lower()}{holds[1:]}") from None

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import ray
 import torch
-from ended import asked_for, file_name, keep, stored
+from ended import asked_for, file_name, keep, reading_data, stored
 from pydantic import PositiveInt
 from rich.table import Table
 
@@ -150,7 +150,8 @@ def main(config: GanGridConfig) -> Mapping[str, object]:
     names = list(dict.fromkeys(each.data_set for each in runs))
     arms = list(dict.fromkeys(each.arm for each in runs))
     with on_cluster():
-        data = {name: prepared(next(each.experiment for each in runs if each.data_set == name)) for name in names}
+        with reading_data(GanGridConfig):
+            data = {name: prepared(next(each.experiment for each in runs if each.data_set == name)) for name in names}
         ended = run_all(runs, {name: each.path for name, each in data.items()})
     for name in names:
         console.print(table(name, ended))

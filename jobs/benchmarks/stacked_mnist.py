@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ended import keep, stored
+from ended import keep, reading_data, stored
 from jaxtyping import Float, Int
 from pydantic import PositiveInt
 from rich.table import Table
@@ -88,7 +88,8 @@ def main(config: StackedMnistConfig) -> Mapping[str, object]:
     torch.set_num_threads(1)
     folder = config.folder.expanduser().absolute()
     num_samples = QUICK_SAMPLES if config.quick else NUM_SAMPLES
-    digits = digits_of(config.data.expanduser().absolute() / "mnist", folder, num_samples)
+    with reading_data(StackedMnistConfig):
+        digits = digits_of(config.data.expanduser().absolute() / "mnist", folder, num_samples)
     ended: list[Covered] = []
     for seed in range(1 if config.quick else config.seeds):
         own = experiment(config, seed)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rayology.atomic import atomic_folder
-from rayology.config import Config
+from rayology.config import Choice, Config, is_open, leaves, path_of
 from rayology.errors import BundleError
 from rayology.image import VALUES_AT_ONCE, ImageSpec, num_at_once
 from rayology.migration import FORMAT_VERSION, migrated, migrated_weights
@@ -360,6 +360,7 @@ def _card(experiment: Origin, model: Model, figures: str, origin: Provenance) ->
 
 {sheet}{sentences}
 
+Choices: {_choices(experiment.model) or "none"}.
 Images have values from {image.values.low:g} to {image.values.high:g} ({image.values.unit}).
 Classes: {", ".join(image.classes) or "none"}.
 
@@ -381,3 +382,15 @@ heart; where `copies` is among the figures, it says how many samples come that n
 Dataset `{origin.dataset}`, seed {origin.seed}, {origin.steps} steps, written {origin.created_at:%Y-%m-%d %H:%M} UTC
 with {", ".join(f"{package} {number}" for package, number in sorted(origin.packages.items()))}.
 """
+
+
+def _choices(model: Config) -> str:
+    """Name the kinds, and the words that a search chooses among, of one model."""
+    chosen = {
+        leaf.name: leaf.default
+        for leaf in leaves(type(model), default=model)
+        if isinstance(leaf.default, str)
+        and (leaf.kinds or any(isinstance(each, Choice) for each in leaf.info.metadata))
+    }
+    own = {path_of(name).removesuffix(".kind"): value for name, value in chosen.items() if is_open(name, chosen)}
+    return ", ".join(f"{path} {value}" for path, value in own.items())

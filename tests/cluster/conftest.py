@@ -12,16 +12,19 @@ from pathlib import Path
 import pytest
 import ray
 
+from rayology.data import PreparedDataset
+
 AGENT_PORT = 52365  # of Ray's job agent: the second Ray on a machine takes no jobs
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[str]:
+def ray_cluster(data: PreparedDataset) -> Iterator[str]:  # noqa: ARG001 - in this process: no other has to start
     """Give the address of a cluster that other processes may join, and let them submit jobs to it with its token."""
     # A shell has it ignored in what runs in the background, and so would the processes that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # a report waits for the controller's next look
+    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # a process for each training
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where jobs find their python
     takes_jobs = _is_free(AGENT_PORT)
     # The name is short because Ray puts sockets there, whose paths Linux limits to 107 characters.

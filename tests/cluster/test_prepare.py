@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,18 @@ def test_an_error_of_our_own_comes_back_from_a_worker_as_it_was_raised() -> None
         list(in_order(lose, [1]))
 
     assert type(raised.value) is SourceLost
+
+
+def test_an_empty_folder_says_so(tmp_path: Path, run_job: Callable[..., "subprocess.CompletedProcess[str]"]) -> None:
+    (tmp_path / "empty").mkdir()
+
+    ended = run_job(
+        "prepare.py", "--source.kind", "folder", "--source.path", tmp_path / "empty", "--storage", tmp_path / "storage"
+    )
+
+    assert ended.returncode == 2
+    assert "SourceError" in ended.stderr
+    assert str(tmp_path / "empty") in ended.stderr
 
 
 JOIN = """

@@ -61,7 +61,8 @@ def test_a_sweep_tries_what_is_marked_and_its_best_becomes_the_champion(
 def test_a_trial_that_diverges_or_does_not_fit_costs_only_itself(
     num_workers: int, field: str, values: tuple[float, float], small: Experiment, data: PreparedDataset
 ) -> None:
-    sweep = open_run(small.patched({"scaling": {"num_workers": num_workers, "max_failures": 0}}), "sweeps")
+    shorter = {"schedule": {"steps": 10}, "scaling": {"num_workers": num_workers, "max_failures": 0}}
+    sweep = open_run(small.patched(shorter), "sweeps")
     experiment = sweep.experiment.model_dump(mode="json")
     assignment = Assignment(experiment=experiment, dataset=str(data.path), folder=str(sweep.folder), reports=True)
     trials = tune.Tuner(
@@ -97,7 +98,7 @@ def test_a_sweep_whose_trials_all_fail_says_so(small: Experiment, data: Prepared
 def test_a_sweep_that_was_ended_promotes_nobody_and_goes_on_where_it_was_or_was_moved_to(
     ray_cluster: str, small: Experiment, data: PreparedDataset, how: signal.Signals, tmp_path: Path
 ) -> None:
-    sweep = small.patched({"search": {"num_trials": 4, "concurrent_trials": 1}, "schedule": {"steps": 60}})
+    sweep = small.patched({"search": {"num_trials": 4, "concurrent_trials": 1}, "schedule": {"steps": 30}})
     settings = small.storage / "sweep.yaml"
     settings.write_text(sweep.model_dump_json())
     driver = subprocess.Popen(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -26,7 +27,8 @@ def run(*words: str | Path, environment: dict[str, str]) -> "subprocess.Complete
 
 
 def test_all_that_a_sweep_prints_is_json(small: Experiment, ray_cluster: str, tmp_path: Path) -> None:
-    shorter = {"schedule": {"steps": 4, "evaluate_every": 2}, "search": {"num_trials": 2, "grace_steps": 2}}
+    search = {"num_trials": 2, "grace_steps": 2, "concurrent_trials": 1}  # one process for both
+    shorter = {"schedule": {"steps": 4, "evaluate_every": 2}, "search": search}
     (tmp_path / "small.yaml").write_text(small.patched({"storage": str(tmp_path), **shorter}).model_dump_json())
 
     ended = run("tune", tmp_path / "small.yaml", environment={"RAY_ADDRESS": ray_cluster})
@@ -36,14 +38,14 @@ def test_all_that_a_sweep_prints_is_json(small: Experiment, ray_cluster: str, tm
 
 
 def test_a_job_with_a_long_tmpdir_starts_a_ray_of_its_own_and_does_not_speak_of_tokens(
-    small: Experiment, tmp_path: Path
+    small: Experiment, data: PreparedDataset, tmp_path: Path
 ) -> None:
     (tmp_path / ("long" * 30)).mkdir()
-    (tmp_path / "small.yaml").write_text(small.patched({"storage": str(tmp_path)}).model_dump_json())
+    (tmp_path / "small.yaml").write_text(small.model_dump_json())
     environment = {"TMPDIR": str(tmp_path / ("long" * 30)), "RAY_ADDRESS": "local"}
 
     ended = run("prepare", tmp_path / "small.yaml", environment=environment)
 
     assert ended.returncode == 0, ended.stderr[-2000:]
-    assert json.loads(ended.stdout)["images"] == 48
+    assert json.loads(ended.stdout)["images"] == data.info.counts.images
     assert "oken" not in ended.stderr

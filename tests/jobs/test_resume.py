@@ -22,6 +22,8 @@ def test_a_training_that_was_killed_ends_with_the_bits_of_one_that_was_not() -> 
             '["vae-2"]',
             "--kills",
             "1",
+            "--steps",
+            "30",
         ],
         capture_output=True,
         text=True,

@@ -1,10 +1,13 @@
 """The benchmark of stacked MNIST counts its modes right."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
-from stacked_mnist import NUM_MODES, NUM_SAMPLES, coverage, stacked
+from stacked_mnist import NUM_MODES, NUM_SAMPLES, StackedMnistConfig, coverage, main, stacked
+
+from rayology.errors import ConfigError
 
 
 def test_a_perfect_sampler_covers_every_mode_and_has_the_divergence_of_chance() -> None:
@@ -25,3 +28,8 @@ def test_each_channel_is_a_digit_of_its_own() -> None:
     assert images.shape == (500, 3, 28, 28)
     assert images.amin((2, 3)).equal(images.amax((2, 3)))
     assert len(images[:, :, 0, 0].unique(dim=0)) > 300
+
+
+def test_a_folder_without_mnist_is_refused_with_what_it_should_hold(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^data: .*mnist: no such folder; write the folder with mnist/, the four"):
+        main(StackedMnistConfig(data=tmp_path, folder=tmp_path))

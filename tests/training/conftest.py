@@ -1,6 +1,7 @@
 """Fixtures of the tests of training and what follows it."""
 
 from collections.abc import Iterator
+from multiprocessing import set_forkserver_preload
 
 import pytest
 import torch
@@ -12,6 +13,12 @@ from rayology.data.preparation import PatchesConfig
 from rayology.data.prepare import prepare
 from rayology.experiment import Experiment
 from rayology.image import ImageSpec
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _read_torch_once() -> None:
+    """Let the processes that tests start be forked from one that has read torch, which takes seconds."""
+    set_forkserver_preload(["rayology.training.worker"])
 
 
 @pytest.fixture

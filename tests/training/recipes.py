@@ -1,6 +1,7 @@
 """Small trainings on random images, and what is the same of two of them."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -18,7 +19,8 @@ from rayology.models.backbones import ResNetConfig
 from rayology.training.checkpoint import Checkpoints, newest, restore
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Batches, Training, fit
-from rayology.training.worker import finish
+from rayology.training.run import BUNDLE, Run
+from rayology.training.worker import finish, train_here
 
 SPEC = ImageSpec(size=(16, 16), classes=("a", "b"))
 SMALL = ResNetConfig(width=8)
@@ -81,10 +83,26 @@ def trained(experiment: Experiment, workers: Workers = ALONE, *, spec: ImageSpec
     return training
 
 
+def trained_before(experiment: Experiment, *, spec: ImageSpec = SPEC) -> Training:
+    """Return what came of a training when it was asked for first; it must not be changed."""
+    return _trained_once(experiment.model_dump_json(), spec)
+
+
+@cache
+def _trained_once(experiment: str, spec: ImageSpec) -> Training:
+    return trained(Experiment.model_validate_json(experiment), spec=spec)
+
+
 def finished(experiment: Experiment, data: PreparedDataset, training: Training, path: Path) -> Bundle:
     bundle = finish(experiment, data, training, path)
     assert bundle is not None
     return bundle
+
+
+def train_alone(run: Run, data: PreparedDataset) -> Bundle:
+    """Train to the end in this process, as a single worker does in its own."""
+    training = train_here(run.experiment, data, run.folder, report=ignore, device=CPU)
+    return finished(run.experiment, data, training, run.folder / BUNDLE)
 
 
 def assert_same(training: Training, other: Training, *, tolerance: float = 0.0) -> None:

@@ -109,7 +109,7 @@ def test_two_workers_train_a_toy_to_what_one_does(
     alone, _ = trained(experiment_of(small, toy), data, tmp_path / "alone")
     arguments = (small.model_dump_json(), TOYS.index(toy), str(data.path), str(tmp_path))
 
-    start_processes(_train_as_one_of_two, arguments, nprocs=2)
+    start_processes(_train_as_one_of_two, arguments, nprocs=2, start_method="forkserver")
 
     for rank in range(2):
         together = Training.start(experiment_of(small, toy), data.info.image, CPU)

@@ -47,7 +47,8 @@ def test_two_processes_share_an_evaluation_whose_figures_are_the_bits_of_one_and
     monkeypatch.setattr(evaluation, "MOST_AT_ONCE", 2)  # a constant; the images are few
     alone = figures_of(data)
 
-    start_processes(_evaluate_as_one_of_two, (small.model_dump_json(), str(data.path), str(tmp_path)), nprocs=2)
+    arguments = (small.model_dump_json(), str(data.path), str(tmp_path))
+    start_processes(_evaluate_as_one_of_two, arguments, nprocs=2, start_method="forkserver")
 
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert first["figures"] == alone
