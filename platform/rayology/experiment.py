@@ -16,6 +16,7 @@ from rayology.models.base import MODEL_NAME, BaseModelConfig
 __all__ = ["Experiment", "OptimizerConfig", "ScalingConfig", "ScheduleConfig", "SearchConfig"]
 
 
+COSTS = ("parameters", "ms_per_image")  # of a model, see ``rayology.search.costs``
 KINDS: Mapping[str, type[BaseModelConfig]] = {
     str(config.model_fields["kind"].default): config
     for config in alternatives(ModelConfig)
@@ -125,6 +126,15 @@ class SearchConfig(Config):
     """Number of trainings, those that repeat finalists among them; a sweep that is resumed may get more."""
     objective: str = "mmd"
     """Validation metric that decides, one that every damage makes worse. Kinds of model without it are left out."""
+    tradeoffs: tuple[str, ...] = ()
+    """What is weighed against the objective: other metrics, or the costs parameters and ms_per_image. The sweep then
+    looks for the whole Pareto front; the champion is still the best by the objective."""
+    max_parameters: PositiveInt | None = None
+    """Most weights that a bundle may have; null for no limit."""
+    max_memory_gb: PositiveFloat | None = None
+    """Most memory that a training step may take on a CPU, in GiB; null for no limit."""
+    max_ms_per_image: PositiveFloat | None = None
+    """Most milliseconds that a CPU core may take for an image, in batches of 8; null for no limit."""
     narrow: dict[str, tuple[float | str, ...]] = Field(default_factory=dict)
     """Dotted paths of marked fields with what to search instead: two bounds of a range, or some of the choices.
     A * stands for any one part between dots, as in model.*.width; a key with fewer stars wins."""
@@ -162,6 +172,20 @@ class SearchConfig(Config):
         if name not in fit:
             raise ValueError(f"{name!r} is not an objective; write one of: {', '.join(fit)}")
         return name
+
+    @field_validator("tradeoffs")
+    @classmethod
+    def _can_be_weighed(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = [*METRICS, *COSTS]
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"{', '.join(unknown)}: cannot be weighed; write some of: {', '.join(known)}")
+        return names
+
+    @model_validator(mode="after")
+    def _weighs_different_things(self) -> Self:
+        if len({self.objective, *self.tradeoffs}) < 1 + len(self.tradeoffs):
+            raise ValueError(f"tradeoffs {', '.join(self.tradeoffs)}: name each once, and not the objective")
+        return self
 
 
 class Experiment(Config):

@@ -71,8 +71,8 @@ def loss_of(name: str, figure: float | None) -> float:
 
 
 def figure_of(name: str, loss: float) -> float:
-    """Return the figure that a search lowered as a loss, as people read it: the inverse of ``loss_of``."""
-    return loss if METRICS[name].direction == "min" else -loss
+    """Return what a search lowered as people read it: of a metric the inverse of ``loss_of``, of a cost itself."""
+    return -loss if name in METRICS and METRICS[name].direction == "max" else loss
 
 
 @torch.no_grad()

@@ -35,7 +35,8 @@ class SweepResult:
     @classmethod
     def read(cls, sweep: Run) -> "SweepResult":
         """Read it from the journal of a sweep, ended or not."""
-        return cls(sweep.folder, sweep.experiment, tuple(Journal(sweep.folder).trials()))
+        journal = Journal(sweep.folder, num_objectives=1 + len(sweep.experiment.search.tradeoffs))
+        return cls(sweep.folder, sweep.experiment, tuple(journal.trials()))
 
     @cached_property
     def explored(self) -> list[Trial]:
@@ -104,7 +105,7 @@ def table(found: SweepResult) -> Table:
             values.setdefault(path_of(name), set()).add(value)
     differing = sorted((name for name in values if len(values[name]) > 1), key=lambda name: ("kind" not in name, name))
     better = "lower" if METRICS[search.objective].direction == "min" else "higher"
-    columns = ("trial", f"{search.objective} ({better} is better)", "again", "step", "outcome")
+    columns = ("trial", f"{search.objective} ({better} is better)", "again", *search.tradeoffs, "step", "outcome")
     laid_out = Table(*columns, Column("choices that differ", ratio=1), expand=True)
     standings = {standing.number: standing for standing in found.standings}
     for trial in found.explored:
@@ -115,7 +116,11 @@ def table(found: SweepResult) -> Table:
         loss = trial.losses[0] if trial.losses else trial.curve.get(trial.step)
         again = _with_margin(search.objective, standings[trial.number]) if trial.number in standings else ""
         figure = "" if loss is None else f"{figure_of(search.objective, loss):.4g}"
-        laid_out.add_row(trial.name, figure, again, str(trial.step), trial.outcome or "running", words)
+        weighed = [
+            f"{figure_of(name, loss):.4g}"
+            for name, loss in zip(search.tradeoffs, trial.losses[1:], strict=bool(trial.losses))
+        ] or [""] * len(search.tradeoffs)
+        laid_out.add_row(trial.name, figure, again, *weighed, str(trial.step), trial.outcome or "running", words)
     return laid_out
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,12 @@ from rayology.bundle import Bundle
 from rayology.config import nested, path_of
 from rayology.data import PreparedDataset
 from rayology.errors import ConfigError, DatasetError, Diverged, OutOfMemory, RolledBack
-from rayology.experiment import Experiment
+from rayology.experiment import Experiment, SearchConfig
+from rayology.image import ImageSpec
 from rayology.metrics import loss_of
 from rayology.progress import Bar, watching
 from rayology.search.callback import ProgressCallback
+from rayology.search.costs import COSTS, excess
 from rayology.search.journal import Journal, mend
 from rayology.search.planner import Planner
 from rayology.search.results import SweepResult
@@ -70,7 +73,9 @@ def _run(sweep: Run, data: PreparedDataset) -> None:
     assignment = Assignment(
         experiment=experiment.model_dump(mode="json"), dataset=str(data.path), folder=str(sweep.folder), reports=True
     )
-    searcher = JournalSearcher(partial(_plan, sweep), steps=experiment.schedule.steps, most=_most_at_once(experiment))
+    searcher = JournalSearcher(
+        partial(_plan, sweep, data.info.image), steps=experiment.schedule.steps, most=_most_at_once(experiment)
+    )
     searcher.planner  # noqa: B018 - raises here what Tune would swallow
     place = mkdtemp(prefix=".ray-", dir=sweep.folder)  # Tune's own state, which nothing reads
     tuner = Tuner(
@@ -98,10 +103,18 @@ def _run(sweep: Run, data: PreparedDataset) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _plan(sweep: Run) -> tuple[Planner, Journal]:
-    journal = Journal(sweep.folder)
-    space = journal.pinned(Space(dimensions(sweep.experiment)))
-    return Planner(sweep.experiment, space, journal), journal
+def _plan(sweep: Run, image: ImageSpec) -> tuple[Planner, Journal]:
+    experiment = sweep.experiment
+    journal = Journal(sweep.folder, num_objectives=1 + len(experiment.search.tradeoffs))
+    space = journal.pinned(Space(dimensions(experiment)))
+
+    def over(point: Point) -> Mapping[str, float]:
+        try:
+            return excess(candidate(experiment, point, seed=experiment.seed), image)
+        except ConfigError:  # its trial says so, and comes to nothing
+            return {}
+
+    return Planner(experiment, space, journal, excess=over), journal
 
 
 def _look(sweep: Run, bar: Bar) -> None:
@@ -148,8 +161,7 @@ def _trial(config: Begun, assignment: Assignment) -> None:
         require_suitable(run.experiment, data)
         if not (run.folder / BUNDLE).is_dir():  # else it ended, but its driver was lost before it knew
             _train(run, data)
-        metrics = Bundle.load(run.folder / BUNDLE).manifest.metrics
-        losses = (loss_of(experiment.search.objective, metrics.get(experiment.search.objective)),)
+        losses = losses_of(Bundle.load(run.folder / BUNDLE), experiment.search)
     except (ConfigError, DatasetError, Diverged, OutOfMemory) as error:
         outcome = "diverged" if isinstance(error, Diverged) else "unfit"
         logger.warning("A trial %s: %s.", "diverged" if isinstance(error, Diverged) else "does not fit", error)
@@ -159,6 +171,15 @@ def _trial(config: Begun, assignment: Assignment) -> None:
 def candidate(experiment: Experiment, point: Point, *, seed: int) -> Experiment:
     """Return the experiment of a trial."""
     return experiment.patched({**nested({path_of(name): value for name, value in point.items()}), "seed": seed})
+
+
+def losses_of(bundle: Bundle, wanted: SearchConfig) -> tuple[float, ...]:
+    """Return what a search lowers of a trained model: its objective, then what is weighed against that."""
+    metrics, model = bundle.manifest.metrics, bundle.build() if wanted.tradeoffs else None
+    return tuple(
+        COSTS[name](model) if model is not None and name in COSTS else loss_of(name, metrics.get(name))
+        for name in (wanted.objective, *wanted.tradeoffs)
+    )
 
 
 def _train(run: Run, data: PreparedDataset) -> None:
