@@ -160,6 +160,8 @@ class SearchConfig(Config):
     """End the search when no better model is to be expected than the noise hides (Makarova et al. 2022)."""
     finish: bool = False
     """Begin no more trials but those that repeat finalists: for a sweep that is resumed to be ended early."""
+    show_space: bool = False
+    """Show what would be searched, and end."""
     concurrent_trials: PositiveInt | Literal["auto"] = "auto"
     """Trials that run at the same time; auto is as many as the cluster has room for."""
     max_failures: NonNegativeInt = 1

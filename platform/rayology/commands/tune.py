@@ -2,6 +2,7 @@
 
 rayology tune FILE.yaml --storage /data/rayology --search.num-trials 16
 rayology tune FILE.yaml --search.narrow '{"model.kind": ["vae", "gan"]}' --schedule.steps 1000
+rayology tune FILE.yaml --search.show-space
 rayology tune --resume last
 """
 
@@ -14,7 +15,8 @@ from rayology.interruption import interruptible
 from rayology.preflight import begin
 from rayology.progress import console
 from rayology.search.results import plot, promote_best, table, write_table
-from rayology.search.space import dimensions
+from rayology.search.shown import num_combinations, tree
+from rayology.search.space import Space, dimensions
 from rayology.search.study import search
 from rayology.session import on_cluster, prepared
 from rayology.training.run import SUMMARY
@@ -25,7 +27,10 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     """Return the sweep, its best model with its figures, and whether that is the champion now."""
     logging.getLogger("optuna").setLevel(logging.WARNING)
     logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses files that trials are told not to write
-    dimensions(experiment)  # refuses a narrowing that is wrong
+    space = Space(dimensions(experiment))  # refuses a narrowing that is wrong
+    if experiment.search.show_space:
+        console.print(tree(space), markup=False, highlight=False)
+        return {"dimensions": len(space.dimensions), "combinations": num_combinations(space)}
     sweep = begin(experiment, "sweeps")
     going_on = typed("tune", "--storage", str(sweep.experiment.storage), "--resume", sweep.folder.name)
     with interruptible(going_on), on_cluster():
