@@ -52,7 +52,7 @@ class Planner:
         self._space, self._journal, self._excess = space, journal, excess
         self._starts = [*starting_points(experiment), *portfolio]
         self._orphans = journal.taken_up(space)
-        self._failed_before = sum(trial.outcome == "failed" for trial in journal.trials())
+        self._forgiven = {trial.number for trial in journal.trials() if trial.outcome == "failed"}
         self._began_at = time.monotonic()
 
     def next(self) -> Trial | Rest:
@@ -66,7 +66,7 @@ class Planner:
             if not self.is_behind(orphan):
                 return orphan
             self._journal.end(orphan.number, "stopped")  # as the driver that was lost would have done
-        trials = self._journal.trials()
+        trials = self._counted()
         if not self._has_explored(trials):
             return self._next_explored(trials)
         if any(trial.repeats is None and not trial.outcome for trial in trials):
@@ -85,12 +85,15 @@ class Planner:
         losses = [loss for each in others if (loss := _loss_at(each, rung)) < math.inf]
         return bool(losses) and _loss_at(trial, rung) > float(np.quantile(losses, 1 / wanted.reduction_factor))
 
+    def _counted(self) -> list[Trial]:
+        """Return all trials but those that failed under an earlier driver, which are tried again."""
+        return [trial for trial in self._journal.trials() if trial.number not in self._forgiven]
+
     def _has_explored(self, trials: Sequence[Trial]) -> bool:
         """Tell whether the part of the budget that is for new points is used up, or the target reached."""
         wanted = self._wanted
         explored = [trial for trial in trials if trial.repeats is None and trial.outcome != "rejected"]
-        count, times = num_repeated(wanted)
-        if wanted.finish or len(explored) - self._failed_before >= wanted.num_trials - count * times:
+        if wanted.finish or len(explored) >= wanted.num_trials - math.prod(num_repeated(wanted)):
             return True
         spent_s = time.monotonic() - self._began_at
         worked_s = sum(trial.seconds for trial in explored) * self._experiment.scaling.num_workers
@@ -114,7 +117,7 @@ class Planner:
         """Begin the trial of a point that keeps to the constraints; those that do not are noted as rejected."""
         rejected = [*takewhile(lambda trial: trial.outcome == "rejected", reversed(trials))]
         for _ in range(len(rejected), MOST_REJECTED):
-            point = self._proposed(self._journal.trials())
+            point = self._proposed(self._counted())
             excess = self._excess(point)
             trial = self._journal.begin(self._space, point, seed=self._experiment.seed)
             if not excess:
@@ -127,12 +130,12 @@ class Planner:
 
     def _proposed(self, trials: Sequence[Trial]) -> Point:
         """Return a starting point that was not tried, or what the sampler makes of those that were."""
-        tried = [trial for trial in trials if trial.repeats is None and trial.outcome != "failed"]
+        tried = [trial for trial in trials if trial.repeats is None]
         most = max(1, self._wanted.num_trials // 2)
         untried = (point for point in self._starts[:most] if all(trial.point != point for trial in tried))
         if (start := next(untried, None)) is not None:
             return start
-        generator = self._generator("trial", len(trials))
+        generator = self._generator("trial", 1 + max((trial.number for trial in trials), default=-1))
         if len(tried) < self._wanted.startup_trials:
             return self._space.draw(generator)
         points, losses = history(tried, generator)
@@ -140,7 +143,7 @@ class Planner:
 
     def _next_repeated(self, trials: Sequence[Trial]) -> Trial | Rest:
         """Train each finalist again with another seed, all of them once before any twice."""
-        explored = [trial for trial in trials if trial.repeats is None and trial.outcome not in {"rejected", "failed"}]
+        explored = [trial for trial in trials if trial.repeats is None and trial.outcome != "rejected"]
         has_all = len(explored) >= self._wanted.num_trials - math.prod(num_repeated(self._wanted))
         count, times = num_repeated(self._wanted, None if has_all else len(explored))
         known = {(trial.repeats, trial.seed) for trial in trials}
