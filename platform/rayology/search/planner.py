@@ -181,20 +181,18 @@ def history(tried: Sequence[Trial], generator: np.random.Generator) -> tuple[lis
     middle, so that its neighbourhood waits for it.
     """
     finished = [trial for trial in tried if trial.losses]
-    order = dict(zip((trial.number for trial in finished), _weighted(finished, generator), strict=True))
-    keys = [
-        (0.0, order[trial.number])
-        if trial.losses
-        else (1.0 / trial.step, trial.curve[trial.step])
-        if trial.outcome == "stopped"
-        else (math.inf, 0.0)
+    losses = dict(zip((trial.number for trial in finished), _weighted(finished, generator), strict=True))
+    worst = max(losses.values(), default=0.0)
+    room = (worst - min(losses.values(), default=0.0)) or 1.0
+    behind = {
+        trial.number: (1 / trial.step, trial.curve[trial.step]) if trial.outcome == "stopped" else (math.inf, 0.0)
         for trial in tried
-    ]
-    ranks = {key: float(rank) for rank, key in enumerate(sorted(set(keys)))}
-    middle = float(np.median([ranks[key] for key, trial in zip(keys, tried, strict=True) if trial.outcome] or [0.0]))
-    return [trial.point for trial in tried], [
-        ranks[key] if trial.outcome else middle for key, trial in zip(keys, tried, strict=True)
-    ]
+        if trial.outcome and not trial.losses
+    }
+    ranks = sorted(set(behind.values()))
+    losses |= {number: worst + room * (1 + ranks.index(key)) / len(ranks) for number, key in behind.items()}
+    middle = float(np.median([*losses.values()])) if losses else 0.0
+    return [trial.point for trial in tried], [losses.get(trial.number, middle) for trial in tried]
 
 
 def _weighted(finished: Sequence[Trial], generator: np.random.Generator) -> list[float]:

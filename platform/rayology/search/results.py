@@ -166,7 +166,8 @@ def promote_best(found: SweepResult) -> Best:
         if said := refusals(bundle.manifest):
             refused.append(f"{trial.name}: {'; '.join(said)}")
             continue
-        bundle = annotated(bundle, found.folder / "winner", "How it was chosen", found.verdict)
+        passed_over = f" It is {trial.name}: {len(refused)} ahead of it may not be promoted." if refused else ""
+        bundle = annotated(bundle, found.folder / "winner", "How it was chosen", found.verdict + passed_over)
         store = Store(str(experiment.storage.expanduser().absolute() / "store"))
         version = store.publish(bundle, experiment.name)
         return Best(bundle, promote_if_better(store, experiment.name, version, storage=experiment.storage))

@@ -29,8 +29,7 @@ JITTER = 1e-6
 class Surrogate:
     """What losses are expected of points, from those that were seen: a Gaussian process.
 
-    Losses count by their ranks, as normal scores, so that one that diverged bends nothing. Dimensions that are closed
-    to a point stand at their defaults. The kernel is Matérn's of order 5/2, with a length scale for each dimension; its
+    Dimensions that are closed to a point stand at their defaults. The kernel is Matérn's of order 5/2, with a length scale for each dimension; its
     hyperparameters are the most probable ones under priors, of which that of the length scales grows with the root of
     the number of dimensions (Hvarfner et al. 2024). So a space of sixty dimensions can be learned from ten points.
     """
@@ -39,21 +38,21 @@ class Surrogate:
         self._space = space
         self._seen = space.positions(points)
         self._apart = self._squares(self._seen, self._seen)
-        self._scores = normal_scores(losses)
+        self._scores = scores(losses)
         count = len(space.dimensions)
         self._expected = np.array([LENGTH + 0.5 * math.log(count)] * count + [0.0, NOISE])
         self._spread = np.array([1.0] * count + [1.0, 1.5])
         self._fit()
 
     def predict(self, points: Sequence[Point]) -> tuple[Array, Array]:
-        """Return the mean and the standard deviation of the normal score of each point, without the noise."""
+        """Return the mean and the standard deviation of the score of each point, without the noise."""
         kernel, _ = self._kernel(self._squares(self._space.positions(points), self._seen))
         explained = np.einsum("ij,jk,ik->i", kernel, self._inverse, kernel)
         return kernel @ self._weights, np.sqrt(np.maximum(np.exp(self._log[-2]) - explained, 1e-12))
 
     @property
     def noise(self) -> float:
-        """The standard deviation of the noise, in normal scores."""
+        """The standard deviation of the noise, in scores."""
         return float(np.exp(0.5 * self._log[-1]))
 
     def _fit(self) -> None:
@@ -171,12 +170,18 @@ def _gains(surrogate: Surrogate, points: Sequence[Point], best: float) -> Array:
     return np.asarray(deviations * (ahead * torch.special.ndtr(ahead) + density))
 
 
-def normal_scores(losses: Sequence[float]) -> Array:
-    """Return where each loss would lie among as many draws of a normal variable; equal losses lie together.
+def scores(losses: Sequence[float]) -> Array:
+    """Return what is modelled of losses, with a mean of 0 and a variance of 1; equal losses stay equal.
 
-    >>> normal_scores([3.0, 1.0, 1.0, 9.0]).round(2).tolist()
-    [0.32, -0.67, -0.67, 1.15]
+    The better half counts by its losses, so that nothing is made of differences between the very best; the worse half
+    by its ranks, so that one that diverged bends nothing.
+
+    >>> scores([1.0, 3.0, 1e9, 2.0, 1e6]).round(2).tolist()
+    [-1.47, 0.09, 1.35, -0.69, 0.72]
     """
-    _, which, counts = np.unique(losses, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - counts / 2
-    return np.asarray(torch.special.ndtri(torch.from_numpy(ranks[which] / len(losses))))
+    values, median, least = np.asarray(losses, dtype=np.float64), float(np.median(losses)), float(np.min(losses))
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - counts / 2)[which] / len(values)
+    better = (values - least) / (median - least) if median > least else np.zeros_like(values)
+    mixed = np.where(values <= median, better, 2 * ranks)
+    return np.asarray((mixed - mixed.mean()) / max(float(mixed.std()), 1e-12))
