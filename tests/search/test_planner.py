@@ -252,6 +252,15 @@ def test_a_sweep_keeps_the_space_that_it_began_with(tmp_path: Path) -> None:
         Journal(tmp_path).pinned(less)
 
 
+def test_a_sweep_of_an_earlier_version_is_refused_in_one_line(tmp_path: Path) -> None:
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / JOURNAL))
+    study = optuna.create_study(storage=optuna.storages.JournalStorage(backend), study_name=tmp_path.name)
+    study.ask()
+
+    with pytest.raises(ConfigError, match="another version of Rayology began the sweep"):
+        Journal(tmp_path).pinned(Space(dimensions(wanted())))
+
+
 def test_what_was_stopped_ranks_behind_what_finished_and_what_runs_in_the_middle() -> None:
     trials = [
         Trial(0, {}, 0, curve={25: 0.1}, outcome="stopped"),

@@ -76,6 +76,10 @@ class Journal:
             ConfigError: the given one lacks a dimension or a value of it, so this version cannot go on with the sweep.
         """
         written = self._study.user_attrs.get(SPACE)
+        if written is None and self._study.get_trials(deepcopy=False):
+            raise ConfigError(
+                "resume: another version of Rayology began the sweep, and wrote no space; start a new one"
+            )
         if written is None:
             self._study.set_user_attr(SPACE, [asdict(dimension) for dimension in space.dimensions])
             return space

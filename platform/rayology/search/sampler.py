@@ -29,9 +29,10 @@ JITTER = 1e-6
 class Surrogate:
     """What losses are expected of points, from those that were seen: a Gaussian process.
 
-    Dimensions that are closed to a point stand at their defaults. The kernel is Matérn's of order 5/2, with a length scale for each dimension; its
-    hyperparameters are the most probable ones under priors, of which that of the length scales grows with the root of
-    the number of dimensions (Hvarfner et al. 2024). So a space of sixty dimensions can be learned from ten points.
+    Dimensions that are closed to a point stand at their defaults. The kernel is Matérn's of order 5/2, with a length
+    scale for each dimension; its hyperparameters are the most probable ones under priors, of which that of the length
+    scales grows with the root of the number of dimensions (Hvarfner et al. 2024). So a space of sixty dimensions can be
+    learned from ten points.
     """
 
     def __init__(self, space: Space, points: Sequence[Point], losses: Sequence[float]) -> None:
