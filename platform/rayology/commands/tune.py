@@ -10,11 +10,14 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from rayology.atomic import write_atomic
 from rayology.experiment import Experiment
 from rayology.interruption import interruptible
 from rayology.preflight import begin
 from rayology.progress import console
-from rayology.search.results import plot, promote_best, table, write_table
+from rayology.search.charts import curves
+from rayology.search.page import sweep_page
+from rayology.search.results import promote_best, table, write_table
 from rayology.search.shown import num_combinations, tree
 from rayology.search.space import Space, dimensions
 from rayology.search.study import search
@@ -38,13 +41,16 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     console.print(table(found))
     console.print(found.verdict, markup=False, highlight=False, soft_wrap=True)
     write_table(found, sweep.folder / SUMMARY)
-    plot(found, sweep.folder / "sweep.png")
+    curves(found).savefig(sweep.folder / "sweep.png", dpi=120)
+    page = sweep.folder / "sweep.html"
+    write_atomic(page, sweep_page(found), mode=0o666)
     best = promote_best(found)
     if not best.promotion.is_champion:
         console.print(best.promotion.refusal, style="yellow", markup=False, highlight=False, soft_wrap=True)
     metrics = best.bundle.manifest.metrics
     return {
         "sweep": sweep.folder,
+        "page": page,
         "bundle": best.bundle.path,
         "metrics": metrics,
         "finalists": [asdict(standing) for standing in found.standings],

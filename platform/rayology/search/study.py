@@ -16,7 +16,6 @@ from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from rayology.bundle import Bundle
-from rayology.config import nested, path_of
 from rayology.data import PreparedDataset
 from rayology.errors import ConfigError, DatasetError, Diverged, OutOfMemory, RolledBack
 from rayology.experiment import Experiment, SearchConfig
@@ -29,7 +28,7 @@ from rayology.search.journal import Journal, mend
 from rayology.search.planner import Planner
 from rayology.search.results import SweepResult
 from rayology.search.searcher import LOSSES, OUTCOME, Begun, JournalScheduler, JournalSearcher
-from rayology.search.space import Point, Space, dimensions, out_of_range
+from rayology.search.space import Point, Space, candidate, dimensions, out_of_range
 from rayology.training.cache import cached
 from rayology.training.cluster import awaited, require_suitable, train, uses_gpu
 from rayology.training.run import BUNDLE, Assignment, Run, in_sole_use
@@ -166,11 +165,6 @@ def _trial(config: Begun, assignment: Assignment) -> None:
         outcome = "diverged" if isinstance(error, Diverged) else "unfit"
         logger.warning("A trial %s: %s.", "diverged" if isinstance(error, Diverged) else "does not fit", error)
     tune.report({OUTCOME: outcome, LOSSES: losses})
-
-
-def candidate(experiment: Experiment, point: Point, *, seed: int) -> Experiment:
-    """Return the experiment of a trial."""
-    return experiment.patched({**nested({path_of(name): value for name, value in point.items()}), "seed": seed})
 
 
 def losses_of(bundle: Bundle, wanted: SearchConfig) -> tuple[float, ...]:
