@@ -109,15 +109,16 @@ def coordinates(found: SweepResult, kind: str) -> Figure | None:
     for row, dimension in enumerate(rows.values()):
         axes.plot([0, 1], [row, row], color="#d1d5db", linewidth=1, zorder=0)
         for place, words in _ticks(dimension):
-            axes.text(place, row + 0.16, words, ha="center", va="top", fontsize=7.5, color="#4b5563", bbox=behind)
+            label = axes.text(
+                place, row + 0.16, words, ha="center", va="top", fontsize=7.5, color="#4b5563", bbox=behind
+            )
+            label.set_in_layout(False)  # measuring them takes seconds
     axes.set(xlim=(-0.06, 1.06), ylim=(len(rows) - 0.4, -0.4), xticks=[], yticks=range(len(rows)), yticklabels=rows)
     axes.tick_params(left=False)
     axes.spines[:].set_visible(False)
-    ticks = MaxNLocator(8, integer=True)
-    label = "rank of those that finished; the others are grey"
-    figure.colorbar(
-        ScalarMappable(ranks, colors), ax=axes, location="top", aspect=50, shrink=0.7, label=label, ticks=ticks
-    )
+    bar = figure.colorbar(ScalarMappable(ranks, colors), ax=axes, location="top", aspect=50, shrink=0.7, pad=0.01)
+    bar.set_label("rank of those that finished; the others are grey")
+    bar.set_ticks(MaxNLocator(8, integer=True))
     return figure
 
 
