@@ -19,7 +19,9 @@ from rayology.store import Store
 from rayology.training.promotion import Promotion, promote_if_better, refusals
 from rayology.training.run import BUNDLE, Run
 
-__all__ = ["Best", "SweepResult", "as_figure", "promote_best", "table", "with_margin", "write_table"]
+__all__ = ["Best", "SweepResult", "as_figure", "promote_best", "running_table", "table", "with_margin", "write_table"]
+
+MOST_RUNNING = 16  # trials in the table of those that run
 
 
 @dataclass(frozen=True)
@@ -127,14 +129,26 @@ def table(found: SweepResult) -> Table:
         words = ", ".join(
             f"{name.removeprefix('model.')} {_shortened(point[name])}" for name in differing if name in point
         )
-        figure = found.figure(trial)
-        shown = "" if math.isnan(figure) else f"{figure:.4g}"
         again = with_margin(search.objective, standings[trial.number]) if trial.number in standings else ""
         weighed = [
             f"{as_figure(name, loss):.4g}"
             for name, loss in zip(search.tradeoffs, trial.losses[1:], strict=bool(trial.losses))
         ] or [""] * len(search.tradeoffs)
-        laid_out.add_row(trial.name, shown, again, *weighed, str(trial.step), trial.outcome or "running", words)
+        figure, outcome = _figure_text(found, trial), trial.outcome or "running"
+        laid_out.add_row(trial.name, figure, again, *weighed, str(trial.step), outcome, words)
+    return laid_out
+
+
+def running_table(found: SweepResult) -> Table:
+    """Lay out the trials that run, the newest last, and the best that has finished."""
+    steps = found.experiment.schedule.steps
+    laid_out = Table("trial", "kind", "step", found.experiment.search.objective)
+    for trial in [trial for trial in found.trials if not trial.outcome][-MOST_RUNNING:]:
+        again = "" if trial.repeats is None else f", trial-{trial.repeats:04d} again"
+        laid_out.add_row(f"{trial.name}{again}", trial.kind, f"{trial.step} of {steps}", _figure_text(found, trial))
+    laid_out.add_section()
+    for best in [trial for trial in found.explored if trial.losses][:1]:
+        laid_out.add_row(f"{best.name}, the best so far", best.kind, best.outcome, _figure_text(found, best))
     return laid_out
 
 
@@ -171,6 +185,11 @@ def with_margin(objective: str, standing: Standing) -> str:
     margin = standing.high - standing.mean
     figure = figure_of(objective, standing.mean)
     return f"{figure:.4g}" if standing.count < 2 else f"{figure:.4g} ± {margin:.2g}"
+
+
+def _figure_text(found: SweepResult, trial: Trial) -> str:
+    figure = found.figure(trial)
+    return "" if math.isnan(figure) else f"{figure:.4g}"
 
 
 def _shortened(value: object) -> str:
