@@ -52,7 +52,7 @@ def main(experiment: Experiment) -> Mapping[str, object]:
         "a VAE": trained["bundle"],
         "the champion": champion,
         "the sweep's table": f"{tuned['sweep']}/sweep.txt",
-        "the sweep's plot": f"{tuned['sweep']}/sweep.png",
+        "the sweep's page": tuned["page"],
         "all that was measured of it": evaluated["page"],
         "samples next to real images": evaluated["pictures"]["samples"],
         "the sheet that was served": sheet,

@@ -130,3 +130,14 @@ def test_what_is_watched_may_be_out_of_reach_for_a_while(capsys: pytest.CaptureF
             time.sleep(0.001)
 
     assert "train: 3/3" in capsys.readouterr().err
+
+
+def test_a_terminal_shows_what_is_below_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = io.StringIO()
+    # The terminal: tests have none.
+    monkeypatch.setattr(progress, "console", Console(file=seen, force_terminal=True, width=80))
+
+    with progress_bar("tune") as bar:
+        bar.show("what runs")
+
+    assert "what runs" in seen.getvalue()

@@ -11,6 +11,8 @@ from tests.training.untrained import untrained
 
 from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
+from rayology.search.journal import JOURNAL, Journal
+from rayology.search.space import Space, dimensions, starting_points
 from rayology.training.history import History
 from rayology.training.run import in_sole_use, open_run
 
@@ -173,10 +175,70 @@ def test_a_run_is_removed_unless_it_is_being_trained(rayology: RunCommand, small
     assert f"{run.name} is being trained; wait until it has ended" in busy.stderr
     assert json.loads(done.stdout)["freed_bytes"] > 2_000_000
     assert f"{run.name} was removed: 2.0 MB are free again." in done.stderr
-    assert "name: write which run to remove" in nameless.stderr
+    assert "name: write which run or sweep to remove" in nameless.stderr
     assert f"the newest are: {other.name}" in again.stderr
     assert {ended.returncode for ended in (busy, nameless, again)} == {2}
 
 
+def test_sweeps_are_listed_with_how_far_they_are_and_who_leads(
+    rayology: RunCommand, small: Experiment, tmp_path: Path
+) -> None:
+    ended, running, fresh, foreign = (open_run(small.patched({"storage": str(tmp_path)}), "sweeps") for _ in range(4))
+    space, start = Space(dimensions(small)), starting_points(small)[0]
+    for sweep, count in ((ended, 3), (running, 2), (foreign, 1)):
+        journal = Journal(sweep.folder)
+        for number in range(count):
+            journal.begin(space, start, seed=number, repeats=0 if number else None)
+    for number in range(3):
+        Journal(ended.folder).end(number, "finished", [3.0 - number], seconds=1)
+    (ended.folder / "sweep.txt").touch()
+    Journal(running.folder).end(0, "stopped")
+    (foreign.folder / "experiment.json").write_text("{}")
+    before = journals(tmp_path)
+
+    with in_sole_use(running.folder):
+        said = rayology("runs", "--storage", tmp_path)
+
+    found = json.loads(said.stdout)["sweeps"]
+    assert found[ended.folder.name] == {
+        "num_ended": 3,
+        "num_trials": 3,
+        "status": "ended",
+        "objective": "mmd",
+        "best": 3.0,
+        "winner": "trial-0000",
+        "is_told_apart": False,
+    }
+    assert [found[each.folder.name]["status"] for each in (running, fresh, foreign)] == [
+        "running",
+        "interrupted",
+        "interrupted",
+    ]
+    assert (found[running.folder.name]["num_ended"], found[running.folder.name]["best"]) == (1, None)
+    assert "3 of 3" in said.stderr
+    assert "0 of ?" in said.stderr
+    assert journals(tmp_path) == before, "to list a sweep changed it"
+
+
+def journals(storage: Path) -> dict[str, bytes]:
+    return {file.parent.name: file.read_bytes() for file in storage.glob(f"sweeps/*/{JOURNAL}")}
+
+
+def test_a_sweep_is_removed_unless_it_runs(rayology: RunCommand, small: Experiment, tmp_path: Path) -> None:
+    sweep = open_run(small.patched({"storage": str(tmp_path)}), "sweeps").folder
+    remove = ("runs", "--storage", tmp_path, "--action", "remove", "--name", sweep.name)
+
+    with in_sole_use(sweep):
+        busy = rayology(*remove)
+    was_there = sweep.exists()
+    done = rayology(*remove)
+
+    assert (busy.returncode, was_there) == (2, True)
+    assert json.loads(done.stdout)["removed"] == sweep.name
+    assert not sweep.exists()
+
+
 def test_runs_of_no_storage_say_so(rayology: RunCommand, tmp_path: Path) -> None:
-    assert "holds no runs; name the folder that train was given" in rayology("runs", "--storage", tmp_path).stderr
+    assert (
+        "holds no runs; name the folder that train or tune was given" in rayology("runs", "--storage", tmp_path).stderr
+    )

@@ -17,7 +17,13 @@ table {{ border-collapse: collapse; margin: 0.5rem 0 1.5rem }}
 td, th {{ border-bottom: 1px solid #e5e7eb; padding: 0.2rem 0.9rem 0.2rem 0; text-align: left; vertical-align: top }}
 td.number {{ text-align: right; font-variant-numeric: tabular-nums }}
 img {{ width: 100%; image-rendering: pixelated; background: black }}
+figure svg {{ width: 100%; height: auto }}
+figure {{ margin: 0 0 1rem; max-width: 66rem }}
 .note {{ background: #fef3c7; padding: 0.5rem 1rem }}
+.row {{ display: flex; gap: 1rem }}
+.row > * {{ flex: 0 1 18rem }}
+.trial:hover path {{ stroke: #dc2626 !important; stroke-width: 4 !important; opacity: 1 !important }}
+pre {{ background: #f3f4f6; padding: 0.5rem 1rem; overflow-x: auto }}
 </style>
 <h1>{title}</h1>
 {body}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as LiveProgress
 from rich.table import Column
@@ -34,12 +34,24 @@ class Progress:
     total: int
 
 
+class _Live(LiveProgress):
+    """A live bar that may have more below it."""
+
+    below: RenderableType | None = None
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Give the bar, then what is below it."""
+        yield from super().get_renderables()
+        if self.below is not None:
+            yield self.below
+
+
 class Bar:
     """The progress of one stage after another."""
 
     def __init__(self, title: str, words: str = "") -> None:
         self._title = title
-        self._live = LiveProgress(
+        self._live = _Live(
             TextColumn("{task.description}"),
             BarColumn(20),
             TextColumn("{task.fields[count]}"),  # empty until the total is known
@@ -81,6 +93,10 @@ class Bar:
             rate = (done - self._begun) / max(now - self._started_at, 1e-9)
             self._say(f"{done}/{total}, {rate:.3g}/s, {(total - done) / rate:.0f} s left  {words}")
             self._said_at, self._done = now, done
+
+    def show(self, below: RenderableType) -> None:
+        """Show something below the bar on a terminal, in place of what was shown before."""
+        self._live.below = below
 
     def wait(self, look: Callable[[], str]) -> None:
         """Say what keeps the work from going on, if ``look`` finds it; it is asked only while nothing is done."""

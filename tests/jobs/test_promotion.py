@@ -259,3 +259,6 @@ def test_a_sweep_that_found_nothing_better_ends_well_and_says_so(
     stderr = " ".join(capsys.readouterr().err.split())
     assert f"{champion} stays the champion of small" in stderr
     assert f"--version {said['version']} --force" in stderr
+    assert Path(str(said["page"])).read_bytes().startswith(b"<!doctype html>")
+    assert "Next: look at" in stderr
+    assert f"--resume {found.folder.name} --search.num-trials 6" in stderr

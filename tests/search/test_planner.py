@@ -261,6 +261,15 @@ def test_a_sweep_of_an_earlier_version_is_refused_in_one_line(tmp_path: Path) ->
         Journal(tmp_path).pinned(Space(dimensions(wanted())))
 
 
+def test_to_read_a_journal_does_not_change_it(tmp_path: Path) -> None:
+    Journal(tmp_path).pinned(Space(dimensions(wanted())))
+    written = (tmp_path / JOURNAL).read_bytes()
+
+    Journal(tmp_path).trials()
+
+    assert (tmp_path / JOURNAL).read_bytes() == written
+
+
 def test_what_was_stopped_ranks_behind_what_finished_and_what_runs_in_the_middle() -> None:
     trials = [
         Trial(0, {}, 0, curve={25: 0.1}, outcome="stopped"),

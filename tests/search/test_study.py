@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+from rich.console import RenderableType
+from rich.table import Table
+
 from rayology.experiment import Experiment
 from rayology.progress import Bar
-from rayology.search.journal import Journal
+from rayology.search.journal import Journal, Trial
+from rayology.search.results import SweepResult, running_table
 from rayology.search.space import Space, dimensions, starting_points
 from rayology.search.study import _look
 from rayology.training.run import Run
@@ -15,6 +19,10 @@ class Shown(Bar):
 
     def advance(self, done: int, total: int, words: str = "") -> None:
         self.told = (done, total, words)
+
+    def show(self, below: RenderableType) -> None:
+        assert isinstance(below, Table)
+        self.below = below
 
 
 def test_a_sweep_counts_ended_trials_as_whole_and_going_ones_by_their_last_step(tmp_path: Path) -> None:
@@ -29,3 +37,20 @@ def test_a_sweep_counts_ended_trials_as_whole_and_going_ones_by_their_last_step(
     _look(Run(tmp_path, experiment), bar)
 
     assert bar.told == (150, 400, "steps; 1 of 4 trials have ended")
+    assert [*bar.below.columns[0].cells] == ["trial-0001", "trial-0002"], "what runs is not shown"
+    assert [*bar.below.columns[2].cells] == ["50 of 100", "0 of 100"]
+
+
+def test_a_table_of_what_runs_ends_with_the_best_that_has_finished() -> None:
+    trials = [
+        Trial(0, {"model.kind": "vae"}, 0, losses=(2.0,), outcome="finished"),
+        Trial(1, {"model.kind": "gan"}, 0, losses=(1.0,), outcome="finished"),
+        Trial(2, {"model.kind": "gan"}, 0, repeats=1, curve={250: 3.0}),
+    ]
+
+    shown = running_table(SweepResult(Path("some"), Experiment(), tuple(trials)))
+
+    assert [*zip(*(column.cells for column in shown.columns), strict=True)] == [
+        ("trial-0002, trial-0001 again", "gan", "250 of 2000", "3"),
+        ("trial-0001, the best so far", "gan", "finished", "1"),
+    ]

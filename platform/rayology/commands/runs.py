@@ -1,10 +1,11 @@
-"""List the runs of a storage with how far each is, compare two of them, or remove one.
+"""List the runs and sweeps of a storage with how far each is, compare two runs, or remove one of either.
 
 rayology runs --storage /data/rayology
 rayology runs --action compare --name phantom-20260101-120000-000000 --other phantom-20260101-110000-000000
 rayology runs --action remove --name phantom-20260101-120000-000000
 """
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,8 +18,10 @@ from rayology.bundle import Bundle
 from rayology.config import Config, differing
 from rayology.errors import ConfigError
 from rayology.progress import console
+from rayology.search.journal import JOURNAL
+from rayology.search.results import SweepResult
 from rayology.training.history import read
-from rayology.training.run import BUNDLE, DIVERGED, EXPERIMENT, begun, in_sole_use, is_in_use
+from rayology.training.run import BUNDLE, DIVERGED, EXPERIMENT, SUMMARY, Run, begun, in_sole_use, is_in_use
 
 SHOWN = 4  # figures of a run in the table; the answer has all
 
@@ -27,11 +30,12 @@ class RunsConfig(Config):
     """What to do with which runs."""
 
     action: Literal["list", "compare", "remove"] = "list"
-    """What to do; remove deletes a run's folder, with its checkpoints and its bundle, but no published version."""
+    """What to do; remove deletes the folder of a run or a sweep, with its checkpoints and bundles, but no published
+    version."""
     storage: Path = Path(".rayology")
-    """Folder of the runs, as in the experiment."""
+    """Folder of the runs and sweeps, as in the experiment."""
     name: str = ""
-    """Name of the run to compare or to remove; empty to compare the newest."""
+    """Name of the run to compare, or of the run or sweep to remove; empty to compare the newest."""
     other: str = ""
     """Name of the run to compare it with; empty for the newest besides it."""
 
@@ -51,15 +55,33 @@ class State:
     has_bundle: bool
 
 
+@dataclass(frozen=True)
+class SweepState:
+    """How far a sweep is."""
+
+    num_ended: int
+    """Trials that have ended, those that repeat finalists among them."""
+    num_trials: int
+    """Trials that it is to have; 0 if what it began with cannot be read, and then its trials are not known either."""
+    status: str
+    """How it stands: running, ended, or interrupted."""
+    objective: str = ""
+    best: float | None = None
+    """The objective of the best trial that finished."""
+    winner: str = ""
+    """The best finalist; empty if there is none yet."""
+    is_told_apart: bool = False
+    """Whether the winner is the best beyond the noise."""
+
+
 def main(config: RunsConfig) -> Mapping[str, object]:
-    """Return what was found or done; runs are listed from the oldest on."""
-    folder = config.storage.expanduser() / "runs"
-    if not folder.is_dir():
-        raise ConfigError(f"storage: {config.storage} holds no runs; name the folder that train was given")
-    files = sorted(folder.glob(f"*/{EXPERIMENT}"), key=lambda file: file.stat().st_mtime_ns)
-    runs = [file.parent for file in files]
+    """Return what was found or done; runs and sweeps are listed from the oldest on."""
+    storage = config.storage.expanduser()
+    if not any((storage / kind).is_dir() for kind in ("runs", "sweeps")):
+        raise ConfigError(f"storage: {config.storage} holds no runs; name the folder that train or tune was given")
+    runs, sweeps = (_oldest_first(storage / kind) for kind in ("runs", "sweeps"))
     if config.action == "list":
-        return listed(runs)
+        return {**(listed(runs) if runs or not sweeps else {"runs": {}}), **listed_sweeps(sweeps)}
     if config.action == "compare" and len(runs) < 2:
         raise ConfigError(f"storage: {config.storage} holds {len(runs)} run; it takes two to compare")
     if config.action == "compare" and config.name == config.other != "":
@@ -68,8 +90,13 @@ def main(config: RunsConfig) -> Mapping[str, object]:
         one = chosen(runs, "name", config.name)
         return compared(one, chosen([run for run in runs if run != one], "other", config.other))
     if not config.name:
-        raise ConfigError("name: write which run to remove")
-    return removed(chosen(runs, "name", config.name))
+        raise ConfigError("name: write which run or sweep to remove")
+    return removed(chosen([*runs, *sweeps], "name", config.name))
+
+
+def _oldest_first(folder: Path) -> list[Path]:
+    files = sorted(folder.glob(f"*/{EXPERIMENT}"), key=lambda file: file.stat().st_mtime_ns)
+    return [file.parent for file in files]
 
 
 def chosen(runs: Sequence[Path], field: str, name: str) -> Path:
@@ -96,6 +123,44 @@ def listed(folders: Sequence[Path]) -> Mapping[str, object]:
         laid_out.add_row(name, steps, state.status, figures, bundle)
     console.print(laid_out)
     return {"runs": {name: asdict(state) for name, state in runs.items()}}
+
+
+def listed_sweeps(folders: Sequence[Path]) -> Mapping[str, object]:
+    """Show how far each sweep is, how it stands, and who leads or has won."""
+    sweeps = {folder.name: state_of_sweep(folder) for folder in folders}
+    laid_out = Table("sweep", "trials", "status", "best so far", "winner")
+    for name, state in sweeps.items():
+        best = "" if state.best is None else f"{state.objective} {state.best:.4g}"
+        surely = f", {'' if state.is_told_apart else 'not '}told apart" if state.winner else ""
+        trials = f"{state.num_ended} of {state.num_trials or '?'}"
+        laid_out.add_row(name, trials, state.status, best, f"{state.winner}{surely}")
+    if sweeps:
+        console.print(laid_out)
+    return {"sweeps": {name: asdict(state) for name, state in sweeps.items()}}
+
+
+def state_of_sweep(folder: Path) -> SweepState:
+    """Read how far a sweep is, from its journal."""
+    status = "running" if is_in_use(folder) else "interrupted"
+    if not (folder / JOURNAL).exists():
+        return SweepState(0, 0, status)
+    try:
+        found = SweepResult.read(Run(folder, begun(folder)))
+    except (ConfigError, KeyError):  # another version of Rayology began it
+        return SweepState(0, 0, status)
+    if status == "interrupted" and (folder / SUMMARY).exists() and all(trial.outcome for trial in found.trials):
+        status = "ended"
+    search = found.experiment.search
+    best = [found.figure(trial) for trial in found.explored if trial.losses and math.isfinite(found.figure(trial))]
+    return SweepState(
+        num_ended=found.num_ended,
+        num_trials=search.num_trials,
+        status=status,
+        objective=search.objective,
+        best=best[0] if best else None,
+        winner="".join(f"trial-{standing.number:04d}" for standing in found.standings[:1]),
+        is_told_apart=found.is_told_apart,
+    )
 
 
 def state_of(folder: Path) -> State:
@@ -137,7 +202,7 @@ def figures_of(folder: Path) -> dict[str, float]:
 
 
 def removed(folder: Path) -> Mapping[str, object]:
-    """Delete a run that nobody trains, and say how much space that gives back."""
+    """Delete a run or a sweep that nobody trains, and say how much space that gives back."""
     leaving = folder.with_name(f".{folder.name}.removed")
     with in_sole_use(folder):
         folder.rename(leaving)

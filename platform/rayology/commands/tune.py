@@ -6,21 +6,27 @@ rayology tune FILE.yaml --search.show-space
 rayology tune --resume last
 """
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from rayology.atomic import write_atomic
 from rayology.experiment import Experiment
 from rayology.interruption import interruptible
 from rayology.preflight import begin
 from rayology.progress import console
-from rayology.search.results import plot, promote_best, table, write_table
+from rayology.search.page import sweep_page
+from rayology.search.results import SweepResult, promote_best, table, write_table
 from rayology.search.shown import num_combinations, tree
 from rayology.search.space import Space, dimensions
 from rayology.search.study import search
 from rayology.session import on_cluster, prepared
+from rayology.training.promotion import Promotion
 from rayology.training.run import SUMMARY
 from rayology.usage import typed
+
+PAGE = "sweep.html"
 
 
 def main(experiment: Experiment) -> Mapping[str, object]:
@@ -38,16 +44,32 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     console.print(table(found))
     console.print(found.verdict, markup=False, highlight=False, soft_wrap=True)
     write_table(found, sweep.folder / SUMMARY)
-    plot(found, sweep.folder / "sweep.png")
+    write_atomic(sweep.folder / PAGE, sweep_page(found), mode=0o666)
     best = promote_best(found)
     if not best.promotion.is_champion:
         console.print(best.promotion.refusal, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    console.print(_following(found, best.promotion), markup=False, highlight=False, soft_wrap=True)
     metrics = best.bundle.manifest.metrics
     return {
         "sweep": sweep.folder,
+        "page": sweep.folder / PAGE,
         "bundle": best.bundle.path,
         "metrics": metrics,
         "finalists": [asdict(standing) for standing in found.standings],
         "told_apart": found.is_told_apart,
         **best.promotion.answer(),
     }
+
+
+def _following(found: SweepResult, promotion: Promotion) -> str:
+    """Say what one may do next: look at the sweep, serve its champion, or search on."""
+    wanted = found.experiment
+    served = json.dumps([{"args": {"store": promotion.store, "model": promotion.model}}])
+    longer = ("--search.num-trials", str(2 * wanted.search.num_trials))
+    return "\n".join(
+        [
+            f"Next: look at {found.folder / PAGE}",
+            f"or serve the champion: {typed('serve', '--applications', served)}",
+            f"or search on: {typed('tune', '--storage', str(wanted.storage), '--resume', found.folder.name, *longer)}",
+        ]
+    )

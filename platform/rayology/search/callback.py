@@ -6,6 +6,7 @@ from typing import Protocol
 
 from ray.tune import Callback
 
+from rayology.progress import console
 from rayology.training.observer import LOSS
 
 __all__ = ["ProgressCallback"]
@@ -20,7 +21,7 @@ class NamedTrial(Protocol):
 
 
 class ProgressCallback(Callback):  # type: ignore[misc] # Ray ships no types
-    """Log each evaluation of a trial next to the best so far."""
+    """Log each evaluation of a trial next to the best so far, unless a terminal shows it live."""
 
     def __init__(self, objective: str, *, steps: int) -> None:
         self._objective = objective
@@ -32,7 +33,7 @@ class ProgressCallback(Callback):  # type: ignore[misc] # Ray ships no types
     ) -> None:
         """Say how far a trial is."""
         del iteration, trials
-        if LOSS not in result:  # it has ended
+        if LOSS not in result or console.is_terminal:  # it has ended, or is seen
             return
         figure = result.get(self._objective, float("nan"))
         if result[LOSS] < self._least:

@@ -57,7 +57,8 @@ def rank(losses: Mapping[int, Sequence[float]]) -> list[Standing]:
     within = sum(float(np.var(each)) * len(each) for each in losses.values()) / freedom
     margins = np.quantile(np.abs(generator.standard_t(freedom, DRAWS)), 0.95) * np.sqrt(within / counts)
     errors = within * freedom / generator.chisquare(freedom, (DRAWS, 1)) / counts
-    between = max(float(np.var(means, ddof=1) - np.mean(within / counts)), 0.0)
+    spread = float(np.var(means, ddof=1)) if len(means) > 1 else 0.0
+    between = max(spread - float(np.mean(within / counts)), 0.0)
     kept = between / (between + errors)
     true = kept * means + (1 - kept) * means.mean() + np.sqrt(kept * errors) * generator.standard_normal(errors.shape)
     wins = (true == true.min(axis=1, keepdims=True)).astype(np.float64)

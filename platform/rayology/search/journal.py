@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from rayology.atomic import whole_lines, write_atomic
-from rayology.config import Choice, Range
+from rayology.config import Choice, Range, path_of
 from rayology.errors import ConfigError
 from rayology.search.space import Dimension, Point, Space
 
@@ -52,6 +52,16 @@ class Trial:
         return f"trial-{self.number:04d}"
 
     @property
+    def kind(self) -> str:
+        """The kind of its model."""
+        return str(self.point.get("model.kind", ""))
+
+    @property
+    def by_path(self) -> Point:
+        """The values of its point by the fields that they set."""
+        return {path_of(name): value for name, value in self.point.items()}
+
+    @property
     def step(self) -> int:
         """The step of its last evaluation."""
         return max(self.curve, default=0)
@@ -62,12 +72,10 @@ class Journal:
 
     def __init__(self, folder: Path, *, num_objectives: int = 1) -> None:
         self._storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
-        self._study = optuna.create_study(
-            study_name=folder.name,
-            storage=self._storage,
-            directions=["minimize"] * num_objectives,
-            load_if_exists=True,
-        )
+        if folder.name not in optuna.get_all_study_names(self._storage):  # else Optuna would add a line to say so
+            directions = ["minimize"] * num_objectives
+            optuna.create_study(study_name=folder.name, storage=self._storage, directions=directions)
+        self._study = optuna.load_study(study_name=folder.name, storage=self._storage)
 
     def pinned(self, space: Space) -> Space:
         """Return the space that the sweep began with; the first time it is the given one.

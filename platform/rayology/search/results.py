@@ -1,27 +1,27 @@
 """What a sweep found: who won and how surely, a table, a plot, and the model to publish."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Column, Table
 
 from rayology.bundle import Bundle, annotated
-from rayology.config import path_of
 from rayology.errors import SearchError
 from rayology.experiment import Experiment
-from rayology.metrics import METRICS, figure_of
+from rayology.metrics import METRICS, WORST, figure_of
 from rayology.search.finalists import Standing, are_told_apart, rank
 from rayology.search.journal import Journal, Trial
 from rayology.search.planner import best_first
 from rayology.store import Store
-from rayology.training.history import read
 from rayology.training.promotion import Promotion, promote_if_better, refusals
 from rayology.training.run import BUNDLE, Run
 
-__all__ = ["Best", "SweepResult", "plot", "promote_best", "table", "write_table"]
+__all__ = ["Best", "SweepResult", "as_figure", "promote_best", "running_table", "table", "with_margin", "write_table"]
+
+MOST_RUNNING = 16  # trials in the table of those that run
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,16 @@ class SweepResult:
         return best_first([trial for trial in self.trials if trial.repeats == number and trial.losses])
 
     @property
+    def num_ended(self) -> int:
+        """How many trials have ended, without those that were rejected before they began."""
+        return sum(trial.outcome not in {"", "rejected"} for trial in self.trials)
+
+    def figure(self, trial: Trial) -> float:
+        """Return the objective of a trial, of its last evaluation if it did not finish; NaN if it has none."""
+        loss = trial.losses[0] if trial.losses else trial.curve.get(trial.step, WORST)
+        return as_figure(self.experiment.search.objective, loss)
+
+    @property
     def is_told_apart(self) -> bool:
         """Whether the winner is the best finalist beyond the noise."""
         return are_told_apart(self.standings)
@@ -73,7 +83,8 @@ class SweepResult:
             return f"Each was trained once, so how far {objective} is luck is not known: nobody is told apart."
         first, *others = standings
         name = f"trial-{first.number:04d}"
-        spread = f"{objective} {_with_margin(objective, first)} over {first.count} fresh seeds"
+        seeds = "1 fresh seed" if first.count == 1 else f"{first.count} fresh seeds"
+        spread = f"{objective} {with_margin(objective, first)} over {seeds}"
         if not others:
             return f"{name}: {spread}; it is the only finalist that finished, so it is told apart from nobody."
         ahead = abs(others[0].mean - first.mean)
@@ -96,31 +107,48 @@ class Best:
     promotion: Promotion
 
 
+def as_figure(name: str, loss: float) -> float:
+    """Return what a loss stands for, as people read it; NaN for one that was not finite."""
+    return math.nan if loss >= WORST else figure_of(name, loss)
+
+
 def table(found: SweepResult) -> Table:
     """Lay the trials out for people, the best first, with the choices in which those that had them differ."""
     search = found.experiment.search
     values: dict[str, set[object]] = {}
     for trial in found.explored:
-        for name, value in trial.point.items():
-            values.setdefault(path_of(name), set()).add(value)
+        for path, value in trial.by_path.items():
+            values.setdefault(path, set()).add(value)
     differing = sorted((name for name in values if len(values[name]) > 1), key=lambda name: ("kind" not in name, name))
     better = "lower" if METRICS[search.objective].direction == "min" else "higher"
     columns = ("trial", f"{search.objective} ({better} is better)", "again", *search.tradeoffs, "step", "outcome")
     laid_out = Table(*columns, Column("choices that differ", ratio=1), expand=True)
     standings = {standing.number: standing for standing in found.standings}
     for trial in found.explored:
-        point = {path_of(name): value for name, value in trial.point.items()}
+        point = trial.by_path
         words = ", ".join(
             f"{name.removeprefix('model.')} {_shortened(point[name])}" for name in differing if name in point
         )
-        loss = trial.losses[0] if trial.losses else trial.curve.get(trial.step)
-        again = _with_margin(search.objective, standings[trial.number]) if trial.number in standings else ""
-        figure = "" if loss is None else f"{figure_of(search.objective, loss):.4g}"
+        again = with_margin(search.objective, standings[trial.number]) if trial.number in standings else ""
         weighed = [
-            f"{figure_of(name, loss):.4g}"
+            f"{as_figure(name, loss):.4g}"
             for name, loss in zip(search.tradeoffs, trial.losses[1:], strict=bool(trial.losses))
         ] or [""] * len(search.tradeoffs)
-        laid_out.add_row(trial.name, figure, again, *weighed, str(trial.step), trial.outcome or "running", words)
+        figure, outcome = _figure_text(found, trial), trial.outcome or "running"
+        laid_out.add_row(trial.name, figure, again, *weighed, str(trial.step), outcome, words)
+    return laid_out
+
+
+def running_table(found: SweepResult) -> Table:
+    """Lay out the trials that run, the newest last, and the best that has finished."""
+    steps = found.experiment.schedule.steps
+    laid_out = Table("trial", "kind", "step", found.experiment.search.objective)
+    for trial in [trial for trial in found.trials if not trial.outcome][-MOST_RUNNING:]:
+        again = "" if trial.repeats is None else f", trial-{trial.repeats:04d} again"
+        laid_out.add_row(f"{trial.name}{again}", trial.kind, f"{trial.step} of {steps}", _figure_text(found, trial))
+    laid_out.add_section()
+    for best in [trial for trial in found.explored if trial.losses][:1]:
+        laid_out.add_row(f"{best.name}, the best so far", best.kind, best.outcome, _figure_text(found, best))
     return laid_out
 
 
@@ -130,28 +158,6 @@ def write_table(found: SweepResult, path: Path) -> None:
         console = Console(file=file, width=200)
         console.print(table(found))
         console.print(found.verdict, soft_wrap=True)
-
-
-def plot(found: SweepResult, path: Path) -> None:
-    """Draw how the objective of each trial fell over its steps."""
-    objective = found.experiment.search.objective
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for rank_of_trial, trial in enumerate(found.explored):
-        looks = [line for line in read(found.folder / "trials" / trial.name) if f"val/{objective}" in line]
-        kind = trial.point.get("model.kind", "")
-        axes.plot(
-            [look["step"] for look in looks],
-            [look[f"val/{objective}"] for look in looks],
-            marker="o",
-            linestyle="-" if kind == "vae" else "--",
-            linewidth=3 if rank_of_trial == 0 else 1,
-            label=f"{trial.name} {kind}, {trial.outcome}",
-        )
-    better = "lower" if METRICS[objective].direction == "min" else "higher"
-    axes.set(xlabel="step", ylabel=f"{objective} on the validation split, {better} is better", yscale="log")
-    axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
 
 
 def promote_best(found: SweepResult) -> Best:
@@ -175,11 +181,16 @@ def promote_best(found: SweepResult) -> Best:
     raise SearchError("; ".join(refused) or f"none of {ended} trials finished; see the sweep's folder for why")
 
 
-def _with_margin(objective: str, standing: Standing) -> str:
+def with_margin(objective: str, standing: Standing) -> str:
     """Write a mean and its margin for people."""
     margin = standing.high - standing.mean
     figure = figure_of(objective, standing.mean)
     return f"{figure:.4g}" if standing.count < 2 else f"{figure:.4g} ± {margin:.2g}"
+
+
+def _figure_text(found: SweepResult, trial: Trial) -> str:
+    figure = found.figure(trial)
+    return "" if math.isnan(figure) else f"{figure:.4g}"
 
 
 def _shortened(value: object) -> str:

@@ -16,7 +16,7 @@ from rayology.config import Choice, Range, is_open, kinds_of, leaves, nested, pa
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 
-__all__ = ["Dimension", "Point", "Space", "Value", "dimensions", "out_of_range", "starting_points"]
+__all__ = ["Dimension", "Point", "Space", "Value", "candidate", "dimensions", "out_of_range", "starting_points"]
 
 SEARCHED = ("model", "optimizer")  # a sweep compares models on one dataset and one schedule
 
@@ -201,6 +201,11 @@ class Space:
             for point in points
         ]
         return np.array(rows, dtype=np.float64).reshape(len(points), len(self.dimensions))
+
+
+def candidate(experiment: Experiment, point: Point, *, seed: int) -> Experiment:
+    """Return the experiment of a trial."""
+    return experiment.patched({**nested({path_of(name): value for name, value in point.items()}), "seed": seed})
 
 
 def dimensions(experiment: Experiment) -> tuple[Dimension, ...]:

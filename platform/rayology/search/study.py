@@ -16,7 +16,6 @@ from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from rayology.bundle import Bundle
-from rayology.config import nested, path_of
 from rayology.data import PreparedDataset
 from rayology.errors import ConfigError, DatasetError, Diverged, OutOfMemory, RolledBack
 from rayology.experiment import Experiment, SearchConfig
@@ -27,9 +26,9 @@ from rayology.search.callback import ProgressCallback
 from rayology.search.costs import COSTS, excess
 from rayology.search.journal import Journal, mend
 from rayology.search.planner import Planner
-from rayology.search.results import SweepResult
+from rayology.search.results import SweepResult, running_table
 from rayology.search.searcher import LOSSES, OUTCOME, Begun, JournalScheduler, JournalSearcher
-from rayology.search.space import Point, Space, dimensions, out_of_range
+from rayology.search.space import Point, Space, candidate, dimensions, out_of_range
 from rayology.training.cache import cached
 from rayology.training.cluster import awaited, require_suitable, train, uses_gpu
 from rayology.training.run import BUNDLE, Assignment, Run, in_sole_use
@@ -118,12 +117,13 @@ def _plan(sweep: Run, image: ImageSpec) -> tuple[Planner, Journal]:
 
 
 def _look(sweep: Run, bar: Bar) -> None:
-    """Show how many of all steps were taken or are spared, as the study's journal knows it."""
+    """Show how many of all steps were taken or are spared, and what runs, as the sweep's journal knows it."""
     steps, num_trials = sweep.experiment.schedule.steps, sweep.experiment.search.num_trials
-    trials = Journal(sweep.folder).trials()
-    ended = sum(bool(trial.outcome) for trial in trials)
-    going = sum(trial.step for trial in trials if not trial.outcome)
-    bar.advance(ended * steps + going, num_trials * steps, f"steps; {ended} of {num_trials} trials have ended")
+    found = SweepResult.read(sweep)
+    going = sum(trial.step for trial in found.trials if not trial.outcome)
+    words = f"steps; {found.num_ended} of {num_trials} trials have ended"
+    bar.advance(found.num_ended * steps + going, num_trials * steps, words)
+    bar.show(running_table(found))
     bar.wait(lambda: awaited(sweep.experiment))
 
 
@@ -166,11 +166,6 @@ def _trial(config: Begun, assignment: Assignment) -> None:
         outcome = "diverged" if isinstance(error, Diverged) else "unfit"
         logger.warning("A trial %s: %s.", "diverged" if isinstance(error, Diverged) else "does not fit", error)
     tune.report({OUTCOME: outcome, LOSSES: losses})
-
-
-def candidate(experiment: Experiment, point: Point, *, seed: int) -> Experiment:
-    """Return the experiment of a trial."""
-    return experiment.patched({**nested({path_of(name): value for name, value in point.items()}), "seed": seed})
 
 
 def losses_of(bundle: Bundle, wanted: SearchConfig) -> tuple[float, ...]:
