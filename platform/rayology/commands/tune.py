@@ -13,6 +13,7 @@ from rayology.experiment import Experiment
 from rayology.interruption import interruptible
 from rayology.preflight import begin
 from rayology.progress import console
+from rayology.search.memory import keep, require_known
 from rayology.search.results import plot, promote_best, table, write_table
 from rayology.search.space import dimensions
 from rayology.search.study import search
@@ -26,10 +27,13 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     logging.getLogger("optuna").setLevel(logging.WARNING)
     logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses files that trials are told not to write
     dimensions(experiment)  # refuses a narrowing that is wrong
+    require_known(experiment)
     sweep = begin(experiment, "sweeps")
     going_on = typed("tune", "--storage", str(sweep.experiment.storage), "--resume", sweep.folder.name)
     with interruptible(going_on), on_cluster():
-        found = search(sweep, prepared(sweep.experiment))
+        data = prepared(sweep.experiment)
+        found = search(sweep, data)
+    keep(found, data.info)
     console.print(table(found))
     console.print(found.verdict, markup=False, highlight=False, soft_wrap=True)
     write_table(found, sweep.folder / SUMMARY)

@@ -16,13 +16,14 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from rayology.bundle import Bundle
 from rayology.config import nested, path_of
-from rayology.data import PreparedDataset
+from rayology.data import DatasetInfo, PreparedDataset
 from rayology.errors import ConfigError, DatasetError, Diverged, OutOfMemory, RolledBack
 from rayology.experiment import Experiment
 from rayology.metrics import loss_of
 from rayology.progress import Bar, watching
 from rayology.search.callback import ProgressCallback
 from rayology.search.journal import Journal, mend
+from rayology.search.memory import recalled
 from rayology.search.planner import Planner
 from rayology.search.results import SweepResult
 from rayology.search.searcher import LOSSES, OUTCOME, Begun, JournalScheduler, JournalSearcher
@@ -70,7 +71,9 @@ def _run(sweep: Run, data: PreparedDataset) -> None:
     assignment = Assignment(
         experiment=experiment.model_dump(mode="json"), dataset=str(data.path), folder=str(sweep.folder), reports=True
     )
-    searcher = JournalSearcher(partial(_plan, sweep), steps=experiment.schedule.steps, most=_most_at_once(experiment))
+    searcher = JournalSearcher(
+        partial(_plan, sweep, data.info), steps=experiment.schedule.steps, most=_most_at_once(experiment)
+    )
     searcher.planner  # noqa: B018 - raises here what Tune would swallow
     place = mkdtemp(prefix=".ray-", dir=sweep.folder)  # Tune's own state, which nothing reads
     tuner = Tuner(
@@ -98,10 +101,11 @@ def _run(sweep: Run, data: PreparedDataset) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _plan(sweep: Run) -> tuple[Planner, Journal]:
+def _plan(sweep: Run, info: DatasetInfo) -> tuple[Planner, Journal]:
     journal = Journal(sweep.folder)
     space = journal.pinned(Space(dimensions(sweep.experiment)))
-    return Planner(sweep.experiment, space, journal), journal
+    portfolio = journal.portfolio(partial(recalled, sweep, info, space))
+    return Planner(sweep.experiment, space, journal, portfolio=portfolio), journal
 
 
 def _look(sweep: Run, bar: Bar) -> None:
