@@ -63,3 +63,16 @@ def test_a_model_is_published_to_a_bucket_and_its_champion_fetched_as_it_was(
     assert f"bucket/models/{bundle.manifest.name}/{version}/weights.safetensors" in objects
     for name, weight in fetched.weights().items():
         assert weight.equal(bundle.weights()[name]), name
+
+
+def test_records_of_sweeps_are_kept_in_a_bucket_and_are_not_models(objects: dict[str, bytes], query: str) -> None:
+    store = Store(f"s3://bucket/models?{query}")
+    assert store.records() == {}
+
+    for content in (b"{}", b"[]"):
+        store.keep_record("lung-1", content)
+    store.keep_record("lung-2", b"1")
+
+    assert Store(f"s3://bucket/models?{query}").records() == {"lung-1": b"[]", "lung-2": b"1"}
+    assert objects["bucket/models/sweeps/lung-1.json"] == b"[]"
+    assert store.models() == []

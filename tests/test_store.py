@@ -329,3 +329,13 @@ def test_a_model_of_before_that_was_called_as_the_pointer_does_not_hide_the_othe
     file.write_text(json.dumps(written))
 
     assert Store(old_store.uri).models() == ["old-vae"]
+
+
+def test_records_of_sweeps_and_a_model_of_that_name_lie_next_to_each_other(store: Store, bundles: list[Bundle]) -> None:
+    version = store.publish(bundles[0], "sweeps")
+    store.set_champion("sweeps", version)
+
+    store.keep_record("lung-1", b"{}")
+
+    assert store.records() == {"lung-1": b"{}"}
+    assert (store.models(), store.versions("sweeps")) == (["sweeps"], [version])

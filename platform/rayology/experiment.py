@@ -142,6 +142,12 @@ class SearchConfig(Config):
     """What chooses the trials: gp is a Gaussian process over the whole space, tpe Optuna's TPE."""
     startup_trials: PositiveInt = 4
     """Trials before the sampler learns from them: starting points, then points at random."""
+    cold: bool = False
+    """Begin without what earlier sweeps found."""
+    warm_start: tuple[str, ...] = ()
+    """Names of earlier sweeps whose records in the store are used; empty for those of the most alike datasets."""
+    portfolio: NonNegativeInt = 4
+    """Most points of earlier sweeps that are tried, after the experiment as it stands."""
     grace_steps: PositiveInt = 250
     """Steps that every trial may train before ASHA (Li et al. 2020) may stop it."""
     reduction_factor: Annotated[int, Field(ge=2)] = 2

@@ -23,6 +23,7 @@ __all__ = ["CHAMPION", "Store"]
 logger = logging.getLogger(__name__)
 
 CHAMPION: Final = "champion"
+RECORDS = "sweeps"
 VERSION = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
 MOST_REMEMBERED = 20  # earlier champions
 CACHE = Path("~/.cache/rayology/bundles")
@@ -172,6 +173,17 @@ class Store:
             BundleError: the manifest is not readable.
         """
         return self._manifest(f"{self._folder(name, version)}/{MANIFEST}")
+
+    def keep_record(self, name: str, content: bytes) -> None:
+        """Keep the record of a sweep in one step, in place of an earlier one."""
+        with self._reachable():
+            self._fs.create_dir(self._place(RECORDS), recursive=True)
+            self._put(self._place(RECORDS, f"{name}.json"), content)
+
+    def records(self) -> dict[str, bytes]:
+        """Return the records of sweeps by their names, the oldest first."""
+        entries = sorted(self._entries(RECORDS), key=lambda entry: (entry.mtime_ns or 0, entry.base_name))
+        return {entry.base_name[:-5]: self._read(entry.path) for entry in entries if entry.extension == "json"}
 
     def _folder(self, name: str, version: str) -> str:
         """Return the folder of a version."""

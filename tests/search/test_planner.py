@@ -1,98 +1,21 @@
 """What a sweep does next, on trials that take no time."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+from tests.search.sweeps import NARROW, ONE_POINT, STEPS, Killed, Sweep, noise, wanted
 
 from rayology.errors import ConfigError, SearchError
-from rayology.experiment import Experiment
 from rayology.search.finalists import num_repeated
-from rayology.search.journal import JOURNAL, LOCK, Journal, Trial, mend
+from rayology.search.journal import JOURNAL, LOCK, Journal, Trial
 from rayology.search.planner import Planner, Rest, history
 from rayology.search.results import SweepResult
 from rayology.search.space import Point, Space, dimensions
 from rayology.training.run import Run
-
-STEPS = 100
-NARROW = {"model.kind": ("vae",), "model.*.kind": ("dense",)}
-ONE_POINT = {
-    **NARROW,
-    "model.*.width": (128,),
-    "model.*.depth": (1,),
-    "model.activation": ("silu",),
-    "model.latents": (32,),
-    "model.beta": (1.0, 1.0),
-    "optimizer.lr": (1e-3, 1e-3),
-}
-"""All that is searched, pinned."""
-Loss = Callable[[Trial], float]
-Excess = Callable[[Point], Mapping[str, float]]
-
-
-def wanted(**search: object) -> Experiment:
-    search = {"num_trials": 16, "startup_trials": 4, "grace_steps": 25, "narrow": NARROW, **search}
-    return Experiment.model_validate({"schedule": {"steps": STEPS}, "search": search})
-
-
-def by_rate(trial: Trial) -> float:
-    """A loss that learns at one rate best, with a noise that the seed decides."""
-    noise = np.random.default_rng([trial.seed, trial.number]).normal()
-    return float(abs(np.log(float(trial.point["optimizer.lr"]) / 1e-3)) + 0.05 * noise)
-
-
-def noise(trial: Trial) -> float:
-    """A loss that depends on nothing."""
-    return float(np.random.default_rng([trial.seed, trial.number]).normal())
-
-
-class Killed(Exception):
-    """The driver is gone."""
-
-
-class Sweep:
-    """A sweep whose trials run one at a time, and whose driver may be killed between two lines of its journal."""
-
-    def __init__(
-        self, folder: Path, experiment: Experiment, loss: Loss = by_rate, excess: Excess = lambda _: {}
-    ) -> None:
-        folder.mkdir(exist_ok=True)
-        self.experiment, self.folder, self._loss, self._excess = experiment, folder, loss, excess
-        self.taken: list[tuple[int, int]] = []
-
-    def run(self, *, most: float = float("inf")) -> list[Trial]:
-        """Run until all is done, or until so many lines were written."""
-        mend(self.folder)
-        journal = Journal(self.folder)
-        space = journal.pinned(Space(dimensions(self.experiment)))
-        planner = Planner(self.experiment, space, journal, excess=self._excess)
-        lines = 0
-
-        def count() -> None:
-            nonlocal lines
-            lines += 1
-            if lines > most:
-                raise Killed
-
-        while not isinstance(trial := planner.next(), Rest):
-            for step in range(25, STEPS + 1, 25):
-                if step in trial.curve:
-                    continue
-                count()
-                journal.report(trial.number, step, self._loss(trial) + 10 / step)
-                self.taken.append((trial.number, step))
-                count()
-                if planner.is_behind(journal.trial(trial.number)):
-                    journal.end(trial.number, "stopped", seconds=1)
-                    break
-            else:
-                count()
-                journal.end(trial.number, "finished", [self._loss(trial)], seconds=1)
-        assert trial == Rest.DONE
-        return journal.trials()
 
 
 def told(trials: list[Trial]) -> list[object]:

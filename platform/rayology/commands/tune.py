@@ -16,6 +16,7 @@ from rayology.experiment import Experiment
 from rayology.interruption import interruptible
 from rayology.preflight import begin
 from rayology.progress import console
+from rayology.search.memory import keep, require_known
 from rayology.search.page import sweep_page
 from rayology.search.results import SweepResult, promote_best, table, write_table
 from rayology.search.shown import num_combinations, tree
@@ -37,10 +38,13 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     if experiment.search.show_space:
         console.print(tree(space), markup=False, highlight=False)
         return {"dimensions": len(space.dimensions), "combinations": num_combinations(space)}
+    require_known(experiment)
     sweep = begin(experiment, "sweeps")
     going_on = typed("tune", "--storage", str(sweep.experiment.storage), "--resume", sweep.folder.name)
     with interruptible(going_on), on_cluster():
-        found = search(sweep, prepared(sweep.experiment))
+        data = prepared(sweep.experiment)
+        found = search(sweep, data)
+    keep(found, data.info)
     console.print(table(found))
     console.print(found.verdict, markup=False, highlight=False, soft_wrap=True)
     write_table(found, sweep.folder / SUMMARY)

@@ -3,7 +3,7 @@
 Nothing else is kept of a sweep between two drivers, so one that was killed at any moment goes on as if it had not been.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import JsonValue
 
 from rayology.atomic import whole_lines, write_atomic
 from rayology.config import Choice, Range, path_of
@@ -22,7 +23,8 @@ __all__ = ["JOURNAL", "Journal", "Outcome", "Trial", "mend"]
 
 JOURNAL = "optuna-journal.log"
 LOCK = ".lock"  # how Optuna calls the link by which it locks a journal
-SPACE, POINT, SEED, REPEATS, OUTCOME, SECONDS = "space", "point", "seed", "repeats", "outcome", "seconds"
+SPACE, PORTFOLIO = "space", "portfolio"
+POINT, SEED, REPEATS, OUTCOME, SECONDS = "point", "seed", "repeats", "outcome", "seconds"
 
 Outcome = str
 """How a trial ended: finished, stopped, diverged, unfit, rejected or failed; empty while it has not."""
@@ -102,6 +104,17 @@ class Journal:
                     f"Rayology {found}; start a new sweep"
                 )
         return first
+
+    def portfolio(self, recall: Callable[[], Sequence[Point]]) -> list[Point]:
+        """Return what the sweep tries first of what others found, as it was recalled when the sweep began."""
+        if PORTFOLIO not in self._study.user_attrs:
+            self._study.set_user_attr(PORTFOLIO, [*map(dict, recall())])
+        return list(self._study.user_attrs[PORTFOLIO])
+
+    @property
+    def space(self) -> list[dict[str, JsonValue]]:
+        """The dimensions of the space that the sweep began with, as they are written."""
+        return list(self._study.user_attrs[SPACE])
 
     def trials(self) -> list[Trial]:
         """Return all trials in the order in which they were begun."""

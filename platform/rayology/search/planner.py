@@ -45,12 +45,13 @@ class Planner:
     ) -> None:
         """Take up what another driver left.
 
-        ``portfolio`` is tried after the experiment's own starting points; ``excess`` tells by how much a point breaks
-        which constraint.
+        ``portfolio`` is tried after the experiment as it stands, and before each other kind of each union; ``excess``
+        tells by how much a point breaks which constraint.
         """
         self._experiment, self._wanted = experiment, experiment.search
         self._space, self._journal, self._excess = space, journal, excess
-        self._starts = [*starting_points(experiment), *portfolio]
+        own, *kinds = starting_points(experiment)
+        self._starts = [own, *portfolio, *kinds]
         self._orphans = journal.taken_up(space)
         self._forgiven = {trial.number for trial in journal.trials() if trial.outcome == "failed"}
         self._began_at = time.monotonic()

@@ -16,15 +16,15 @@ from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from rayology.bundle import Bundle
-from rayology.data import PreparedDataset
+from rayology.data import DatasetInfo, PreparedDataset
 from rayology.errors import ConfigError, DatasetError, Diverged, OutOfMemory, RolledBack
 from rayology.experiment import Experiment, SearchConfig
-from rayology.image import ImageSpec
 from rayology.metrics import loss_of
 from rayology.progress import Bar, watching
 from rayology.search.callback import ProgressCallback
 from rayology.search.costs import COSTS, excess
 from rayology.search.journal import Journal, mend
+from rayology.search.memory import recalled
 from rayology.search.planner import Planner
 from rayology.search.results import SweepResult, running_table
 from rayology.search.searcher import LOSSES, OUTCOME, Begun, JournalScheduler, JournalSearcher
@@ -73,7 +73,7 @@ def _run(sweep: Run, data: PreparedDataset) -> None:
         experiment=experiment.model_dump(mode="json"), dataset=str(data.path), folder=str(sweep.folder), reports=True
     )
     searcher = JournalSearcher(
-        partial(_plan, sweep, data.info.image), steps=experiment.schedule.steps, most=_most_at_once(experiment)
+        partial(_plan, sweep, data.info), steps=experiment.schedule.steps, most=_most_at_once(experiment)
     )
     searcher.planner  # noqa: B018 - raises here what Tune would swallow
     place = mkdtemp(prefix=".ray-", dir=sweep.folder)  # Tune's own state, which nothing reads
@@ -102,18 +102,19 @@ def _run(sweep: Run, data: PreparedDataset) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _plan(sweep: Run, image: ImageSpec) -> tuple[Planner, Journal]:
+def _plan(sweep: Run, info: DatasetInfo) -> tuple[Planner, Journal]:
     experiment = sweep.experiment
     journal = Journal(sweep.folder, num_objectives=1 + len(experiment.search.tradeoffs))
     space = journal.pinned(Space(dimensions(experiment)))
+    portfolio = journal.portfolio(partial(recalled, sweep, info, space))
 
     def over(point: Point) -> Mapping[str, float]:
         try:
-            return excess(candidate(experiment, point, seed=experiment.seed), image)
+            return excess(candidate(experiment, point, seed=experiment.seed), info.image)
         except ConfigError:  # its trial says so, and comes to nothing
             return {}
 
-    return Planner(experiment, space, journal, excess=over), journal
+    return Planner(experiment, space, journal, portfolio=portfolio, excess=over), journal
 
 
 def _look(sweep: Run, bar: Bar) -> None:
