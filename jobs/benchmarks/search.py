@@ -52,6 +52,7 @@ SUBJECTS: Mapping[str, Subject] = {
     OPTUNA: Subject(),
     "Optuna GP": Subject(Peer("optuna-gp", ("numpy", "optuna", "scipy", "torch")), is_slow=True),
     "SMAC3": Subject(Peer("smac", ("smac==2.4.1",)), is_slow=True),
+    "Syne Tune BORE": Subject(Peer("syne-tune", ("syne-tune==0.16.0",)), is_slow=True),
 }
 QUICK_ARMS = (GP, RANDOM, OPTUNA)
 QUICK_TABLES = ("hpobench/car", "hpolib/protein_structure", "nasbench201/cifar10")
@@ -125,19 +126,20 @@ def main(config: SearchBenchmarkConfig) -> Mapping[str, object]:
     ended = run_all(runs, config.folder.expanduser(), data, missing)
     regrets: dict[str, dict[Place, Mapping[str, float]]] = {}
     for each, found in ended.items():
-        own = regrets_of(found.chosen, found.losses, read_table(data, each.table), each.seed)
-        regrets.setdefault(each.arm, {})[each.table, each.seed] = own
+        truth = read_table(data, each.table)
+        told = regrets_of(found.chosen, found.losses, truth, each.seed)
+        regrets.setdefault(each.arm, {})[each.table, each.seed] = told
     seconds = {
         arm: statistics.mean(found.seconds for each, found in ended.items() if each.arm == arm) for arm in regrets
     }
     means = {
-        family: {arm: found for arm, each in regrets.items() if (found := mean_of(each, family))} for family in FAMILIES
+        family: {arm: mean for arm, known in regrets.items() if (mean := mean_of(known, family))} for family in FAMILIES
     }
     differences, met = compared(regrets, runs[0].trials)
-    for family, each in means.items():
-        console.print(table(family, each, seconds, regrets))
-    for what, found in differences.items():
-        console.print(f"{what}: {found}", highlight=False)
+    for family, own in means.items():
+        console.print(table(family, own, seconds, regrets))
+    for what, apart in differences.items():
+        console.print(f"{what}: {apart}", highlight=False)
     for name, reason in missing.items():
         console.print(f"{name} is missing: {reason}", style="yellow", markup=False, highlight=False)
     return {
@@ -145,7 +147,7 @@ def main(config: SearchBenchmarkConfig) -> Mapping[str, object]:
         "seeds": {arm: len({seed for _, seed in each}) for arm, each in regrets.items()},
         "seconds_a_run": seconds,
         "regrets": means,
-        "differences": {what: asdict(found) for what, found in differences.items()},
+        "differences": {what: asdict(apart) for what, apart in differences.items()},
         "missing": missing,
         "met": met,
     }

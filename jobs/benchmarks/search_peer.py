@@ -88,6 +88,23 @@ def smac(table: Table, seed: int) -> Optimizer:
             facade.tell(asked, TrialValue(cost=math.exp(loss) if table.is_log else loss))
 
 
+def syne_tune(table: Table, seed: int) -> Optimizer:
+    """Let Syne Tune's BORE choose (Tiao et al. 2021)."""
+    from syne_tune.config_space import choice, randint
+    from syne_tune.optimizer.baselines import BORE
+    from syne_tune.optimizer.schedulers.ask_tell_scheduler import AskTellScheduler
+
+    space = {
+        name: choice(list(range(size))) if name in table.categories else randint(0, size - 1)
+        for name, size in table.sizes.items()
+    }
+    scheduler = AskTellScheduler(BORE(space, metric="loss", do_minimize=True, random_seed=seed))
+    while True:
+        asked = scheduler.ask()
+        loss = yield tuple(int(asked.config[name]) for name in table.sizes)
+        scheduler.tell(asked, {"loss": loss})
+
+
 def _unused(config: object, seed: int) -> float:
     """Stand where SMAC3 wants a function, though it is told the losses."""
     del config, seed
@@ -101,6 +118,7 @@ ARMS: Mapping[str, Callable[[Table, int], Optimizer]] = {
     "Optuna TPE": partial(optuna, sampler="TPESampler"),
     "Optuna GP": partial(optuna, sampler="GPSampler"),
     "SMAC3": smac,
+    "Syne Tune BORE": syne_tune,
 }
 
 

@@ -78,7 +78,7 @@ class Table:
     sizes: Mapping[str, int]
     categories: tuple[str, ...]
     losses: NDArray[np.float64]
-    """By the number of each dimension's value and of the training; NaN behind the last one."""
+    """Losses by the number of each dimension's value and of the training; NaN behind the last one."""
     truth: NDArray[np.float64]
     """What a configuration is worth: the loss of the mean over its trainings."""
     is_log: bool

@@ -75,7 +75,9 @@ def test_optimizers_are_compared_on_the_tables_and_seeds_that_both_have() -> Non
 
     assert found is not None
     assert found.mean == pytest.approx(-0.7 / 3)
-    assert found.low == pytest.approx(-0.3)
+    assert found.high - found.mean == pytest.approx(4.303 * 0.0577350 / 3**0.5, rel=0.03)  # Student's t of two freedoms
+    alone = difference(mine, {("a", 0): {"100": 0.3}}, ("50", "100"), ["a"])
+    assert str(alone) == "-0.200 (-inf to +inf)"
     assert difference(mine, others, ("50", "100"), ["b"]) is None
 
 
