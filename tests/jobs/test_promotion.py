@@ -18,8 +18,9 @@ from rayology.data import PreparedDataset
 from rayology.errors import SearchError
 from rayology.experiment import Experiment
 from rayology.metrics import class_accuracy
-from rayology.search.journal import Trial
+from rayology.search.journal import Journal, Trial
 from rayology.search.results import SweepResult, promote_best
+from rayology.search.space import Space, dimensions
 from rayology.store import Store
 from rayology.training import evaluation
 
@@ -247,6 +248,7 @@ def test_a_sweep_that_found_nothing_better_ends_well_and_says_so(
     champion = store.publish(better)
     store.set_champion("small", champion)
     found = swept(sweep, worse)
+    Journal(found.folder).pinned(Space(dimensions(sweep)))
     # The sweep itself takes a Ray and minutes; what follows it is under test.
     monkeypatch.setattr(tune, "on_cluster", nullcontext)
     monkeypatch.setattr(tune, "prepared", lambda _: data)
