@@ -73,7 +73,7 @@ def _following(found: SweepResult, promotion: Promotion) -> str:
     return "\n".join(
         [
             f"Next: look at {found.folder / PAGE}",
-            f"or serve the champion: {typed('serve', '--applications', served)}",
+            f"or serve the champion, with RAYOLOGY_TOKEN set: {typed('serve', '--applications', served)}",
             f"or search on: {typed('tune', '--storage', str(wanted.storage), '--resume', found.folder.name, *longer)}",
         ]
     )
