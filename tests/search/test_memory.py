@@ -136,7 +136,7 @@ def test_what_was_stopped_is_no_candidate_but_tells_of_its_like() -> None:
 
 
 def test_records_of_like_datasets_come_first_and_those_that_compare_not_at_all_never() -> None:
-    others = {
+    others: dict[str, dict[str, object]] = {
         "same": {},
         "near": {"fingerprint": "2", "num_images": 2000},
         "larger": {"fingerprint": "3", "size": (128, 128)},
