@@ -25,6 +25,7 @@ __all__ = ["Descriptors", "PastTrial", "Record", "keep", "likest", "portfolio", 
 logger = logging.getLogger(__name__)
 
 MOST_RECORDS = 8  # from which a portfolio is made
+SOFTNESS = 2.0  # of the best score: 0 is the plain minimum
 LEFT_OUT = {"", "rejected", "failed"}  # outcomes that say nothing about a point
 
 
@@ -171,10 +172,9 @@ def likest(records: Sequence[Record], dataset: Descriptors, objective: str) -> l
 def portfolio(records: Sequence[Record], space: Space, dataset: Descriptors, count: int) -> list[Point]:
     """Return points that finished in earlier sweeps and complement each other, the best one first.
 
-    Each lowers most what the best so far is expected to reach on the records, in normal scores and weighted by likeness
-    (Feurer et al. 2022, algorithm 1); once none lowers it, they begin again with those that are left. What a point
-    would have reached in another sweep is what that sweep's own surrogate predicts, as for its own points: a lucky look
-    counts for less.
+    Each lowers most the mean over the records, weighted by likeness, of the best score so far (Feurer et al. 2022). The
+    best is a soft minimum, so that more than one point may stand for a record. The score of a point is
+    what a record's own surrogate predicts, for points that it saw too: a lucky look counts for less.
     """
     found: dict[frozenset[tuple[str, object]], Point] = {}
     surrogates, weights = [], []
@@ -191,16 +191,12 @@ def portfolio(records: Sequence[Record], space: Space, dataset: Descriptors, cou
     left, chosen = [*found.values()], list[Point]()
     if not left:
         return []
-    scores = np.array([surrogate.predict(left)[0] for surrogate in surrogates])
-    best = np.full(len(surrogates), np.inf)
-    while left and len(chosen) < count:
-        reached = np.minimum(best[:, None], scores)
-        index = int(np.argmin(weights @ reached))
-        if (reached[:, index] == best).all():
-            best = np.full(len(surrogates), np.inf)
-            continue
+    merits = np.exp([-surrogate.predict(left)[0] / SOFTNESS for surrogate in surrogates])
+    total = np.zeros((len(surrogates), 1))
+    for _ in range(min(count, len(left))):
+        index = int(np.argmax(weights @ np.log(total + merits)))
         chosen.append(left.pop(index))
-        best, scores = reached[:, index], np.delete(scores, index, axis=1)
+        total, merits = total + merits[:, [index]], np.delete(merits, index, axis=1)
     return chosen
 
 
