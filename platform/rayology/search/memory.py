@@ -173,8 +173,8 @@ def portfolio(records: Sequence[Record], space: Space, dataset: Descriptors, cou
     """Return points that finished in earlier sweeps and complement each other, the best one first.
 
     Each lowers most the mean over the records, weighted by likeness, of the best score so far (Feurer et al. 2022). The
-    best is a soft minimum, so that more than one point may stand for a record. The score of a point is
-    what a record's own surrogate predicts, for points that it saw too: a lucky look counts for less.
+    best is a soft minimum, so that more than one point may stand for a record. The score of a point is what a record's
+    own surrogate predicts, for points that it saw too: a lucky look counts for less.
     """
     found: dict[frozenset[tuple[str, object]], Point] = {}
     surrogates, weights = [], []
