@@ -136,8 +136,9 @@ def main(config: SearchBenchmarkConfig) -> Mapping[str, object]:
     seconds = {
         arm: statistics.median(found.seconds for each, found in ended.items() if each.arm == arm) for arm in regrets
     }
+    families = dict.fromkeys(each.table.partition("/")[0] for each in ended)
     means = {
-        family: {arm: mean for arm, known in regrets.items() if (mean := mean_of(known, family))} for family in FAMILIES
+        family: {arm: mean for arm, known in regrets.items() if (mean := mean_of(known, family))} for family in families
     }
     differences, met = compared(regrets, runs[0].trials)
     for family, own in means.items():

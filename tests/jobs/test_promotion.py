@@ -249,7 +249,6 @@ def test_a_sweep_that_found_nothing_better_ends_well_and_says_so(
     champion = store.publish(better)
     store.set_champion("small", champion)
     found = swept(sweep, worse)
-    Journal(found.folder).pinned(Space(dimensions(sweep)))
     # The sweep itself takes a Ray and minutes; what follows it is under test.
     monkeypatch.setattr(tune, "on_cluster", nullcontext)
     monkeypatch.setattr(tune, "prepared", lambda _: data)

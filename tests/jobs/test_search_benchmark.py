@@ -25,8 +25,8 @@ RunJob = Callable[..., "subprocess.CompletedProcess[str]"]
 def data(tmp_path: Path) -> Path:
     """A table of which each operation that is not the last one costs 10 %; half of it was trained once, half thrice."""
     table = {}
-    for index in product(range(5), repeat=6):
-        accuracy = 90.0 - 10 * sum(value < 4 for value in index)
+    for number, index in enumerate(product(range(5), repeat=6)):
+        accuracy = 90.0 - 10 * sum(value < 4 for value in index) + number / 1e6  # no two are alike
         accuracies = [accuracy - 1, accuracy, accuracy + 1] if index[0] % 2 else [accuracy]
         table["".join(map(str, index))] = {"val_acc": accuracies, "train_time": [1.0] * len(accuracies)}
     file = tmp_path / "nasbench201" / "cifar10.pkl"
@@ -38,12 +38,12 @@ def data(tmp_path: Path) -> Path:
 def test_a_table_is_read_and_a_look_is_one_of_a_configurations_trainings(data: Path) -> None:
     table = read_table(data, "nasbench201/cifar10")
 
-    looks = {table.look((1, 4, 4, 4, 4, 4), np.random.default_rng(seed)) for seed in range(50)}
+    looks = {round(table.look((1, 4, 4, 4, 4, 4), np.random.default_rng(seed))) for seed in range(50)}
 
-    assert looks == {19.0, 20.0, 21.0}
-    assert table.look((4,) * 6, np.random.default_rng(0)) == 10.0
+    assert looks == {19, 20, 21}
+    assert table.look((4,) * 6, np.random.default_rng(0)) == pytest.approx(10.0, abs=0.1)
     assert table.regret((4,) * 6) == 0.0
-    assert table.regret((0, 0, 0, 0, 0, 4)) == pytest.approx(1.0)
+    assert table.regret((0, 0, 0, 0, 0, 4)) == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_table_that_would_call_anything_is_refused(tmp_path: Path) -> None:
@@ -120,7 +120,9 @@ def test_an_optimizer_that_is_worse_than_random_on_one_table_does_not_meet_what_
 
 
 def test_what_is_not_there_is_refused_with_what_is() -> None:
-    with pytest.raises(ConfigError, match="arms: there is no 'hyperopt'; write all, or some of: ours; ours, warm;"):
+    with pytest.raises(
+        ConfigError, match="arms: there is no 'hyperopt'; write all, or some of: ours; ours, warm; ours, TPE"
+    ):
         runs_of(SearchBenchmarkConfig(arms=("hyperopt",)))
     with pytest.raises(ConfigError, match="tables: there is no 'car'; write all, or some of: hpobench/australian"):
         runs_of(SearchBenchmarkConfig(tables=("car",)))
