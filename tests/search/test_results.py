@@ -78,6 +78,12 @@ def test_a_finalist_that_alone_was_trained_again_is_told_apart_from_nobody() -> 
     assert (standings[0].mean, standings[0].probability) == (1.5, 1.0)
 
 
+def test_finalists_whose_trainings_are_all_equal_are_not_told_apart() -> None:
+    standings = rank({3: [0.0, 0.0], 1: [0.0, 0.0]})
+
+    assert [standing.probability for standing in standings] == [0.5, 0.5]
+
+
 def test_a_finalist_far_ahead_is_told_apart_and_units_do_not_matter() -> None:
     losses = {0: [1.0, 1.1, 0.9], 1: [5.0, 5.1, 4.9], 2: [6.0, 6.1, 5.9]}
 

@@ -59,7 +59,7 @@ def rank(losses: Mapping[int, Sequence[float]]) -> list[Standing]:
     errors = within * freedom / generator.chisquare(freedom, (DRAWS, 1)) / counts
     spread = float(np.var(means, ddof=1)) if len(means) > 1 else 0.0
     between = max(spread - float(np.mean(within / counts)), 0.0)
-    kept = between / (between + errors)
+    kept = between / (between + errors) if between else np.zeros_like(errors)
     true = kept * means + (1 - kept) * means.mean() + np.sqrt(kept * errors) * generator.standard_normal(errors.shape)
     wins = (true == true.min(axis=1, keepdims=True)).astype(np.float64)
     shares = (wins / wins.sum(axis=1, keepdims=True)).mean(axis=0)
