@@ -1,4 +1,4 @@
-"""List the runs of a storage with how far each is, compare two of them, or remove one.
+"""List the runs and sweeps of a storage with how far each is, compare two runs, or remove one of either.
 
 python jobs/runs.py --storage /data/rayology
 python jobs/runs.py --action compare --name phantom-20260101-120000-000000 --other phantom-20260101-110000-000000
