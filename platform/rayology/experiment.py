@@ -157,9 +157,9 @@ class SearchConfig(Config):
     finalists_share: Annotated[float, Field(ge=0, le=0.9)] = 0.25
     """Share of the budget that the finalists get."""
     hours: PositiveFloat | None = None
-    """Hours after which no more trials begin, counted anew when the sweep is resumed; null for no limit."""
+    """Hours after which nothing more begins, counted anew when the sweep is resumed; null for no limit."""
     worker_hours: PositiveFloat | None = None
-    """Hours of all workers together, which are GPU-hours where they have GPUs, after which no more trials begin."""
+    """Hours of all workers together, which are GPU-hours where they have GPUs, after which nothing more begins."""
     target: float | None = None
     """Value of the objective that is good enough to end the search; null to use up the budget."""
     terminate: bool = False

@@ -147,6 +147,8 @@ def test_a_constraint_that_nothing_keeps_ends_the_sweep_and_says_what_to_raise(t
 
     with pytest.raises(SearchError, match="none of 100 models in a row keeps to max_parameters; raise the limit"):
         sweep.run()
+    with pytest.raises(SearchError, match="keeps to max_parameters"):
+        sweep.run()  # resumed
 
 
 def test_a_trial_that_failed_is_not_counted_by_the_driver_that_comes_after(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from rayology.atomic import write_atomic
+from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 from rayology.interruption import interruptible
 from rayology.preflight import begin
@@ -38,6 +39,8 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     if experiment.search.show_space:
         console.print(tree(space), markup=False, highlight=False)
         return {"dimensions": len(space.dimensions), "combinations": num_combinations(space)}
+    if experiment.search.finish and not experiment.resume:
+        raise ConfigError("search.finish: a new sweep has nothing to finish; name the one to end with --resume")
     require_known(experiment)
     sweep = begin(experiment, "sweeps")
     going_on = typed("tune", "--storage", str(sweep.experiment.storage), "--resume", sweep.folder.name)

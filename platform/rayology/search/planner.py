@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
-from itertools import takewhile
 
 import numpy as np
 
@@ -69,7 +68,7 @@ class Planner:
             self._journal.end(orphan.number, "stopped")  # as the driver that was lost would have done
         trials = self._counted()
         if not self._has_explored(trials):
-            return self._next_explored(trials)
+            return self._next_explored()
         if any(trial.repeats is None and not trial.outcome for trial in trials):
             return Rest.WAIT
         return self._next_repeated(trials)
@@ -96,15 +95,20 @@ class Planner:
         explored = [trial for trial in trials if trial.repeats is None and trial.outcome != "rejected"]
         if wanted.finish or len(explored) >= wanted.num_trials - math.prod(num_repeated(wanted)):
             return True
-        spent_s = time.monotonic() - self._began_at
-        worked_s = sum(trial.seconds for trial in explored) * self._experiment.scaling.num_workers
-        share = 1 - wanted.finalists_share
-        for used_s, limit_h in ((spent_s, wanted.hours), (worked_s, wanted.worker_hours)):
-            if limit_h is not None and used_s >= 3600 * limit_h * share:
-                return True
+        if self._is_spent(trials, share=1 - wanted.finalists_share):
+            return True
         finished = [trial for trial in explored if trial.losses]
         goal = -math.inf if wanted.target is None else loss_of(wanted.objective, wanted.target)
         return any(trial.losses[0] <= goal for trial in finished) or self._is_settled(finished)
+
+    def _is_spent(self, trials: Sequence[Trial], *, share: float) -> bool:
+        """Tell whether a share of the hours is used up."""
+        wanted, spent_s = self._wanted, time.monotonic() - self._began_at
+        worked_s = sum(trial.seconds for trial in trials) * self._experiment.scaling.num_workers
+        return any(
+            limit_h is not None and used_s >= 3600 * limit_h * share
+            for used_s, limit_h in ((spent_s, wanted.hours), (worked_s, wanted.worker_hours))
+        )
 
     def _is_settled(self, finished: Sequence[Trial]) -> bool:
         """Tell whether no point can be better than the best seen by more than the noise."""
@@ -114,10 +118,9 @@ class Planner:
         points, losses = [trial.point for trial in finished], [trial.losses[0] for trial in finished]
         return regret_bound(self._space, points, losses, generator) < 1
 
-    def _next_explored(self, trials: Sequence[Trial]) -> Trial:
+    def _next_explored(self) -> Trial:
         """Begin the trial of a point that keeps to the constraints; those that do not are noted as rejected."""
-        rejected = [*takewhile(lambda trial: trial.outcome == "rejected", reversed(trials))]
-        for _ in range(len(rejected), MOST_REJECTED):
+        for _ in range(MOST_REJECTED):
             point = self._proposed(self._counted())
             excess = self._excess(point)
             trial = self._journal.begin(self._space, point, seed=self._experiment.seed)
@@ -149,6 +152,8 @@ class Planner:
         count, times = num_repeated(self._wanted, None if has_all else len(explored))
         known = {(trial.repeats, trial.seed) for trial in trials}
         finalists = best_first([trial for trial in explored if trial.losses])[:count]
+        if self._is_spent(trials, share=1.0):
+            return Rest.DONE
         for turn in range(times):
             for finalist in finalists:
                 seed = derive_seed(self._experiment.seed, "repeat", finalist.number, turn) % 2**32

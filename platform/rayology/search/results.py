@@ -1,4 +1,4 @@
-"""What a sweep found: who won and how surely, a table, a plot, and the model to publish."""
+"""What a sweep found: who won and how surely, a table, and the model to publish."""
 
 import math
 from dataclasses import dataclass

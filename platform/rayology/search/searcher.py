@@ -32,15 +32,14 @@ class TuneTrial(Protocol):
     """The part of Tune's trial that is used."""
 
     trial_id: str
-    config: Mapping[str, object]
 
 
 class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
     """Begin trials as the planner says, and note in the journal how they go."""
 
-    def __init__(self, plan: Callable[[], tuple[Planner, Journal]], *, steps: int, most: int) -> None:
+    def __init__(self, plan: Callable[[], tuple[Planner, Journal]], *, most: int) -> None:
         super().__init__()  # no metric: the report that a trial ended has none
-        self._plan, self._steps, self._most = plan, steps, most
+        self._plan, self._most = plan, most
         self._opened: tuple[Planner, Journal] | None = None
         self.numbers: dict[str, int] = {}
         """The trials that are going, by the names that Tune gives them."""

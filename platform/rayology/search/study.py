@@ -72,9 +72,7 @@ def _run(sweep: Run, data: PreparedDataset) -> None:
     assignment = Assignment(
         experiment=experiment.model_dump(mode="json"), dataset=str(data.path), folder=str(sweep.folder), reports=True
     )
-    searcher = JournalSearcher(
-        partial(_plan, sweep, data.info), steps=experiment.schedule.steps, most=_most_at_once(experiment)
-    )
+    searcher = JournalSearcher(partial(_plan, sweep, data.info), most=_most_at_once(experiment))
     searcher.planner  # noqa: B018 - raises here what Tune would swallow
     place = mkdtemp(prefix=".ray-", dir=sweep.folder)  # Tune's own state, which nothing reads
     tuner = Tuner(
@@ -143,7 +141,7 @@ def _most_at_once(experiment: Experiment) -> int:
         room.append(cluster.get("GPU", 0) // scaling.num_workers)
     if (wanted := experiment.search.concurrent_trials) != "auto":
         room.append(wanted)
-    return max(1, *map(int, [min(room)]))
+    return max(1, int(min(room)))
 
 
 def _name(trial: "tune.experiment.Trial") -> str:
@@ -165,7 +163,7 @@ def _trial(config: Begun, assignment: Assignment) -> None:
         losses = losses_of(Bundle.load(run.folder / BUNDLE), experiment.search)
     except (ConfigError, DatasetError, Diverged, OutOfMemory) as error:
         outcome = "diverged" if isinstance(error, Diverged) else "unfit"
-        logger.warning("A trial %s: %s.", "diverged" if isinstance(error, Diverged) else "does not fit", error)
+        logger.warning("%s is %s: %s.", run.folder.name, outcome, error)
     tune.report({OUTCOME: outcome, LOSSES: losses})
 
 
