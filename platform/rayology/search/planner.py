@@ -50,7 +50,8 @@ class Planner:
         self._experiment, self._wanted = experiment, experiment.search
         self._space, self._journal, self._excess = space, journal, excess
         own, *kinds = starting_points(experiment)
-        self._starts = [own, *portfolio, *kinds]
+        starts = map(space.admitted, [own, *portfolio, *kinds])
+        self._starts = [start for start in starts if start is not None]
         self._orphans = journal.taken_up(space)
         self._forgiven = {trial.number for trial in journal.trials() if trial.outcome == "failed"}
         self._began_at = time.monotonic()
@@ -120,6 +121,7 @@ class Planner:
 
     def _next_explored(self) -> Trial:
         """Begin the trial of a point that keeps to the constraints; those that do not are noted as rejected."""
+        least: dict[str, float] = {}
         for _ in range(MOST_REJECTED):
             point = self._proposed(self._counted())
             excess = self._excess(point)
@@ -127,9 +129,11 @@ class Planner:
             if not excess:
                 return trial
             self._journal.reject(trial.number, excess)
+            least = {name: min(over, least.get(name, over)) for name, over in {**least, **excess}.items()}
+        limits = ", ".join(f"search.{name} (the nearest is over by {over:.4g})" for name, over in sorted(least.items()))
         raise SearchError(
-            f"none of {MOST_REJECTED} models in a row keeps to {', '.join(sorted(excess))}; raise the limit, or narrow"
-            " the search to smaller models"
+            f"none of {MOST_REJECTED} models in a row keeps to {limits}; raise the limit, or narrow the search to"
+            " smaller models"
         )
 
     def _proposed(self, trials: Sequence[Trial]) -> Point:

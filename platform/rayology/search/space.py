@@ -239,7 +239,7 @@ def starting_points(experiment: Experiment) -> tuple[dict[str, Value], ...]:
 
     The kinds of models come first, each with its default parts, then those of several parts together. Another kind
     starts from its defaults and leaves the rest as it stands. A value outside its range is tried at the
-    nearest bound, see ``out_of_range``; a choice that ``search.narrow`` excludes is left to the sampler.
+    nearest bound, see ``out_of_range``; a choice that ``search.narrow`` excludes is left out.
     """
     searched = dimensions(experiment)
     points = [_point(searched, experiment)]

@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 TRIALS = "trials"
 PLAIN = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # it names a folder that goes when the sweep ends
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # each trial writes its own history
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupted sweep has not ended, and promotes nobody
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
