@@ -18,7 +18,7 @@ from rayology.bundle import Bundle
 from rayology.config import Config, differing
 from rayology.errors import ConfigError
 from rayology.progress import console
-from rayology.search.journal import JOURNAL
+from rayology.search.journal import JOURNAL, trial_name
 from rayology.search.results import SweepResult
 from rayology.training.history import read
 from rayology.training.run import BUNDLE, DIVERGED, EXPERIMENT, SUMMARY, Run, begun, in_sole_use, is_in_use
@@ -158,7 +158,7 @@ def state_of_sweep(folder: Path) -> SweepState:
         status=status,
         objective=search.objective,
         best=best[0] if best else None,
-        winner="".join(f"trial-{standing.number:04d}" for standing in found.standings[:1]),
+        winner="".join(trial_name(standing.number) for standing in found.standings[:1]),
         is_told_apart=found.is_told_apart,
     )
 

@@ -19,9 +19,10 @@ from rayology.config import Choice, Range, path_of
 from rayology.errors import ConfigError
 from rayology.search.space import Dimension, Point, Space
 
-__all__ = ["JOURNAL", "Journal", "Outcome", "Trial", "mend"]
+__all__ = ["JOURNAL", "TRIALS", "Journal", "Outcome", "Trial", "mend", "trial_name"]
 
 JOURNAL = "optuna-journal.log"
+TRIALS = "trials"  # the folder of their folders
 LOCK = ".lock"  # how Optuna calls the link by which it locks a journal
 SPACE, PORTFOLIO = "space", "portfolio"
 POINT, SEED, REPEATS, OUTCOME, SECONDS = "point", "seed", "repeats", "outcome", "seconds"
@@ -51,7 +52,7 @@ class Trial:
     @property
     def name(self) -> str:
         """The name of its folder."""
-        return f"trial-{self.number:04d}"
+        return trial_name(self.number)
 
     @property
     def kind(self) -> str:
@@ -67,6 +68,11 @@ class Trial:
     def step(self) -> int:
         """The step of its last evaluation."""
         return max(self.curve, default=0)
+
+
+def trial_name(number: int) -> str:
+    """Return what a trial, and its folder, is called."""
+    return f"trial-{number:04d}"
 
 
 class Journal:

@@ -13,7 +13,7 @@ from rayology.errors import SearchError
 from rayology.experiment import Experiment
 from rayology.metrics import METRICS, WORST, figure_of
 from rayology.search.finalists import Standing, are_told_apart, rank
-from rayology.search.journal import Journal, Trial
+from rayology.search.journal import TRIALS, Journal, Trial, trial_name
 from rayology.search.planner import best_first
 from rayology.store import Store
 from rayology.training.promotion import Promotion, promote_if_better, refusals
@@ -82,21 +82,21 @@ class SweepResult:
         if not standings:
             return f"Each was trained once, so how far {objective} is luck is not known: nobody is told apart."
         first, *others = standings
-        name = f"trial-{first.number:04d}"
+        name = trial_name(first.number)
         seeds = "1 fresh seed" if first.count == 1 else f"{first.count} fresh seeds"
         spread = f"{objective} {with_margin(objective, first)} over {seeds}"
         if not others:
             return f"{name}: {spread}; it is the only finalist that finished, so it is told apart from nobody."
         ahead = abs(others[0].mean - first.mean)
         found = (
-            f"{name} has {spread}, ahead of trial-{others[0].number:04d} by {ahead:.3g}; it is the best of "
+            f"{name} has {spread}, ahead of {trial_name(others[0].number)} by {ahead:.3g}; it is the best of "
             f"{len(standings)} finalists with a probability of {first.probability:.0%}"
         )
         return f"{found}." if self.is_told_apart else f"{found}: they are not told apart."
 
     def bundle(self, trial: Trial) -> Path:
         """Return the path of a trial's bundle if it finished."""
-        return self.folder / "trials" / trial.name / BUNDLE
+        return self.folder / TRIALS / trial.name / BUNDLE
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def running_table(found: SweepResult) -> Table:
     steps = found.experiment.schedule.steps
     laid_out = Table("trial", "kind", "step", found.experiment.search.objective)
     for trial in [trial for trial in found.trials if not trial.outcome][-MOST_RUNNING:]:
-        again = "" if trial.repeats is None else f", trial-{trial.repeats:04d} again"
+        again = "" if trial.repeats is None else f", {trial_name(trial.repeats)} again"
         laid_out.add_row(f"{trial.name}{again}", trial.kind, f"{trial.step} of {steps}", _figure_text(found, trial))
     laid_out.add_section()
     for best in [trial for trial in found.explored if trial.losses][:1]:

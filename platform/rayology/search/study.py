@@ -23,7 +23,7 @@ from rayology.metrics import loss_of
 from rayology.progress import Bar, watching
 from rayology.search.callback import ProgressCallback
 from rayology.search.costs import COSTS, excess
-from rayology.search.journal import Journal, mend
+from rayology.search.journal import TRIALS, Journal, mend, trial_name
 from rayology.search.memory import recalled
 from rayology.search.planner import Planner
 from rayology.search.results import SweepResult, running_table
@@ -38,7 +38,6 @@ __all__ = ["search"]
 
 logger = logging.getLogger(__name__)
 
-TRIALS = "trials"
 PLAIN = {
     "RAY_AIR_NEW_OUTPUT": "0",  # it names a folder that goes when the sweep ends
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # each trial writes its own history
@@ -146,7 +145,7 @@ def _most_at_once(experiment: Experiment) -> int:
 
 
 def _name(trial: "tune.experiment.Trial") -> str:
-    return f"trial-{trial.config['number']:04d}"
+    return trial_name(trial.config["number"])
 
 
 def _trial(config: Begun, assignment: Assignment) -> None:
