@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from types import UnionType
 from typing import Annotated, Self, TypeVar, Union, get_args, get_origin
 
@@ -168,7 +169,8 @@ def path_of(name: str) -> str:
     return re.sub(r":\w+", "", name)
 
 
-def kinds_of(name: str) -> dict[str, str]:
+@cache
+def kinds_of(name: str) -> Mapping[str, str]:
     """Return the kinds that a leaf's name tells, by the names of the leaves that choose them.
 
     >>> kinds_of("model:vae.encoder:resnet.width")

@@ -60,7 +60,7 @@ class Dimension:
             part in {whole, path_of(whole), "*"} for part, whole in zip(wanted, own, strict=True)
         )
 
-    @property
+    @cached_property
     def choices(self) -> tuple[Value, ...]:
         """The values to choose among; none if it is a range."""
         return self.mark.values if isinstance(self.mark, Choice) else ()
@@ -96,18 +96,23 @@ class Dimension:
             case Range(low, high, log):
                 return FloatDistribution(low, high, log=log)
 
-    @property
+    @cached_property
     def is_categorical(self) -> bool:
         """Whether its values have no order."""
         return any(isinstance(value, str | bool) for value in self.choices)
 
+    @cached_property
+    def _places(self) -> Mapping[Value, float]:
+        """Where its choices lie, as in ``position``."""
+        if self.is_categorical:
+            return {value: float(number) for number, value in enumerate(self.choices)}
+        return {value: number / max(len(self.choices) - 1, 1) for number, value in enumerate(sorted(self.choices))}
+
     def position(self, value: Value) -> float:
         """Return where a value lies between 0 and 1, choices evenly spaced; of a category its number."""
         match self.mark:
-            case Choice(values) if self.is_categorical:
-                return float(values.index(value))
-            case Choice(values):
-                return sorted(values).index(value) / max(len(values) - 1, 1)
+            case Choice():
+                return self._places[value]
             case Range(low, high, log):
                 at, ends = float(value), (float(low), float(high))
                 if log:
