@@ -36,9 +36,11 @@ quick-data: setup
 quick-rest: setup
 	$(BIN)/pytest --no-cov -m "not slow and not cluster" --ignore tests/data
 
-# Side by side: a test with a Ray mostly waits for processes to start.
+# Side by side: a test with a Ray mostly waits for processes to start. So each takes one thread.
 test: lint
 	$(MAKE) --jobs 2 test-rest test-ray
+
+test-rest test-ray: export OMP_NUM_THREADS = 1
 
 test-rest: setup
 	$(BIN)/pytest --durations 15 --ignore tests/cluster
