@@ -173,6 +173,11 @@ class SearchConfig(Config):
     max_failures: NonNegativeInt = 1
     """Number of times that a trial is retried after its process was lost."""
 
+    @property
+    def most_starts(self) -> int:
+        """Most trials that are chosen beforehand, the experiment as it stands among them."""
+        return max(1, self.num_trials // 2)
+
     @field_validator("objective")
     @classmethod
     def _sees_every_damage(cls, name: str) -> str:

@@ -103,6 +103,30 @@ def test_each_budget_ends_the_search_and_then_the_finalists_run(
     assert (len(trials) > len(explored)) == (num_repeated(experiment.search, len(explored))[0] > 0)
 
 
+def test_who_is_a_finalist_whatever_the_last_trial_comes_to_does_not_wait_for_it(tmp_path: Path) -> None:
+    experiment = wanted(num_trials=16, sampler="random")  # 12 to explore, then 2 finalists twice
+    space, journal = Space(dimensions(experiment)), Journal(tmp_path)
+    planner = Planner(experiment, space, journal)
+
+    def begun() -> Trial:
+        trial = planner.next()
+        assert isinstance(trial, Trial)
+        return trial
+
+    for number in range(11):
+        journal.end(begun().number, "finished", [float(number)])
+    last = begun()
+    early = begun()
+
+    assert (last.repeats, early.repeats) == (None, 0)
+    assert planner.next() == Rest.WAIT  # who comes second hangs on the last
+    journal.end(early.number, "finished", [0.0])
+    assert planner.next() == Rest.WAIT
+    journal.end(last.number, "finished", [-1.0])
+    assert [begun().repeats for _ in range(3)] == [last.number, last.number, 0]
+    assert planner.next() == Rest.DONE
+
+
 def test_a_sweep_that_is_finished_early_runs_its_finalists_and_ends(tmp_path: Path) -> None:
     experiment = wanted(num_trials=40, sampler="random")
     with pytest.raises(Killed):

@@ -4,9 +4,8 @@ Nothing else is kept of a sweep between two drivers, so one that was killed at a
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
@@ -15,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import JsonValue
 
 from rayology.atomic import whole_lines, write_atomic
-from rayology.config import Choice, Range, path_of
+from rayology.config import path_of
 from rayology.errors import ConfigError
-from rayology.search.space import Dimension, Point, Space
+from rayology.search.space import Point, Space
 
 __all__ = ["JOURNAL", "TRIALS", "Journal", "Outcome", "Trial", "mend", "trial_name"]
 
@@ -97,9 +96,9 @@ class Journal:
                 "resume: another version of Rayology began the sweep, and wrote no space; start a new one"
             )
         if written is None:
-            self._study.set_user_attr(SPACE, [asdict(dimension) for dimension in space.dimensions])
+            self._study.set_user_attr(SPACE, space.written)
             return space
-        first = Space(tuple(map(_dimension, written)))
+        first = Space.read(written)
         known = {dimension.name: dimension for dimension in space.dimensions}
         for dimension in first.dimensions:
             mine = known.get(dimension.name)
@@ -196,9 +195,3 @@ def _trial(frozen: FrozenTrial) -> Trial:
         outcome=attrs[OUTCOME] if has_ended else "",
         seconds=attrs.get(SECONDS, 0.0),
     )
-
-
-def _dimension(written: Mapping[str, Any]) -> Dimension:
-    """Read a dimension as asdict() wrote it."""
-    mark = written["mark"]
-    return Dimension(**{**written, "mark": Choice(*mark["values"]) if "values" in mark else Range(**mark)})

@@ -152,7 +152,7 @@ def recalled(sweep: Run, info: DatasetInfo, space: Space) -> list[Point]:
     records = [known[name] for name in wanted.warm_start] or likest(
         [*known.values()], Descriptors.of(info), wanted.objective
     )
-    points = portfolio(records, space, Descriptors.of(info), wanted.portfolio)
+    points = portfolio(records, space, Descriptors.of(info), min(wanted.portfolio, wanted.most_starts - 1))
     if points:
         names = ", ".join(record.name for record in records)
         logger.info("It starts with %d points that earlier sweeps found: %s.", len(points), names)

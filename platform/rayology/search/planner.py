@@ -70,8 +70,6 @@ class Planner:
         trials = self._counted()
         if not self._has_explored(trials):
             return self._next_explored()
-        if any(trial.repeats is None and not trial.outcome for trial in trials):
-            return Rest.WAIT
         return self._next_repeated(trials)
 
     def is_behind(self, trial: Trial) -> bool:
@@ -139,8 +137,8 @@ class Planner:
     def _proposed(self, trials: Sequence[Trial]) -> Point:
         """Return a starting point that was not tried, or what the sampler makes of those that were."""
         tried = [trial for trial in trials if trial.repeats is None]
-        most = max(1, self._wanted.num_trials // 2)
-        untried = (point for point in self._starts[:most] if all(trial.point != point for trial in tried))
+        starts = self._starts[: self._wanted.most_starts]
+        untried = (point for point in starts if all(trial.point != point for trial in tried))
         if (start := next(untried, None)) is not None:
             return start
         generator = self._generator("trial", 1 + max((trial.number for trial in trials), default=-1))
@@ -150,20 +148,24 @@ class Planner:
         return SAMPLERS[self._wanted.sampler](self._space, points, losses, generator)
 
     def _next_repeated(self, trials: Sequence[Trial]) -> Trial | Rest:
-        """Train each finalist again with another seed, all of them once before any twice."""
+        """Train each finalist again with another seed, all of them once before any twice.
+
+        While trials of new points still run, those begin that are finalists whatever comes of these.
+        """
         explored = [trial for trial in trials if trial.repeats is None and trial.outcome != "rejected"]
         has_all = len(explored) >= self._wanted.num_trials - math.prod(num_repeated(self._wanted))
         count, times = num_repeated(self._wanted, None if has_all else len(explored))
         known = {(trial.repeats, trial.seed) for trial in trials}
-        finalists = best_first([trial for trial in explored if trial.losses])[:count]
+        running = sum(not trial.outcome for trial in explored)
+        finalists = best_first([trial for trial in explored if trial.losses])[: max(count - running, 0)]
         if self._is_spent(trials, share=1.0):
             return Rest.DONE
-        for turn in range(times):
+        for turn in range(min(times, 1) if running else times):
             for finalist in finalists:
                 seed = derive_seed(self._experiment.seed, "repeat", finalist.number, turn) % 2**32
                 if (finalist.number, seed) not in known:
                     return self._journal.begin(self._space, finalist.point, seed=seed, repeats=finalist.number)
-        return Rest.DONE
+        return Rest.WAIT if running else Rest.DONE
 
     def _generator(self, purpose: str, number: int) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self._experiment.seed, purpose, number) % 2**32)

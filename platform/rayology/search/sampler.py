@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import optuna
-import torch
 from numpy.typing import NDArray
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
+from scipy.optimize import Bounds, minimize
+from scipy.special import ndtr
 
 from rayology.search.space import Point, Space
 
@@ -57,25 +58,17 @@ class Surrogate:
         return float(np.exp(0.5 * self._log[-1]))
 
     def _fit(self) -> None:
-        self._log = self._expected.copy()
-        log = torch.from_numpy(self._log)
-        log.grad = torch.zeros_like(log)
-        optimizer = torch.optim.LBFGS([log], max_iter=STEPS, max_eval=STEPS, line_search_fn="strong_wolfe")
+        limits = Bounds(self._expected - 8, self._expected + 8)
+        most = {"maxiter": STEPS, "maxfun": STEPS}
+        found = minimize(self._evidence, self._expected, jac=True, method="L-BFGS-B", bounds=limits, options=most)
+        self._evidence(found.x)
 
-        def closure() -> float:
-            value, gradient = self._evidence()
-            log.grad = torch.from_numpy(gradient)
-            return value
-
-        optimizer.step(closure)
-        self._evidence()
-
-    def _evidence(self) -> tuple[float, Array]:
-        """Return the negative log posterior of the hyperparameters and its gradient.
+    def _evidence(self, log: Array) -> tuple[float, Array]:
+        """Take hyperparameters, and return their negative log posterior and its gradient.
 
         It is the evidence of Rasmussen & Williams (2006, eq. 5.8 and 5.9) times the priors.
         """
-        np.clip(self._log, self._expected - 8, self._expected + 8, out=self._log)
+        self._log = log.copy()
         kernel, slope = self._kernel(self._apart)
         noise = np.exp(self._log[-1]) * np.eye(len(kernel))
         whole = kernel + noise + JITTER * np.eye(len(kernel))
@@ -165,10 +158,10 @@ def regret_bound(
 
 
 def _gains(surrogate: Surrogate, points: Sequence[Point], best: float) -> Array:
-    means, deviations = (torch.from_numpy(each) for each in surrogate.predict(points))
+    means, deviations = surrogate.predict(points)
     ahead = (best - means) / deviations
-    density = torch.exp(-0.5 * ahead**2) / math.sqrt(2 * math.pi)
-    return np.asarray(deviations * (ahead * torch.special.ndtr(ahead) + density))
+    density = np.exp(-0.5 * ahead**2) / math.sqrt(2 * math.pi)
+    return np.asarray(deviations * (ahead * ndtr(ahead) + density))
 
 
 def scores(losses: Sequence[float]) -> Array:

@@ -3,14 +3,16 @@
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from operator import attrgetter
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import JsonValue
 
 from rayology.config import Choice, Range, is_open, kinds_of, leaves, nested, path_of
 from rayology.errors import ConfigError
@@ -119,18 +121,15 @@ class Dimension:
                     at, ends = math.log(at), (math.log(low), math.log(high))
                 return (at - ends[0]) / (ends[1] - ends[0]) if ends[1] > ends[0] else 0.0
 
-    def at(self, position: float) -> Value:
-        """Return the value of a range at a position, the nearest bound if it lies outside."""
-        assert isinstance(self.mark, Range), "choices are drawn"  # noqa: S101
-        low, high, share = self.mark.low, self.mark.high, min(max(position, 0.0), 1.0)
-        value = low * (high / low) ** share if self.mark.log else low + (high - low) * share
-        return round(value) if self.is_integer else min(max(value, low), high)
-
-    def draw(self, generator: np.random.Generator) -> Value:
-        """Draw a value at random."""
-        if self.choices:
-            return self.choices[generator.integers(len(self.choices))]
-        return self.at(generator.random())
+    def at(self, share: float) -> Value:
+        """Return the value at a share of all from 0 to 1: equal shares hold as many choices, or as much of a range."""
+        match self.mark:
+            case Choice(values):
+                return values[min(int(share * len(values)), len(values) - 1)]
+            case Range(low, high, log):
+                share = min(max(share, 0.0), 1.0)
+                value = low * (high / low) ** share if log else low + (high - low) * share
+                return round(value) if self.is_integer else min(max(value, low), high)
 
     def near(self, value: Value, generator: np.random.Generator) -> list[Value]:
         """Return the other choices, or values of a range a little and a little more to either side."""
@@ -158,14 +157,42 @@ class Space:
     dimensions: tuple[Dimension, ...]
     """A union's kind comes before that kind's own."""
 
+    @classmethod
+    def read(cls, written: Sequence[Mapping[str, Any]]) -> Self:
+        """Read what ``written`` wrote."""
+        return cls(tuple(Dimension(**{**each, "mark": _mark(each["mark"])}) for each in written))
+
+    @property
+    def written(self) -> list[dict[str, JsonValue]]:
+        """The dimensions as JSON writes them."""
+        return [asdict(dimension) for dimension in self.dimensions]
+
     @cached_property
     def is_categorical(self) -> NDArray[np.bool_]:
         """Which dimensions have values without an order."""
         return np.array([dimension.is_categorical for dimension in self.dimensions])
 
+    @cached_property
+    def _opened(self) -> Mapping[tuple[str, Value], Sequence[Dimension]]:
+        """The dimensions by the innermost union and kind that open them; those that are always open by empty words."""
+        opened: dict[tuple[str, Value], list[Dimension]] = {}
+        for dimension in self.dimensions:
+            innermost = [("", ""), *kinds_of(dimension.name).items()][-1]
+            opened.setdefault(innermost, []).append(dimension)
+        return opened
+
+    @cached_property
+    def _columns(self) -> Mapping[str, int]:
+        return {dimension.name: column for column, dimension in enumerate(self.dimensions)}
+
+    @cached_property
+    def _defaults(self) -> NDArray[np.float64]:
+        return np.array([dimension.position(dimension.default) for dimension in self.dimensions])
+
     def draw(self, generator: np.random.Generator) -> Point:
         """Draw a point at random."""
-        return self.completed({}, lambda dimension: dimension.draw(generator))
+        shares = iter(generator.random(len(self.dimensions)).tolist())
+        return self.completed({}, lambda dimension: dimension.at(next(shares)))
 
     def neighbours(self, point: Point, generator: np.random.Generator) -> list[Point]:
         """Return points that differ in one dimension; what another kind opens stands at its defaults."""
@@ -179,17 +206,26 @@ class Space:
     def completed(self, values: Point, missing: Callable[[Dimension], Value]) -> Point:
         """Return a point with the given values as far as they are open, and others for those that are missing."""
         point: dict[str, Value] = {}
-        for dimension in self.dimensions:
-            if dimension.is_open(point):
-                point[dimension.name] = values[dimension.name] if dimension.name in values else missing(dimension)
+
+        def add(opened: Sequence[Dimension]) -> None:
+            for dimension in opened:
+                name = dimension.name
+                value = point[name] = values[name] if name in values else missing(dimension)
+                if more := self._opened.get((name, value)):
+                    add(more)
+
+        add(self._opened.get(("", ""), ()))
         return point
 
     def admitted(self, values: Point) -> Point | None:
-        """Return the values that lie in this space, as a point with defaults for others; None if a kind is unknown."""
+        """Return the point of this space that is nearest to values, with defaults for those that it lacks.
+
+        It is None if they name a kind that is unknown here.
+        """
         known = {
-            dimension.name: values[dimension.name]
+            dimension.name: near
             for dimension in self.dimensions
-            if dimension.name in values and dimension.admits(values[dimension.name])
+            if dimension.name in values and (near := dimension.nearest(values[dimension.name])) is not None
         }
         if any(name.endswith(".kind") and name not in known for name in values):
             return None
@@ -201,11 +237,13 @@ class Space:
 
     def positions(self, points: Sequence[Point]) -> NDArray[np.float64]:
         """Return where points lie, as (point, dimension); what is closed to one stands at its default."""
-        rows = [
-            [dimension.position(point.get(dimension.name, dimension.default)) for dimension in self.dimensions]
-            for point in points
-        ]
-        return np.array(rows, dtype=np.float64).reshape(len(points), len(self.dimensions))
+        rows = np.tile(self._defaults, (len(points), 1))
+        for row, point in zip(rows, points, strict=True):
+            columns = [self._columns[name] for name in point]
+            row[columns] = [
+                self.dimensions[column].position(value) for column, value in zip(columns, point.values(), strict=True)
+            ]
+        return rows
 
 
 def candidate(experiment: Experiment, point: Point, *, seed: int) -> Experiment:
@@ -277,6 +315,10 @@ def out_of_range(experiment: Experiment) -> tuple[str, ...]:
                     f"{dimension.path}: {value:g} is not within {dimension.mark}; {nearest:g} is tried first"
                 )
     return tuple(sentences)
+
+
+def _mark(written: Mapping[str, Any]) -> Range | Choice:
+    return Choice(*written["values"]) if "values" in written else Range(**written)
 
 
 def _marked(experiment: Experiment) -> list[Dimension]:
