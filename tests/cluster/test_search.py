@@ -55,13 +55,12 @@ def test_a_sweep_tries_what_is_marked_and_its_best_becomes_the_champion(
     assert not list(sweep.folder.glob(".ray-*"))
 
 
-@pytest.mark.parametrize(
-    ("num_workers", "field", "values"),
-    [(1, "optimizer.lr", (1e30, 1e-3)), (2, "optimizer.lr", (1e30, 1e-3)), (1, "schedule.batch_size", (2**20, 8))],
-)
+# That several workers diverge together is tested of trainings; a sweep with several is one more Ray Train a trial.
+@pytest.mark.parametrize(("num_workers", "outcomes"), [(1, ["diverged", "unfit", "finished"]), (2, ["finished"])])
 def test_a_trial_that_diverges_or_does_not_fit_costs_only_itself(
-    num_workers: int, field: str, values: tuple[float, float], small: Experiment, data: PreparedDataset
+    num_workers: int, outcomes: list[str], small: Experiment, data: PreparedDataset
 ) -> None:
+    points = [{"optimizer.lr": 1e30}, {"schedule.batch_size": 2**20}, {"optimizer.lr": 1e-3}][-len(outcomes) :]
     shorter = {"schedule": {"steps": 10}, "scaling": {"num_workers": num_workers, "max_failures": 0}}
     sweep = open_run(small.patched(shorter), "sweeps")
     experiment = sweep.experiment.model_dump(mode="json")
@@ -69,18 +68,15 @@ def test_a_trial_that_diverges_or_does_not_fit_costs_only_itself(
     trials = tune.Tuner(
         tune.with_resources(partial(_trial, assignment=assignment), {"CPU": 1}),
         param_space=tune.grid_search(
-            [{"number": number, "seed": 0, "point": {field: value}} for number, value in enumerate(values)]
+            [{"number": number, "seed": 0, "point": point} for number, point in enumerate(points)]
         ),
         tune_config=tune.TuneConfig(trial_name_creator=_name, trial_dirname_creator=_name),
         run_config=tune.RunConfig(storage_path=str(sweep.folder), name="ray", verbose=0),
     ).fit()
 
-    unfit, sane = trials
-
     assert trials.num_errors == 0
-    assert unfit.metrics[OUTCOME] in {"diverged", "unfit"}
-    assert sane.metrics[OUTCOME] == "finished"
-    assert math.isfinite(*sane.metrics[LOSSES])
+    assert [trial.metrics[OUTCOME] for trial in trials] == outcomes
+    assert math.isfinite(*trials[-1].metrics[LOSSES])
     assert len(list(sweep.folder.glob(f"trials/*/{BUNDLE}"))) == 1
 
 
@@ -95,47 +91,44 @@ def test_a_sweep_whose_trials_all_fail_says_so(small: Experiment, data: Prepared
         promote_best(found)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_sweep_that_was_ended_promotes_nobody_and_goes_on_where_it_was_or_was_moved_to(
-    ray_cluster: str, small: Experiment, data: PreparedDataset, how: signal.Signals, tmp_path: Path
+def test_a_sweep_that_was_interrupted_promotes_nobody_and_goes_on_where_it_was_moved_to(
+    ray_cluster: str, small: Experiment, data: PreparedDataset, tmp_path: Path
 ) -> None:
+    # What a driver leaves that is killed outright is tested line by line in tests/search.
     sweep = small.patched({"search": {"num_trials": 4, "concurrent_trials": 1}, "schedule": {"steps": 30}})
     settings = small.storage / "sweep.yaml"
     settings.write_text(sweep.model_dump_json())
     driver = subprocess.Popen(
-        [sys.executable, ROOT / "jobs" / "tune.py", settings, "--name", f"killed-{how.name.lower()}"],
+        [sys.executable, ROOT / "jobs" / "tune.py", settings, "--name", "interrupted"],
         env={**os.environ, "RAY_ADDRESS": ray_cluster},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_for_a_bundle(small.storage / "sweeps", name=how.name.lower())
+        _wait_for_a_bundle(small.storage / "sweeps", name="interrupted")
         promoted = set((small.storage / "store").rglob("*"))
     finally:
-        driver.send_signal(how)
+        driver.send_signal(signal.SIGINT)
         driver.wait(60)
     finished = {
-        bundle: Bundle.load(bundle).manifest
-        for bundle in small.storage.glob(f"sweeps/killed-{how.name.lower()}-*/trials/*/{BUNDLE}")
+        bundle: Bundle.load(bundle).manifest for bundle in small.storage.glob(f"sweeps/interrupted-*/trials/*/{BUNDLE}")
     }
-    assert driver.returncode in {-signal.SIGKILL, 128 + signal.SIGINT}
+    assert driver.returncode == 128 + signal.SIGINT
     assert set((small.storage / "store").rglob("*")) == promoted
 
-    storage = small.storage
-    if how == signal.SIGKILL:
-        storage = tmp_path / "another disk"
-        old = max(small.storage.glob("sweeps/killed-sigkill-*"))
-        shutil.copytree(old, storage / "sweeps" / old.name)
-        shutil.rmtree(old)
-        old.mkdir()
+    storage = tmp_path / "another disk"
+    old = max(small.storage.glob("sweeps/interrupted-*"))
+    shutil.copytree(old, storage / "sweeps" / old.name)
+    shutil.rmtree(old)
+    old.mkdir()
     resumed = open_run(Experiment(storage=storage, resume="last"), "sweeps")
     found = search(resumed, data)
 
-    assert resumed.folder.name.startswith(f"killed-{how.name.lower()}")
+    assert resumed.folder.name == old.name
     assert [trial.outcome for trial in found.trials if trial.outcome not in {"finished", "stopped"}] == []
     assert len(found.trials) == 4
     assert finished
-    assert how != signal.SIGKILL or not list(old.iterdir())
+    assert not list(old.iterdir())
     for bundle, manifest in finished.items():
         moved = storage / bundle.relative_to(small.storage)
         assert Bundle.load(moved).manifest == manifest, "a finished trial was trained again"
@@ -143,7 +136,7 @@ def test_a_sweep_that_was_ended_promotes_nobody_and_goes_on_where_it_was_or_was_
 
 def _wait_for_a_bundle(folder: Path, *, name: str) -> None:
     deadline = time.monotonic() + 120
-    while not list(folder.glob(f"killed-{name}-*/trials/*/{BUNDLE}/bundle.json")):
+    while not list(folder.glob(f"{name}-*/trials/*/{BUNDLE}/bundle.json")):
         assert time.monotonic() < deadline, "no trial finished in time"
         time.sleep(0.2)
     time.sleep(1)

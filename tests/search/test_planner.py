@@ -10,6 +10,7 @@ import pytest
 from tests.search.sweeps import NARROW, ONE_POINT, STEPS, Killed, Sweep, noise, wanted
 
 from rayology.errors import ConfigError, SearchError
+from rayology.search import planner
 from rayology.search.finalists import num_repeated
 from rayology.search.journal import JOURNAL, LOCK, Journal, Trial
 from rayology.search.planner import Planner, Rest, history
@@ -106,10 +107,10 @@ def test_each_budget_ends_the_search_and_then_the_finalists_run(
 def test_who_is_a_finalist_whatever_the_last_trial_comes_to_does_not_wait_for_it(tmp_path: Path) -> None:
     experiment = wanted(num_trials=16, sampler="random")  # 12 to explore, then 2 finalists twice
     space, journal = Space(dimensions(experiment)), Journal(tmp_path)
-    planner = Planner(experiment, space, journal)
+    sweep = Planner(experiment, space, journal)
 
     def begun() -> Trial:
-        trial = planner.next()
+        trial = sweep.next()
         assert isinstance(trial, Trial)
         return trial
 
@@ -119,12 +120,12 @@ def test_who_is_a_finalist_whatever_the_last_trial_comes_to_does_not_wait_for_it
     early = begun()
 
     assert (last.repeats, early.repeats) == (None, 0)
-    assert planner.next() == Rest.WAIT  # who comes second hangs on the last
+    assert sweep.next() == Rest.WAIT  # who comes second hangs on the last
     journal.end(early.number, "finished", [0.0])
-    assert planner.next() == Rest.WAIT
+    assert sweep.next() == Rest.WAIT
     journal.end(last.number, "finished", [-1.0])
     assert [begun().repeats for _ in range(3)] == [last.number, last.number, 0]
-    assert planner.next() == Rest.DONE
+    assert sweep.next() == Rest.DONE
 
 
 def test_a_sweep_that_is_finished_early_runs_its_finalists_and_ends(tmp_path: Path) -> None:
@@ -176,12 +177,15 @@ def test_what_breaks_a_constraint_is_rejected_before_it_trains_and_costs_nothing
     assert study.trials[rejected[0].number].constraints == {"slow": 1.0}
 
 
-def test_a_constraint_that_nothing_keeps_ends_the_sweep_and_says_what_to_raise(tmp_path: Path) -> None:
+def test_a_constraint_that_nothing_keeps_ends_the_sweep_and_says_what_to_raise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "MOST_REJECTED", 12)
     sweep = Sweep(tmp_path, wanted(sampler="random"), excess=lambda _: {"max_parameters": 1.0})
 
     with pytest.raises(
         SearchError,
-        match=r"none of 100 models in a row keeps to search.max_parameters \(the nearest is over by 1\); raise",
+        match=r"none of 12 models in a row keeps to search.max_parameters \(the nearest is over by 1\); raise",
     ):
         sweep.run()
     with pytest.raises(SearchError, match=r"keeps to search\.max_parameters"):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
 from scipy.optimize import Bounds, minimize
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from rayology.search.space import Point, Space
 
@@ -165,17 +165,13 @@ def _gains(surrogate: Surrogate, points: Sequence[Point], best: float) -> Array:
 
 
 def scores(losses: Sequence[float]) -> Array:
-    """Return what is modelled of losses, with a mean of 0 and a variance of 1; equal losses stay equal.
+    """Return the normal scores of losses, with a mean of 0 and a variance of 1; equal losses stay equal.
 
-    The better half counts by its losses, so that nothing is made of differences between the very best; the worse half
-    by its ranks, so that one that diverged bends nothing.
+    They depend on the ranks alone, so that one that diverged bends nothing, and units do not count.
 
     >>> scores([1.0, 3.0, 1e9, 2.0, 1e6]).round(2).tolist()
-    [-1.47, 0.09, 1.35, -0.69, 0.72]
+    [-1.46, 0.0, 1.46, -0.6, 0.6]
     """
-    values, median, least = np.asarray(losses, dtype=np.float64), float(np.median(losses)), float(np.min(losses))
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - counts / 2)[which] / len(values)
-    better = (values - least) / (median - least) if median > least else np.zeros_like(values)
-    mixed = np.where(values <= median, better, 2 * ranks)
-    return np.asarray((mixed - mixed.mean()) / max(float(mixed.std()), 1e-12))
+    _, which, counts = np.unique(losses, return_inverse=True, return_counts=True)
+    normal = ndtri((np.cumsum(counts) - counts / 2) / len(losses))[which]
+    return np.asarray((normal - normal.mean()) / max(float(normal.std()), 1e-12))
