@@ -132,15 +132,17 @@ class Journal:
     def begin(self, space: Space, point: Point, *, seed: int, repeats: int | None = None) -> Trial:
         """Begin a trial of a point."""
         attrs = {POINT: dict(point), SEED: seed} | ({} if repeats is None else {REPEATS: repeats})
-        self._study.enqueue_trial(dict(point), user_attrs=attrs)
-        return self.trial(self._study.ask(space.distributions(point)).number)
+        distributions = space.distributions(point)
+        self._study.add_trial(  # in one line, where asking for one writes a line a dimension
+            optuna.create_trial(
+                state=TrialState.RUNNING, params=dict(point), distributions=distributions, user_attrs=attrs
+            )
+        )
+        return self.trials()[-1]
 
-    def taken_up(self, space: Space) -> list[Trial]:
-        """Return the trials that another driver began and did not see end, to be gone on with."""
-        left = [trial for trial in self.trials() if not trial.outcome]
-        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            self._study.ask(space.distributions(frozen.user_attrs[POINT]))  # it was killed between two lines
-        return left
+    def running(self) -> list[Trial]:
+        """Return the trials that were begun and have not ended."""
+        return [trial for trial in self.trials() if not trial.outcome]
 
     def report(self, number: int, step: int, loss: float) -> None:
         """Note the loss of a running trial after some steps; said again it changes nothing."""

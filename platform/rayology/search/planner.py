@@ -52,7 +52,7 @@ class Planner:
         own, *kinds = starting_points(experiment)
         starts = map(space.admitted, [own, *portfolio, *kinds])
         self._starts = [start for start in starts if start is not None]
-        self._orphans = journal.taken_up(space)
+        self._orphans = journal.running()
         self._forgiven = {trial.number for trial in journal.trials() if trial.outcome == "failed"}
         self._began_at = time.monotonic()
 
