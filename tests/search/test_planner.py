@@ -192,6 +192,72 @@ def test_a_constraint_that_nothing_keeps_ends_the_sweep_and_says_what_to_raise(
         sweep.run()  # resumed
 
 
+def test_a_sweep_that_finds_nothing_more_within_its_limits_ends_with_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "MOST_REJECTED", 12)
+    tried: list[Point] = []
+
+    def over_after_six(point: Point) -> Mapping[str, float]:
+        tried.append(point)
+        return {"max_parameters": 1.0} if len(tried) > 6 else {}
+
+    trials = Sweep(tmp_path, wanted(sampler="random"), excess=over_after_six).run()
+
+    assert [trial.outcome for trial in trials].count("rejected") == 12
+    assert any(trial.repeats is not None for trial in trials)
+
+
+def test_a_model_that_breaks_a_constraint_is_not_trained_by_the_driver_that_comes_after(tmp_path: Path) -> None:
+    experiment = wanted(sampler="random")
+    space, journal = Space(dimensions(experiment)), Journal(tmp_path)
+    left = journal.begin(space, space.draw(np.random.default_rng(0)), seed=0)  # it was killed before it rejected this
+
+    begun = Planner(
+        experiment, space, journal, excess=lambda point: {"slow": 1.0} if point == left.point else {}
+    ).next()
+
+    assert isinstance(begun, Trial)
+    assert begun.number != left.number
+    assert journal.trial(left.number).outcome == "rejected"
+
+
+def test_without_finalists_all_hours_are_for_the_search(tmp_path: Path) -> None:
+    experiment = wanted(num_trials=40, sampler="random", finalists=0, worker_hours=8 / 3600)
+
+    trials = Sweep(tmp_path, experiment, noise).run()
+
+    assert sum(trial.seconds for trial in trials) == 8
+
+
+def test_of_several_objectives_nobody_is_a_finalist_while_a_trial_runs(tmp_path: Path) -> None:
+    experiment = wanted(num_trials=16, sampler="random", tradeoffs=["parameters"])
+    space, journal = Space(dimensions(experiment)), Journal(tmp_path, num_objectives=2)
+    sweep = Planner(experiment, space, journal)
+    begun = [sweep.next() for _ in range(12)]
+    for number, trial in enumerate(begun[:-1]):
+        assert isinstance(trial, Trial)
+        journal.end(trial.number, "finished", [float(number), float(-number)])
+
+    assert sweep.next() == Rest.WAIT
+
+
+def test_a_sweep_whose_folder_was_renamed_keeps_its_trials(tmp_path: Path) -> None:
+    trials = Sweep(tmp_path / "before", wanted(num_trials=4, sampler="random")).run()
+
+    (tmp_path / "before").rename(tmp_path / "after")
+
+    assert told(Journal(tmp_path / "after").trials()) == told(trials)
+
+
+def test_equal_losses_count_alike_among_several_objectives() -> None:
+    trials = [Trial(number, {}, 0, losses=(1.0, 5.0), outcome="finished") for number in range(4)]
+
+    _, losses = history(trials, np.random.default_rng(0))
+
+    assert len(set(losses)) == 1
+
+
 def test_a_trial_that_failed_is_not_counted_by_the_driver_that_comes_after(tmp_path: Path) -> None:
     experiment = wanted(num_trials=4, finalists=0)
     journal = Journal(tmp_path)

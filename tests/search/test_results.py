@@ -1,7 +1,9 @@
 """What a sweep found, without the sweep."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rayology.experiment import Experiment
@@ -93,6 +95,43 @@ def test_a_finalist_far_ahead_is_told_apart_and_units_do_not_matter() -> None:
     assert standings[0].number == 0
     assert standings[0].low < 1 < standings[0].high
     assert [each.probability for each in scaled] == [each.probability for each in standings]
+
+
+def test_a_finalist_that_does_not_always_train_well_stands_behind_those_that_do() -> None:
+    lucky, good, fair = [0.10, math.inf, math.inf], [0.12, 0.13, 0.11], [0.13, 0.14, 0.13]
+
+    standings = rank({0: lucky, 1: good, 2: fair})
+
+    assert [standing.number for standing in standings] == [1, 2, 0]
+    assert [(standing.count, standing.tried) for standing in standings] == [(3, 3), (3, 3), (1, 3)]
+    assert standings[-1].probability == 0
+    assert standings[:2] == rank({1: good, 2: fair})
+
+
+def test_differences_no_larger_than_the_noise_name_hardly_any_winner() -> None:
+    told = 0
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        own = 0.3 * generator.normal(size=5)
+        told += are_told_apart(
+            rank({number: (mean + generator.normal(size=3)).tolist() for number, mean in enumerate(own)})
+        )
+
+    assert told <= 3  # 5 %
+
+
+def test_a_winner_whose_mean_is_not_the_best_is_not_called_ahead() -> None:
+    repeats = {0: (5.81, 4.01, 3.11), 1: (4.16,), 2: (6.0, 6.1, 6.2), 3: (6.3, 6.1, 6.4), 4: (6.0, 6.4, 6.3)}
+    trials = [
+        Trial(10 * number + turn, {}, turn, repeats=number, losses=(loss,), outcome="finished")
+        for number, losses in repeats.items()
+        for turn, loss in enumerate(losses, start=5)
+    ]
+    found = swept(*(trial(number, 1.0) for number in repeats), *trials)
+    first, second = found.standings[:2]
+
+    assert ("ahead of" in found.verdict) == (first.mean <= second.mean)
+    assert ("behind" in found.verdict) == (first.mean > second.mean)
 
 
 def test_the_table_shows_the_choices_in_which_trials_differ_however_many_there_are() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from rayology.atomic import write_atomic
-from rayology.errors import ConfigError
+from rayology.errors import ConfigError, SearchError
 from rayology.experiment import Experiment
 from rayology.interruption import interruptible
 from rayology.preflight import begin
@@ -36,6 +36,8 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     logging.getLogger("optuna").setLevel(logging.WARNING)
     logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses files that trials are told not to write
     space = Space(dimensions(experiment))  # refuses a narrowing that is wrong
+    if experiment.search.show_space and experiment.resume:
+        raise ConfigError("search.show_space: leave out --resume; a sweep keeps the space that it began with")
     if experiment.search.show_space:
         console.print(tree(space), markup=False, highlight=False)
         return {"dimensions": len(space.dimensions), "combinations": num_combinations(space)}
@@ -50,9 +52,13 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     keep(found, data.info)
     console.print(table(found))
     console.print(found.verdict, markup=False, highlight=False, soft_wrap=True)
-    write_table(found, sweep.folder / SUMMARY)
     write_atomic(sweep.folder / PAGE, sweep_page(found), mode=0o666)
-    best = promote_best(found)
+    try:
+        best = promote_best(found)
+    except SearchError:
+        write_table(found, sweep.folder / SUMMARY)
+        raise
+    write_table(found, sweep.folder / SUMMARY)  # from now on it has ended
     if not best.promotion.is_champion:
         console.print(best.promotion.refusal, style="yellow", markup=False, highlight=False, soft_wrap=True)
     console.print(_following(found, best.promotion), markup=False, highlight=False, soft_wrap=True)

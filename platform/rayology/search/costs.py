@@ -24,12 +24,16 @@ def num_parameters(model: Model) -> float:
 
 @torch.inference_mode()
 def ms_per_image(model: Model) -> float:
-    """Return the milliseconds of this machine's CPU for an image of a small batch, the fastest of a few."""
-    seconds = []
-    for _ in range(1 + ROUNDS):  # the first one warms up
-        began_at = time.perf_counter()
-        _answer(model)
-        seconds.append(time.perf_counter() - began_at)
+    """Return the milliseconds of a core of this machine for an image of a small batch, the fastest of a few."""
+    seconds, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(1 + ROUNDS):  # the first one warms up
+            began_at = time.perf_counter()
+            _answer(model)
+            seconds.append(time.perf_counter() - began_at)
+    finally:
+        torch.set_num_threads(threads)
     return 1000 * min(seconds[1:]) / IMAGES
 
 

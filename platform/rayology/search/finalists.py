@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from rayology.experiment import SearchConfig
 
 __all__ = ["Standing", "are_told_apart", "num_repeated", "rank"]
 
-DRAWS = 20_000  # of what the true losses may be
+DRAWS = 4_000  # of what the true losses may be
+SPREADS = 40  # of the finalists' own losses that are weighed in each draw
 SURE = 0.95  # probability from which on a winner is named
 
 
@@ -21,6 +24,8 @@ class Standing:
     number: int
     """The trial that made it a finalist."""
     count: int
+    """How many of the trainings that repeat it came to something."""
+    tried: int
     """How often it was trained again."""
     mean: float
     low: float
@@ -40,34 +45,61 @@ def num_repeated(wanted: SearchConfig, num_explored: int | None = None) -> tuple
 
 
 def rank(losses: Mapping[int, Sequence[float]]) -> list[Standing]:
-    """Rank finalists by the losses of the trainings that repeat them, the best first.
+    """Rank finalists by the losses of the trainings that repeat them, the best first; inf is one that came to nothing.
 
     Losses are normal around each finalist's own, with one variance for all; the finalists' own are normal around a
-    common one, so that differences no larger than the noise explains shrink to none (Lindley & Smith 1972). The
-    probabilities come from draws of both; the first look, by which a finalist was chosen, counts for nothing.
+    common one, with a spread that is half-Cauchy in units of the noise (Gelman 2006, section 7). So differences no
+    larger than the noise explains shrink. The probabilities come from draws of all of these; the first look, by which a
+    finalist was chosen, counts for nothing. One that does not always train well stands behind those that do.
     """
-    losses = {number: each for number, each in losses.items() if len(each)}
+    finished = {number: [loss for loss in each if math.isfinite(loss)] for number, each in losses.items()}
+    is_sound = {number: len(each) == len(losses[number]) for number, each in finished.items()}
+    sound, others = (
+        _ranked({number: each for number, each in finished.items() if each and is_sound[number] is whole})
+        for whole in (True, False)
+    )
+    if sound:
+        others = [replace(standing, probability=0.0) for standing in others]
+    return [replace(standing, tried=len(losses[standing.number])) for standing in [*sound, *others]]
+
+
+def _ranked(losses: Mapping[int, Sequence[float]]) -> list[Standing]:
     counts = np.array([len(each) for each in losses.values()])
     means = np.array([np.mean(each) for each in losses.values()])
     freedom = int((counts - 1).sum())
     if not freedom:  # nothing tells how noisy a training is
-        found = [Standing(number, 1, mean, -math.inf, math.inf, 1 / len(means)) for number, (mean,) in losses.items()]
+        found = [
+            Standing(number, 1, 1, mean, -math.inf, math.inf, 1 / len(means)) for number, (mean,) in losses.items()
+        ]
         return sorted(found, key=lambda standing: standing.mean)
-    generator = np.random.default_rng(0)
     within = sum(float(np.var(each)) * len(each) for each in losses.values()) / freedom
-    margins = np.quantile(np.abs(generator.standard_t(freedom, DRAWS)), 0.95) * np.sqrt(within / counts)
-    errors = within * freedom / generator.chisquare(freedom, (DRAWS, 1)) / counts
-    spread = float(np.var(means, ddof=1)) if len(means) > 1 else 0.0
-    between = max(spread - float(np.mean(within / counts)), 0.0)
-    kept = between / (between + errors) if between else np.zeros_like(errors)
-    true = kept * means + (1 - kept) * means.mean() + np.sqrt(kept * errors) * generator.standard_normal(errors.shape)
+    margins = stdtrit(freedom, 0.975) * np.sqrt(within / counts)
+    true = _drawn(means, counts, within, freedom)
     wins = (true == true.min(axis=1, keepdims=True)).astype(np.float64)
     shares = (wins / wins.sum(axis=1, keepdims=True)).mean(axis=0)
     found = [
-        Standing(number, int(count), float(mean), float(mean - margin), float(mean + margin), float(share))
+        Standing(number, int(count), int(count), float(mean), float(mean - margin), float(mean + margin), float(share))
         for number, count, mean, margin, share in zip(losses, counts, means, margins, shares, strict=True)
     ]
     return sorted(found, key=lambda standing: (-standing.probability, standing.mean))
+
+
+def _drawn(means: NDArray[np.float64], counts: NDArray[np.int64], within: float, freedom: int) -> NDArray[np.float64]:
+    """Draw what the true losses may be, as (draw, finalist); see Gelman et al. (2013), section 5.4."""
+    generator = np.random.default_rng(0)
+    noise = within * freedom / generator.chisquare(freedom, DRAWS)
+    errors = noise[:, None] / counts
+    spreads = noise[:, None] * np.tan(0.5 * math.pi * (np.arange(SPREADS) + 0.5) / SPREADS) ** 2
+    weights = 1 / np.maximum(spreads[:, :, None] + errors[:, None, :], np.finfo(np.float64).tiny)
+    centres = (weights * means).sum(axis=2) / weights.sum(axis=2)
+    evidence = np.log(weights).sum(axis=2) - np.log(weights.sum(axis=2))
+    evidence -= (weights * (means - centres[:, :, None]) ** 2).sum(axis=2)
+    chosen = (0.5 * evidence + generator.gumbel(size=evidence.shape)).argmax(axis=1)
+    at = np.arange(DRAWS), chosen
+    centre = centres[at] + generator.standard_normal(DRAWS) / np.sqrt(weights[at].sum(axis=1))
+    kept = spreads[at][:, None] * weights[at]
+    own = kept * means + (1 - kept) * centre[:, None]
+    return np.asarray(own + np.sqrt(kept * errors) * generator.standard_normal(errors.shape))
 
 
 def are_told_apart(standings: Sequence[Standing]) -> bool:

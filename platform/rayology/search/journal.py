@@ -79,10 +79,11 @@ class Journal:
 
     def __init__(self, folder: Path, *, num_objectives: int = 1) -> None:
         self._storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
-        if folder.name not in optuna.get_all_study_names(self._storage):  # else Optuna would add a line to say so
+        known = optuna.get_all_study_names(self._storage)  # one, by the name that its folder had first
+        if not known:
             directions = ["minimize"] * num_objectives
             optuna.create_study(study_name=folder.name, storage=self._storage, directions=directions)
-        self._study = optuna.load_study(study_name=folder.name, storage=self._storage)
+        self._study = optuna.load_study(study_name=(known or [folder.name])[0], storage=self._storage)
 
     def pinned(self, space: Space) -> Space:
         """Return the space that the sweep began with; the first time it is the given one.

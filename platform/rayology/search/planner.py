@@ -1,5 +1,6 @@
 """What a sweep does next: explore, then train its finalists again; the same journal leads to the same trial."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,8 @@ from rayology.search.sampler import SAMPLERS, regret_bound
 from rayology.search.space import Point, Space, starting_points
 
 __all__ = ["Planner", "Rest", "best_first", "history"]
+
+logger = logging.getLogger(__name__)
 
 MOST_REJECTED = 100  # points in a row that break a constraint before the search gives up
 
@@ -60,27 +63,33 @@ class Planner:
         """Return the next trial, which counts as running from now on, or why there is none.
 
         Raises:
-            SearchError: of many points in a row, none keeps to the constraints.
+            SearchError: of many points in a row, none keeps to the constraints, and nothing was trained.
         """
-        while self._orphans:
+        while self._orphans:  # what the driver that was lost would have done with them
             orphan = self._orphans.pop(0)
-            if not self.is_behind(orphan):
+            if not orphan.curve and (excess := self._excess(orphan.point)):
+                self._journal.reject(orphan.number, excess)
+            elif self.is_behind(orphan):
+                self._journal.end(orphan.number, "stopped")
+            else:
                 return orphan
-            self._journal.end(orphan.number, "stopped")  # as the driver that was lost would have done
         trials = self._counted()
-        if not self._has_explored(trials):
-            return self._next_explored()
+        if not self._has_explored(trials) and (trial := self._next_explored()):
+            return trial
         return self._next_repeated(trials)
 
     def is_behind(self, trial: Trial) -> bool:
-        """Tell whether ASHA stops a trial (Li et al. 2020): it is not among the best of the rung that it came to."""
+        """Tell whether a trial is not among the best of the last rung that it came to, as ASHA asks (Li et al. 2020).
+
+        It is asked again at each evaluation, with the trials that have come to that rung since.
+        """
         wanted, last = self._wanted, self._experiment.schedule.steps
         if trial.repeats is not None or not wanted.grace_steps <= trial.step < last:
             return False
         rung = wanted.grace_steps
         while rung * wanted.reduction_factor <= trial.step:
             rung *= wanted.reduction_factor
-        others = (each for each in self._journal.trials() if each.repeats is None and each.number != trial.number)
+        others = (each for each in self._counted() if each.repeats is None and each.number != trial.number)
         losses = [loss for each in others if (loss := _loss_at(each, rung)) < math.inf]
         return bool(losses) and _loss_at(trial, rung) > float(np.quantile(losses, 1 / wanted.reduction_factor))
 
@@ -94,9 +103,13 @@ class Planner:
         explored = [trial for trial in trials if trial.repeats is None and trial.outcome != "rejected"]
         if wanted.finish or len(explored) >= wanted.num_trials - math.prod(num_repeated(wanted)):
             return True
-        if self._is_spent(trials, share=1 - wanted.finalists_share):
+        kept = wanted.finalists_share if math.prod(num_repeated(wanted)) else 0.0
+        if self._is_spent(trials, share=1 - kept):
             return True
         finished = [trial for trial in explored if trial.losses]
+        latest = [trial.outcome for trial in trials if trial.repeats is None][-MOST_REJECTED:]
+        if finished and latest == ["rejected"] * MOST_REJECTED:
+            return True
         goal = -math.inf if wanted.target is None else loss_of(wanted.objective, wanted.target)
         return any(trial.losses[0] <= goal for trial in finished) or self._is_settled(finished)
 
@@ -117,8 +130,11 @@ class Planner:
         points, losses = [trial.point for trial in finished], [trial.losses[0] for trial in finished]
         return regret_bound(self._space, points, losses, generator) < 1
 
-    def _next_explored(self) -> Trial:
-        """Begin the trial of a point that keeps to the constraints; those that do not are noted as rejected."""
+    def _next_explored(self) -> Trial | None:
+        """Begin the trial of a point that keeps to the constraints; those that do not are noted as rejected.
+
+        None if many in a row are, but others were trained: the search ends with these.
+        """
         least: dict[str, float] = {}
         for _ in range(MOST_REJECTED):
             point = self._proposed(self._counted())
@@ -129,10 +145,11 @@ class Planner:
             self._journal.reject(trial.number, excess)
             least = {name: min(over, least.get(name, over)) for name, over in {**least, **excess}.items()}
         limits = ", ".join(f"search.{name} (the nearest is over by {over:.4g})" for name, over in sorted(least.items()))
-        raise SearchError(
-            f"none of {MOST_REJECTED} models in a row keeps to {limits}; raise the limit, or narrow the search to"
-            " smaller models"
-        )
+        found = f"none of {MOST_REJECTED} models in a row keeps to {limits}"
+        if any(trial.losses for trial in self._counted()):
+            logger.warning("The search ends: %s.", found)
+            return None
+        raise SearchError(f"{found}; raise the limit, or narrow the search to smaller models")
 
     def _proposed(self, trials: Sequence[Trial]) -> Point:
         """Return a starting point that was not tried, or what the sampler makes of those that were."""
@@ -150,14 +167,16 @@ class Planner:
     def _next_repeated(self, trials: Sequence[Trial]) -> Trial | Rest:
         """Train each finalist again with another seed, all of them once before any twice.
 
-        While trials of new points still run, those begin that are finalists whatever comes of these.
+        While trials of new points still run, those begin that are finalists whatever comes of these: of several
+        objectives nobody is that.
         """
         explored = [trial for trial in trials if trial.repeats is None and trial.outcome != "rejected"]
         has_all = len(explored) >= self._wanted.num_trials - math.prod(num_repeated(self._wanted))
         count, times = num_repeated(self._wanted, None if has_all else len(explored))
         known = {(trial.repeats, trial.seed) for trial in trials}
         running = sum(not trial.outcome for trial in explored)
-        finalists = best_first([trial for trial in explored if trial.losses])[: max(count - running, 0)]
+        sure = 0 if running and self._wanted.tradeoffs else max(count - running, 0)
+        finalists = best_first([trial for trial in explored if trial.losses])[:sure]
         if self._is_spent(trials, share=1.0):
             return Rest.DONE
         for turn in range(min(times, 1) if running else times):
@@ -214,7 +233,7 @@ def _weighted(finished: Sequence[Trial], generator: np.random.Generator) -> list
     losses = np.array([trial.losses for trial in finished])
     if losses.shape[1] == 1:
         return [*map(float, losses[:, 0])]
-    ranks = losses.argsort(axis=0, kind="stable").argsort(axis=0) / len(losses)
+    ranks = np.stack([np.unique(each, return_inverse=True)[1] for each in losses.T], axis=1) / len(losses)
     weighted = ranks * generator.dirichlet(np.ones(losses.shape[1]))
     return [*map(float, weighted.max(axis=1) + 0.05 * weighted.sum(axis=1))]
 

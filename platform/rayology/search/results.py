@@ -48,7 +48,8 @@ class SweepResult:
     def standings(self) -> list[Standing]:
         """The finalists, the best first; none if no budget was left to train any again."""
         numbers = dict.fromkeys(trial.repeats for trial in self.trials if trial.repeats is not None)
-        return rank({number: [trial.losses[0] for trial in self.repeated(number)] for number in numbers})
+        ended = [trial for trial in self.trials if trial.outcome not in {"", "failed"}]
+        return rank({number: [_figure(trial) for trial in ended if trial.repeats == number] for number in numbers})
 
     def repeated(self, number: int) -> list[Trial]:
         """Return the finished trainings that repeat a finalist, the best first."""
@@ -56,8 +57,8 @@ class SweepResult:
 
     @property
     def num_ended(self) -> int:
-        """How many trials have ended, without those that were rejected before they began."""
-        return sum(trial.outcome not in {"", "rejected"} for trial in self.trials)
+        """How many trials have ended, without those that were rejected before they began or whose process was lost."""
+        return sum(trial.outcome not in {"", "rejected", "failed"} for trial in self.trials)
 
     def figure(self, trial: Trial) -> float:
         """Return the objective of a trial, of its last evaluation if it did not finish; NaN if it has none."""
@@ -85,11 +86,15 @@ class SweepResult:
         name = trial_name(first.number)
         seeds = "1 fresh seed" if first.count == 1 else f"{first.count} fresh seeds"
         spread = f"{objective} {with_margin(objective, first)} over {seeds}"
+        if first.tried > first.count:
+            spread += f" of {first.tried}, of which the others came to nothing"
         if not others:
             return f"{name}: {spread}; it is the only finalist that finished, so it is told apart from nobody."
-        ahead = abs(others[0].mean - first.mean)
+        ahead = others[0].mean - first.mean
+        next_one = f"{trial_name(others[0].number)} by {abs(ahead):.3g}"
+        place = f"ahead of {next_one}" if ahead >= 0 else f"behind {next_one}, whose mean is less sure"
         found = (
-            f"{name} has {spread}, ahead of {trial_name(others[0].number)} by {ahead:.3g}; it is the best of "
+            f"{name} has {spread}, {place}; it is the best of "
             f"{len(standings)} finalists with a probability of {first.probability:.0%}"
         )
         return f"{found}." if self.is_told_apart else f"{found}: they are not told apart."
@@ -186,6 +191,11 @@ def with_margin(objective: str, standing: Standing) -> str:
     margin = standing.high - standing.mean
     figure = figure_of(objective, standing.mean)
     return f"{figure:.4g}" if standing.count < 2 else f"{figure:.4g} ± {margin:.2g}"
+
+
+def _figure(trial: Trial) -> float:
+    """Return the first loss of a trial that ended, inf if it came to nothing."""
+    return trial.losses[0] if trial.losses and trial.losses[0] < WORST else math.inf
 
 
 def _figure_text(found: SweepResult, trial: Trial) -> str:

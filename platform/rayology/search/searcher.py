@@ -48,11 +48,6 @@ class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
         """Leave out what holds an open journal: Tune copies its searchers."""
         return {**self.__dict__, "_opened": None}
 
-    def set_max_concurrency(self, max_concurrent: int) -> bool:
-        """Apply the limit here."""
-        self._most = max_concurrent
-        return True
-
     @property
     def planner(self) -> Planner:
         """What decides, opened in the process of the driver."""
