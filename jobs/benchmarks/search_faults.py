@@ -174,7 +174,8 @@ class Difference:
     """How a sweep's trials differ from those of one that was left alone."""
 
     lost: int
-    """Trials of those wanted that did not come to an end."""
+    """Points of those wanted that were not tried to an end, and repeats that were begun and did not end; how many there
+    are of these chance decides where two trials run at a time, for it takes some that finish."""
     repeated: int
     """Trials that were begun twice."""
     others: tuple[int, ...]
@@ -210,10 +211,13 @@ def disturbed(sweep: Sweep, kills: int, draw: np.random.Generator, alone: Sequen
 def compared(trials: Sequence[Trial], alone: Sequence[Trial]) -> Difference:
     """Compare trials with those of a sweep that was left alone."""
     begun = [(*trial.point.items(), trial.seed) for trial in trials]
-    ended = sum(trial.outcome not in {"", "failed"} for trial in trials)
+    tried, wanted = (
+        sum(trial.repeats is None and trial.outcome not in {"", "failed"} for trial in each) for each in (trials, alone)
+    )
+    left = sum(trial.repeats is not None and not trial.outcome for trial in trials)
     pairs = zip_longest(map(_known, trials), map(_known, alone))
     others = tuple(number for number, (mine, theirs) in enumerate(pairs) if mine != theirs)
-    return Difference(max(0, len(alone) - ended), len(begun) - len(set(begun)), others)
+    return Difference(left + max(0, wanted - tried), len(begun) - len(set(begun)), others)
 
 
 def _known(trial: Trial) -> Mapping[str, object]:
