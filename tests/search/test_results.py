@@ -83,7 +83,7 @@ def test_a_finalist_that_alone_was_trained_again_is_told_apart_from_nobody() -> 
 def test_finalists_whose_trainings_are_all_equal_are_not_told_apart() -> None:
     standings = rank({3: [0.0, 0.0], 1: [0.0, 0.0]})
 
-    assert [standing.probability for standing in standings] == [0.5, 0.5]
+    assert [standing.probability for standing in standings] == pytest.approx([0.5, 0.5], abs=0.03)
 
 
 def test_a_finalist_far_ahead_is_told_apart_and_units_do_not_matter() -> None:
@@ -118,6 +118,13 @@ def test_differences_no_larger_than_the_noise_name_hardly_any_winner() -> None:
         )
 
     assert told <= 3  # 5 %
+
+
+def test_finalists_that_repeat_themselves_exactly_are_ranked_by_what_they_came_to() -> None:
+    standings = rank({0: [1.5, 1.5], 1: [4.0, 4.0], 2: [5.0, 5.0]})
+
+    assert [standing.number for standing in standings] == [0, 1, 2]
+    assert standings[0].probability > 0.99
 
 
 def test_a_winner_whose_mean_is_not_the_best_is_not_called_ahead() -> None:

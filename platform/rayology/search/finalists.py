@@ -87,10 +87,11 @@ def _ranked(losses: Mapping[int, Sequence[float]]) -> list[Standing]:
 def _drawn(means: NDArray[np.float64], counts: NDArray[np.int64], within: float, freedom: int) -> NDArray[np.float64]:
     """Draw what the true losses may be, as (draw, finalist); see Gelman et al. (2013), section 5.4."""
     generator = np.random.default_rng(0)
+    within = max(within, 1e-12 * (float(np.var(means)) or 1.0))  # of finalists that repeat themselves to the last digit
     noise = within * freedom / generator.chisquare(freedom, DRAWS)
     errors = noise[:, None] / counts
     spreads = noise[:, None] * np.tan(0.5 * math.pi * (np.arange(SPREADS) + 0.5) / SPREADS) ** 2
-    weights = 1 / np.maximum(spreads[:, :, None] + errors[:, None, :], np.finfo(np.float64).tiny)
+    weights = 1 / (spreads[:, :, None] + errors[:, None, :])
     centres = (weights * means).sum(axis=2) / weights.sum(axis=2)
     evidence = np.log(weights).sum(axis=2) - np.log(weights.sum(axis=2))
     evidence -= (weights * (means - centres[:, :, None]) ** 2).sum(axis=2)
