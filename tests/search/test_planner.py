@@ -222,6 +222,16 @@ def test_a_model_that_breaks_a_constraint_is_not_trained_by_the_driver_that_come
     assert journal.trial(left.number).outcome == "rejected"
 
 
+def test_a_finalist_is_trained_again_even_if_its_time_is_measured_anew(tmp_path: Path) -> None:
+    experiment = wanted(num_trials=16, sampler="random")
+    space, journal = Space(dimensions(experiment)), Journal(tmp_path)
+    point = space.draw(np.random.default_rng(0))
+    journal.end(journal.begin(space, point, seed=0).number, "finished", [1.0])
+    left = journal.begin(space, point, seed=7, repeats=0)
+
+    assert Planner(experiment, space, journal, excess=lambda _: {"max_ms_per_image": 1e-3}).next() == left
+
+
 def test_without_finalists_all_hours_are_for_the_search(tmp_path: Path) -> None:
     experiment = wanted(num_trials=40, sampler="random", finalists=0, worker_hours=8 / 3600)
 

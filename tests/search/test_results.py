@@ -108,6 +108,15 @@ def test_a_finalist_that_does_not_always_train_well_stands_behind_those_that_do(
     assert standings[:2] == rank({1: good, 2: fair})
 
 
+def test_finalists_that_all_came_to_nothing_are_not_said_to_have_been_trained_once() -> None:
+    diverged = [Trial(2 + number, {}, 5, repeats=number, outcome="diverged") for number in range(2)]
+
+    found = swept(trial(0, 1.0), trial(1, 2.0), *diverged)
+
+    assert found.standings == []
+    assert found.verdict == "No training that repeats a finalist came to anything: nobody is told apart."
+
+
 def test_differences_no_larger_than_the_noise_name_hardly_any_winner() -> None:
     told = 0
     for seed in range(60):

@@ -67,7 +67,7 @@ class Planner:
         """
         while self._orphans:  # what the driver that was lost would have done with them
             orphan = self._orphans.pop(0)
-            if not orphan.curve and (excess := self._excess(orphan.point)):
+            if orphan.repeats is None and not orphan.curve and (excess := self._excess(orphan.point)):
                 self._journal.reject(orphan.number, excess)
             elif self.is_behind(orphan):
                 self._journal.end(orphan.number, "stopped")

@@ -80,6 +80,8 @@ class SweepResult:
     def verdict(self) -> str:
         """A sentence on who won, by how much, and how surely."""
         objective, standings = self.experiment.search.objective, self.standings
+        if not standings and any(trial.repeats is not None and trial.outcome for trial in self.trials):
+            return "No training that repeats a finalist came to anything: nobody is told apart."
         if not standings:
             return f"Each was trained once, so how far {objective} is luck is not known: nobody is told apart."
         first, *others = standings
