@@ -21,7 +21,6 @@ DATA_PLANE = {
     "rayology.metrics",
     "rayology.search",
     "rayology.training",
-    "torchmetrics",
 }
 EDGE = DATA_PLANE | {"ray"}
 TABLES = {"pandas", "pyarrow"}
@@ -47,7 +46,7 @@ def _imported(module: str) -> set[str]:
             CLIENT | {"numpy", "pydantic", "rayology.job", "rich"},
         ),  # a name that is wrong is said at once
         ("rayology.job", CLIENT - {"pydantic_settings", "yaml"}),  # and a flag before Ray is there
-        (CONFIGS, {"fastapi", "matplotlib", "ray", "torchmetrics"}),
+        (CONFIGS, {"fastapi", "matplotlib", "ray"}),
         ("rayology.client", CLIENT),
         ("rayology.serving", CLIENT | {"numpy"}),
         ("rayology.bundle", EDGE | TABLES | WEB),

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -22,6 +23,27 @@ def test_equal_images_score_100_decibels_and_a_similarity_of_1() -> None:
     figures = compare_reconstructions(_images(3, seed=0), _images(3, seed=0))
 
     assert figures == pytest.approx({"psnr": 100.0, "ssim": 1.0})
+
+
+def test_structural_similarity_is_the_mean_of_its_formula_over_all_windows() -> None:
+    original, image = (_images(1, 16, 18, seed=seed)[0, 0].double().numpy() for seed in range(2))
+    weights = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    window = np.outer(weights, weights) / np.outer(weights, weights).sum()
+
+    found = []
+    padded = [
+        np.lib.stride_tricks.sliding_window_view(np.pad(each, 5, "reflect"), (11, 11)) for each in (original, image)
+    ]
+    for row, column in np.ndindex(original.shape):
+        x, y = (windows[row, column] for windows in padded)
+        x_mean, y_mean = (window * x).sum(), (window * y).sum()
+        x_variance, y_variance = (window * (x - x_mean) ** 2).sum(), (window * (y - y_mean) ** 2).sum()
+        covariance = (window * (x - x_mean) * (y - y_mean)).sum()
+        means = (2 * x_mean * y_mean + 0.02**2) / (x_mean**2 + y_mean**2 + 0.02**2)
+        found.append(means * (2 * covariance + 0.06**2) / (x_variance + y_variance + 0.06**2))
+
+    figures = compare_reconstructions(*(torch.tensor(each)[None, None] for each in (image, original)))
+    assert figures["ssim"] == pytest.approx(np.mean(found), abs=1e-5)
 
 
 def test_a_figure_of_many_pairs_is_the_mean_of_its_parts() -> None:

@@ -1,11 +1,10 @@
 """What makes an image this very image: the fingerprint by which copies are found."""
 
-import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls it F)
 from jaxtyping import Float
 from torch import Tensor
 
-from rayology.primitives import PRIMITIVES
+from rayology.metrics.blur import along_each_axis, gaussian
 
 __all__ = ["fingerprints"]
 
@@ -29,12 +28,5 @@ def fingerprints(images: Float[Tensor, "image channel *space"]) -> Float[Tensor,
 
 def _blurred(images: Float[Tensor, "image channel *space"], std: float) -> Float[Tensor, "image channel *space"]:
     radius = round(3 * std)
-    offsets = torch.arange(-radius, radius + 1, device=images.device)
-    kernel = torch.exp(-0.5 * (offsets / std) ** 2)
-    channels, num_axes = images.shape[1], images.ndim - 2
-    kernel = (kernel / kernel.sum()).expand(channels, *[1] * num_axes, -1)
-    for place in range(num_axes):  # counted from the last axis, as margins are
-        margin = [radius if at // 2 == place else 0 for at in range(2 * num_axes)]
-        along = kernel.transpose(-1, -1 - place)
-        images = PRIMITIVES[num_axes].convolve(F.pad(images, margin, mode="replicate"), along, groups=channels)
-    return images
+    margins = [radius] * 2 * (images.ndim - 2)
+    return along_each_axis(F.pad(images, margins, mode="replicate"), gaussian(std, radius=radius).to(images))

@@ -101,8 +101,13 @@ class Reference:
         sample of a trained place does. There it is the distance that 95 % of the training images keep to each other.
         """
         if self._patient_safe:
-            return float(self.nearest_training(self.real).quantile(0.05))
+            return float(self.nearest_of_real.quantile(0.05))
         return float(self._nearest_training(self.train, own_places=self.train.places).quantile(0.05))
+
+    @cached_property
+    def nearest_of_real(self) -> Float[Tensor, " image"]:
+        """The cosine distance of each real image's fingerprint to that of the nearest training image."""
+        return self.nearest_training(self.real)
 
     def nearest_training(self, images: ImageSet) -> Float[Tensor, " image"]:
         """Return the cosine distance of each fingerprint to that of the nearest training image."""

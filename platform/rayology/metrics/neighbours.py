@@ -37,9 +37,9 @@ def _recall(comparison: Comparison) -> Estimate | None:
 
 def _copies(comparison: Comparison) -> Estimate:
     reference = comparison.reference
-    nearest, nearest_real = (reference.nearest_training(images) for images in (comparison.samples, reference.real))
     nearer_than = max(reference.copy_distance, ROUNDING)
-    return Estimate(value=_share(nearest < nearer_than), real=_share(nearest_real < nearer_than))
+    nearest = reference.nearest_training(comparison.samples)
+    return Estimate(value=_share(nearest < nearer_than), real=_share(reference.nearest_of_real < nearer_than))
 
 
 def _points(comparison: Comparison) -> tuple[Points, Points, Points]:
