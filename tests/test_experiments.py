@@ -8,7 +8,7 @@ import yaml
 from rayology.command_line import load
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
-from rayology.search.space import dimensions, starting_points
+from rayology.search.marks import dimensions, starting_points
 from rayology.serving.app import ServeArgs
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,8 @@ from tests.training.untrained import untrained
 from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
 from rayology.search.journal import JOURNAL, Journal
-from rayology.search.space import Space, dimensions, starting_points
+from rayology.search.marks import dimensions, starting_points
+from rayology.search.space import Space
 from rayology.training.history import History
 from rayology.training.run import in_sole_use, open_run
 

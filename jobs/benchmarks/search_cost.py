@@ -38,8 +38,9 @@ from rayology.experiment import Experiment, ScheduleConfig, SearchConfig
 from rayology.job import run
 from rayology.progress import console
 from rayology.search import study
-from rayology.search.searcher import LOSSES, OUTCOME, Begun
-from rayology.search.space import Dimension, Space, dimensions
+from rayology.search.marks import dimensions
+from rayology.search.searcher import LOSSES, OUTCOME, TrialConfig
+from rayology.search.space import Dimension, Space
 from rayology.session import on_cluster
 from rayology.training.run import Assignment, open_run
 
@@ -131,7 +132,7 @@ def noted(folder: Path) -> list[list[float]]:
 
 
 def swept(
-    experiment: Experiment, data: PreparedDataset, trial: Callable[[Begun, Assignment], None]
+    experiment: Experiment, data: PreparedDataset, trial: Callable[[TrialConfig, Assignment], None]
 ) -> list[list[float]]:
     """Return what the trials of a sweep noted, each of which is a call of a function."""
     sweep = open_run(experiment, "sweeps")
@@ -147,7 +148,7 @@ def ours(experiment: Experiment, data: PreparedDataset, trials: int) -> list[flo
     return [began_at for (began_at,) in swept(wanted, data, nothing)]
 
 
-def nothing(config: Begun, assignment: Assignment) -> None:
+def nothing(config: TrialConfig, assignment: Assignment) -> None:
     """Note when it began, and report as a trial does, once."""
     note(Path(assignment["folder"]), time.time())
     tune.report({OUTCOME: "finished", LOSSES: (float(config["number"] % 7),)})
@@ -214,7 +215,7 @@ def busy(experiment: Experiment, data: PreparedDataset) -> Busy:
     return Busy(float(computed_s.sum() / whole_s), float((ended_at - began_at).sum() / whole_s))
 
 
-def counted(config: Begun, assignment: Assignment) -> None:
+def counted(config: TrialConfig, assignment: Assignment) -> None:
     """Train, and note when it began, when it ended, and the seconds that it computed."""
     began_at, computed_s = time.time(), time.process_time()
     try:

@@ -59,7 +59,7 @@ def ours(table: Table, seed: int, sampler: str, records: Sequence[Past] = ()) ->
 def found_before(space: "Space", records: Sequence[Past]) -> Sequence["Point"]:
     """Return what a sweep would try first that knows of sweeps on other tables, all equally like this one."""
     from rayology.experiment import SearchConfig
-    from rayology.search.memory import Descriptors, PastTrial, Record, portfolio
+    from rayology.search.warm_start import Descriptors, PastTrial, Record, portfolio
 
     def described(name: str) -> Descriptors:
         return Descriptors(fingerprint=name, size=(1, 1), channels=1, num_classes=0, modality="", num_images=1)

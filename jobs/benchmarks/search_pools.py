@@ -30,9 +30,9 @@ from rayology.experiment import Experiment
 from rayology.job import run
 from rayology.progress import console, progress_bar
 from rayology.search.journal import Journal
-from rayology.search.memory import PastTrial, Record
 from rayology.search.planner import Planner, Rest
 from rayology.search.space import Point, Space
+from rayology.search.warm_start import PastTrial, Record
 
 POOLS = Path(__file__).parent / "pools"
 NAMES = ("mnist-vae",)

@@ -18,9 +18,10 @@ from rayology.data import PreparedDataset
 from rayology.errors import SearchError
 from rayology.experiment import Experiment
 from rayology.metrics import class_accuracy
-from rayology.search.journal import Journal, Trial
+from rayology.search.journal import Trial
+from rayology.search.marks import dimensions
 from rayology.search.results import SweepResult, promote_best
-from rayology.search.space import Space, dimensions
+from rayology.search.space import Space
 from rayology.store import Store
 from rayology.training import evaluation
 
@@ -197,8 +198,7 @@ def swept(experiment: Experiment, *bundles: Bundle) -> SweepResult:
     trials = [Trial(number, {}, seed=0, losses=(float(number),), outcome="finished") for number in range(len(bundles))]
     for trial, bundle in zip(trials, bundles, strict=True):
         shutil.copytree(bundle.path, folder / "trials" / trial.name / "bundle")
-    Journal(folder).pinned(Space(dimensions(experiment)))
-    return SweepResult(folder, experiment, tuple(trials))
+    return SweepResult(folder, experiment, Space(dimensions(experiment)), tuple(trials))
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ import torch
 from rayology.bundle import Bundle, provenance_of, write_bundle
 from rayology.experiment import Experiment
 from rayology.image import Batch, ImageSpec
-from rayology.search.space import dimensions, starting_points
+from rayology.search.marks import dimensions, starting_points
 from rayology.serving.predictor import Predictor, card_of
 from rayology.serving.schemas import GenerateRequest, Limits
 from rayology.serving.verbs import GENERATE

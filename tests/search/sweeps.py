@@ -7,8 +7,9 @@ import numpy as np
 
 from rayology.experiment import Experiment
 from rayology.search.journal import Journal, Trial, mend
+from rayology.search.marks import dimensions
 from rayology.search.planner import Planner, Rest
-from rayology.search.space import Point, Space, dimensions
+from rayology.search.space import Point, Space
 
 STEPS = 100
 NARROW = {"model.kind": ("vae",), "model.*.kind": ("dense",)}
@@ -54,11 +55,11 @@ class Sweep:
         folder: Path,
         experiment: Experiment,
         loss: Loss = by_rate,
-        excess: Excess = lambda _: {},
+        violations: Excess = lambda _: {},
         recall: Callable[[Space], Sequence[Point]] = lambda _: (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.experiment, self.folder, self._loss, self._excess = experiment, folder, loss, excess
+        self.experiment, self.folder, self._loss, self._violations = experiment, folder, loss, violations
         self._recall = recall
         self.taken: list[tuple[int, int]] = []
 
@@ -68,7 +69,7 @@ class Sweep:
         journal = Journal(self.folder)
         space = journal.pinned(Space(dimensions(self.experiment)))
         portfolio = journal.portfolio(lambda: self._recall(space))
-        planner = Planner(self.experiment, space, journal, portfolio=portfolio, excess=self._excess)
+        planner = Planner(self.experiment, space, journal, portfolio=portfolio, violations=self._violations)
         lines = 0
 
         def count() -> None:

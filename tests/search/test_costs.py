@@ -10,7 +10,7 @@ from rayology.experiment import Experiment
 from rayology.image import ImageSpec
 from rayology.models import GanConfig, VaeConfig
 from rayology.models.backbones import DenseConfig
-from rayology.search.costs import COSTS, excess
+from rayology.search.costs import COSTS, violations
 
 IMAGE = ImageSpec(size=(16, 16), classes=("a", "b"))
 
@@ -38,13 +38,13 @@ def test_a_model_costs_time_and_the_weights_that_its_bundle_keeps(
 def test_a_limit_is_exceeded_by_the_model_that_is_larger_and_by_no_other(limit: str) -> None:
     torch.manual_seed(0)
 
-    assert excess(wide(512, **{limit: 1 if limit == "max_parameters" else 1e-6}), IMAGE).keys() == {limit}
-    assert excess(wide(128, **{limit: 10**9}), IMAGE) == {}
-    assert excess(wide(128), IMAGE) == {}
+    assert violations(wide(512, **{limit: 1 if limit == "max_parameters" else 1e-6}), IMAGE).keys() == {limit}
+    assert violations(wide(128, **{limit: 10**9}), IMAGE) == {}
+    assert violations(wide(128), IMAGE) == {}
 
 
 def test_more_width_is_more_over_the_limit() -> None:
-    narrow, broad = (excess(wide(width, max_parameters=1000), IMAGE)["max_parameters"] for width in (128, 256))
+    narrow, broad = (violations(wide(width, max_parameters=1000), IMAGE)["max_parameters"] for width in (128, 256))
 
     assert narrow < broad
 

@@ -10,7 +10,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from rayology.experiment import Experiment
 from rayology.search.journal import JOURNAL, Journal
-from rayology.search.space import Space, dimensions, starting_points
+from rayology.search.marks import dimensions, starting_points
+from rayology.search.space import Space
 
 
 def test_the_dashboard_lists_a_sweep_with_its_trials(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from rayology.data import PreparedDataset
 from rayology.experiment import Experiment
 from rayology.search.importance import importances
 from rayology.search.journal import Trial
+from rayology.search.marks import dimensions
 from rayology.search.page import sweep_page, to_train_again
 from rayology.search.results import SweepResult
-from rayology.search.space import Point, Space, dimensions
+from rayology.search.space import Point, Space
 
 WITHOUT_END = {"meta", "img"}
 FEW = {"narrow": {"model.kind": ("vae",), "model.*.kind": ("dense", "vgg")}}
@@ -59,6 +60,7 @@ def swept(experiment: Experiment, count: int, *, outcomes: str = "finished stopp
     return SweepResult(
         Path(f"{SECRET}/storage/sweeps/some"),
         experiment,
+        space,
         tuple(
             ended(number, space.draw(generator), outcomes.split()[number % len(outcomes.split())], experiment)
             for number in range(count)
@@ -148,7 +150,7 @@ def test_the_file_of_a_training_is_read_as_that_training(values: dict[str, objec
 
 def test_samples_of_a_model_that_copies_are_not_shown(small: Experiment, data: PreparedDataset, tmp_path: Path) -> None:
     trials = swept(small, 2, outcomes="finished").trials
-    found = SweepResult(tmp_path, small, trials)
+    found = SweepResult(tmp_path, small, Space(()), trials)
     copying, fair = sorted(trials, key=lambda trial: trial.losses)
     for trial, copies in ((copying, 0.9), (fair, 0.0)):
         bundle = untrained(found.bundle(trial), small, data, metrics={"mmd": 1.0, "copies": copies})

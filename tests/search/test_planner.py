@@ -13,9 +13,11 @@ from rayology.errors import ConfigError, SearchError
 from rayology.search import planner
 from rayology.search.finalists import num_repeated
 from rayology.search.journal import JOURNAL, LOCK, Journal, Trial
-from rayology.search.planner import Planner, Rest, history
+from rayology.search.marks import dimensions
+from rayology.search.planner import Planner, Rest
+from rayology.search.ranking import history
 from rayology.search.results import SweepResult
-from rayology.search.space import Point, Space, dimensions
+from rayology.search.space import Point, Space
 from rayology.training.run import Run
 
 
@@ -165,7 +167,7 @@ def test_what_breaks_a_constraint_is_rejected_before_it_trains_and_costs_nothing
     def too_fast(point: Point) -> Mapping[str, float]:
         return {"slow": 1.0} if float(point["optimizer.lr"]) > 2e-3 else {}
 
-    sweep = Sweep(tmp_path / "some", wanted(sampler="random"), excess=too_fast)
+    sweep = Sweep(tmp_path / "some", wanted(sampler="random"), violations=too_fast)
     trials = sweep.run()
 
     rejected = [trial for trial in trials if trial.outcome == "rejected"]
@@ -181,7 +183,7 @@ def test_a_constraint_that_nothing_keeps_ends_the_sweep_and_says_what_to_raise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planner, "MOST_REJECTED", 12)
-    sweep = Sweep(tmp_path, wanted(sampler="random"), excess=lambda _: {"max_parameters": 1.0})
+    sweep = Sweep(tmp_path, wanted(sampler="random"), violations=lambda _: {"max_parameters": 1.0})
 
     with pytest.raises(
         SearchError,
@@ -202,7 +204,7 @@ def test_a_sweep_that_finds_nothing_more_within_its_limits_ends_with_what_it_has
         tried.append(point)
         return {"max_parameters": 1.0} if len(tried) > 6 else {}
 
-    trials = Sweep(tmp_path, wanted(sampler="random"), excess=over_after_six).run()
+    trials = Sweep(tmp_path, wanted(sampler="random"), violations=over_after_six).run()
 
     assert [trial.outcome for trial in trials].count("rejected") == 12
     assert any(trial.repeats is not None for trial in trials)
@@ -214,7 +216,7 @@ def test_a_model_that_breaks_a_constraint_is_not_trained_by_the_driver_that_come
     left = journal.begin(space, space.draw(np.random.default_rng(0)), seed=0)  # it was killed before it rejected this
 
     begun = Planner(
-        experiment, space, journal, excess=lambda point: {"slow": 1.0} if point == left.point else {}
+        experiment, space, journal, violations=lambda point: {"slow": 1.0} if point == left.point else {}
     ).next()
 
     assert isinstance(begun, Trial)
@@ -229,7 +231,7 @@ def test_a_finalist_is_trained_again_even_if_its_time_is_measured_anew(tmp_path:
     journal.end(journal.begin(space, point, seed=0).number, "finished", [1.0])
     left = journal.begin(space, point, seed=7, repeats=0)
 
-    assert Planner(experiment, space, journal, excess=lambda _: {"max_ms_per_image": 1e-3}).next() == left
+    assert Planner(experiment, space, journal, violations=lambda _: {"max_ms_per_image": 1e-3}).next() == left
 
 
 def test_without_finalists_all_hours_are_for_the_search(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from rayology.experiment import Experiment
 from rayology.metrics import METRICS, figure_of, loss_of
 from rayology.search.finalists import are_told_apart, rank
 from rayology.search.journal import Trial
-from rayology.search.planner import best_first
+from rayology.search.ranking import best_first
 from rayology.search.results import SweepResult, table
-from rayology.search.space import Value
+from rayology.search.space import Space, Value
 
 
 def trial(number: int, *losses: float, outcome: str = "finished") -> Trial:
@@ -20,7 +20,7 @@ def trial(number: int, *losses: float, outcome: str = "finished") -> Trial:
 
 
 def swept(*trials: Trial) -> SweepResult:
-    return SweepResult(Path("sweep"), Experiment(), trials)
+    return SweepResult(Path("sweep"), Experiment(), Space(()), trials)
 
 
 def test_the_best_finished_trial_comes_first_and_then_what_did_not_finish() -> None:

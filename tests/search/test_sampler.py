@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rayology.config import Choice, Range
-from rayology.search.sampler import SAMPLERS, Surrogate, regret_bound, scores
+from rayology.search.sampler import SAMPLERS, Surrogate, normal_scores, regret_bound
 from rayology.search.space import Dimension, Point, Space
 
 SPACE = Space(
@@ -90,7 +90,7 @@ def test_what_was_seen_is_certain_and_what_lies_far_off_is_not() -> None:
     _, (seen, unseen) = surrogate.predict([points[0], far])
 
     assert seen < unseen
-    assert surrogate.predict(points)[0] == pytest.approx(scores([*map(loss, points)]), abs=0.6)
+    assert surrogate.predict(points)[0] == pytest.approx(normal_scores([*map(loss, points)]), abs=0.6)
 
 
 def test_the_bound_on_the_regret_is_under_the_noise_only_where_nothing_is_left_to_find() -> None:

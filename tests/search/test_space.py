@@ -12,7 +12,8 @@ from rayology.config import Choice, Config, Range, leaves, nested, path_of
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment, OptimizerConfig, SearchConfig
 from rayology.models import GanConfig, VaeConfig
-from rayology.search.space import Point, Space, dimensions, out_of_range, starting_points
+from rayology.search.marks import dimensions, out_of_range, starting_points
+from rayology.search.space import Point, Space
 
 
 class Plain(Config):

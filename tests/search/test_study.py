@@ -8,8 +8,9 @@ from rich.table import Table
 from rayology.experiment import Experiment
 from rayology.progress import Bar
 from rayology.search.journal import Journal, Trial
+from rayology.search.marks import dimensions, starting_points
 from rayology.search.results import SweepResult, running_table
-from rayology.search.space import Space, dimensions, starting_points
+from rayology.search.space import Space
 from rayology.search.study import _look
 from rayology.training.run import Run
 
@@ -48,7 +49,7 @@ def test_a_table_of_what_runs_ends_with_the_best_that_has_finished() -> None:
         Trial(2, {"model.kind": "gan"}, 0, repeats=1, curve={250: 3.0}),
     ]
 
-    shown = running_table(SweepResult(Path("some"), Experiment(), tuple(trials)))
+    shown = running_table(SweepResult(Path("some"), Experiment(), Space(()), tuple(trials)))
 
     assert [*zip(*(column.cells for column in shown.columns), strict=True)] == [
         ("trial-0002, trial-0001 again", "gan", "250 of 2000", "3"),

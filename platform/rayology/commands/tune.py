@@ -17,12 +17,13 @@ from rayology.experiment import Experiment
 from rayology.interruption import interruptible
 from rayology.preflight import begin
 from rayology.progress import console
-from rayology.search.memory import keep, require_known
+from rayology.search.marks import dimensions
 from rayology.search.page import sweep_page
 from rayology.search.results import SweepResult, promote_best, table, write_table
-from rayology.search.shown import num_combinations, tree
-from rayology.search.space import Space, dimensions
+from rayology.search.space import Space
+from rayology.search.space_tree import num_combinations, tree
 from rayology.search.study import search
+from rayology.search.warm_start import keep, require_known
 from rayology.session import on_cluster, prepared
 from rayology.training.promotion import Promotion
 from rayology.training.run import SUMMARY

@@ -6,7 +6,9 @@ from typing import Protocol
 
 from ray.tune import Callback
 
+from rayology.metrics import WORST
 from rayology.progress import console
+from rayology.search.results import SweepResult, as_figure
 from rayology.training.observer import LOSS
 
 __all__ = ["ProgressCallback"]
@@ -23,10 +25,10 @@ class NamedTrial(Protocol):
 class ProgressCallback(Callback):  # type: ignore[misc] # Ray ships no types
     """Log each evaluation of a trial next to the best so far, unless a terminal shows it live."""
 
-    def __init__(self, objective: str, *, steps: int) -> None:
-        self._objective = objective
-        self._steps = steps
-        self._least, self._best = float("inf"), float("nan")
+    def __init__(self, begun: SweepResult) -> None:
+        self._objective = begun.experiment.search.objective
+        self._steps = begun.experiment.schedule.steps
+        self._least = min((loss for trial in begun.trials for loss in trial.curve.values()), default=WORST)
 
     def on_trial_result(
         self, iteration: int, trials: list[NamedTrial], trial: NamedTrial, result: Mapping[str, float], **_: object
@@ -35,9 +37,7 @@ class ProgressCallback(Callback):  # type: ignore[misc] # Ray ships no types
         del iteration, trials
         if LOSS not in result or console.is_terminal:  # it has ended, or is seen
             return
-        figure = result.get(self._objective, float("nan"))
-        if result[LOSS] < self._least:
-            self._least, self._best = result[LOSS], figure
+        self._least = min(self._least, result[LOSS])
         logger.info(
             "%s (%s) step %d/%d: %s %.4g, best %.4g.",
             trial,
@@ -45,8 +45,8 @@ class ProgressCallback(Callback):  # type: ignore[misc] # Ray ships no types
             result["step"],
             self._steps,
             self._objective,
-            figure,
-            self._best,
+            as_figure(self._objective, result[LOSS]),
+            as_figure(self._objective, self._least),
         )
 
     def on_trial_error(self, iteration: int, trials: list[NamedTrial], trial: NamedTrial, **_: object) -> None:

@@ -15,9 +15,9 @@ from matplotlib.ticker import MaxNLocator
 from rayology.config import Choice, Range
 from rayology.metrics import METRICS, WORST
 from rayology.search.journal import Trial
-from rayology.search.planner import is_dominated
+from rayology.search.ranking import is_dominated
 from rayology.search.results import SweepResult, as_figure
-from rayology.search.space import Dimension, Value, dimensions
+from rayology.search.space import Dimension, Value
 
 __all__ = ["coordinates", "curves", "front", "history", "importance_bars"]
 
@@ -199,7 +199,7 @@ def _rows(found: SweepResult, trials: Sequence[Trial]) -> dict[str, Dimension]:
         for path, value in trial.by_path.items():
             values.setdefault(path, {})[value] = None
     alike: dict[str, list[Dimension]] = {}
-    for dimension in dimensions(found.experiment):
+    for dimension in found.space.dimensions:
         if len(values.get(dimension.path, ())) > 1:
             alike.setdefault(dimension.path, []).append(dimension)
     rows = [Dimension(path, _joined(each, values[path]), each[0].is_integer) for path, each in alike.items()]

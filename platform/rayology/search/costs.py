@@ -11,7 +11,7 @@ from rayology.image import ImageSpec
 from rayology.models import Classifies, Generates, Model, Reconstructs, Segments
 from rayology.training.memory import footprint
 
-__all__ = ["COSTS", "excess"]
+__all__ = ["COSTS", "violations"]
 
 IMAGES = 8  # in a batch that is timed
 ROUNDS = 3
@@ -55,7 +55,7 @@ COSTS: Mapping[str, Callable[[Model], float]] = {"parameters": num_parameters, "
 """What may be weighed against the objective as ``search.tradeoffs``, less of it being better."""
 
 
-def excess(experiment: Experiment, image: ImageSpec) -> Mapping[str, float]:
+def violations(experiment: Experiment, image: ImageSpec) -> Mapping[str, float]:
     """Return by how much an experiment's model is over which limit of the search; empty if it keeps to all.
 
     Raises:

@@ -8,9 +8,9 @@ import numpy as np
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from rayology.search.planner import history
+from rayology.search.ranking import history
 from rayology.search.results import SweepResult
-from rayology.search.space import Space, Value, dimensions
+from rayology.search.space import Value
 
 __all__ = ["FEWEST", "importances"]
 
@@ -36,7 +36,7 @@ def importances(found: SweepResult) -> dict[str, float]:
     names = [name for name, each in values.items() if len(each) >= FEWEST and len(set(each)) > 1]
     if not names:
         return {}
-    space = Space(dimensions(found.experiment))
+    space = found.space
     points, ranks = history(tried, np.random.default_rng(0))
     study = optuna.create_study()
     for point, rank in zip(points, ranks, strict=True):

@@ -119,8 +119,8 @@ class Journal:
 
     @property
     def space(self) -> list[dict[str, JsonValue]]:
-        """The dimensions of the space that the sweep began with, as they are written."""
-        return list(self._study.user_attrs[SPACE])
+        """The dimensions of the space that the sweep began with, as they are written; none before it is pinned."""
+        return list(self._study.user_attrs.get(SPACE, []))
 
     def trials(self) -> list[Trial]:
         """Return all trials in the order in which they were begun."""
@@ -161,10 +161,10 @@ class Journal:
         state = TrialState.COMPLETE if losses else TrialState.FAIL if outcome == "failed" else TrialState.PRUNED
         self._study.tell(trial, list(losses) or None, state=state)
 
-    def reject(self, number: int, excess: Mapping[str, float]) -> None:
+    def reject(self, number: int, violations: Mapping[str, float]) -> None:
         """End a trial that breaks constraints, each by how much, before it trains."""
         trial = self._live(number)
-        for name, value in excess.items():
+        for name, value in violations.items():
             trial.set_constraint(name, value)
         self.end(number, "rejected")
 

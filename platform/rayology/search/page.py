@@ -11,7 +11,6 @@ import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 
-from rayology.bundle import Bundle
 from rayology.config import differing, nested
 from rayology.experiment import Experiment
 from rayology.metrics import METRICS
@@ -19,10 +18,9 @@ from rayology.page import image, note, page, safe, table
 from rayology.search import charts
 from rayology.search.importance import FEWEST, importances
 from rayology.search.journal import Trial
+from rayology.search.marks import candidate
 from rayology.search.results import SweepResult, with_margin
 from rayology.search.results import table as trials_table
-from rayology.search.space import candidate
-from rayology.training.promotion import refusals
 
 __all__ = ["sweep_page", "to_train_again"]
 
@@ -128,16 +126,14 @@ def _leaders(found: SweepResult) -> Iterator[str]:
     leaders: dict[int, Trial] = {}
     for trial in found.candidates:
         leaders.setdefault(trial.number if trial.repeats is None else trial.repeats, trial)
-    shown, winner = [], None
+    shown, winner = [], found.promotable
     for trial in leaders.values():
-        bundle = found.bundle(trial)
-        refused = refusals(Bundle.load(bundle).manifest) if bundle.is_dir() else []
-        winner = winner if refused else winner or trial
+        refused = found.refusals(trial)
         caption = safe("; ".join([f"{trial.name}, {trial.kind}", *refused]))
-        with suppress(FileNotFoundError), Image.open(bundle / "samples.png") as sheet:
+        with suppress(FileNotFoundError), Image.open(found.bundle(trial) / "samples.png") as sheet:
             picture = "" if refused else image(sheet, alt=trial.name)
             shown.append(f"<figure>{picture}<figcaption>{caption}</figcaption></figure>")
-        if winner and len(shown) >= SHEETS:
+        if len(shown) >= SHEETS:
             break
     if shown:
         yield f'<h2>Samples of the leaders</h2><p>They are synthetic.</p><div class="row">{"".join(shown)}</div>'

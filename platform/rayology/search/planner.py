@@ -14,10 +14,12 @@ from rayology.metrics import loss_of
 from rayology.noise import derive_seed
 from rayology.search.finalists import num_repeated
 from rayology.search.journal import Journal, Trial
+from rayology.search.marks import starting_points
+from rayology.search.ranking import best_first, history
 from rayology.search.sampler import SAMPLERS, regret_bound
-from rayology.search.space import Point, Space, starting_points
+from rayology.search.space import Point, Space
 
-__all__ = ["Planner", "Rest", "best_first", "history"]
+__all__ = ["Planner", "Rest"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,15 +45,15 @@ class Planner:
         journal: Journal,
         *,
         portfolio: Sequence[Point] = (),
-        excess: Callable[[Point], Mapping[str, float]] = lambda _: {},
+        violations: Callable[[Point], Mapping[str, float]] = lambda _: {},
     ) -> None:
         """Take up what another driver left.
 
-        ``portfolio`` is tried after the experiment as it stands, and before each other kind of each union; ``excess``
-        tells by how much a point breaks which constraint.
+        ``portfolio`` is tried after the experiment as it stands, and before each other kind of each union.
+        ``violations`` tells by how much a point breaks which constraint.
         """
         self._experiment, self._wanted = experiment, experiment.search
-        self._space, self._journal, self._excess = space, journal, excess
+        self._space, self._journal, self._violations = space, journal, violations
         own, *kinds = starting_points(experiment)
         starts = map(space.admitted, [own, *portfolio, *kinds])
         self._starts = [start for start in starts if start is not None]
@@ -67,8 +69,8 @@ class Planner:
         """
         while self._orphans:  # what the driver that was lost would have done with them
             orphan = self._orphans.pop(0)
-            if orphan.repeats is None and not orphan.curve and (excess := self._excess(orphan.point)):
-                self._journal.reject(orphan.number, excess)
+            if orphan.repeats is None and not orphan.curve and (violations := self._violations(orphan.point)):
+                self._journal.reject(orphan.number, violations)
             elif self.is_behind(orphan):
                 self._journal.end(orphan.number, "stopped")
             else:
@@ -138,12 +140,12 @@ class Planner:
         least: dict[str, float] = {}
         for _ in range(MOST_REJECTED):
             point = self._proposed(self._counted())
-            excess = self._excess(point)
+            violations = self._violations(point)
             trial = self._journal.begin(self._space, point, seed=self._experiment.seed)
-            if not excess:
+            if not violations:
                 return trial
-            self._journal.reject(trial.number, excess)
-            least = {name: min(over, least.get(name, over)) for name, over in {**least, **excess}.items()}
+            self._journal.reject(trial.number, violations)
+            least = {name: min(over, least.get(name, over)) for name, over in {**least, **violations}.items()}
         limits = ", ".join(f"search.{name} (the nearest is over by {over:.4g})" for name, over in sorted(least.items()))
         found = f"none of {MOST_REJECTED} models in a row keeps to {limits}"
         if any(trial.losses for trial in self._counted()):
@@ -188,54 +190,6 @@ class Planner:
 
     def _generator(self, purpose: str, number: int) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self._experiment.seed, purpose, number) % 2**32)
-
-
-def best_first(finished: Sequence[Trial]) -> list[Trial]:
-    """Order trials by the first objective; of several objectives, those that none is ahead of in all come first."""
-    return sorted(finished, key=lambda trial: (is_dominated(trial, finished), trial.losses[0], trial.number))
-
-
-def is_dominated(trial: Trial, others: Sequence[Trial]) -> bool:
-    """Tell whether another trial is at least as good in every objective, and better in one."""
-    return len(trial.losses) > 1 and any(
-        other.losses != trial.losses
-        and all(theirs <= mine for theirs, mine in zip(other.losses, trial.losses, strict=True))
-        for other in others
-    )
-
-
-def history(tried: Sequence[Trial], generator: np.random.Generator) -> tuple[list[Point], list[float]]:
-    """Return the points of trials, and numbers that are larger for what a sampler should avoid.
-
-    Finished ones go by their loss, several objectives weighted at random anew each time (Knowles 2006); behind them
-    those that were stopped, the later the better; behind these what came to nothing. One that runs stands in the
-    middle, so that its neighbourhood waits for it.
-    """
-    finished = [trial for trial in tried if trial.losses]
-    losses = dict(zip((trial.number for trial in finished), _weighted(finished, generator), strict=True))
-    worst = max(losses.values(), default=0.0)
-    room = (worst - min(losses.values(), default=0.0)) or 1.0
-    behind = {
-        trial.number: (1 / trial.step, trial.curve[trial.step]) if trial.outcome == "stopped" else (math.inf, 0.0)
-        for trial in tried
-        if trial.outcome and not trial.losses
-    }
-    ranks = sorted(set(behind.values()))
-    losses |= {number: worst + room * (1 + ranks.index(key)) / len(ranks) for number, key in behind.items()}
-    middle = float(np.median([*losses.values()])) if losses else 0.0
-    return [trial.point for trial in tried], [losses.get(trial.number, middle) for trial in tried]
-
-
-def _weighted(finished: Sequence[Trial], generator: np.random.Generator) -> list[float]:
-    """Return the augmented Tchebycheff norm of the ranks of each trial's losses, under weights drawn at random."""
-    if not finished:
-        return []
-    losses = np.array([trial.losses for trial in finished])
-    if losses.shape[1] == 1:
-        return [*map(float, losses[:, 0])]
-    ranks = np.stack([np.unique(each, return_inverse=True)[1] for each in losses.T], axis=1) / len(losses)
-    weighted = ranks * generator.dirichlet(np.ones(losses.shape[1]))
-    return [*map(float, weighted.max(axis=1) + 0.05 * weighted.sum(axis=1))]
 
 
 def _loss_at(trial: Trial, rung: int) -> float:

@@ -14,7 +14,8 @@ from rayology.experiment import Experiment
 from rayology.metrics import METRICS, WORST, figure_of
 from rayology.search.finalists import Standing, are_told_apart, rank
 from rayology.search.journal import TRIALS, Journal, Trial, trial_name
-from rayology.search.planner import best_first
+from rayology.search.ranking import best_first
+from rayology.search.space import Space
 from rayology.store import Store
 from rayology.training.promotion import Promotion, promote_if_better, refusals
 from rayology.training.run import BUNDLE, Run
@@ -30,13 +31,15 @@ class SweepResult:
 
     folder: Path
     experiment: Experiment
+    space: Space
+    """What it searches since it began."""
     trials: tuple[Trial, ...]
 
     @classmethod
     def read(cls, sweep: Run) -> "SweepResult":
         """Read it from the journal of a sweep, ended or not."""
         journal = Journal(sweep.folder, num_objectives=1 + len(sweep.experiment.search.tradeoffs))
-        return cls(sweep.folder, sweep.experiment, tuple(journal.trials()))
+        return cls(sweep.folder, sweep.experiment, Space.read(journal.space), tuple(journal.trials()))
 
     @cached_property
     def explored(self) -> list[Trial]:
@@ -100,6 +103,16 @@ class SweepResult:
             f"{len(standings)} finalists with a probability of {first.probability:.0%}"
         )
         return f"{found}." if self.is_told_apart else f"{found}: they are not told apart."
+
+    @property
+    def promotable(self) -> Trial | None:
+        """The first of the candidates that no gate refuses."""
+        return next((trial for trial in self.candidates if not self.refusals(trial)), None)
+
+    def refusals(self, trial: Trial) -> list[str]:
+        """Say why a finished trial may not be promoted; nothing if it may."""
+        bundle = self.bundle(trial)
+        return refusals(Bundle.load(bundle).manifest) if bundle.is_dir() else ["its bundle is not there any more"]
 
     def bundle(self, trial: Trial) -> Path:
         """Return the path of a trial's bundle if it finished."""
@@ -173,19 +186,18 @@ def promote_best(found: SweepResult) -> Best:
     Raises:
         SearchError: no trial finished, or each of them is refused by a gate.
     """
-    experiment, refused = found.experiment, []
-    for trial in found.candidates:
-        bundle = Bundle.load(found.bundle(trial))
-        if said := refusals(bundle.manifest):
-            refused.append(f"{trial.name}: {'; '.join(said)}")
-            continue
-        passed_over = f" It is {trial.name}: {len(refused)} ahead of it may not be promoted." if refused else ""
-        bundle = annotated(bundle, found.folder / "winner", "How it was chosen", found.verdict + passed_over)
-        store = Store(str(experiment.storage.expanduser().absolute() / "store"))
-        version = store.publish(bundle, experiment.name)
-        return Best(bundle, promote_if_better(store, experiment.name, version, storage=experiment.storage))
-    ended = len(found.trials)
-    raise SearchError("; ".join(refused) or f"none of {ended} trials finished; see the sweep's folder for why")
+    experiment, chosen = found.experiment, found.promotable
+    if chosen is None:
+        refused = [f"{trial.name}: {'; '.join(found.refusals(trial))}" for trial in found.candidates]
+        none = f"none of {len(found.trials)} trials finished; see the sweep's folder for why"
+        raise SearchError("; ".join(refused) or none)
+    ahead = found.candidates.index(chosen)
+    passed_over = f" It is {chosen.name}: {ahead} ahead of it may not be promoted." if ahead else ""
+    bundle = Bundle.load(found.bundle(chosen))
+    bundle = annotated(bundle, found.folder / "winner", "How it was chosen", found.verdict + passed_over)
+    store = Store(str(experiment.storage.expanduser().absolute() / "store"))
+    version = store.publish(bundle, experiment.name)
+    return Best(bundle, promote_if_better(store, experiment.name, version, storage=experiment.storage))
 
 
 def with_margin(objective: str, standing: Standing) -> str:

@@ -40,7 +40,7 @@ class Surrogate:
         self._space = space
         self._seen = space.positions(points)
         self._apart = self._squares(self._seen, self._seen)
-        self._scores = scores(losses)
+        self._scores = normal_scores(losses)
         count = len(space.dimensions)
         self._expected = np.array([LENGTH + 0.5 * math.log(count)] * count + [0.0, NOISE])
         self._spread = np.array([1.0] * count + [1.0, 1.5])
@@ -164,12 +164,12 @@ def _gains(surrogate: Surrogate, points: Sequence[Point], best: float) -> Array:
     return np.asarray(deviations * (ahead * ndtr(ahead) + density))
 
 
-def scores(losses: Sequence[float]) -> Array:
+def normal_scores(losses: Sequence[float]) -> Array:
     """Return the normal scores of losses, with a mean of 0 and a variance of 1; equal losses stay equal.
 
     They depend on the ranks alone, so that one that diverged bends nothing, and units do not count.
 
-    >>> scores([1.0, 3.0, 1e9, 2.0, 1e6]).round(2).tolist()
+    >>> normal_scores([1.0, 3.0, 1e9, 2.0, 1e6]).round(2).tolist()
     [-1.46, 0.0, 1.46, -0.6, 0.6]
     """
     _, which, counts = np.unique(losses, return_inverse=True, return_counts=True)

@@ -15,12 +15,12 @@ from rayology.search.planner import Planner, Rest
 from rayology.search.space import Point
 from rayology.training.observer import LOSS
 
-__all__ = ["LOSSES", "OUTCOME", "Begun", "JournalScheduler", "JournalSearcher"]
+__all__ = ["LOSSES", "OUTCOME", "JournalScheduler", "JournalSearcher", "TrialConfig"]
 
 OUTCOME, LOSSES = "outcome", "losses"
 
 
-class Begun(TypedDict):
+class TrialConfig(TypedDict):
     """What Tune tells a trial."""
 
     number: int
@@ -37,7 +37,7 @@ class TuneTrial(Protocol):
 class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
     """Begin trials as the planner says, and note in the journal how they go."""
 
-    def __init__(self, plan: Callable[[], tuple[Planner, Journal]], *, most: int) -> None:
+    def __init__(self, plan: Callable[[], tuple[Planner, Journal]], *, most: Callable[[], int]) -> None:
         super().__init__()  # no metric: the report that a trial ended has none
         self._plan, self._most = plan, most
         self._opened: tuple[Planner, Journal] | None = None
@@ -58,15 +58,15 @@ class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
         """Where it is noted."""
         return self._open()[1]
 
-    def suggest(self, trial_id: str) -> Begun | str | None:
+    def suggest(self, trial_id: str) -> TrialConfig | str | None:
         """Begin a trial; None while enough are going or nothing can be decided, FINISHED once nothing is left."""
-        if len(self.numbers) >= self._most:
+        if len(self.numbers) >= self._most():
             return None
         trial = self.planner.next()
         if isinstance(trial, Rest):
             return Searcher.FINISHED if trial == Rest.DONE else None
         self.numbers[trial_id] = trial.number
-        return Begun(number=trial.number, seed=trial.seed, point=dict(trial.point))
+        return TrialConfig(number=trial.number, seed=trial.seed, point=dict(trial.point))
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, float]) -> None:
         """Note an evaluation."""

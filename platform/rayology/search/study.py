@@ -22,13 +22,14 @@ from rayology.experiment import Experiment, SearchConfig
 from rayology.metrics import loss_of
 from rayology.progress import Bar, watching
 from rayology.search.callback import ProgressCallback
-from rayology.search.costs import COSTS, excess
+from rayology.search.costs import COSTS, violations
 from rayology.search.journal import TRIALS, Journal, mend, trial_name
-from rayology.search.memory import recalled
+from rayology.search.marks import candidate, dimensions, out_of_range
 from rayology.search.planner import Planner
 from rayology.search.results import SweepResult, running_table
-from rayology.search.searcher import LOSSES, OUTCOME, Begun, JournalScheduler, JournalSearcher
-from rayology.search.space import Point, Space, candidate, dimensions, out_of_range
+from rayology.search.searcher import LOSSES, OUTCOME, JournalScheduler, JournalSearcher, TrialConfig
+from rayology.search.space import Point, Space
+from rayology.search.warm_start import recalled
 from rayology.training.cache import cached
 from rayology.training.cluster import awaited, require_suitable, train, uses_gpu
 from rayology.training.run import BUNDLE, Assignment, Run, in_sole_use
@@ -38,6 +39,7 @@ __all__ = ["search"]
 
 logger = logging.getLogger(__name__)
 
+TUNE = ".ray-"  # how folders of Tune's own state begin, which nothing reads
 PLAIN = {
     "RAY_AIR_NEW_OUTPUT": "0",  # it names a folder that goes when the sweep ends
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # each trial writes its own history
@@ -72,9 +74,11 @@ def _run(sweep: Run, data: PreparedDataset) -> None:
     assignment = Assignment(
         experiment=experiment.model_dump(mode="json"), dataset=str(data.path), folder=str(sweep.folder), reports=True
     )
-    searcher = JournalSearcher(partial(_plan, sweep, data.info), most=_most_at_once(experiment))
+    searcher = JournalSearcher(partial(_plan, sweep, data.info), most=partial(_most_at_once, experiment))
     searcher.planner  # noqa: B018 - raises here what Tune would swallow
-    place = mkdtemp(prefix=".ray-", dir=sweep.folder)  # Tune's own state, which nothing reads
+    for left in sweep.folder.glob(f"{TUNE}*"):  # by a driver that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    place = mkdtemp(prefix=TUNE, dir=sweep.folder)
     tuner = Tuner(
         tune.with_resources(partial(_trial, assignment=assignment), _resources(experiment)),
         tune_config=TuneConfig(
@@ -89,7 +93,7 @@ def _run(sweep: Run, data: PreparedDataset) -> None:
             name="tune",
             storage_path=place,
             failure_config=FailureConfig(max_failures=wanted.max_failures),
-            callbacks=[ProgressCallback(wanted.objective, steps=experiment.schedule.steps)],
+            callbacks=[ProgressCallback(SweepResult.read(sweep))],
             verbose=0,
         ),
     )
@@ -108,11 +112,11 @@ def _plan(sweep: Run, info: DatasetInfo) -> tuple[Planner, Journal]:
 
     def over(point: Point) -> Mapping[str, float]:
         try:
-            return excess(candidate(experiment, point, seed=experiment.seed), info.image)
+            return violations(candidate(experiment, point, seed=experiment.seed), info.image)
         except ConfigError:  # its trial says so, and comes to nothing
             return {}
 
-    return Planner(experiment, space, journal, portfolio=portfolio, excess=over), journal
+    return Planner(experiment, space, journal, portfolio=portfolio, violations=over), journal
 
 
 def _look(sweep: Run, bar: Bar) -> None:
@@ -148,7 +152,7 @@ def _name(trial: "tune.experiment.Trial") -> str:
     return trial_name(trial.config["number"])
 
 
-def _trial(config: Begun, assignment: Assignment) -> None:
+def _trial(config: TrialConfig, assignment: Assignment) -> None:
     """Train one candidate; one that diverges or does not fit ends alone."""
     experiment = Experiment.model_validate(assignment["experiment"])
     data = PreparedDataset.open(Path(assignment["dataset"]))

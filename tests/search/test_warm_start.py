@@ -13,19 +13,20 @@ from rayology.data import DatasetInfo, PreparedDataset
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 from rayology.search.journal import Journal, Trial
-from rayology.search.memory import (
+from rayology.search.marks import dimensions, starting_points
+from rayology.search.results import SweepResult
+from rayology.search.space import Dimension, Point, Space
+from rayology.search.warm_start import (
     MOST_RECORDS,
     Descriptors,
     PastTrial,
     Record,
     keep,
-    likest,
+    most_similar,
     portfolio,
     recalled,
     require_known,
 )
-from rayology.search.results import SweepResult
-from rayology.search.space import Dimension, Point, Space, dimensions, starting_points
 from rayology.store import Store
 from rayology.training.run import Run
 
@@ -147,11 +148,11 @@ def test_records_of_like_datasets_come_first_and_those_that_compare_not_at_all_n
     records = [record(name, {"a": 1}, CT.patched(patch)) for name, patch in reversed(others.items())]
     records.append(record("dice", {"a": 1}, objective="dice"))
 
-    found = [each.name for each in likest(records, CT, "mmd")]
+    found = [each.name for each in most_similar(records, CT, "mmd")]
 
     assert found == ["same", "near", "larger", "labelled", "mr"]
     many = [record(str(number), {"a": 1}) for number in range(12)]
-    assert [each.name for each in likest(many, CT, "mmd")] == [str(11 - number) for number in range(MOST_RECORDS)]
+    assert [each.name for each in most_similar(many, CT, "mmd")] == [str(11 - number) for number in range(MOST_RECORDS)]
 
 
 def test_damaged_and_foreign_records_are_skipped_and_one_line_names_them(

@@ -1,4 +1,4 @@
-"""Memory between sweeps: each leaves a record in the store, and one that begins tries first what others found."""
+"""What sweeps learn from each other: each leaves a record, and one that begins tries first what others found."""
 
 import logging
 import math
@@ -12,15 +12,15 @@ from rayology.config import Config
 from rayology.data import DatasetInfo
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
-from rayology.search.journal import Journal, Trial
-from rayology.search.planner import history
+from rayology.search.journal import Trial
+from rayology.search.ranking import history
 from rayology.search.results import SweepResult
 from rayology.search.sampler import Surrogate
 from rayology.search.space import Point, Space
 from rayology.store import Store
 from rayology.training.run import Run
 
-__all__ = ["Descriptors", "PastTrial", "Record", "keep", "likest", "portfolio", "recalled", "require_known"]
+__all__ = ["Descriptors", "PastTrial", "Record", "keep", "most_similar", "portfolio", "recalled", "require_known"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,11 +61,13 @@ class Descriptors(Config):
     def distance(self, other: Self) -> float:
         """Return how unlike two datasets are: 0 for the same one, else 1, 2 if their modalities differ, and factors.
 
-        A factor of two counts 1 between sizes, 0.3 between numbers of images, and 0.3 between those of classes.
+        A factor of two counts 1 between sizes along each axis, 0.3 between numbers of images, and 0.3 between those of
+        classes; between numbers of channels it counts as between sizes along one axis.
         """
         if self.fingerprint == other.fingerprint:
             return 0.0
-        size = abs(math.log2(math.prod(self.size) / math.prod(other.size))) / len(self.size)
+        values, others = (each.channels * math.prod(each.size) for each in (self, other))
+        size = abs(math.log2(values / others)) / len(self.size)
         images = abs(math.log10(self.num_images / other.num_images))
         classes = abs(math.log10((1 + self.num_classes) / (1 + other.num_classes)))
         return 1 + 2 * (self.modality != other.modality) + size + images + classes
@@ -113,7 +115,7 @@ class Record(Config):
             objectives=(wanted.objective, *wanted.tradeoffs),
             steps=schedule.steps,
             batch_size=schedule.batch_size,
-            space=Journal(found.folder).space,
+            space=found.space.written,
             dataset=Descriptors.of(info),
             trials=[
                 {"point": trial.point, "losses": trial.losses, "curve": trial.curve, "outcome": trial.outcome}
@@ -149,7 +151,7 @@ def recalled(sweep: Run, info: DatasetInfo, space: Space) -> list[Point]:
         return []
     known = _records(_store(sweep.experiment))
     known.pop(sweep.folder.name, None)
-    records = [known[name] for name in wanted.warm_start] or likest(
+    records = [known[name] for name in wanted.warm_start] or most_similar(
         [*known.values()], Descriptors.of(info), wanted.objective
     )
     points = portfolio(records, space, Descriptors.of(info), min(wanted.portfolio, wanted.most_starts - 1))
@@ -159,7 +161,7 @@ def recalled(sweep: Run, info: DatasetInfo, space: Space) -> list[Point]:
     return points
 
 
-def likest(records: Sequence[Record], dataset: Descriptors, objective: str) -> list[Record]:
+def most_similar(records: Sequence[Record], dataset: Descriptors, objective: str) -> list[Record]:
     """Return the records of like datasets with the same objective, the nearest first, of equals the newest."""
     comparable = [
         record

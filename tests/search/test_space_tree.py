@@ -6,8 +6,9 @@ from rich.console import Console
 
 from rayology.config import Choice, Range
 from rayology.experiment import Experiment
-from rayology.search.shown import num_combinations, tree
-from rayology.search.space import Dimension, Space, dimensions
+from rayology.search.marks import dimensions
+from rayology.search.space import Dimension, Space
+from rayology.search.space_tree import num_combinations, tree
 
 SPACE = Space(
     (
