@@ -15,7 +15,7 @@ from rayology.data.prepare import prepare
 from rayology.data.report import report_file
 from rayology.experiment import Experiment
 from rayology.models.backbones import padded
-from rayology.preflight import joins_cluster, ray_folder
+from rayology.preflight import joins_cluster
 from rayology.progress import Bar, console, progress_bar, watching
 from rayology.training.cluster import awaited
 from rayology.training.history import HISTORY
@@ -26,7 +26,7 @@ __all__ = ["KEEP_FREED_MEMORY", "on_cluster", "prepared", "watching_run"]
 
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
 """What has glibc keep freed memory (mallopt(3)): faulting pages in costs more than decoding a slice into them."""
-MOST_TMPDIR = 32  # characters: Ray puts sockets below it, whose paths may have 107 (unix(7)), of which it takes 70
+MOST_TMPDIR = 32  # characters: Ray and multiprocessing put sockets below, of paths of 107 (unix(7)); Ray's take 70
 FEW = 30  # images; figures of fewer swing from one to the next
 TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"  # advises to turn tokens off  # noqa: S105
 
@@ -40,8 +40,9 @@ def on_cluster() -> Iterator[None]:
         yield
         return
     logging.getLogger(TOKEN_LOGGER).setLevel(logging.ERROR)
-    if len(ray_folder()) > MOST_TMPDIR and not joins_cluster():
-        os.environ["RAY_TMPDIR"] = "/tmp"  # noqa: S108 - Ray makes a folder of its own there
+    for name in () if joins_cluster() else ("RAY_TMPDIR", "TMPDIR"):
+        if len(os.environ.get(name, "")) > MOST_TMPDIR:
+            os.environ[name] = "/tmp"  # noqa: S108 - else Ray does not start, or waits a minute for its dashboard
     missing = {name: value for name, value in KEEP_FREED_MEMORY.items() if name not in os.environ}
     if joins_cluster():
         environment = {"env_vars": missing}

@@ -43,7 +43,7 @@ def experiment(request: pytest.FixtureRequest) -> Experiment:
 def case(request: pytest.FixtureRequest) -> tuple[Experiment, ImageSpec]:
     """Every model on images, and one of each kind on volumes."""
     model, spec = request.param
-    return experiment_of(model), spec
+    return experiment_of(model).patched({"schedule": {"steps": 6 if spec is SPEC else 4}}), spec
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """A model is one class: the loop, the evaluation, the bundle and the server take it by what it can do."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -103,17 +104,15 @@ def test_a_toy_trains_is_measured_and_kept_by_what_it_can_do(
 
 
 @pytest.mark.slow
-def test_two_workers_train_a_toy_to_what_one_does(
-    toy: BaseModelConfig, small: Experiment, data: PreparedDataset, tmp_path: Path
-) -> None:
-    alone, _ = trained(experiment_of(small, toy), data, tmp_path / "alone")
-    arguments = (small.model_dump_json(), TOYS.index(toy), str(data.path), str(tmp_path))
+def test_two_workers_train_each_toy_to_what_one_does(small: Experiment, data: PreparedDataset, tmp_path: Path) -> None:
+    arguments = (small.model_dump_json(), str(data.path), str(tmp_path))
 
     start_processes(_train_as_one_of_two, arguments, nprocs=2, start_method="forkserver")
 
-    for rank in range(2):
+    for (index, toy), rank in itertools.product(enumerate(TOYS), range(2)):
+        alone, _ = trained(experiment_of(small, toy), data, tmp_path / f"alone-{index}-{rank}")
         together = Training.start(experiment_of(small, toy), data.info.image, CPU)
-        resume(together, tmp_path / f"kept-{rank}")
+        resume(together, tmp_path / f"kept-{index}-{rank}")
         for name, weight in alone.model.state_dict().items():
             torch.testing.assert_close(together.model.state_dict()[name], weight, rtol=1e-9, atol=1e-9, msg=name)
 
@@ -169,10 +168,12 @@ def test_a_dataset_names_the_regions_of_its_masks(data: PreparedDataset) -> None
     assert data.info.image.masks == ("1",)
 
 
-def _train_as_one_of_two(rank: int, small: str, toy: int, dataset: str, folder: str) -> None:
+def _train_as_one_of_two(rank: int, small: str, dataset: str, folder: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    experiment = experiment_of(Experiment.model_validate_json(small), TOYS[toy])
-    training, _ = trained(experiment, PreparedDataset.open(Path(dataset)), Path(folder) / str(rank), Workers(rank, 2))
-    keep(training, Path(folder) / f"kept-{rank}")
+    workers, data = Workers(rank, 2), PreparedDataset.open(Path(dataset))
+    for index, toy in enumerate(TOYS):
+        experiment = experiment_of(Experiment.model_validate_json(small), toy)
+        training, _ = trained(experiment, data, Path(folder) / f"together-{index}-{rank}", workers)
+        keep(training, Path(folder) / f"kept-{index}-{rank}")
     distributed.destroy_process_group()

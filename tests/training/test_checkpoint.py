@@ -3,12 +3,13 @@
 import logging
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tests.training.recipes import CPU, SPEC, assert_same, batches_of, ignore, keep, resume
+from tests.training.recipes import CPU, SPEC, assert_same, batches_of, ignore, keep, resume, trained_before
 
 from rayology.atomic import write_atomic
 from rayology.errors import TrainingError
@@ -41,19 +42,23 @@ def test_a_training_resumed_from_a_checkpoint_ends_with_the_same_bits(
 ) -> None:
     experiment, spec = case
 
-    def keep_halfway(training: Training) -> None:
-        if training.step == 3:
-            keep(training, tmp_path)
+    begun, resumed = Training.start(experiment, spec, CPU), Training.start(experiment.patched({"seed": 5}), spec, CPU)
 
-    whole = Training.start(experiment, spec, CPU)
-    fit(experiment, whole, batches_of(spec), log=ignore, evaluate=ignore, checkpoint=keep_halfway)
-    resumed = Training.start(experiment.patched({"seed": 5}), spec, CPU)
-
+    fit(
+        experiment,
+        begun,
+        batches_of(spec),
+        log=ignore,
+        evaluate=ignore,
+        checkpoint=partial(keep, folder=tmp_path),
+        is_asked_to_stop=lambda: begun.step == 3,
+    )
     resume(resumed, tmp_path)
     fit(experiment, resumed, batches_of(spec), log=ignore, evaluate=ignore, checkpoint=ignore)
 
-    assert resumed.step == whole.step == 6
-    assert_same(resumed, whole)
+    assert begun.step == 3
+    assert resumed.step == experiment.schedule.steps
+    assert_same(resumed, trained_before(experiment, spec=spec))
 
 
 def test_what_is_saved_is_the_state_of_that_moment(experiment: Experiment, tmp_path: Path) -> None:

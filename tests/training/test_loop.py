@@ -47,11 +47,10 @@ def test_another_seed_trains_to_other_weights(experiment: Experiment) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pieces", [2, 4])
-def test_microbatches_change_nothing_but_rounding(case: tuple[Experiment, ImageSpec], pieces: int) -> None:
+def test_four_microbatches_change_nothing_but_rounding(case: tuple[Experiment, ImageSpec]) -> None:
     experiment, spec = case[0].patched({"schedule": {"steps": 3}}), case[1]
 
-    cut = experiment.patched({"scaling": {"microbatches": pieces}})
+    cut = experiment.patched({"scaling": {"microbatches": 4}})
 
     assert_same(trained(cut, spec=spec), trained_before(experiment, spec=spec), tolerance=1e-9)
 
