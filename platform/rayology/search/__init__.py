@@ -1,1 +1,1 @@
-"""Search: marks on the config's fields become a space in ``space.py``, Ray Tune walks it in ``study.py``."""
+"""Search: ``marks`` become a ``space``, a ``planner`` walks it and a ``journal`` remembers, Ray Tune runs it (``study``)."""

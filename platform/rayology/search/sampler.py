@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
 from scipy.optimize import Bounds, minimize
+from scipy.spatial.distance import cdist
 from scipy.special import ndtr, ndtri
 
 from rayology.search.space import Point, Space
@@ -19,7 +20,7 @@ __all__ = ["SAMPLERS", "Surrogate", "regret_bound"]
 Array = NDArray[np.float64]
 
 STEPS = 30  # of L-BFGS on the hyperparameters
-NUM_DRAWS = 256  # points at random among those whose gain is estimated
+NUM_DRAWS = 128  # points at random among those whose gain is estimated
 NUM_LEADERS = 3  # points whose neighbours are among them
 NUM_CLIMBS = 3  # rounds in which the neighbours of the most promising are added
 LENGTH = -0.65  # log of the length scale that is expected of one dimension, see Surrogate
@@ -39,7 +40,8 @@ class Surrogate:
     def __init__(self, space: Space, points: Sequence[Point], losses: Sequence[float]) -> None:
         self._space = space
         self._seen = space.positions(points)
-        self._apart = self._squares(self._seen, self._seen)
+        differences = self._seen[:, None, :] - self._seen[None, :, :]
+        self._apart = np.where(space.is_categorical, differences != 0, differences**2)
         self._scores = normal_scores(losses)
         count = len(space.dimensions)
         self._expected = np.array([LENGTH + 0.5 * math.log(count)] * count + [0.0, NOISE])
@@ -48,8 +50,10 @@ class Surrogate:
 
     def predict(self, points: Sequence[Point]) -> tuple[Array, Array]:
         """Return the mean and the standard deviation of the score of each point, without the noise."""
-        kernel, _ = self._kernel(self._squares(self._space.positions(points), self._seen))
-        explained = np.einsum("ij,jk,ik->i", kernel, self._inverse, kernel)
+        kernel, _ = self._kernel(
+            cdist(*map(self._embedded, (self._space.positions(points), self._seen)), "sqeuclidean")
+        )
+        explained = (kernel @ self._inverse * kernel).sum(axis=1)
         return kernel @ self._weights, np.sqrt(np.maximum(np.exp(self._log[-2]) - explained, 1e-12))
 
     @property
@@ -69,7 +73,7 @@ class Surrogate:
         It is the evidence of Rasmussen & Williams (2006, eq. 5.8 and 5.9) times the priors.
         """
         self._log = log.copy()
-        kernel, slope = self._kernel(self._apart)
+        kernel, slope = self._kernel(self._apart @ np.exp(-2 * self._log[:-2]))
         noise = np.exp(self._log[-1]) * np.eye(len(kernel))
         whole = kernel + noise + JITTER * np.eye(len(kernel))
         self._inverse = np.linalg.inv(whole)
@@ -82,15 +86,19 @@ class Surrogate:
         return float(value), gradient
 
     def _kernel(self, squares: Array) -> tuple[Array, Array]:
-        """Return Matérn's kernel, and its slope by the squared distance."""
-        distance = np.sqrt(5 * (squares @ np.exp(-2 * self._log[:-2])))
+        """Return Matérn's kernel of squared distances in units of the length scales, and its slope by them."""
+        distance = np.sqrt(5 * squares)
         decay = np.exp(self._log[-2] - distance)
         return (1 + distance + distance**2 / 3) * decay, -5 / 6 * (1 + distance) * decay
 
-    def _squares(self, one: Array, other: Array) -> Array:
-        """Return the squared differences of all pairs of positions by dimension; 1 between two different categories."""
-        differences = one[:, None, :] - other[None, :, :]
-        return np.where(self._space.is_categorical, differences != 0, differences**2)
+    def _embedded(self, positions: Array) -> Array:
+        """Return vectors whose squared distances are those of positions; two different categories lie 1 apart."""
+        scaled = np.exp(-self._log[:-2])
+        columns = [positions * np.where(self._space.is_categorical, 0.0, scaled)]
+        for column in np.flatnonzero(self._space.is_categorical):
+            numbers = np.arange(len(self._space.dimensions[column].choices))
+            columns.append((positions[:, [column]] == numbers) * scaled[column] / math.sqrt(2))
+        return np.hstack(columns)
 
 
 def gaussian_process(
@@ -150,7 +158,7 @@ def regret_bound(
 ) -> float:
     """Return how much better than the best seen a point may be, in units of the noise (Makarova et al. 2022, eq. 7)."""
     surrogate = Surrogate(space, points, losses)
-    drawn = [space.draw(generator) for _ in range(4 * NUM_DRAWS)]
+    drawn = [space.draw(generator) for _ in range(8 * NUM_DRAWS)]
     width = math.sqrt(0.4 * math.log(len(space.dimensions) * len(points) ** 2 * math.pi**2 / 0.6))
     seen, anywhere = surrogate.predict(points), surrogate.predict([*points, *drawn])
     bound = (seen[0] + width * seen[1]).min() - (anywhere[0] - width * anywhere[1]).min()
