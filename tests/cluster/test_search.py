@@ -1,5 +1,6 @@
 """Sweeps on a real local Ray."""
 
+import json
 import math
 import os
 import shutil
@@ -20,7 +21,7 @@ from rayology.errors import SearchError
 from rayology.experiment import Experiment
 from rayology.metrics import METRICS
 from rayology.search.page import sweep_page
-from rayology.search.results import promote_best, table
+from rayology.search.results import SweepResult, promote_best, table
 from rayology.search.searcher import LOSSES, OUTCOME
 from rayology.search.study import _name, _trial, search
 from rayology.store import Store
@@ -91,16 +92,19 @@ def test_a_sweep_whose_trials_all_fail_says_so(small: Experiment, data: Prepared
         promote_best(found)
 
 
-def test_a_sweep_that_was_interrupted_promotes_nobody_and_goes_on_where_it_was_moved_to(
-    ray_cluster: str, small: Experiment, data: PreparedDataset, tmp_path: Path
+def test_a_sweep_that_was_interrupted_promotes_nobody_and_goes_on_where_it_was_moved_to_and_prints_json_alone(
+    ray_cluster: str, small: Experiment, tmp_path: Path
 ) -> None:
     # What a driver leaves that is killed outright is tested line by line in tests/search.
-    sweep = small.patched({"search": {"num_trials": 4, "concurrent_trials": 1}, "schedule": {"steps": 30}})
+    search = {"num_trials": 6, "grace_steps": 2, "concurrent_trials": 1}
+    sweep = small.patched({"search": search, "schedule": {"steps": 4, "evaluate_every": 2}})
     settings = small.storage / "sweep.yaml"
     settings.write_text(sweep.model_dump_json())
+    words: list[str | Path] = [sys.executable, ROOT / "jobs" / "tune.py"]
+    environment = {**os.environ, "RAY_ADDRESS": ray_cluster}
     driver = subprocess.Popen(
-        [sys.executable, ROOT / "jobs" / "tune.py", settings, "--name", "interrupted"],
-        env={**os.environ, "RAY_ADDRESS": ray_cluster},
+        [*words, settings, "--name", "interrupted"],
+        env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -121,13 +125,18 @@ def test_a_sweep_that_was_interrupted_promotes_nobody_and_goes_on_where_it_was_m
     shutil.copytree(old, storage / "sweeps" / old.name)
     shutil.rmtree(old)
     old.mkdir()
-    resumed = open_run(Experiment(storage=storage, resume="last"), "sweeps")
-    found = search(resumed, data)
+    shutil.copytree(small.storage / "datasets", storage / "datasets")
+    ended = subprocess.run(
+        [*words, "--storage", storage, "--resume", "last"], capture_output=True, text=True, check=False, env=environment
+    )
+    found = SweepResult.read(open_run(Experiment(storage=storage, resume="last"), "sweeps"))
 
-    assert resumed.folder.name == old.name
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert json.loads(ended.stdout)["sweep"] == str(found.folder)
+    assert found.folder.name == old.name
     assert [trial.outcome for trial in found.trials if trial.outcome not in {"finished", "stopped"}] == []
-    assert len(found.trials) == 4
-    assert finished
+    assert len(found.trials) == 6
+    assert 0 < len(finished) < 6
     assert not list(old.iterdir())
     for bundle, manifest in finished.items():
         moved = storage / bundle.relative_to(small.storage)
@@ -138,5 +147,4 @@ def _wait_for_a_bundle(folder: Path, *, name: str) -> None:
     deadline = time.monotonic() + 300
     while not list(folder.glob(f"{name}-*/trials/*/{BUNDLE}/bundle.json")):
         assert time.monotonic() < deadline, "no trial finished in time"
-        time.sleep(0.2)
-    time.sleep(1)
+        time.sleep(0.1)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -93,17 +94,8 @@ def second_node(ray_cluster: str) -> Iterator[str]:
     """Give the id of a node that joins the cluster for a test."""
     before = {node["NodeID"] for node in ray.nodes()}
     # Its own folder: in Ray's default one it would name this cluster as the one that other processes join.
-    words = [
-        "ray",
-        "start",
-        "--address",
-        ray_cluster,
-        "--num-cpus",
-        "2",
-        "--block",
-        "--temp-dir",
-        mkdtemp(prefix="ray-"),
-    ]
+    folder = mkdtemp(prefix="ray-")
+    words = ["ray", "start", "--address", ray_cluster, "--num-cpus", "2", "--block", "--temp-dir", folder]
     started = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (joined := [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in before]):
         assert started.poll() is None
@@ -111,6 +103,7 @@ def second_node(ray_cluster: str) -> Iterator[str]:
     yield joined[0]
     started.terminate()
     started.wait(60)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_training_that_was_interrupted_and_lost_a_worker_loses_no_step_and_leaves_a_bundle_that_loads(

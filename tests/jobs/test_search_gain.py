@@ -22,7 +22,10 @@ def test_the_cheaper_one_takes_more_steps_with_the_same_seeds(
     assert {run.arm: run.experiment.schedule.steps for run in found} == steps
     assert len({run.seed for run in found}) == 3
     assert len(found) == 6
-    assert {run.arm: run.experiment.model.model_dump()["loss"] for run in found} == {DEFAULT: "relativistic", WINNER: "hinge"}
+    assert {run.arm: run.experiment.model.model_dump()["loss"] for run in found} == {
+        DEFAULT: "relativistic",
+        WINNER: "hinge",
+    }
 
 
 def test_a_winner_is_ahead_if_it_is_by_more_than_the_spread(tmp_path: Path) -> None:

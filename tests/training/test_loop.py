@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.kinds import name_of
 from tests.training.recipes import (
     ADAPTIVE,
+    CODER,
     CPU,
     IMAGES,
     MODELS,
@@ -29,7 +31,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from rayology.experiment import Experiment, OptimizerConfig, ScheduleConfig
 from rayology.image import Batch, ImageSpec
-from rayology.models import GanConfig
+from rayology.models import GanConfig, ModelConfig
 from rayology.noise import batch_noise, placed
 from rayology.training.gradients import Workers, only_trainable
 from rayology.training.loop import Training, fit
@@ -41,7 +43,9 @@ def test_the_same_seed_trains_to_the_same_bits(case: tuple[Experiment, ImageSpec
     assert_same(trained(experiment, spec=spec), trained_before(experiment, spec=spec))
 
 
-def test_another_seed_trains_to_other_weights(experiment: Experiment) -> None:
+def test_another_seed_trains_to_other_weights() -> None:
+    experiment = experiment_of(CODER)
+
     with pytest.raises(AssertionError):
         assert_same(trained_before(experiment), trained(experiment.patched({"seed": 1})))
 
@@ -171,8 +175,10 @@ def test_adam_forgets_as_each_phase_says_of_the_step() -> None:
         assert phase.betas(5 / 6) != phase.betas(0.0)
 
 
-def test_the_gradient_is_clipped_to_the_norm(experiment: Experiment) -> None:
+@pytest.mark.parametrize("model", [CODER, ADAPTIVE], ids=name_of)
+def test_the_gradient_is_clipped_to_the_norm(model: ModelConfig) -> None:
     """With Adam's step of about lr a weight, what is clipped is seen only through the norm that is logged before."""
+    experiment = experiment_of(model)
     free = trained_before(experiment)
     clipped = trained(experiment.patched({"optimizer": OptimizerConfig(clip_norm=1e-9).model_dump()}))
 

@@ -1,1 +1,1 @@
-"""Search: ``marks`` become a ``space``, a ``planner`` walks it and a ``journal`` remembers, Ray Tune runs it (``study``)."""
+"""Search: ``marks`` become a ``space``, a ``planner`` walks it with a ``journal``, Ray Tune runs it (``study``)."""
