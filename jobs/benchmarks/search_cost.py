@@ -60,8 +60,8 @@ class SearchCostConfig(Config):
     """Times that each library is asked in turn."""
     trainings: PositiveInt = 16
     """Small trainings of the sweep that is to keep the cores busy."""
-    steps: PositiveInt = 200
-    """Steps of each."""
+    steps: PositiveInt = 1000
+    """Steps of each; Tune keeps one process alone for trainings that take less time than a process takes to start."""
     quick: bool = False
     """One round of 6 trials of ours, Tune and Optuna, and 3 trainings of 20 steps."""
 

@@ -70,6 +70,17 @@ def test_a_sweep_spends_its_budget_and_trains_its_finalists_with_seeds_of_their_
     assert all(trial.outcome == "finished" for trial in repeats)
 
 
+def test_a_sweep_of_which_few_trials_finish_trains_these_the_more_often(tmp_path: Path) -> None:
+    def worse_and_worse(trial: Trial) -> float:  # but for the second, so that all others are stopped
+        return float({0: 1, 1: 0}.get(trial.number, trial.number) if trial.repeats is None else trial.repeats)
+
+    trials = Sweep(tmp_path, wanted(num_trials=40, sampler="random"), worse_and_worse).run()
+
+    assert num_repeated(wanted(num_trials=40).search) == (5, 2)
+    assert [trial.number for trial in trials if trial.repeats is None and trial.losses] == [0, 1]
+    assert [trial.repeats for trial in trials if trial.repeats is not None] == [1, 0] * 5
+
+
 @pytest.mark.slow
 def test_a_search_of_pure_noise_declares_nobody_the_winner(tmp_path: Path) -> None:
     sweeps = [

@@ -181,6 +181,8 @@ class Planner:
         finalists = best_first([trial for trial in explored if trial.losses])[:sure]
         if self._is_spent(trials, share=1.0):
             return Rest.DONE
+        if not running and 1 < len(finalists) < count:  # few finished: each is trained more often
+            times = count * times // len(finalists)
         for turn in range(min(times, 1) if running else times):
             for finalist in finalists:
                 seed = derive_seed(self._experiment.seed, "repeat", finalist.number, turn) % 2**32
