@@ -276,8 +276,9 @@ def sheet(data_set: str, ended: Ended, data: PreparedDataset, folder: Path) -> P
     chosen = np.concatenate([np.flatnonzero(real.labels == label)[:a_class] for label in np.unique(real.labels)])
     labels = torch.from_numpy(real.labels[chosen])
     rows = {"real": real.images(chosen)}
+    first = min(each.seed for each in ended)
     for each, found in ended.items():
-        if (each.data_set, each.seed) == (data_set, 0) and not found.diverged:
+        if (each.data_set, each.seed) == (data_set, first) and not found.diverged:
             model = Bundle.load(each.folder / BUNDLE).build()
             assert isinstance(model, Generates)  # noqa: S101 - all arms are GANs
             noise = indexed_noise(model.sample_noise(), seed=0, indices=range(len(labels)))

@@ -23,13 +23,17 @@ from rayology.config import Config
 from rayology.experiment import Experiment
 from rayology.job import run
 from rayology.progress import console
+from rayology.search.journal import TRIALS
 from rayology.search.marks import candidate
 from rayology.search.results import SweepResult
 from rayology.search.space import Value
 from rayology.session import on_cluster, prepared
+from rayology.training.history import read
 from rayology.training.run import Run as Sweep
 
 WINNER = "winner"
+RATE = "images_per_s"
+MOST_COMPUTED = 1.1  # by a winner, in units of the default
 FIRST_SEED = 1000  # of the comparison; no trial has it
 NARROW = {
     "model.kind": ["gan", "vae"],
@@ -71,7 +75,7 @@ class Winner:
     point: Mapping[str, Value]
     """What it chose of all that is searched."""
     cost: float
-    """What a step of it computes as a multiple of the default's, by the sweep's own clock."""
+    """What a step of it computes as a multiple of the default's."""
     verdict: str
 
 
@@ -90,7 +94,7 @@ def main(config: SearchGainConfig) -> Mapping[str, object]:
             console.print(table(name, found))
             console.print(sheet(name, found, data, config.folder.expanduser()), highlight=False)
             ended |= found
-            met[f"{name}_winner_is_ahead"] = is_ahead(found)
+            met[f"{name}_winner_is_ahead"] = is_ahead(found) and computed(found) < MOST_COMPUTED
     return {
         "winners": {name: asdict(winner) for name, winner in winners.items()},
         "runs": {str(each): asdict(found) for each, found in ended.items()},
@@ -123,16 +127,17 @@ def searched(experiment: Experiment) -> Winner:
     chosen = found.promotable
     assert chosen is not None  # noqa: S101 - else the sweep had raised
     number = chosen.number if chosen.repeats is None else chosen.repeats
-    cost = _seconds_a_step(found, number) / _seconds_a_step(found, 0)
+    cost = _images_per_s(found, 0) / _images_per_s(found, number)
     winner = Winner(found.folder.name, number, chosen.point, cost, found.verdict)
     keep(file, key, winner)
     return winner
 
 
-def _seconds_a_step(found: SweepResult, number: int) -> float:
-    """Return what a step of a trial cost, and of those that repeat it."""
-    own = [trial for trial in found.trials if number in {trial.number, trial.repeats} and trial.step]
-    return sum(trial.seconds for trial in own) / sum(trial.step for trial in own)
+def _images_per_s(found: SweepResult, number: int) -> float:
+    """Return how fast a trial and those that repeat it trained, without their evaluations."""
+    own = [trial for trial in found.trials if number in {trial.number, trial.repeats}]
+    lines = [line for trial in own for line in read(found.folder / TRIALS / trial.name)]
+    return statistics.median(float(line[RATE]) for line in lines if RATE in line)
 
 
 def runs_of(config: SearchGainConfig, experiment: Experiment, winner: Winner) -> list[Run]:
@@ -147,6 +152,14 @@ def runs_of(config: SearchGainConfig, experiment: Experiment, winner: Winner) ->
             own = candidate(experiment, point, seed=seed).patched({"schedule": schedule})
             runs.append(Run(experiment.name, arm, seed, own))
     return runs
+
+
+def computed(found: Ended) -> float:
+    """Return how long the winner computed, evaluations included, in units of the default."""
+    winners, others = (
+        [each.core_minutes for run, each in found.items() if run.arm == arm] for arm in (WINNER, DEFAULT)
+    )
+    return sum(winners) / sum(others)
 
 
 def is_ahead(found: Ended) -> bool:

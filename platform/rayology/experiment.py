@@ -169,7 +169,7 @@ class SearchConfig(Config):
     show_space: bool = False
     """Show what would be searched, and end."""
     concurrent_trials: PositiveInt | Literal["auto"] = "auto"
-    """Trials that run at the same time; auto is as many as the cluster has room for when the sweep begins."""
+    """Trials that run at the same time; auto is as many as the cluster has room for."""
     max_failures: NonNegativeInt = 1
     """Number of times that a trial is retried after its process was lost."""
 

@@ -15,7 +15,7 @@ from rayology.data.prepare import prepare
 from rayology.data.report import report_file
 from rayology.experiment import Experiment
 from rayology.models.backbones import padded
-from rayology.preflight import joins_cluster
+from rayology.preflight import joins_cluster, ray_folder
 from rayology.progress import Bar, console, progress_bar, watching
 from rayology.training.cluster import awaited
 from rayology.training.history import HISTORY
@@ -24,9 +24,13 @@ from rayology.training.run import Run
 
 __all__ = ["KEEP_FREED_MEMORY", "on_cluster", "prepared", "watching_run"]
 
+logger = logging.getLogger(__name__)
+
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)}
 """What has glibc keep freed memory (mallopt(3)): faulting pages in costs more than decoding a slice into them."""
-MOST_TMPDIR = 32  # characters: Ray and multiprocessing put sockets below, of paths of 107 (unix(7)); Ray's take 70
+MOST_RAY_FOLDER, MOST_TMPDIR = 32, 70  # characters: the path of a socket may have 107 (unix(7)), of which Ray takes
+# 70, and multiprocessing, which Ray's dashboard uses, 33.
+SHORT = "/tmp"  # noqa: S108 - Ray makes a folder of its own there
 FEW = 30  # images; figures of fewer swing from one to the next
 TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"  # advises to turn tokens off  # noqa: S105
 
@@ -40,22 +44,32 @@ def on_cluster() -> Iterator[None]:
         yield
         return
     logging.getLogger(TOKEN_LOGGER).setLevel(logging.ERROR)
-    for name in () if joins_cluster() else ("RAY_TMPDIR", "TMPDIR"):
-        if len(os.environ.get(name, "")) > MOST_TMPDIR:
-            os.environ[name] = "/tmp"  # noqa: S108 - else Ray does not start, or waits a minute for its dashboard
     missing = {name: value for name, value in KEEP_FREED_MEMORY.items() if name not in os.environ}
-    if joins_cluster():
-        environment = {"env_vars": missing}
-    else:
-        environment = {}
+    joins = joins_cluster()
+    if not joins:
+        _shorten_folders()
         os.environ.update(missing)  # workers inherit them, which saves starting others in place of the first ones
     terminated = signal.getsignal(signal.SIGTERM)
-    ray.init(runtime_env=environment, logging_level=logging.WARNING, log_to_driver=False)
+    ray.init(
+        None if joins else "local",
+        runtime_env={"env_vars": missing} if joins else {},
+        logging_level=logging.WARNING,
+        log_to_driver=False,
+    )
     signal.signal(signal.SIGTERM, terminated)  # Ray put a handler of its own in place
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _shorten_folders() -> None:
+    """Have sockets lie in /tmp whose paths would be too long: without them Ray does not start, or not its dashboard."""
+    if len(ray_folder()) > MOST_RAY_FOLDER:
+        os.environ["RAY_TMPDIR"] = SHORT
+    if len(os.environ.get("TMPDIR", "")) > MOST_TMPDIR:
+        logger.warning("TMPDIR is too long for the sockets of what Ray starts: it is %s for them.", SHORT)
+        os.environ["TMPDIR"] = SHORT
 
 
 def prepared(experiment: Experiment) -> PreparedDataset:

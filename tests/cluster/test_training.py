@@ -24,7 +24,7 @@ from rayology.commands import train as train_command
 from rayology.data import PreparedDataset
 from rayology.data import workers as data_workers
 from rayology.data.workers import in_order
-from rayology.errors import ConfigError, DatasetError, Diverged
+from rayology.errors import ConfigError, DatasetError, Diverged, OutOfMemory
 from rayology.experiment import Experiment
 from rayology.interruption import interruptible
 from rayology.training.cluster import awaited, train
@@ -53,7 +53,10 @@ def after(run: Run, step: int, act: Callable[[], None]) -> threading.Thread:
     """Act once a run is past a step, and return who waits for that."""
 
     def wait() -> None:
+        deadline = time.monotonic() + 300
         while not steps_of(run) or steps_of(run)[-1] <= step:
+            if time.monotonic() > deadline:
+                return
             time.sleep(0.05)
         act()
 
@@ -197,6 +200,15 @@ def test_two_workers_that_diverge_end_together_and_say_what_to_lower(small: Expe
 
     with pytest.raises(Diverged, match=r"lower optimizer\.lr"):
         train(run, data)
+
+
+def test_a_step_that_does_not_fit_is_refused_in_one_line_by_all_workers(
+    small: Experiment, data: PreparedDataset
+) -> None:
+    large = {"schedule": {"batch_size": 2**20}, "model": {"encoder": {"width": 64}, "decoder": {"width": 64}}}
+
+    with pytest.raises(OutOfMemory, match=r"and a worker has [\d.]+; write schedule\.batch_size \d+, or"):
+        train(open_run(small.patched({**TWO_WORKERS, **large}), "runs"), data)
 
 
 def test_a_single_image_that_validates_is_refused_at_once(small: Experiment, data: PreparedDataset) -> None:

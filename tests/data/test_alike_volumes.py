@@ -140,11 +140,11 @@ def test_no_phantoms_are_joined(tmp_path: Path, num_patients: int, slices: int, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spacing_mm", [0.5, 1.0])
-def test_no_hippocampi_are_joined(shared_data: Path, tmp_path: Path, spacing_mm: float) -> None:
+@pytest.mark.parametrize(("count", "spacing_mm"), [(40, 0.5), (100, 1.0)])
+def test_no_hippocampi_are_joined(shared_data: Path, tmp_path: Path, count: int, spacing_mm: float) -> None:
     folder = tmp_path / "hippocampi"
     (folder / "images").mkdir(parents=True)
-    for file in sorted((shared_data / "seg_hippocampus_nifti" / "images").iterdir())[:40]:
+    for file in sorted((shared_data / "seg_hippocampus_nifti" / "images").iterdir())[:count]:
         shutil.copy(file, folder / "images")
     names = sorted(f"images/{file.name}" for file in (folder / "images").iterdir())
     table = tmp_path / "splits.csv"
@@ -154,4 +154,4 @@ def test_no_hippocampi_are_joined(shared_data: Path, tmp_path: Path, spacing_mm:
 
     data = cut(source, tmp_path / "root", spacing_mm=spacing_mm)
 
-    assert data.info.patients == 40
+    assert data.info.patients == count

@@ -25,6 +25,15 @@ def test_equal_images_score_100_decibels_and_a_similarity_of_1() -> None:
     assert figures == pytest.approx({"psnr": 100.0, "ssim": 1.0})
 
 
+def test_the_similarity_of_an_image_is_the_mean_of_its_channels() -> None:
+    originals, images = (torch.rand(2, 3, 16, 18, generator=torch.Generator().manual_seed(seed)) for seed in range(2))
+
+    whole = compare_reconstructions(images, originals)["ssim"]
+    each = [compare_reconstructions(images[:, [at]], originals[:, [at]])["ssim"] for at in range(3)]
+
+    assert whole == pytest.approx(sum(each) / 3, rel=1e-5)
+
+
 def test_structural_similarity_is_the_mean_of_its_formula_over_all_windows() -> None:
     original, image = (_images(1, 16, 18, seed=seed)[0, 0].double().numpy() for seed in range(2))
     weights = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)

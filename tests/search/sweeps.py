@@ -24,7 +24,7 @@ ONE_POINT = {
 }
 """All that is searched, pinned."""
 Loss = Callable[[Trial], float]
-Excess = Callable[[Point], Mapping[str, float]]
+Violations = Callable[[Point], Mapping[str, float]]
 
 
 def wanted(**search: object) -> Experiment:
@@ -55,7 +55,7 @@ class Sweep:
         folder: Path,
         experiment: Experiment,
         loss: Loss = by_rate,
-        violations: Excess = lambda _: {},
+        violations: Violations = lambda _: {},
         recall: Callable[[Space], Sequence[Point]] = lambda _: (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)

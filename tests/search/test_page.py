@@ -148,6 +148,21 @@ def test_the_file_of_a_training_is_read_as_that_training(values: dict[str, objec
     assert load(Experiment, [str(tmp_path / "again.yaml")], program="train") == experiment
 
 
+def test_a_finished_trial_whose_bundle_is_gone_may_not_be_promoted_and_its_page_stands(
+    small: Experiment, data: PreparedDataset, tmp_path: Path
+) -> None:
+    trials = swept(small, 2, outcomes="finished").trials
+    found = SweepResult(tmp_path, small, Space(()), trials)
+    first, second = sorted(trials, key=lambda trial: trial.losses)
+    untrained(found.bundle(second), small, data, metrics={"mmd": 1.0, "copies": 0.0})
+
+    page = sweep_page(found).decode()
+
+    assert found.refusals_of(first) == ["its bundle is not there any more"]
+    assert found.promotable == second
+    assert f"To train {second.name} again" in page
+
+
 def test_samples_of_a_model_that_copies_are_not_shown(small: Experiment, data: PreparedDataset, tmp_path: Path) -> None:
     trials = swept(small, 2, outcomes="finished").trials
     found = SweepResult(tmp_path, small, Space(()), trials)

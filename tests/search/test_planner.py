@@ -1,8 +1,10 @@
 """What a sweep does next, on trials that take no time."""
 
+import itertools
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -219,6 +221,42 @@ def test_a_sweep_that_finds_nothing_more_within_its_limits_ends_with_what_it_has
 
     assert [trial.outcome for trial in trials].count("rejected") == 12
     assert any(trial.repeats is not None for trial in trials)
+
+
+def test_a_sweep_that_finds_nothing_more_waits_for_what_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(planner, "MOST_REJECTED", 12)
+    tried: list[Point] = []
+
+    def over_after_one(point: Point) -> Mapping[str, float]:
+        tried.append(point)
+        return {"max_parameters": 1.0} if len(tried) > 1 else {}
+
+    experiment = wanted(sampler="random")
+    space, journal = Space(dimensions(experiment)), Journal(tmp_path)
+    running = Planner(experiment, space, journal, violations=over_after_one)
+    first = running.next()
+    assert isinstance(first, Trial)
+
+    assert [running.next() for _ in range(3)] == [Rest.WAIT] * 3
+    assert len(journal.trials()) == 1 + 12
+    journal.end(first.number, "finished", [1.0])
+    assert isinstance(running.next(), Trial | Rest)
+    assert len(journal.trials()) <= 1 + 12 + 1
+    assert sum("The search ends" in message for message in caplog.messages) == 1
+
+
+def test_hours_count_for_trials_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = wanted(sampler="random", finalists=0, worker_hours=1.0)
+    space, journal = Space(dimensions(experiment)), Journal(tmp_path)
+    now = iter(range(0, 3600 * 100, 900))  # a quarter of an hour between any two looks at the clock
+    monkeypatch.setattr(planner, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    running = Planner(experiment, space, journal)
+
+    begun = list(itertools.takewhile(lambda trial: isinstance(trial, Trial), (running.next() for _ in range(9))))
+
+    assert 0 < len(begun) < 4
 
 
 def test_a_model_that_breaks_a_constraint_is_not_trained_by_the_driver_that_comes_after(tmp_path: Path) -> None:

@@ -108,6 +108,26 @@ def test_a_finalist_that_does_not_always_train_well_stands_behind_those_that_do(
     assert standings[:2] == rank({1: good, 2: fair})
 
 
+@pytest.mark.parametrize("losses", [{0: [1.0], 1: [0.5, math.inf]}, {0: [1.0, 1.1], 1: [0.1, math.inf]}])
+def test_the_only_finalist_that_trained_well_each_time_is_not_told_apart(losses: dict[int, list[float]]) -> None:
+    standings = rank(losses)
+    repeats = [(number, loss) for number, each in losses.items() for loss in each]
+    found = swept(
+        trial(0, 1.0),
+        trial(1, 0.5),
+        *(
+            Trial(2 + place, {}, place, repeats=number, losses=(loss,), outcome="finished")
+            if loss < math.inf
+            else Trial(2 + place, {}, place, repeats=number, outcome="diverged")
+            for place, (number, loss) in enumerate(repeats)
+        ),
+    )
+
+    assert [(standing.number, standing.probability) for standing in standings] == [(0, 0.5), (1, 0.5)]
+    assert not found.is_told_apart
+    assert "it is the only finalist that trained well each time: they are not told apart" in found.verdict
+
+
 def test_finalists_that_all_came_to_nothing_are_not_said_to_have_been_trained_once() -> None:
     diverged = [Trial(2 + number, {}, 5, repeats=number, outcome="diverged") for number in range(2)]
 

@@ -58,8 +58,12 @@ def rank(losses: Mapping[int, Sequence[float]]) -> list[Standing]:
         _ranked({number: each for number, each in finished.items() if each and is_sound[number] is whole})
         for whole in (True, False)
     )
-    if sound:
+    if len(sound) > 1:
         others = [replace(standing, probability=0.0) for standing in others]
+    elif sound:  # nothing tells how much better one of the others may be when it trains well
+        sound, others = (
+            [replace(standing, probability=1 / len(losses)) for standing in each] for each in (sound, others)
+        )
     return [replace(standing, tried=len(losses[standing.number])) for standing in [*sound, *others]]
 
 

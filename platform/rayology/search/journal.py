@@ -46,7 +46,7 @@ class Trial:
     """Losses by all objectives if it finished."""
     outcome: Outcome = ""
     seconds: float = 0.0
-    """How long it trained."""
+    """How long it took with the driver that saw it end."""
 
     @property
     def name(self) -> str:

@@ -123,12 +123,13 @@ def _charts(found: SweepResult) -> Iterator[str]:
 
 def _leaders(found: SweepResult) -> Iterator[str]:
     """Show samples of the leaders, which show nobody, unless the model may copy; and how to train the first again."""
-    leaders: dict[int, Trial] = {}
+    trainings: dict[int, list[Trial]] = {}
     for trial in found.candidates:
-        leaders.setdefault(trial.number if trial.repeats is None else trial.repeats, trial)
+        trainings.setdefault(trial.number if trial.repeats is None else trial.repeats, []).append(trial)
     shown, winner = [], found.promotable
-    for trial in leaders.values():
-        refused = found.refusals(trial)
+    for own in trainings.values():
+        trial = next((each for each in own if not found.refusals_of(each)), own[0])
+        refused = found.refusals_of(trial)
         caption = safe("; ".join([f"{trial.name}, {trial.kind}", *refused]))
         with suppress(FileNotFoundError), Image.open(found.bundle(trial) / "samples.png") as sheet:
             picture = "" if refused else image(sheet, alt=trial.name)

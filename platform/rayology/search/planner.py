@@ -60,6 +60,8 @@ class Planner:
         self._orphans = journal.running()
         self._forgiven = {trial.number for trial in journal.trials() if trial.outcome == "failed"}
         self._began_at = time.monotonic()
+        self._handed_out_at: dict[int, float] = {}
+        self._said: set[str] = set()
 
     def next(self) -> Trial | Rest:
         """Return the next trial, which counts as running from now on, or why there is none.
@@ -67,6 +69,16 @@ class Planner:
         Raises:
             SearchError: of many points in a row, none keeps to the constraints, and nothing was trained.
         """
+        found = self._next()
+        if isinstance(found, Trial):
+            self._handed_out_at[found.number] = time.monotonic()
+        return found
+
+    def seconds(self, number: int) -> float:
+        """Return how long ago a trial was handed out."""
+        return time.monotonic() - self._handed_out_at[number]
+
+    def _next(self) -> Trial | Rest:
         while self._orphans:  # what the driver that was lost would have done with them
             orphan = self._orphans.pop(0)
             if orphan.repeats is None and not orphan.curve and (violations := self._violations(orphan.point)):
@@ -106,19 +118,25 @@ class Planner:
         if wanted.finish or len(explored) >= wanted.num_trials - math.prod(num_repeated(wanted)):
             return True
         kept = wanted.finalists_share if math.prod(num_repeated(wanted)) else 0.0
-        if self._is_spent(trials, share=1 - kept):
+        if self._is_spent(share=1 - kept):
             return True
         finished = [trial for trial in explored if trial.losses]
         latest = [trial.outcome for trial in trials if trial.repeats is None][-MOST_REJECTED:]
-        if finished and latest == ["rejected"] * MOST_REJECTED:
+        if latest == ["rejected"] * MOST_REJECTED and any(trial.losses or not trial.outcome for trial in explored):
+            self._say(f"The last {MOST_REJECTED} models keep to no limit: the search ends with what was trained.")
             return True
         goal = -math.inf if wanted.target is None else loss_of(wanted.objective, wanted.target)
         return any(trial.losses[0] <= goal for trial in finished) or self._is_settled(finished)
 
-    def _is_spent(self, trials: Sequence[Trial], *, share: float) -> bool:
-        """Tell whether a share of the hours is used up."""
+    def _is_spent(self, *, share: float) -> bool:
+        """Tell whether a share of the hours is used up, those of trials that run included."""
         wanted, spent_s = self._wanted, time.monotonic() - self._began_at
-        worked_s = sum(trial.seconds for trial in trials) * self._experiment.scaling.num_workers
+        took_s = (
+            trial.seconds if trial.outcome else self.seconds(trial.number)
+            for trial in self._journal.trials()
+            if trial.outcome or trial.number in self._handed_out_at
+        )
+        worked_s = sum(took_s) * self._experiment.scaling.num_workers
         return any(
             limit_h is not None and used_s >= 3600 * limit_h * share
             for used_s, limit_h in ((spent_s, wanted.hours), (worked_s, wanted.worker_hours))
@@ -135,7 +153,7 @@ class Planner:
     def _next_explored(self) -> Trial | None:
         """Begin the trial of a point that keeps to the constraints; those that do not are noted as rejected.
 
-        None if many in a row are, but others were trained: the search ends with these.
+        None if many in a row are, but others were trained or run: the search ends with these.
         """
         least: dict[str, float] = {}
         for _ in range(MOST_REJECTED):
@@ -148,8 +166,8 @@ class Planner:
             least = {name: min(over, least.get(name, over)) for name, over in {**least, **violations}.items()}
         limits = ", ".join(f"search.{name} (the nearest is over by {over:.4g})" for name, over in sorted(least.items()))
         found = f"none of {MOST_REJECTED} models in a row keeps to {limits}"
-        if any(trial.losses for trial in self._counted()):
-            logger.warning("The search ends: %s.", found)
+        if any(trial.losses or not trial.outcome for trial in self._counted()):
+            self._say(f"The search ends: {found}.")
             return None
         raise SearchError(f"{found}; raise the limit, or narrow the search to smaller models")
 
@@ -179,7 +197,7 @@ class Planner:
         running = sum(not trial.outcome for trial in explored)
         sure = 0 if running and self._wanted.tradeoffs else max(count - running, 0)
         finalists = best_first([trial for trial in explored if trial.losses])[:sure]
-        if self._is_spent(trials, share=1.0):
+        if self._is_spent(share=1.0):
             return Rest.DONE
         if not running and 1 < len(finalists) < count:  # few finished: each is trained more often
             times = count * times // len(finalists)
@@ -189,6 +207,12 @@ class Planner:
                 if (finalist.number, seed) not in known:
                     return self._journal.begin(self._space, finalist.point, seed=seed, repeats=finalist.number)
         return Rest.WAIT if running else Rest.DONE
+
+    def _say(self, sentence: str) -> None:
+        """Warn, of each thing once."""
+        if sentence not in self._said:
+            logger.warning("%s", sentence)
+            self._said.add(sentence)
 
     def _generator(self, purpose: str, number: int) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self._experiment.seed, purpose, number) % 2**32)

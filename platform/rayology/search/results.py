@@ -95,6 +95,8 @@ class SweepResult:
             spread += f" of {first.tried}, of which the others came to nothing"
         if not others:
             return f"{name}: {spread}; it is the only finalist that finished, so it is told apart from nobody."
+        if first.tried == first.count and others[0].tried > others[0].count:
+            return f"{name}: {spread}; it is the only finalist that trained well each time: they are not told apart."
         ahead = others[0].mean - first.mean
         next_one = f"{trial_name(others[0].number)} by {abs(ahead):.3g}"
         place = f"ahead of {next_one}" if ahead >= 0 else f"behind {next_one}, whose mean is less sure"
@@ -107,9 +109,9 @@ class SweepResult:
     @property
     def promotable(self) -> Trial | None:
         """The first of the candidates that no gate refuses."""
-        return next((trial for trial in self.candidates if not self.refusals(trial)), None)
+        return next((trial for trial in self.candidates if not self.refusals_of(trial)), None)
 
-    def refusals(self, trial: Trial) -> list[str]:
+    def refusals_of(self, trial: Trial) -> list[str]:
         """Say why a finished trial may not be promoted; nothing if it may."""
         bundle = self.bundle(trial)
         return refusals(Bundle.load(bundle).manifest) if bundle.is_dir() else ["its bundle is not there any more"]
@@ -188,7 +190,7 @@ def promote_best(found: SweepResult) -> Best:
     """
     experiment, chosen = found.experiment, found.promotable
     if chosen is None:
-        refused = [f"{trial.name}: {'; '.join(found.refusals(trial))}" for trial in found.candidates]
+        refused = [f"{trial.name}: {'; '.join(found.refusals_of(trial))}" for trial in found.candidates]
         none = f"none of {len(found.trials)} trials finished; see the sweep's folder for why"
         raise SearchError("; ".join(refused) or none)
     ahead = found.candidates.index(chosen)

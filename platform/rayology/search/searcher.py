@@ -83,8 +83,7 @@ class JournalSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
         number, result = self.numbers.pop(trial_id), result or {}
         outcome = "failed" if error else str(result.get(OUTCOME, "stopped"))
         losses = result.get(LOSSES, ())
-        seconds = result.get("time_total_s", 0.0)
-        self.journal.end(number, outcome, losses, seconds=seconds)  # type: ignore[arg-type] # as the trial reported it
+        self.journal.end(number, outcome, losses, seconds=self.planner.seconds(number))  # type: ignore[arg-type] # as the trial reported it
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the journal holds everything."""
