@@ -156,7 +156,7 @@ def test_the_readme_fits_in_one_hand_and_its_links_lead_somewhere() -> None:
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_commands_run_in_the_order_of_the_pages(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     series = PhantomConfig(patients=9, slices=3, size=32).build(tmp_path).items()[0].path.parents[2]
     monkeypatch.setattr(class_accuracy, "STEPS", 3)  # a constant; the classifier that looks at samples takes longest
@@ -172,8 +172,8 @@ def test_the_commands_run_in_the_order_of_the_pages(
         try:
             main()  # in this process: a new one takes seconds to start
         except SystemExit as ended:
-            pytest.fail(f"{page.parent.name}: {line}\n{ended.code} {capsys.readouterr().err[-2000:]}")
-        answer = json.loads(capsys.readouterr().out)
+            pytest.fail(f"{page.parent.name}: {line}\n{ended.code} {capfd.readouterr().err[-2000:]}")
+        answer = json.loads(capfd.readouterr().out)
         if page == README:
             monkeypatch.setenv("BUNDLE", str(answer.get("bundle", os.environ.get("BUNDLE", ""))))
 
