@@ -17,7 +17,7 @@ def test_a_member_is_a_point_with_its_trainings() -> None:
 
 @pytest.mark.slow
 def test_a_replay_is_the_same_again_and_ends_with_a_member() -> None:
-    one, other = (replay(POOL, {"sampler": "random"}, [], seed=1) for _ in range(2))
+    one, other = (replay(POOL, {"sampler": "random"}, seed=1) for _ in range(2))
 
     assert np.array_equal(one, other)
     assert len(one) == len(by_chance(POOL)) == DRAWS * POOL.parts
