@@ -1,17 +1,22 @@
 """What a sweep shows of itself while it runs."""
 
+import logging
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from rich.console import RenderableType
 from rich.table import Table
 
 from rayology.experiment import Experiment
 from rayology.progress import Bar
+from rayology.search.callback import ProgressCallback
 from rayology.search.journal import Journal, Trial
 from rayology.search.marks import dimensions, starting_points
 from rayology.search.results import SweepResult, running_table
 from rayology.search.space import Space
 from rayology.search.study import _look
+from rayology.training.observer import LOSS
 from rayology.training.run import Run
 
 
@@ -55,3 +60,13 @@ def test_a_table_of_what_runs_ends_with_the_best_that_has_finished() -> None:
         ("trial-0002, trial-0001 again", "gan", "250 of 2000", "3"),
         ("trial-0001, the best so far", "gan", "finished", "1"),
     ]
+
+
+def test_a_driver_that_goes_on_knows_what_was_best_before(caplog: pytest.LogCaptureFixture) -> None:
+    begun = SweepResult(Path("some"), Experiment(), Space(()), (Trial(0, {}, 0, curve={250: 2.0}),))
+    trial = SimpleNamespace(config={"point": {"model.kind": "vae"}})
+    caplog.set_level(logging.INFO, "rayology")
+
+    ProgressCallback(begun).on_trial_result(0, [], trial, {"step": 500, LOSS: 3.0})
+
+    assert caplog.messages[-1].endswith("step 500/2000: mmd 3, best 2.")
