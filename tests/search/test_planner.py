@@ -15,7 +15,7 @@ from rayology.errors import ConfigError, SearchError
 from rayology.search import planner
 from rayology.search.finalists import num_repeated
 from rayology.search.journal import JOURNAL, LOCK, Journal, Trial
-from rayology.search.marks import dimensions
+from rayology.search.marks import dimensions, starting_points
 from rayology.search.planner import Planner, Rest
 from rayology.search.ranking import history
 from rayology.search.results import SweepResult
@@ -245,6 +245,18 @@ def test_a_sweep_that_finds_nothing_more_waits_for_what_runs(
     assert isinstance(running.next(), Trial | Rest)
     assert len(journal.trials()) <= 1 + 12 + 1
     assert sum("The search ends" in message for message in caplog.messages) == 1
+
+
+def test_a_trial_is_stopped_by_those_of_its_kind_alone(tmp_path: Path) -> None:
+    experiment = wanted(narrow={"model.kind": ["vae", "gan"]})
+    space, journal = Space(dimensions(experiment)), Journal(tmp_path)
+    sweep = Planner(experiment, space, journal)
+    points = [starting_points(experiment)[0] | {"model.kind": kind} for kind in ("vae", "vae", "gan")]
+    trials = [journal.begin(space, space.admitted(point) or {}, seed=0) for point in points]
+    for trial, loss in zip(trials, (1.0, 2.0, 3.0), strict=True):
+        journal.report(trial.number, 25, loss)
+
+    assert [sweep.is_behind(journal.trial(trial.number)) for trial in trials] == [False, True, False]
 
 
 def test_hours_count_for_trials_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

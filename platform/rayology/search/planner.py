@@ -95,7 +95,8 @@ class Planner:
     def is_behind(self, trial: Trial) -> bool:
         """Tell whether a trial is not among the best of the last rung that it came to, as ASHA asks (Li et al. 2020).
 
-        It is asked again at each evaluation, with the trials that have come to that rung since.
+        It is asked again at each evaluation, with the trials that have come to that rung since. Only those of its own
+        kind count: a GAN draws nothing yet where a VAE has learned most of what it will.
         """
         wanted, last = self._wanted, self._experiment.schedule.steps
         if trial.repeats is not None or not wanted.grace_steps <= trial.step < last:
@@ -103,7 +104,8 @@ class Planner:
         rung = wanted.grace_steps
         while rung * wanted.reduction_factor <= trial.step:
             rung *= wanted.reduction_factor
-        others = (each for each in self._counted() if each.repeats is None and each.number != trial.number)
+        counted = (each for each in self._counted() if each.repeats is None and each.kind == trial.kind)
+        others = (each for each in counted if each.number != trial.number)
         losses = [loss for each in others if (loss := _loss_at(each, rung)) < math.inf]
         return bool(losses) and _loss_at(trial, rung) > float(np.quantile(losses, 1 / wanted.reduction_factor))
 
