@@ -88,7 +88,7 @@ def main(config: SearchGainConfig) -> Mapping[str, object]:
     with on_cluster(), reading_data(SearchGainConfig):
         for name in names:
             experiment = experiment_of(config, name)
-            winners[name], data = searched(experiment), prepared(experiment)
+            data, winners[name] = prepared(experiment), searched(experiment)
             runs = runs_of(config, experiment, winners[name])
             found = run_all(runs, {name: data.path})
             console.print(table(name, found))
@@ -105,14 +105,15 @@ def main(config: SearchGainConfig) -> Mapping[str, object]:
 def experiment_of(config: SearchGainConfig, name: str) -> Experiment:
     """Return the sweep of a data set, which starts from the default GAN."""
     small = {"source": {"patients": 12}, "preparation": {"size": 16}} if config.quick else {}
-    steps = config.steps
+    quarter = math.ceil(config.steps / 4)
+    schedule = {"batch_size": config.batch_size, "steps": config.steps, "evaluate_every": quarter}
     shared = {
         "name": name,
         "storage": str(config.folder.expanduser().absolute()),
         "model": {"kind": "gan"},
-        "schedule": {"batch_size": config.batch_size, "steps": steps, "evaluate_every": math.ceil(steps / 4)},
+        "schedule": {**schedule, "log_every": math.ceil(quarter / 5)},  # the first of which tells no rate
         "scaling": {"device": "cpu"},
-        "search": {"num_trials": config.trials, "grace_steps": math.ceil(steps / 4), "narrow": NARROW, "cold": True},
+        "search": {"num_trials": config.trials, "grace_steps": quarter, "narrow": NARROW, "cold": True},
     }
     return Experiment().patched(shared).patched(data_sets(config.data.expanduser().absolute())[name]).patched(small)
 
