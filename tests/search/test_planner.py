@@ -2,7 +2,7 @@
 
 import itertools
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -207,17 +207,22 @@ def test_a_constraint_that_nothing_keeps_ends_the_sweep_and_says_what_to_raise(
         sweep.run()  # resumed
 
 
+def over_after(count: int) -> Callable[[Point], Mapping[str, float]]:
+    """Return what finds so many points within the limit, and those after them over it."""
+    tried: list[Point] = []
+
+    def over(point: Point) -> Mapping[str, float]:
+        tried.append(point)
+        return {"max_parameters": 1.0} if len(tried) > count else {}
+
+    return over
+
+
 def test_a_sweep_that_finds_nothing_more_within_its_limits_ends_with_what_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planner, "MOST_REJECTED", 12)
-    tried: list[Point] = []
-
-    def over_after_six(point: Point) -> Mapping[str, float]:
-        tried.append(point)
-        return {"max_parameters": 1.0} if len(tried) > 6 else {}
-
-    trials = Sweep(tmp_path, wanted(sampler="random"), violations=over_after_six).run()
+    trials = Sweep(tmp_path, wanted(sampler="random"), violations=over_after(6)).run()
 
     assert [trial.outcome for trial in trials].count("rejected") == 12
     assert any(trial.repeats is not None for trial in trials)
@@ -227,15 +232,9 @@ def test_a_sweep_that_finds_nothing_more_waits_for_what_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(planner, "MOST_REJECTED", 12)
-    tried: list[Point] = []
-
-    def over_after_one(point: Point) -> Mapping[str, float]:
-        tried.append(point)
-        return {"max_parameters": 1.0} if len(tried) > 1 else {}
-
     experiment = wanted(sampler="random")
     space, journal = Space(dimensions(experiment)), Journal(tmp_path)
-    running = Planner(experiment, space, journal, violations=over_after_one)
+    running = Planner(experiment, space, journal, violations=over_after(1))
     first = running.next()
     assert isinstance(first, Trial)
 
