@@ -98,6 +98,10 @@ def test_no_mistake_is_told_in_the_words_of_a_library(tree: type[Config], choice
         ({"schedule": {"cooldown": 1.5}}, "schedule.cooldown: write a number of at most 1, found '1.5'"),
         ({"schedule": {"steps": 2.5}}, "schedule.steps: write a whole number, found '2.5'"),
         ({"schedule": {"steps": float("nan")}}, "schedule.steps: write a whole number, found 'nan'"),
+        (
+            {"search": {"concurrent_trials": "two"}},
+            "search.concurrent_trials: write int above 0 or auto, found 'two'",
+        ),
         ({"name": "My Model"}, "name: write up to 40 of a-z, 0-9 and -, found 'My Model'"),
         ({"preparation": {"percentiles": [1, 2, 3]}}, "preparation.percentiles: write at most 2 values, found '[1, 2"),
         ({"preparation": {"modality": "ct"}}, "preparation.modality: write 2 to 16 capital letters and digits, found"),

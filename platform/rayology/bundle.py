@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Final, Protocol, Self
 
@@ -386,11 +387,10 @@ with {", ".join(f"{package} {number}" for package, number in sorted(origin.packa
 
 def _choices(model: Config) -> str:
     """Name the kinds, and the words that a search chooses among, of one model."""
-    chosen = {
-        leaf.name: leaf.default
-        for leaf in leaves(type(model), default=model)
-        if isinstance(leaf.default, str)
-        and (leaf.kinds or any(isinstance(each, Choice) for each in leaf.info.metadata))
-    }
-    own = {path_of(name).removesuffix(".kind"): value for name, value in chosen.items() if is_open(name, chosen)}
-    return ", ".join(f"{path} {value}" for path, value in own.items())
+    chosen: dict[str, str] = {}
+    for leaf in leaves(type(model)):
+        if is_open(leaf.name, chosen) and (leaf.kinds or any(isinstance(each, Choice) for each in leaf.info.metadata)):
+            value = attrgetter(path_of(leaf.name))(model)
+            if isinstance(value, str):
+                chosen[leaf.name] = value
+    return ", ".join(f"{path_of(name).removesuffix('.kind')} {value}" for name, value in chosen.items())

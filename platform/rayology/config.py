@@ -134,10 +134,15 @@ def alternatives(annotation: object) -> tuple[type[Config], ...]:
     return tuple(config for part in get_args(annotation) for config in alternatives(part))
 
 
-def leaves(
+@cache
+def leaves(config: type[Config]) -> tuple[Leaf, ...]:
+    """Return every value of a config, in all kinds; a union's kind before the values of each kind."""
+    return tuple(_leaves(config))
+
+
+def _leaves(
     config: type[Config], *, prefix: str = "", default: Config | None = None, section: str = ""
 ) -> Iterator[Leaf]:
-    """Yield every value of a config, in all kinds; a union's kind before the values of each kind."""
     for key, info in config.model_fields.items():
         name, own = f"{prefix}{info.alias or key}", info.get_default(call_default_factory=True)
         value = own if default is None else getattr(default, key)
@@ -148,7 +153,7 @@ def leaves(
                 yield Leaf(name, info, value, section)
             case (group,):
                 start = value if isinstance(value, group) else None
-                yield from leaves(group, prefix=f"{name}.", default=start, section=paragraph(info.description))
+                yield from _leaves(group, prefix=f"{name}.", default=start, section=paragraph(info.description))
             case groups:
                 kinds = {str(_kind_of(group)): group for group in groups}
                 kind = getattr(value, "kind", value)
@@ -157,7 +162,7 @@ def leaves(
                 for kind, group in kinds.items():
                     start = next((start for start in (value, own) if type(start) is group), None)
                     about = paragraph(group.__doc__)
-                    yield from leaves(group, prefix=f"{name}:{kind}.", default=start, section=about)
+                    yield from _leaves(group, prefix=f"{name}:{kind}.", default=start, section=about)
 
 
 def path_of(name: str) -> str:
@@ -245,7 +250,8 @@ def check(config: type[Config], values: Patch, *, where: str) -> None:
 
 
 def _refusal(config: type[Config], mistakes: Sequence[ErrorDetails], where: str) -> ConfigError:
-    return ConfigError(f"{where}: {'; '.join(_explained(config, mistake) for mistake in mistakes)}")
+    sentences = dict.fromkeys(_explained(config, mistake) for mistake in mistakes)  # a union makes one a branch
+    return ConfigError(f"{where}: {'; '.join(sentences)}")
 
 
 def merged(config: type[Config] | None, old: Patch, patch: Patch) -> dict[str, object]:
@@ -312,6 +318,8 @@ def _explained(config: type[Config], mistake: ErrorDetails) -> str:
             limits["finite"] = "whole" if info and info.annotation is int else "finite"
             limits["text"] = (info and info.title) or f"text matching {limits.get('pattern')}"
             advice = f"write {EXPECTED[kind].format(**limits)}" if kind in EXPECTED else mistake["msg"]
+            if info and _is_union(info):
+                advice = f"write {type_text(info.annotation, info.metadata).replace(' | ', ' or ')}"
             return f"{name}: {advice}, found {found!r}"
 
 
@@ -342,7 +350,14 @@ def _place_of(config: type[Config], location: Sequence[int | str]) -> _Place:
         path.append(part)
         field = _fields(group).get(part) if group else None
         found = alternatives(field.annotation) if field else ()
+        if field and not found and _is_union(field):
+            break  # what follows names a branch
     return _Place(path, group, kinds)
+
+
+def _is_union(info: FieldInfo) -> bool:
+    """Tell whether a field takes values of several types, None not counted."""
+    return get_origin(info.annotation) in {Union, UnionType} and len({*get_args(info.annotation)} - {type(None)}) > 1
 
 
 def _field_names(annotation: object) -> list[str]:
