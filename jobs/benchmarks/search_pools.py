@@ -12,7 +12,7 @@ expected gain, of TPE the one nearest to its choice. It sees one training of eac
 import gzip
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,19 +32,21 @@ from rayology.progress import console, progress_bar
 from rayology.search.journal import Journal
 from rayology.search.planner import Planner, Rest
 from rayology.search.space import Point, Space
-from rayology.search.warm_start import PastTrial, Record
+from rayology.search.warm_start import PastTrial, Record, portfolio
 
 POOLS = Path(__file__).parent / "pools"
-NAMES = ("mnist-vae",)
-RANDOM, OURS = "random", "ours"
+SIBLINGS = {"mnist-vae": ("pneumoniamnist-vae", "mednist-vae")}
+"""The pools, and for each the sweeps on other datasets from which a warm search starts."""
+RANDOM, OURS, WARM = "random", "ours", "ours, warm"
 SEARCHES: Mapping[str, Mapping[str, object]] = {
     OURS: {},
+    WARM: {},
     "ours, none stopped": {"grace_steps": 2**20},
     "TPE": {"sampler": "tpe"},
     "random, some stopped": {"sampler": "random"},
 }
 """What differs from a sweep's defaults."""
-MOST = {OURS: 0.5}  # of random's computing
+MOST = {OURS: 0.5, WARM: 0.2}  # of random's computing
 DRAWS = 50  # trainings at random that set the level
 REPLAYS_OF_RANDOM = 2000
 
@@ -105,8 +107,12 @@ class Pool:
     @classmethod
     def read(cls, name: str) -> "Pool":
         """Read a pool in the folder of this file."""
-        record = Record.model_validate_json(gzip.decompress((POOLS / f"{name}.json.gz").read_bytes()))
-        return cls(name, record, load(Experiment, [str(POOLS / f"{name.rpartition('-')[2]}.yaml")]))
+        return cls(name, record(name), load(Experiment, [str(POOLS / f"{name.rpartition('-')[2]}.yaml")]))
+
+    def portfolio(self) -> list[Point]:
+        """Return what a sweep would start with whose store held the records of the siblings."""
+        siblings, space = [*map(record, SIBLINGS[self.name])], Space.read(self.record.space)
+        return portfolio(siblings, space, self.record.dataset, self.experiment.search.portfolio)
 
     def members(self) -> list[Member]:
         """Return a member for each point."""
@@ -131,7 +137,7 @@ def main(config: SearchPoolsConfig) -> Mapping[str, object]:
     searches = {name: each for name, each in SEARCHES.items() if not config.quick or name in MOST}
     replays = 4 if config.quick else config.replays
     figures, met = dict[str, object](), dict[str, bool]()
-    for name in NAMES:
+    for name in SIBLINGS:
         pool = Pool.read(name)
         at_random = by_chance(pool)
         level = float(at_random[-1])
@@ -147,6 +153,11 @@ def main(config: SearchPoolsConfig) -> Mapping[str, object]:
         figures[name] = {"level": level, "shares_of_random": shares}
         met |= {f"{name}: {search}": shares[search] <= most for search, most in MOST.items()}
     return {"replays": replays, "pools": figures, "met": met}
+
+
+def record(name: str) -> Record:
+    """Read what a sweep left."""
+    return Record.model_validate_json(gzip.decompress((POOLS / f"{name}.json.gz").read_bytes()))
 
 
 def regrets(pool: Pool, curve: NDArray[np.float64]) -> list[str]:
@@ -174,16 +185,16 @@ def look(member: Member, generator: np.random.Generator) -> PastTrial:
 
 def replayed(pool: Pool, search: str, differing: Mapping[str, object], count: int) -> NDArray[np.float64]:
     """Return the true loss of the best so far after each part of each replay."""
-    curves = []
+    curves, starts = list[NDArray[np.float64]](), pool.portfolio() if search == WARM else []
     with ProcessPoolExecutor() as workers, progress_bar("replays") as bar:
-        tasks = [workers.submit(replay, pool, differing, seed) for seed in range(count)]
+        tasks = [workers.submit(replay, pool, differing, starts, seed) for seed in range(count)]
         for number, task in enumerate(tasks):
             bar.advance(number, count, f"{pool.name}, {search}")
             curves.append(task.result())
     return _finite(np.array(curves))
 
 
-def replay(pool: Pool, differing: Mapping[str, object], seed: int) -> NDArray[np.float64]:
+def replay(pool: Pool, differing: Mapping[str, object], starts: Sequence[Point], seed: int) -> NDArray[np.float64]:
     """Search once, until as much was computed as random may."""
     logging.getLogger("optuna").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -195,7 +206,7 @@ def replay(pool: Pool, differing: Mapping[str, object], seed: int) -> NDArray[np
     looks, best, found = np.random.default_rng([seed, 1]), (math.inf, math.inf), list[float]()
     with TemporaryDirectory() as folder:
         journal = Journal(Path(folder))
-        planner = Planner(experiment, untried, journal)
+        planner = Planner(experiment, untried, journal, portfolio=starts)
         while len(found) < DRAWS * pool.parts and not isinstance(trial := planner.next(), Rest):
             member = members[frozenset(trial.point.items())]
             del untried.points[frozenset(trial.point.items())]

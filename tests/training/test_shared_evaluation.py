@@ -1,12 +1,13 @@
-"""An evaluation that two processes share: the figures of one, and one error for both."""
+"""What two processes share: an evaluation has the figures of one, and an error is the same for both."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
-from tests.training.recipes import CPU, SMALL
+from tests.training.recipes import CPU, SMALL, ignore
 from torch import Tensor, distributed
 from torch.multiprocessing.spawn import start_processes
 
@@ -19,7 +20,13 @@ from rayology.training import evaluation
 from rayology.training.evaluation import Evaluator
 from rayology.training.gradients import ALONE, Workers
 from rayology.training.loop import Training
-from rayology.training.worker import finish
+from rayology.training.worker import finish, train_here
+
+TOO_LARGE = {
+    "schedule": {"batch_size": 2**20},
+    "scaling": {"num_workers": 2, "precision": "float64"},
+    "model": {"encoder": {"width": 64}, "decoder": {"width": 64}},
+}
 
 
 def model_of(config: ModelConfig, data: PreparedDataset) -> Model:
@@ -55,9 +62,10 @@ def test_two_processes_share_an_evaluation_whose_figures_are_the_bits_of_one_and
     assert not any(second["figures"])
     assert min(first["passed"], second["passed"]) > 0.4 * (first["passed"] + second["passed"])
     assert first["said"] == second["said"]
-    not_finite, out_of_memory = first["said"]
+    not_finite, out_of_memory, does_not_fit = first["said"]
     assert "at step 0: samples hold values that are not finite" in not_finite
     assert out_of_memory == "the evaluation after step 0 ran out of memory; choose a smaller model"
+    assert re.search(r"and a worker has [\d.]+; write schedule\.batch_size \d+, or", does_not_fit)
 
 
 def test_more_processes_than_parts_have_nothing_to_pass() -> None:
@@ -97,6 +105,17 @@ def _evaluate_as_one_of_two(rank: int, small: str, dataset: str, folder: str) ->
         Vae.reconstruct = full  # type: ignore[assignment,method-assign] # as above
     with pytest.raises(OutOfMemory) as memory:
         finish(Experiment.model_validate_json(small), data, training, Path(folder) / "bundle", workers)
+    assert memory.value.in_all
+    said.append(str(memory.value))
+    with pytest.raises(OutOfMemory) as memory:
+        train_here(
+            Experiment.model_validate_json(small).patched(TOO_LARGE),
+            data,
+            Path(folder),
+            report=ignore,
+            device=CPU,
+            workers=workers,
+        )
     assert memory.value.in_all
     said.append(str(memory.value))
     (Path(folder) / f"{rank}.json").write_text(json.dumps({**found, "said": said}))
