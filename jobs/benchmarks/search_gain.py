@@ -4,8 +4,8 @@ python jobs/benchmarks/search_gain.py --data DATA
 
 For each data set a sweep over both kinds of model and three backbones starts from the default GAN. Its winner and the
 default are then trained with fresh seeds, equally long by a core's clock, and compared once on the test split; the
-sweep saw the validation split alone. A sweep and runs that have ended are read from the folder, so that the benchmark
-may be stopped and started again.
+sweep saw the validation split alone. If the default wins there is nothing to train again. A sweep and runs that have
+ended are read from the folder, so that the benchmark may be stopped and started again.
 """
 
 import math
@@ -89,6 +89,10 @@ def main(config: SearchGainConfig) -> Mapping[str, object]:
         for name in names:
             experiment = experiment_of(config, name)
             data, winners[name] = prepared(experiment), searched(experiment)
+            met[f"{name}_winner_is_ahead"] = False
+            if winners[name].trial == 0:
+                console.print(f"{name}: the sweep's winner is the default, which is not compared with itself.")
+                continue
             runs = runs_of(config, experiment, winners[name])
             found = run_all(runs, {name: data.path})
             console.print(table(name, found))
