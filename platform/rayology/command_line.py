@@ -171,6 +171,8 @@ def _with_mappings(config: type[Config], words: Iterable[str]) -> Iterator[str]:
 
 def _read_flags(config: type[C], arguments: Sequence[str], values: Values) -> dict[str, object]:
     """Return only what the command line sets, so that it can be laid over the values of a file."""
+    if not arguments:
+        return {}
     settings = type(
         config.__name__,
         (BaseSettings, config),

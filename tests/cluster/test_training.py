@@ -36,7 +36,7 @@ from rayology.training.run import BUNDLE, Run, open_run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
-STEPS, CHECKPOINT_EVERY = 400, 20
+STEPS, CHECKPOINT_EVERY = 300, 20
 TWO_WORKERS = {"scaling": {"num_workers": 2, "precision": "float64"}}
 
 

@@ -130,7 +130,7 @@ def test_volumes_whose_middle_shows_nothing_join_no_patients(tmp_path: Path, wri
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("num_patients", "slices", "spacing_mm"), [(20, 6, 2.0), (40, 8, 4.0)])
+@pytest.mark.parametrize(("num_patients", "slices", "spacing_mm"), [(20, 6, 2.0), (24, 8, 4.0)])
 def test_no_phantoms_are_joined(tmp_path: Path, num_patients: int, slices: int, spacing_mm: float) -> None:
     folder = PhantomConfig(patients=num_patients, slices=slices, size=64).build(tmp_path).items()[0].path.parents[2]
 
@@ -140,7 +140,7 @@ def test_no_phantoms_are_joined(tmp_path: Path, num_patients: int, slices: int, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "spacing_mm"), [(40, 0.5), (100, 1.0)])
+@pytest.mark.parametrize(("count", "spacing_mm"), [(40, 0.5), (60, 1.0)])
 def test_no_hippocampi_are_joined(shared_data: Path, tmp_path: Path, count: int, spacing_mm: float) -> None:
     folder = tmp_path / "hippocampi"
     (folder / "images").mkdir(parents=True)

@@ -40,6 +40,7 @@ def keep_each(training: Training, folder: Path, losses: dict[int, float], *, eve
 def test_a_training_resumed_from_a_checkpoint_ends_with_the_same_bits(
     case: tuple[Experiment, ImageSpec], tmp_path: Path
 ) -> None:
+    """And so with the same bits as another training with its seed."""
     experiment, spec = case
 
     begun, resumed = Training.start(experiment, spec, CPU), Training.start(experiment.patched({"seed": 5}), spec, CPU)

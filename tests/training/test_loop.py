@@ -37,12 +37,6 @@ from rayology.training.gradients import Workers, only_trainable
 from rayology.training.loop import Training, fit
 
 
-def test_the_same_seed_trains_to_the_same_bits(case: tuple[Experiment, ImageSpec]) -> None:
-    experiment, spec = case
-
-    assert_same(trained(experiment, spec=spec), trained_before(experiment, spec=spec))
-
-
 def test_another_seed_trains_to_other_weights() -> None:
     experiment = experiment_of(CODER)
 
