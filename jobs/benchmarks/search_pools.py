@@ -35,7 +35,7 @@ from rayology.search.space import Point, Space
 from rayology.search.warm_start import PastTrial, Record, portfolio
 
 POOLS = Path(__file__).parent / "pools"
-SIBLINGS = {"mnist-vae": ("pneumoniamnist-vae", "mednist-vae")}
+SIBLINGS = {"mnist-vae": ("pneumoniamnist-vae",)}
 """The pools, and for each the sweeps on other datasets from which a warm search starts."""
 RANDOM, OURS, WARM = "random", "ours", "ours, warm"
 SEARCHES: Mapping[str, Mapping[str, object]] = {
@@ -110,9 +110,10 @@ class Pool:
         return cls(name, record(name), load(Experiment, [str(POOLS / f"{name.rpartition('-')[2]}.yaml")]))
 
     def portfolio(self) -> list[Point]:
-        """Return what a sweep would start with whose store held the records of the siblings."""
+        """Return the members that a sweep would start with whose store held the records of the siblings."""
         siblings, space = [*map(record, SIBLINGS[self.name])], Space.read(self.record.space)
-        return portfolio(siblings, space, self.record.dataset, self.experiment.search.portfolio)
+        members, count = [member.point for member in self.members()], self.experiment.search.portfolio
+        return portfolio(siblings, space, self.record.dataset, count, among=members)
 
     def members(self) -> list[Member]:
         """Return a member for each point."""

@@ -171,8 +171,10 @@ def most_similar(records: Sequence[Record], dataset: Descriptors, objective: str
     return sorted(comparable, key=lambda record: dataset.distance(record.dataset))[:MOST_RECORDS]
 
 
-def portfolio(records: Sequence[Record], space: Space, dataset: Descriptors, count: int) -> list[Point]:
-    """Return points that finished in earlier sweeps and complement each other, the best one first.
+def portfolio(
+    records: Sequence[Record], space: Space, dataset: Descriptors, count: int, *, among: Sequence[Point] = ()
+) -> list[Point]:
+    """Return points that complement each other, the best one first: by default of those that finished in the records.
 
     Each lowers most the mean over the records, weighted by likeness, of the best score so far (Feurer et al. 2022). The
     best is a soft minimum, so that more than one point may stand for a record. The score of a point is what a record's
@@ -190,8 +192,8 @@ def portfolio(records: Sequence[Record], space: Space, dataset: Descriptors, cou
             found |= {frozenset(point.items()): point for point in finished}
             surrogates.append(Surrogate(space, *history(trials, np.random.default_rng(0))))
             weights.append(1 / (1 + dataset.distance(record.dataset)))
-    left, chosen = [*found.values()], list[Point]()
-    if not left:
+    left, chosen = [*(among or found.values())], list[Point]()
+    if not surrogates:
         return []
     merits = np.exp([-surrogate.predict(left)[0] / SOFTNESS for surrogate in surrogates])
     total = np.zeros((len(surrogates), 1))
