@@ -1,7 +1,13 @@
 """Call a served model, from plain or from asynchronous code; imports neither torch nor Ray."""
 
+import asyncio
 import json
-from dataclasses import dataclass
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from io import BytesIO
 from tokenize import TokenError
 from types import TracebackType
@@ -15,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from rayology.errors import RequestError
-from rayology.serving.answer import Answer
+from rayology.serving.answer import VERSION, Answer
 from rayology.serving.schemas import Card, Problem
 
 __all__ = ["Answer", "AsyncClient", "Client"]
@@ -24,6 +30,9 @@ Array = NDArray[np.float32]
 
 PNG, NPY, JSON = "image/png", "application/x-npy", "application/json"
 TIMEOUT_S = 60.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
+AT_ONCE = 16  # images of a request of a stream
+LOST = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 FOREIGN = "is a Rayology model served there?"
 
 
@@ -37,14 +46,47 @@ class Call:
     """Media type that the answer must have."""
     content_type: str = ""
     body: bytes = b""
+    version: str = ""
+    """Version that must answer; empty for the one that the server chooses."""
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that describe the body and the wanted answer."""
-        return {"Accept": self.accept} | ({"Content-Type": self.content_type} if self.content_type else {})
+        """Headers that describe the body and the wanted answer, by an id that all tries of the call share."""
+        own = {"Content-Type": self.content_type, VERSION: self.version}
+        return {"Accept": self.accept, "X-Request-ID": secrets.token_hex(8)} | {
+            name: value for name, value in own.items() if value
+        }
 
 
 CARD = Call(("GET", "/"), JSON)
+
+
+class Passing(RequestError):
+    """No answer, or one that says to come again: the same call may be answered in a moment."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Patience:
+    """How long a call is tried again, with pauses that grow."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._deadline, self._pause_s = time.monotonic() + timeout_s, FIRST_PAUSE_S
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that are left."""
+        return max(self._deadline - time.monotonic(), 0.001)
+
+    def pause_after(self, failure: Passing) -> float:
+        """Return how long to wait before the next try, in seconds; raise the failure if there is no time for one."""
+        pause_s = max(self._pause_s, failure.retry_after_s) * random.uniform(0.5, 1)  # noqa: S311 - to spread clients
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        if pause_s >= self.left_s:
+            raise failure
+        return pause_s
 
 
 class Client:
@@ -55,7 +97,8 @@ class Client:
     Args:
         url: the address of the model, such as ``http://127.0.0.1:8000/models/demo``.
         token: the bearer token that the server asks for; empty for a server that asks for none.
-        timeout_s: seconds to wait for a connection, and for each part of an answer.
+        timeout_s: seconds that a call may take, within which it is tried again if the server is busy or, once it has
+            answered in this session, cannot be reached. Calls repeat nothing: the client draws the seeds.
         transport: what carries the requests; by default the network.
     """
 
@@ -67,7 +110,8 @@ class Client:
         timeout_s: float = TIMEOUT_S,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._session = httpx.Client(base_url=url, headers=_bearer(token), timeout=timeout_s, transport=transport)
+        self._session = httpx.Client(base_url=url, headers=_bearer(token), transport=transport)
+        self._timeout_s, self._has_answered = timeout_s, False
 
     def card(self) -> Card:
         """Return what the model is and can do."""
@@ -79,7 +123,7 @@ class Client:
         """Return new images, in modality units, with what it takes to ask for each of them again.
 
         Image ``i`` of the answer has the index ``first_index + i``, and is the same however many are asked for. Without
-        a seed the server draws one, without a class the class of each image.
+        a seed one is drawn, without a class the class of each image.
         """
         return _answer(self._send(_generate(NPY, count, seed, first_index, class_name)))
 
@@ -97,12 +141,31 @@ class Client:
         """
         return _answer(self._send(_reconstruct(images, class_name)))
 
+    def stream(
+        self, count: int, *, seed: int | None = None, first_index: int = 0, class_name: str | None = None
+    ) -> Iterator[Answer]:
+        """Yield many new images, a few at a time, all of the version that gives the first of them."""
+        version, seed = "", _drawn_seed(seed)
+        for part in _parts(count, first_index):
+            call = replace(_generate(NPY, len(part), seed, part.start, class_name), version=version)
+            answer = _answer(self._send(call))
+            version = answer.version
+            yield answer
+
     def _send(self, call: Call) -> httpx.Response:
-        try:
-            response = self._session.request(*call.line, headers=call.headers, content=call.body)
-        except httpx.RequestError as error:
-            raise _unanswered(self._session.base_url, error) from None
-        return _checked(response, call.accept)
+        patience, headers = Patience(self._timeout_s), call.headers
+        while True:
+            try:
+                response = self._session.request(
+                    *call.line, headers=headers, content=call.body, timeout=patience.left_s
+                )
+                self._has_answered = True
+                return _checked(response, call.accept)
+            except httpx.RequestError as error:
+                failure = _unanswered(self._session.base_url, error, has_answered=self._has_answered)
+            except Passing as error:
+                failure = error
+            time.sleep(patience.pause_after(failure))
 
     def __enter__(self) -> Self:
         return self
@@ -122,7 +185,8 @@ class AsyncClient:
         timeout_s: float = TIMEOUT_S,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._session = httpx.AsyncClient(base_url=url, headers=_bearer(token), timeout=timeout_s, transport=transport)
+        self._session = httpx.AsyncClient(base_url=url, headers=_bearer(token), transport=transport)
+        self._timeout_s, self._has_answered = timeout_s, False
 
     async def card(self) -> Card:
         """Return what the model is and can do."""
@@ -134,7 +198,7 @@ class AsyncClient:
         """Return new images, in modality units, with what it takes to ask for each of them again.
 
         Image ``i`` of the answer has the index ``first_index + i``, and is the same however many are asked for. Without
-        a seed the server draws one, without a class the class of each image.
+        a seed one is drawn, without a class the class of each image.
         """
         return _answer(await self._send(_generate(NPY, count, seed, first_index, class_name)))
 
@@ -152,12 +216,31 @@ class AsyncClient:
         """
         return _answer(await self._send(_reconstruct(images, class_name)))
 
+    async def stream(
+        self, count: int, *, seed: int | None = None, first_index: int = 0, class_name: str | None = None
+    ) -> AsyncIterator[Answer]:
+        """Yield many new images, a few at a time, all of the version that gives the first of them."""
+        version, seed = "", _drawn_seed(seed)
+        for part in _parts(count, first_index):
+            call = replace(_generate(NPY, len(part), seed, part.start, class_name), version=version)
+            answer = _answer(await self._send(call))
+            version = answer.version
+            yield answer
+
     async def _send(self, call: Call) -> httpx.Response:
-        try:
-            response = await self._session.request(*call.line, headers=call.headers, content=call.body)
-        except httpx.RequestError as error:
-            raise _unanswered(self._session.base_url, error) from None
-        return _checked(response, call.accept)
+        patience, headers = Patience(self._timeout_s), call.headers
+        while True:
+            try:
+                response = await self._session.request(
+                    *call.line, headers=headers, content=call.body, timeout=patience.left_s
+                )
+                self._has_answered = True
+                return _checked(response, call.accept)
+            except httpx.RequestError as error:
+                failure = _unanswered(self._session.base_url, error, has_answered=self._has_answered)
+            except Passing as error:
+                failure = error
+            await asyncio.sleep(patience.pause_after(failure))
 
     async def __aenter__(self) -> Self:
         return self
@@ -172,8 +255,18 @@ def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
+def _drawn_seed(seed: int | None) -> int:
+    """Return the seed, or draw one here, so that each try of a call asks for the same images."""
+    return secrets.randbelow(2**53) if seed is None else seed
+
+
+def _parts(count: int, first_index: int) -> Iterator[range]:
+    end = first_index + count
+    return (range(start, min(start + AT_ONCE, end)) for start in range(first_index, end, AT_ONCE))
+
+
 def _generate(media_type: str, count: int, seed: int | None, first_index: int, class_name: str | None) -> Call:
-    given = {"count": count, "seed": seed, "first_index": first_index, "class": class_name}  # the server checks them
+    given = {"count": count, "seed": _drawn_seed(seed), "first_index": first_index, "class": class_name}
     body = json.dumps({name: value for name, value in given.items() if value is not None}).encode()
     return Call(("POST", "/generate"), media_type, JSON, body)
 
@@ -210,8 +303,13 @@ def _checked(response: httpx.Response, expected: str) -> httpx.Response:
         try:
             said = Problem.model_validate_json(response.content).detail
         except ValidationError:
-            raise _foreign(response, "the answer is not a problem document") from None
-        raise RequestError(f"{response.request.url.path}: {response.status_code}: {said}")
+            foreign = _foreign(response, "the answer is not a problem document")
+            raise (Passing(str(foreign)) if response.is_server_error else foreign) from None
+        message = f"{response.request.url.path}: {response.status_code}: {said}"
+        if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            after = response.headers.get("retry-after", "")
+            raise Passing(message, retry_after_s=float(after) if after.isdecimal() else 0.0)
+        raise RequestError(message)
     if response.headers.get("content-type", "").partition(";")[0].strip().lower() != expected:
         raise _foreign(response, f"the answer is not {expected}")
     return response
@@ -221,5 +319,9 @@ def _foreign(response: httpx.Response, found: str) -> RequestError:
     return RequestError(f"{response.request.url.path}: {response.status_code}: {found}: {FOREIGN}")
 
 
-def _unanswered(url: httpx.URL, error: httpx.RequestError) -> RequestError:
-    return RequestError(f"{url}: no answer ({type(error).__name__}): is the server up, and the address right?")
+def _unanswered(url: httpx.URL, error: httpx.RequestError, *, has_answered: bool) -> Passing:
+    """Return what to try again after, or raise what a wrong address or a server that is not up comes to at once."""
+    message = f"{url}: no answer ({type(error).__name__}): is the server up, and the address right?"
+    if has_answered and isinstance(error, LOST):
+        return Passing(message)
+    raise RequestError(message) from None

@@ -4,11 +4,11 @@ from io import BytesIO
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from numpy.typing import NDArray
 
 from rayology.client import AsyncClient, Client
 from rayology.errors import RequestError
+from rayology.serving.rest import RestApp
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_client_gets_volumes_and_sends_them(volume_transport: httpx.BaseTransp
         client.reconstruct(volumes[..., :16], class_name="mass")
 
 
-def test_both_clients_get_the_same(client: Client, vae_app: FastAPI) -> None:
+def test_both_clients_get_the_same(client: Client, vae_app: RestApp) -> None:
     async def ask() -> None:
         async with AsyncClient("http://model", transport=httpx.ASGITransport(vae_app)) as awaited:
             assert await awaited.card() == client_card
@@ -156,8 +156,3 @@ def test_a_server_that_is_not_up_is_named() -> None:
 
     with pytest.raises(RequestError, match="no answer"):
         asyncio.run(ask())
-
-
-@pytest.mark.parametrize("client_type", [Client, AsyncClient])
-def test_a_client_waits_as_long_as_it_is_told(client_type: type[Client | AsyncClient]) -> None:
-    assert client_type("http://model", timeout_s=2.5)._session.timeout == httpx.Timeout(2.5)
