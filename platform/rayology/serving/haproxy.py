@@ -17,6 +17,8 @@ from rayology.serving import haproxy_launcher
 
 __all__ = ["environment"]
 
+MOST_CONNECTIONS = 20_000
+
 
 def environment(folder: Path) -> dict[str, str]:
     """Return the variables for the Serve controller, under which HAProxy's files lie in a folder.
@@ -43,6 +45,10 @@ def environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
         # Its 30 s let other load balancers notice that a replica goes; here there is none.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        "RAY_SERVE_HAPROXY_MAXCONN": str(MOST_CONNECTIONS),
+        # What a lost replica had begun another one does: a request changes nothing, so that it may be sent twice.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_RETRIES": "3",
     }
 
 
