@@ -53,7 +53,7 @@ def _imported(modules: list[str]) -> list[set[str]]:
             "rayology.store": EDGE | WEB | {"pandas"},
         },
         {
-            "rayology.serving.routes": EDGE | TABLES,
+            "rayology.serving.rest": EDGE | {"fastapi", "pandas"},
             "rayology.serving.app": DATA_PLANE - {"requests"},  # which Ray imports
         },
     ],

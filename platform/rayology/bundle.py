@@ -34,7 +34,8 @@ WEIGHTS: Final = "weights.safetensors"
 CARD: Final = "README.md"
 PACKAGES = ("numpy", "pydicom", "ray", "rayology", "torch")
 SHEET = 16  # samples on a sheet
-COPIES = 4  # of an image that is drawn: what the widest layers hold
+COPIES = 4
+"""Copies of an image that drawing it holds at once: what the widest layers are."""
 
 
 class Provenance(Config):

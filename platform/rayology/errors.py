@@ -21,6 +21,7 @@
     │   └── OutOfMemory      a step that takes more memory than there is
     ├── SearchError          a sweep without a usable trial
     └── RequestError         a request that a model cannot answer
+        └── BusyError        one that it cannot answer now
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from pathlib import Path
 
 __all__ = [
     "BundleError",
+    "BusyError",
     "ConfigError",
     "DataError",
     "DatasetError",
@@ -144,3 +146,12 @@ class SearchError(RayologyError):
 
 class RequestError(RayologyError):
     """A request asks for what the model cannot give."""
+
+
+class BusyError(RequestError):
+    """A request comes while too many others wait."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        """Seconds after which those that wait will probably have been answered."""

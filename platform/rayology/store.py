@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -18,15 +19,25 @@ from rayology.models.base import MODEL_NAME
 from rayology.uri import located
 from rayology.usage import typed
 
-__all__ = ["CHAMPION", "Store"]
+__all__ = ["CHAMPION", "Canary", "Store"]
 
 logger = logging.getLogger(__name__)
 
 CHAMPION: Final = "champion"
+CANARY: Final = "canary"
 RECORDS = "sweeps"
 VERSION = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
 MOST_REMEMBERED = 20  # earlier champions
 CACHE = Path("~/.cache/rayology/bundles")
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A version that answers a share of the requests, to be watched before it becomes the champion."""
+
+    version: str
+    share: float
+    """Part of the requests, between 0 and 1."""
 
 
 class Store:
@@ -34,6 +45,7 @@ class Store:
 
     ``NAME/VERSION/`` is a bundle; its manifest is written last, and the version exists once that does.
     ``NAME/champion`` is one small object: the champion's version, then those of earlier champions, the newest first.
+    ``NAME/canary`` is another: a version and the share of the requests that it answers.
     Older stores have ``VERSION/`` and ``champion`` at their root: these belong to the model that their manifests name,
     and are left in place.
 
@@ -150,6 +162,36 @@ class Store:
         self._point(name, there)
         logger.info("%s: %s is the champion of %s again, in place of %s.", self.uri, there[0], name, current)
         return there[0]
+
+    def canary(self, name: str) -> Canary | None:
+        """Return the version that answers a share of the requests, if there is one.
+
+        Raises:
+            StoreError: what says so cannot be understood.
+        """
+        try:
+            said = self._read(self._place(_checked(name), CANARY)).decode().split()
+        except FileNotFoundError:
+            return None
+        try:
+            version, share = said
+            canary = Canary(version, float(share))
+        except ValueError:
+            raise StoreError(f"{self.uri}: {name}/{CANARY} is damaged; set the canary again, or end it") from None
+        return canary if canary.share > 0 else None
+
+    def set_canary(self, name: str, canary: Canary) -> None:
+        """Let a version answer a share of the requests from now on; a share of 0 ends it.
+
+        Raises:
+            StoreError: there is no such version, or the share is not between 0 and 1.
+        """
+        if not 0 <= canary.share <= 1:
+            raise StoreError(f"share: {canary.share:g} is not between 0 and 1")
+        self._folder(name, canary.version)
+        with self._reachable():
+            self._put(self._place(name, CANARY), f"{canary.version} {canary.share:g}".encode())
+        logger.info("%s: %s answers %g of the requests to %s.", self.uri, canary.version, canary.share, name)
 
     def fetch(self, name: str, version: str) -> Path:
         """Return the folder of a version; a remote one is copied to this machine once.

@@ -1,23 +1,24 @@
 """A small real model of each kind, bundled and behind its endpoints."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 import torch
-from fastapi import FastAPI
 
 from rayology.bundle import Bundle, Provenance, write_bundle
 from rayology.experiment import Experiment
 from rayology.image import ImageSpec
-from rayology.models import GanConfig, ModelConfig, VaeConfig
-from rayology.serving.middleware import Admission
-from rayology.serving.predictor import Predictor, card_of
-from rayology.serving.routes import create_app
+from rayology.models import GanConfig, Model, ModelConfig, VaeConfig
+from rayology.serving.admission import Admission
+from rayology.serving.predictor import Predictor, Threads, card_of
+from rayology.serving.rest import RestApp
 from rayology.serving.schemas import Limits
+from rayology.serving.versions import Versions
+from rayology.store import Store
 
 IMAGE = ImageSpec(size=(16, 24), classes=("none", "nodule", "mass"))
 VOLUME = ImageSpec(size=(16, 16, 24), classes=("none", "nodule", "mass"))
@@ -29,7 +30,7 @@ OPEN = Admission(token_digest=None, max_body_bytes=LIMITS.max_body_bytes, body_t
 class Bridge(httpx.BaseTransport):
     """Lets plain code call an application in this process."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: RestApp) -> None:
         self.app = app
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -74,43 +75,54 @@ def volume_bundle(make_bundle: Callable[[ModelConfig, ImageSpec], Bundle]) -> Bu
     return make_bundle(VaeConfig(), VOLUME)
 
 
-@pytest.fixture
-def make_app() -> Callable[[Bundle, Admission], FastAPI]:
-    def make(bundle: Bundle, admission: Admission) -> FastAPI:
-        model = bundle.build()
-        card = card_of(bundle, model, version="20260101-000000-0123abcd", limits=LIMITS)
-        return create_app(Predictor(model, card, batch_size=4, num_threads=1), admission)
-
-    return make
+@pytest.fixture(scope="session")
+def threads() -> Threads:
+    return Threads.start(1)
 
 
 @pytest.fixture
-def vae_app(vae_bundle: Bundle, make_app: Callable[[Bundle, Admission], FastAPI]) -> FastAPI:
+def make_app(tmp_path: Path, threads: Threads) -> Iterator[Callable[..., RestApp]]:
+    made: list[Versions] = []
+
+    def make(bundle: Bundle, admission: Admission, model: Model | None = None) -> RestApp:
+        store, built = Store(str(tmp_path / f"store-{len(made)}")), model or bundle.build()
+        store.set_champion("tiny", store.publish(bundle, "tiny"))
+        card = card_of(bundle, built, version="20260101-000000-0123abcd", limits=LIMITS)
+        made.append(Versions(store, "tiny", lambda _: Predictor(built, card, threads, batch_size=4)))
+        return RestApp(made[-1], admission)
+
+    yield make
+    for versions in made:
+        versions.close()
+
+
+@pytest.fixture
+def vae_app(vae_bundle: Bundle, make_app: Callable[[Bundle, Admission], RestApp]) -> RestApp:
     return make_app(vae_bundle, OPEN)
 
 
 @pytest.fixture
-def gan_app(gan_bundle: Bundle, make_app: Callable[[Bundle, Admission], FastAPI]) -> FastAPI:
+def gan_app(gan_bundle: Bundle, make_app: Callable[[Bundle, Admission], RestApp]) -> RestApp:
     return make_app(gan_bundle, OPEN)
 
 
 @pytest.fixture
-def open_session() -> Callable[[FastAPI], httpx.Client]:
+def open_session() -> Callable[[RestApp], httpx.Client]:
     return lambda app: httpx.Client(transport=Bridge(app), base_url="http://model")
 
 
 @pytest.fixture
-def vae(vae_app: FastAPI, open_session: Callable[[FastAPI], httpx.Client]) -> httpx.Client:
+def vae(vae_app: RestApp, open_session: Callable[[RestApp], httpx.Client]) -> httpx.Client:
     return open_session(vae_app)
 
 
 @pytest.fixture
-def gan(gan_app: FastAPI, open_session: Callable[[FastAPI], httpx.Client]) -> httpx.Client:
+def gan(gan_app: RestApp, open_session: Callable[[RestApp], httpx.Client]) -> httpx.Client:
     return open_session(gan_app)
 
 
 @pytest.fixture
-def volume_transport(volume_bundle: Bundle, make_app: Callable[[Bundle, Admission], FastAPI]) -> httpx.BaseTransport:
+def volume_transport(volume_bundle: Bundle, make_app: Callable[[Bundle, Admission], RestApp]) -> httpx.BaseTransport:
     return Bridge(make_app(volume_bundle, OPEN))
 
 
@@ -121,7 +133,7 @@ def volumes(volume_transport: httpx.BaseTransport) -> httpx.Client:
 
 
 @pytest.fixture
-def vae_transport(vae_app: FastAPI) -> httpx.BaseTransport:
+def vae_transport(vae_app: RestApp) -> httpx.BaseTransport:
     return Bridge(vae_app)
 
 

@@ -6,8 +6,9 @@ import yaml
 from rayology.bundle import Bundle
 from rayology.errors import BundleError, ConfigError, StoreError
 from rayology.image import ImageSpec
-from rayology.serving.app import ServeArgs, _check_body_holds, build
-from rayology.serving.middleware import Admission
+from rayology.serving.admission import Admission
+from rayology.serving.app import ServeArgs, _check_body_holds, build, load
+from rayology.serving.predictor import Threads
 from rayology.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,7 @@ def test_without_a_token_nothing_is_built(store: Store, monkeypatch: pytest.Monk
         build(ServeArgs(store=store.uri))
 
 
-def test_the_champion_is_pinned_and_the_token_is_kept_only_as_its_digest(
+def test_the_champion_is_followed_and_the_token_is_kept_only_as_its_digest(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAYOLOGY_TOKEN", "secret")
@@ -47,7 +48,7 @@ def test_the_champion_is_pinned_and_the_token_is_kept_only_as_its_digest(
     application = build(ServeArgs(store="store"))
 
     args, admission = application._bound_deployment.init_args
-    assert (args.store, args.model, args.version) == (store.uri, "tiny", store.champion("tiny"))
+    assert (args.store, args.model, args.version) == (store.uri, "tiny", "champion")
     assert admission == Admission(Admission.digest("secret"), max_body_bytes=16_000_000, body_timeout_s=20)
 
 
@@ -71,15 +72,14 @@ def test_of_several_models_one_must_be_named(store: Store, gan_bundle: Bundle) -
 
 
 def test_a_store_of_before_is_served(store: Store) -> None:
-    version = store.champion("tiny")
-    root = Path(store.uri)
+    version, root = store.champion("tiny"), Path(store.uri)
     (root / "tiny" / version).rename(root / version)
     (root / "tiny" / "champion").rename(root / "champion")
 
     application = build(ServeArgs(store=store.uri, access="open"))
 
     args, _ = application._bound_deployment.init_args
-    assert (args.model, args.version) == ("tiny", version)
+    assert load(args, store, Threads.start(1), version).card.version == version
 
 
 def test_a_store_that_is_not_there_asks_for_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from rayology.errors import BusyError
 from rayology.serving.batching import Batcher
 
 
@@ -16,7 +17,7 @@ def _doubled(numbers: Sequence[int]) -> Sequence[int]:
 
 def test_results_come_in_the_order_of_what_was_submitted() -> None:
     async def submit() -> list[list[int]]:
-        batcher = Batcher(_doubled, ThreadPoolExecutor(1), batch_size=3)
+        batcher = Batcher(_doubled, ThreadPoolExecutor(1), batch_size=3, max_waiting=100)
         return await asyncio.gather(*(batcher.submit(range(count)) for count in (5, 1, 0, 7)))
 
     assert asyncio.run(submit()) == [[0, 2, 4, 6, 8], [0], [], [0, 2, 4, 6, 8, 10, 12]]
@@ -32,7 +33,7 @@ def test_what_queues_while_the_function_runs_makes_the_next_batch() -> None:
         return numbers
 
     async def submit() -> None:
-        batcher = Batcher(count, ThreadPoolExecutor(1), batch_size=4)
+        batcher = Batcher(count, ThreadPoolExecutor(1), batch_size=4, max_waiting=100)
         first = asyncio.create_task(batcher.submit([0]))
         await asyncio.sleep(0.01)
         others = [asyncio.create_task(batcher.submit([number])) for number in range(6)]
@@ -47,7 +48,7 @@ def test_what_queues_while_the_function_runs_makes_the_next_batch() -> None:
 
 def test_a_batch_that_fails_does_not_stop_the_next() -> None:
     async def submit() -> list[int]:
-        batcher = Batcher(_doubled, ThreadPoolExecutor(1), batch_size=2)
+        batcher = Batcher(_doubled, ThreadPoolExecutor(1), batch_size=2, max_waiting=100)
         with pytest.raises(ArithmeticError, match="2 numbers"):
             await batcher.submit([-1, 1])
         return await batcher.submit([1])
@@ -65,7 +66,7 @@ def test_what_a_client_gave_up_is_not_computed() -> None:
         return numbers
 
     async def submit() -> None:
-        batcher = Batcher(note, ThreadPoolExecutor(1), batch_size=1)
+        batcher = Batcher(note, ThreadPoolExecutor(1), batch_size=1, max_waiting=100)
         kept = asyncio.create_task(batcher.submit([1]))
         given_up = asyncio.create_task(batcher.submit([2, 3]))
         last = asyncio.create_task(batcher.submit([4]))
@@ -88,7 +89,7 @@ def test_giving_up_while_the_batch_runs_harms_no_other() -> None:
         return _doubled(numbers)
 
     async def submit(numbers: list[int]) -> None:
-        batcher = Batcher(slow, ThreadPoolExecutor(1), batch_size=4)
+        batcher = Batcher(slow, ThreadPoolExecutor(1), batch_size=4, max_waiting=100)
         given_up = asyncio.create_task(batcher.submit(numbers))
         await asyncio.sleep(0.01)
         given_up.cancel()
@@ -98,3 +99,54 @@ def test_giving_up_while_the_batch_runs_harms_no_other() -> None:
 
     asyncio.run(submit([1]))
     asyncio.run(submit([-1]))
+
+
+def test_requests_take_turns_so_that_few_images_do_not_wait_for_many() -> None:
+    computed: list[int] = []
+    gate = threading.Event()
+
+    def note(numbers: Sequence[int]) -> Sequence[int]:
+        gate.wait()
+        computed.extend(numbers)
+        return numbers
+
+    async def submit() -> list[list[int]]:
+        batcher = Batcher(note, ThreadPoolExecutor(1), batch_size=2, max_waiting=100)
+        asked = [asyncio.create_task(batcher.submit(numbers)) for numbers in (range(10, 16), [1], range(20, 23))]
+        await asyncio.sleep(0.01)
+        gate.set()
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(submit()) == [[*range(10, 16)], [1], [20, 21, 22]]
+    assert computed == [10, 1, 20, 11, 21, 12, 22, 13, 14, 15]
+
+
+def test_more_than_may_wait_are_refused_at_once_with_when_to_come_again() -> None:
+    gate = threading.Event()
+
+    def slow(numbers: Sequence[int]) -> Sequence[int]:
+        gate.wait()
+        return numbers
+
+    async def submit() -> float:
+        batcher = Batcher(slow, ThreadPoolExecutor(1), batch_size=1, max_waiting=3)
+        gate.set()
+        await batcher.submit([0])
+        gate.clear()
+        asked = []
+        for number in range(4):
+            asked.append(asyncio.create_task(batcher.submit([number])))
+            await asyncio.sleep(0.01)
+        waiting = batcher.num_waiting
+        with pytest.raises(BusyError, match="3 images wait to be computed") as busy:
+            await batcher.submit([4])
+        asked[-1].cancel()
+        await asyncio.sleep(0.01)
+        asked.append(asyncio.create_task(batcher.submit([5])))
+        await asyncio.sleep(0.01)
+        gate.set()
+        await asyncio.gather(*asked, return_exceptions=True)
+        assert (waiting, batcher.num_waiting, batcher.num_batches, batcher.num_computed) == (3, 0, 5, 5)
+        return busy.value.retry_after_s
+
+    assert 0 < asyncio.run(submit()) < 5

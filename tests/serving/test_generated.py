@@ -31,7 +31,9 @@ def test_images_have_the_bits_of_a_servers_by_seed_index_and_class(
 
 
 def test_volumes_have_the_bits_of_a_servers(volumes: httpx.Client, volume_bundle: Bundle, tmp_path: Path) -> None:
-    main(GenerateConfig(bundle=volume_bundle.path, count=2, seed=1, output=tmp_path / "new", format="npy"))
+    main(
+        GenerateConfig(bundle=volume_bundle.path, count=2, seed=1, output=tmp_path / "new", format="npy", batch_size=4)
+    )
 
     served = np.load(BytesIO(volumes.post("/generate", json={"count": 2, "seed": 1}, headers=NPY).content))
     assert np.array_equal(np.stack([np.load(file) for file in sorted((tmp_path / "new").iterdir())]), served)

@@ -14,23 +14,27 @@ from rayology.errors import RequestError
 from rayology.image import from_model_range, to_model_range, to_stored
 from rayology.serving import answer as answer_module
 from rayology.serving.answer import Answer
-from rayology.serving.predictor import Predictor, card_of
+from rayology.serving.predictor import EXACT_BATCH, Predictor, Threads, card_of
 from rayology.serving.schemas import GenerateRequest, Limits
 from rayology.serving.verbs import GENERATE, RECONSTRUCT, ImagesRequest
+
+THREADS = Threads.start(1)
 
 
 def _load(bundle: Bundle) -> Predictor:
     model = bundle.build()
     card = card_of(bundle, model, version="v", limits=Limits(max_count=20, max_body_bytes=1000))
-    return Predictor(model, card, batch_size=4, num_threads=1)
+    return Predictor(model, card, THREADS, batch_size=8)
 
 
-def _draw(predictor: Predictor, seeds: Iterable[int], *, count: int, first_index: int = 0) -> list[NDArray[np.float32]]:
+def _draw(
+    predictor: Predictor, seeds: Iterable[int], *, count: int, first_index: int = 0, exact: bool = False
+) -> list[NDArray[np.float32]]:
     """Draw for several clients at once."""
 
     async def ask() -> list[Answer]:
         requests = (GenerateRequest(count=count, seed=seed, first_index=first_index) for seed in seeds)
-        return await asyncio.gather(*(predictor.answer(GENERATE, request) for request in requests))
+        return await asyncio.gather(*(predictor.answer(GENERATE, request, exact=exact) for request in requests))
 
     return [answer.images for answer in asyncio.run(ask())]
 
@@ -85,15 +89,15 @@ def test_an_image_asked_for_by_its_index_is_the_one_among_others_bit_for_bit(pre
 def test_the_images_of_the_cards_seed_are_those_on_the_bundles_sheet(bundle: Bundle, predictor: Predictor) -> None:
     model, seed = bundle.build(), predictor.card.seed
     assert seed is not None
-    served = _draw(predictor, [seed], count=8)[0]
+    served, exact = (_draw(predictor, [seed], count=8, exact=asked)[0] for asked in (False, True))
 
     as_many = from_model_range(draw(model, count=8, seed=seed), model.image.values).numpy()
-    count = 6 if model.image.is_volume else 4  # of which 4 are drawn at once
-    batch = from_model_range(draw(model, count=count, seed=seed)[:4], model.image.values).numpy()
+    count = 6 if model.image.is_volume else EXACT_BATCH  # of which so many are drawn at once
+    batch = from_model_range(draw(model, count=count, seed=seed)[:EXACT_BATCH], model.image.values).numpy()
 
     assert seed == bundle.seed
     assert np.allclose(served, as_many, atol=0.5)  # HU of 2,000; the size of a batch changes the last bits
-    assert np.array_equal(served[:4], batch)
+    assert np.array_equal(exact[:EXACT_BATCH], batch)
 
 
 def test_the_card_of_format_1_names_no_seed_because_its_sheet_was_drawn_otherwise() -> None:

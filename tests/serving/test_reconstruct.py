@@ -8,7 +8,6 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from fastapi import FastAPI
 from numpy.typing import NDArray
 from PIL import Image
 from tests.serving.conftest import IMAGE, OPEN
@@ -20,6 +19,7 @@ from rayology.data.prepare import prepare
 from rayology.errors import RequestError
 from rayology.image import ImageSpec, ValueRange, from_model_range, to_model_range, to_stored
 from rayology.models import VaeConfig
+from rayology.serving.rest import RestApp
 from rayology.serving.units import check_units
 
 
@@ -135,8 +135,8 @@ def test_an_image_in_the_models_units_is_taken_whatever_else_it_holds(
 @pytest.mark.parametrize("scale", [100, 255])
 def test_fractions_percents_and_bytes_are_told_apart(
     make_bundle: Callable[..., Bundle],
-    make_app: Callable[..., FastAPI],
-    open_session: Callable[[FastAPI], httpx.Client],
+    make_app: Callable[..., RestApp],
+    open_session: Callable[[RestApp], httpx.Client],
     thorax: NDArray[np.float32],
     scale: float,
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tests.serving.exchanges import NPY, PNG, array_of, npy_of, refused
 
-from rayology.serving import routes
+from rayology.serving import rest
 
 
 def test_volumes_are_drawn_as_npy_and_as_their_middle_planes(volumes: httpx.Client) -> None:
@@ -37,7 +37,7 @@ def test_a_volume_is_reconstructed_from_an_npy_of_the_models_size(volumes: httpx
 
 
 def test_a_volume_of_the_models_size_is_never_too_large(volumes: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "MAX_VALUES", 1000)  # a model of 168x168x168 voxels would take gigabytes
+    monkeypatch.setattr(rest, "MAX_VALUES", 1000)  # a model of 168x168x168 voxels would take gigabytes
     headers = {"Content-Type": NPY, "Accept": NPY}
 
     answer = volumes.post("/reconstruct?class=mass", content=npy_of(np.zeros((16, 16, 24))), headers=headers)

@@ -17,7 +17,8 @@ from rayology.experiment import Experiment
 from rayology.image import Batch, ImageSpec, from_model_range
 from rayology.models import Model, ModelConfig, Phase
 from rayology.noise import Noise, NoiseSpec
-from rayology.serving.predictor import Predictor, card_of
+from rayology.serving import predictor as predictor_module
+from rayology.serving.predictor import Predictor, Threads, card_of
 from rayology.serving.schemas import GenerateRequest, Limits
 from rayology.serving.verbs import GENERATE
 from rayology.training import evaluation
@@ -118,7 +119,7 @@ def test_the_figures_do_not_depend_on_how_many_images_pass_at_once(
 
 @pytest.mark.parametrize("config", SMALL_MODELS, ids=name_of)
 def test_an_evaluated_sample_is_what_a_server_draws_for_its_seed_index_and_class(
-    config: ModelConfig, small: Experiment, data: PreparedDataset, tmp_path: Path
+    config: ModelConfig, small: Experiment, data: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = small.patched({"seed": 7}).model_copy(update={"model": config})
     model, classes = config.build(data.info.image).eval(), data.info.image.classes
@@ -130,13 +131,14 @@ def test_an_evaluated_sample_is_what_a_server_draws_for_its_seed_index_and_class
     labels = evaluator.unseen.labels
     assert bundle.seed == 7
     card = card_of(bundle, model, version="v", limits=Limits(max_count=1, max_body_bytes=1))
-    predictor = Predictor(bundle.build(), card, batch_size=len(labels), num_threads=1)
+    monkeypatch.setattr(predictor_module, "EXACT_BATCH", len(labels))  # so many as are evaluated at once
+    predictor = Predictor(bundle.build(), card, Threads.start(1), batch_size=4)
 
     evaluated = from_model_range(evaluator.sample(model, labels), model.image.values).numpy()
 
     for index, label in enumerate(labels.tolist()):
         asked = GenerateRequest(count=1, seed=bundle.seed, first_index=index, class_name=classes[label])
-        served = asyncio.run(predictor.answer(GENERATE, asked))
+        served = asyncio.run(predictor.answer(GENERATE, asked, exact=True))
         assert np.array_equal(served.images[0], evaluated[index])
         assert (served.seed, served.first_index, served.classes) == (7, index, (classes[label],))
     assert len({image.tobytes() for image in evaluated}) == len(labels)

@@ -19,7 +19,7 @@ from rayology.image import ValueRange
 from rayology.progress import progress_bar
 from rayology.serving.answer import Answer
 from rayology.serving.codecs import encode_npy, encode_png
-from rayology.serving.predictor import Predictor, card_of
+from rayology.serving.predictor import Predictor, Threads, card_of
 from rayology.serving.schemas import END, GenerateRequest, Limits, Seed
 from rayology.serving.verbs import GENERATE
 from rayology.store import CHAMPION, Store
@@ -48,8 +48,8 @@ class GenerateConfig(Config):
     """Files of each image: PNG for people, NPY of (channel, rows, columns) in modality units."""
     output: Path = Path("generated")
     """Folder of the files, new or empty; their names tell seed, index and class."""
-    batch_size: Annotated[PositiveInt, Field(le=1024)] = 4
-    """Images computed at once; the bits are those of a server with the same batch_size and num_threads."""
+    batch_size: Annotated[PositiveInt, Field(le=1024)] = 32
+    """The most images computed at once; the bits are those of a server with the same batch_size and num_threads."""
     num_threads: PositiveInt = 1
     """CPU cores, and threads, to compute on."""
 
@@ -71,7 +71,7 @@ def main(config: GenerateConfig) -> Mapping[str, object]:
         raise ConfigError(f"{place}: a {bundle.manifest.model.kind} does not generate; name another model")
     model = bundle.build()
     card = card_of(bundle, model, version=version, limits=Limits(max_count=config.batch_size, max_body_bytes=0))
-    predictor = Predictor(model, card, batch_size=config.batch_size, num_threads=config.num_threads)
+    predictor = Predictor(model, card, Threads.start(config.num_threads), batch_size=config.batch_size)
     with progress_bar("generate") as bar, asyncio.Runner() as runner:
         for done, request in requests(config):
             answer = runner.run(predictor.answer(GENERATE, request))

@@ -1,19 +1,22 @@
-"""List the models of a store, show one, compare two versions, promote one, or roll a promotion back.
+"""List the models of a store, show one, compare two versions, promote one, try one out, or roll a promotion back.
 
 rayology models
 rayology models --action compare --name phantom --version 20260101-120000-0123abcd
+rayology models --action canary --name phantom --version 20260101-120000-0123abcd --share 0.1
 rayology models --action rollback --name phantom
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from rayology.bundle import Bundle
 from rayology.config import Config
 from rayology.errors import StoreError
 from rayology.progress import console
-from rayology.store import CHAMPION, Store
+from rayology.store import CHAMPION, Canary, Store
 from rayology.training.listing import card, listing
 from rayology.training.promotion import compare, promote
 
@@ -21,8 +24,9 @@ from rayology.training.promotion import compare, promote
 class ModelsConfig(Config):
     """What to do with which model."""
 
-    action: Literal["list", "show", "compare", "promote", "rollback"] = "list"
-    """What to do; rollback makes the champion of before the champion again."""
+    action: Literal["list", "show", "compare", "promote", "canary", "rollback"] = "list"
+    """What to do; canary lets a version answer a share of the requests, rollback makes the champion of before the
+    champion again."""
     store: str = ""
     """A folder, or an object store's URI such as s3://bucket/prefix; empty for the folder store of the storage."""
     storage: Path = Path(".rayology")
@@ -33,6 +37,8 @@ class ModelsConfig(Config):
     """Version to show, compare or promote."""
     other: str = CHAMPION
     """Version to compare it with."""
+    share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the requests that a canary answers; 0 ends it."""
     force: bool = False
     """Whether to promote even what is worse than the champion, or cannot be compared with it."""
 
@@ -40,12 +46,11 @@ class ModelsConfig(Config):
 def main(config: ModelsConfig) -> Mapping[str, object]:
     """Return what was found or done."""
     store = Store(config.store or str(config.storage / "store"))
-    if config.action == "list" and not config.name and (models := store.models()):
-        return listed(store, models)
+    if config.action == "list":
+        models = [] if config.name else store.models()
+        return listed(store, models or [store.resolve(config.name)])
     name = store.resolve(config.name)
     match config.action:
-        case "list":
-            return listed(store, [name])
         case "show":
             version = store.pin(name, config.version)
             console.print(card(store, name, version))
@@ -56,6 +61,10 @@ def main(config: ModelsConfig) -> Mapping[str, object]:
             return promote(
                 store, name, store.pin(name, config.version), storage=config.storage, force=config.force
             ).answer()
+        case "canary":
+            canary = Canary(store.pin(name, config.version), config.share)
+            store.set_canary(name, canary)
+            return {"name": name, "canary": canary.version, "share": canary.share, "champion": store.champion(name)}
         case "rollback":
             return {"name": name, "before": store.champion(name), "champion": store.rollback(name)}
 

@@ -1,14 +1,15 @@
 """A served bundle on Ray Serve: from typed arguments to an application."""
 
+import logging
 import math
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastapi import FastAPI
 from pydantic import Field, PositiveFloat, PositiveInt
 from ray import serve
 from ray.serve.config import HTTPOptions
@@ -18,14 +19,15 @@ from rayology.config import Config
 from rayology.errors import ConfigError, StoreError
 from rayology.image import ImageSpec
 from rayology.serving import haproxy
-from rayology.serving.middleware import Admission
-from rayology.serving.predictor import Predictor, card_of
-from rayology.serving.routes import create_app
-from rayology.serving.schemas import Limits
+from rayology.serving.admission import Admission
+from rayology.serving.predictor import Predictor, Threads, card_of, precision_here
+from rayology.serving.rest import RestApp
+from rayology.serving.schemas import Limits, Precision
 from rayology.serving.verbs import ImagesRequest, verbs_of
-from rayology.store import Store
+from rayology.serving.versions import Versions
+from rayology.store import CHAMPION, Store
 
-__all__ = ["ServeArgs", "build", "run"]
+__all__ = ["ServeArgs", "build", "load", "run"]
 
 TOKEN = "RAYOLOGY_TOKEN"  # noqa: S105 - the name of the variable, not the token
 LOOPBACK = "127.0.0.1"
@@ -39,8 +41,9 @@ class ServeArgs(Config):
     """Store of the model: a folder, relative to where Ray was started, or an object store's URI."""
     model: str = ""
     """Name of the model in the store; empty if the store holds a single one."""
-    version: str = "champion"
-    """Version of the model; ``champion`` is looked up once, when the application is deployed."""
+    version: str = CHAMPION
+    """Version of the model; ``champion`` is the one that the store names, and within seconds each that it names later,
+    with its canary."""
     access: Literal["token", "open"] = "token"
     """Who may call: token for callers who send the bearer token in RAYOLOGY_TOKEN, open for everyone."""
     max_count: PositiveInt = 64
@@ -49,8 +52,10 @@ class ServeArgs(Config):
     """Size that the body of a request may have, in megabytes (10^6 bytes)."""
     body_timeout_s: PositiveFloat = 20.0
     """Seconds in which the body of a request must arrive."""
-    batch_size: Annotated[PositiveInt, Field(le=1024)] = 4
-    """Images computed at once, always exactly this many, so that an image comes out the same, bit for bit."""
+    batch_size: Annotated[PositiveInt, Field(le=1024)] = 32
+    """The most images computed at once, of large ones fewer; an image is the same whatever is computed with it."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Numbers to compute with; auto takes bfloat16 where the processor multiplies it."""
     num_threads: PositiveInt = 1
     """CPU cores, and threads, of a replica."""
     num_replicas: PositiveInt = 1
@@ -63,7 +68,7 @@ class ServeArgs(Config):
 
 
 def build(args: ServeArgs) -> serve.Application:
-    """Return the application for ``serve run``, pinned to the version that the store names now.
+    """Return the application for ``serve run``.
 
     Raises:
         ConfigError: access needs a token and RAYOLOGY_TOKEN is not set, the store holds several models and none is
@@ -73,37 +78,57 @@ def build(args: ServeArgs) -> serve.Application:
     """
     store = Store(_anchored(args.store))
     name = store.resolve(args.model)
-    version = store.pin(name, args.version)
-    bundle = Bundle.load(store.fetch(name, version))
-    bundle.build()  # so that what cannot be served fails here, once
-    if any(verb.request is ImagesRequest for verb in verbs_of(bundle.manifest.capabilities)):
-        _check_body_holds(args, bundle.manifest.image)
+    wanted = args.patched({"store": store.uri, "model": name})
+    _bundle(wanted, store, store.pin(name, args.version)).build()  # so that what cannot be served fails here, once
     admission = Admission(_token_digest(args), args.limits.max_body_bytes, args.body_timeout_s)
-    pinned = args.patched({"store": store.uri, "model": name, "version": version})
 
     deployment = serve.deployment(
         serve.ingress()(ModelServer),
         name="model",
         num_replicas=args.num_replicas,
-        max_ongoing_requests=256,  # they wait in the batcher, where 5, the default, would starve it
+        max_ongoing_requests=2048,  # they wait in the batcher, which refuses what is too many; 5 would starve it
+        logging_config={"enable_access_log": False},  # it repeats what callers write; ours does not
         ray_actor_options={"num_cpus": args.num_threads},
     )
-    return deployment.bind(pinned, admission)
+    return deployment.bind(wanted, admission)
 
 
 class ModelServer:
-    """A replica: one bundle, loaded once."""
+    """A replica: one model, in the versions that its store names."""
 
     def __init__(self, args: ServeArgs, admission: Admission) -> None:
-        bundle = Bundle.load(Store(args.store).fetch(args.model, args.version))
-        model = bundle.build()
-        card = card_of(bundle, model, version=args.version, limits=args.limits)
-        self._predictor = Predictor(model, card, batch_size=args.batch_size, num_threads=args.num_threads)
+        ours, serves = logging.getLogger("rayology"), logging.getLogger("ray.serve")
+        ours.handlers, ours.propagate = serves.handlers, False  # into the file of the replica
+        ours.setLevel(logging.INFO)
+        store, threads = Store(args.store), Threads.start(args.num_threads)
+        self._versions = Versions(store, args.model, partial(load, args, store, threads), wanted=args.version)
         self._admission = admission
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
-        """Return the application that answers; Serve asks for it once the bundle is loaded."""
-        return create_app(self._predictor, self._admission)
+    def __serve_build_asgi_app__(self) -> RestApp:
+        """Return the application that answers; Serve asks for it once a version is loaded."""
+        return RestApp(self._versions, self._admission)
+
+
+def load(args: ServeArgs, store: Store, threads: Threads, version: str) -> Predictor:
+    """Load a version of the model.
+
+    Raises:
+        StoreError: the store has no such version.
+        BundleError: the bundle is damaged or foreign.
+        ConfigError: no request can hold a volume to reconstruct.
+    """
+    bundle = _bundle(args, store, version)
+    model = bundle.build()
+    precision: Precision = precision_here() if args.precision == "auto" else args.precision
+    card = card_of(bundle, model, version=version, limits=args.limits, precision=precision)
+    return Predictor(model, card, threads, batch_size=args.batch_size)
+
+
+def _bundle(args: ServeArgs, store: Store, version: str) -> Bundle:
+    bundle = Bundle.load(store.fetch(args.model, version))
+    if any(verb.request is ImagesRequest for verb in verbs_of(bundle.manifest.capabilities)):
+        _check_body_holds(args, bundle.manifest.image)
+    return bundle
 
 
 @contextmanager

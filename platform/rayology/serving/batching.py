@@ -1,58 +1,116 @@
 """Gather what concurrent requests ask for into batches."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from rayology.errors import BusyError
 
 __all__ = ["Batcher"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+RECENT = 0.2  # weight of the last batch in the mean time of an item
+
+
+@dataclass(eq=False)
+class _Submitted(Generic[Item, Result]):
+    """The items of one request."""
+
+    items: Sequence[Item]
+    future: "asyncio.Future[list[Result]]"
+    results: dict[int, Result] = field(default_factory=dict)
+    num_taken: int = 0
+
 
 class Batcher(Generic[Item, Result]):
-    """Run a function on whatever queued while it last ran; there is no timer, so an idle server answers at once."""
+    """Run a function on whatever queued while it last ran; there is no timer, so an idle server answers at once.
+
+    Requests take turns, an item each, so that one who asks for many images does not hold up one who asks for few. Items
+    whose request was given up are left out.
+
+    Args:
+        run: the function, from a batch of items to their results.
+        executor: what it runs in.
+        batch_size: the most items of a batch.
+        max_waiting: how many items may wait before more are refused.
+    """
 
     def __init__(
-        self, run: Callable[[Sequence[Item]], Sequence[Result]], executor: Executor, *, batch_size: int
+        self,
+        run: Callable[[Sequence[Item]], Sequence[Result]],
+        executor: Executor,
+        *,
+        batch_size: int,
+        max_waiting: int,
     ) -> None:
-        self._run = run
-        self._executor = executor
-        self._batch_size = batch_size
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._run, self._executor = run, executor
+        self._batch_size, self._max_waiting = batch_size, max_waiting
+        self._queue: deque[_Submitted[Item, Result]] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self._item_s = 0.0
+        self.num_batches = self.num_computed = 0
+        """Batches and items that were computed; their ratio tells how full batches are."""
+
+    @property
+    def num_waiting(self) -> int:
+        """Items that wait for a batch."""
+        return sum(len(each.items) - each.num_taken for each in self._queue if not each.future.done())
 
     async def submit(self, items: Sequence[Item]) -> list[Result]:
-        """Return the results of the items, in their order; raise what the function raised."""
+        """Return the results of the items, in their order; raise what the function raised.
+
+        Raises:
+            BusyError: as many items wait as may.
+        """
+        if not items:
+            return []
+        if (waiting := self.num_waiting) >= self._max_waiting:
+            raise BusyError(
+                f"{waiting} images wait to be computed, which is the most: try again",
+                retry_after_s=waiting * self._item_s,
+            )
         loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Result]] = [loop.create_future() for _ in items]
-        self._waiting.extend(zip(items, futures, strict=True))
+        submitted = _Submitted[Item, Result](items, loop.create_future())
+        self._queue.append(submitted)
         if self._worker is None or self._worker.done():
             self._worker = loop.create_task(self._work())
-        return await asyncio.gather(*futures)
+        return await submitted.future
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while batch := self._next_batch():
+            began_at = time.monotonic()
             try:
-                results = await loop.run_in_executor(self._executor, self._run, [item for item, _ in batch])
+                results = await loop.run_in_executor(
+                    self._executor, self._run, [submitted.items[index] for submitted, index in batch]
+                )
             except Exception as error:  # noqa: BLE001 - one batch that fails must not stop the next
-                for _, future in batch:
-                    with suppress(asyncio.InvalidStateError):  # its client has gone
-                        future.set_exception(error)
-            else:
-                for (_, future), result in zip(batch, results, strict=True):
-                    with suppress(asyncio.InvalidStateError):
-                        future.set_result(result)
+                for submitted, _ in batch:
+                    if not submitted.future.done():
+                        submitted.future.set_exception(error)
+                continue
+            self.num_batches, self.num_computed = self.num_batches + 1, self.num_computed + len(batch)
+            taken_s = (time.monotonic() - began_at) / len(batch)
+            self._item_s += (RECENT if self._item_s else 1.0) * (taken_s - self._item_s)
+            for (submitted, index), result in zip(batch, results, strict=True):
+                submitted.results[index] = result
+                if len(submitted.results) == len(submitted.items) and not submitted.future.done():
+                    submitted.future.set_result([submitted.results[row] for row in range(len(submitted.items))])
 
-    def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        """Take waiting items, leaving out those whose client has gone."""
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
-        while self._waiting and len(batch) < self._batch_size:
-            item, future = self._waiting.popleft()
-            if not future.done():
-                batch.append((item, future))
+    def _next_batch(self) -> list[tuple[_Submitted[Item, Result], int]]:
+        batch: list[tuple[_Submitted[Item, Result], int]] = []
+        while self._queue and len(batch) < self._batch_size:
+            submitted = self._queue.popleft()
+            if submitted.future.done():
+                continue
+            batch.append((submitted, submitted.num_taken))
+            submitted.num_taken += 1
+            if submitted.num_taken < len(submitted.items):
+                self._queue.append(submitted)
         return batch

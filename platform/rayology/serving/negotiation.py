@@ -1,16 +1,23 @@
-"""The media type of an answer: the one that the client prefers, of those on offer."""
+"""The media types of images: those that a model takes, and the one of an answer that the client prefers."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import Header, HTTPException
+from starlette.exceptions import HTTPException
 
-__all__ = ["MEDIA_TYPES", "MediaType", "wanted"]
+from rayology.image import ImageSpec
+
+__all__ = ["MEDIA_TYPES", "MediaType", "taken", "wanted"]
 
 MediaType = Literal["image/png", "application/x-npy"]
 MEDIA_TYPES: tuple[MediaType, ...] = ("image/png", "application/x-npy")
 
 
-def wanted(accept: Annotated[str, Header()] = "*/*") -> MediaType:
+def taken(image: ImageSpec) -> tuple[MediaType, ...]:
+    """Return the media types in which a model takes images; a PNG cannot hold a volume."""
+    return ("application/x-npy",) if image.is_volume else MEDIA_TYPES
+
+
+def wanted(accept: str) -> MediaType:
     """Return the media type that the client prefers (RFC 9110, section 12.5.1).
 
     Raises:

@@ -1,32 +1,45 @@
 """One version in memory: answers many requests at once, off the event loop."""
 
 import asyncio
-from collections.abc import Sequence
+import copy
+import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rayology.bundle import Bundle
-from rayology.image import ImageSpec
+from rayology.bundle import COPIES, Bundle
+from rayology.image import VALUES_AT_ONCE, ImageSpec, num_at_once
 from rayology.models import Model
 from rayology.noise import placed
 from rayology.serving.answer import Answer, encoded
 from rayology.serving.batching import Batcher
-from rayology.serving.schemas import Card, ImageCard, Limits
+from rayology.serving.schemas import Card, ImageCard, Limits, Precision
 from rayology.serving.verbs import BatchItem, Verb, classes_of, verbs_of
 
-__all__ = ["Predictor", "card_of"]
+__all__ = ["Predictor", "Threads", "card_of", "precision_here"]
 
 Array = NDArray[np.float32]
 Request = TypeVar("Request")
 
+EXACT_BATCH = 4
+"""Images that are computed at once for a request that asks for exact ones."""
+FILLS_WAITING = 16  # full batches that may wait
 
-def card_of(bundle: Bundle, model: Model, *, version: str, limits: Limits) -> Card:
+
+def precision_here() -> Precision:
+    """Return the precision in which this machine computes fastest: bfloat16 where its processor multiplies it."""
+    able = torch.cpu.get_capabilities()
+    return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
+
+
+def card_of(bundle: Bundle, model: Model, *, version: str, limits: Limits, precision: Precision = "float32") -> Card:
     """Describe a bundle, and the model built from it, to those who call it."""
     manifest, image = bundle.manifest, model.image
     values = image.values
@@ -44,6 +57,7 @@ def card_of(bundle: Bundle, model: Model, *, version: str, limits: Limits) -> Ca
             high=values.high,
             unit=values.unit,
         ),
+        precision=precision,
         metrics=manifest.metrics,
         note=manifest.provenance.note,
         seed=bundle.seed,
@@ -51,43 +65,76 @@ def card_of(bundle: Bundle, model: Model, *, version: str, limits: Limits) -> Ca
     )
 
 
+@dataclass(frozen=True)
+class Threads:
+    """The threads of a process, which all the versions that it holds share."""
+
+    model: Executor
+    """One that computes, so that batches follow each other and torch keeps its own threads."""
+    reader: Executor
+    """One that reads what is sent, so that only one image at a time has the size that a client chose."""
+
+    @classmethod
+    def start(cls, num_threads: int) -> Self:
+        """Return threads of which the first computes on so many cores."""
+        model = ThreadPoolExecutor(1, "model", initializer=torch.set_num_threads, initargs=(num_threads,))
+        return cls(model, ThreadPoolExecutor(1, "reader"))
+
+
 class Predictor:
     """Answer requests with a model.
 
-    An image depends on what it is made from and on its class, never on what is computed in the same batch: every batch
-    is padded with zeros to ``batch_size``. The last bits of a convolution on a CPU depend on the batch's size and on
-    ``num_threads``, but not on the position in it (measured, and kept by a test).
+    An image depends on what it is made from and on its class, never on what is computed in the same batch. The last
+    bits of a convolution depend on the size of the batch, though not on the place in it, and on the processor, so it is
+    measured from which size on they are the same, and smaller batches are padded with zeros to that size.
+
+    Of large images fewer than ``batch_size`` are computed at once.
+
+    Images that are asked for as exact are computed as the bundle's own were: in float32, ``EXACT_BATCH`` at once.
     """
 
-    def __init__(self, model: Model, card: Card, *, batch_size: int, num_threads: int) -> None:
+    def __init__(self, model: Model, card: Card, threads: Threads, *, batch_size: int) -> None:
         self.card = card
-        self._model = model.eval()
-        self._batch_size = batch_size
-        # One thread owns the model, so that batches follow each other and torch keeps its threads.
-        thread = ThreadPoolExecutor(1, "model", initializer=torch.set_num_threads, initargs=(num_threads,))
-        self._batchers: dict[str, Batcher[BatchItem, Array]] = {}
-        # One thread per verb reads what is sent, so that only one image at a time has the size that a client chose.
-        self._readers: dict[str, Executor] = {}
+        self.image: ImageSpec = model.image
+        self._model, self._threads = model.eval(), threads
+        batch_size = min(batch_size, num_at_once(VALUES_AT_ONCE, model.image.shape, copies=COPIES))
+        served = _in_precision(self._model, card.precision)
+        self._batchers: dict[tuple[str, bool], Batcher[BatchItem, Array]] = {}
         for verb in verbs_of(card.capabilities):
-            self._batchers[verb.name] = Batcher(partial(self._computed, verb), thread, batch_size=batch_size)
-            self._readers[verb.name] = ThreadPoolExecutor(1, verb.name)
+            run = partial(_compute, served, verb)
+            least = self._least_size(run, [verb.example(model, number) for number in range(batch_size)])
+            exact = partial(_compute, self._model, verb, least=EXACT_BATCH)
+            self._batchers[verb.name, False] = self._batcher(partial(run, least=least), batch_size)
+            self._batchers[verb.name, True] = self._batcher(exact, EXACT_BATCH)
 
-    @property
-    def image(self) -> ImageSpec:
-        """What its images have in common."""
-        return self._model.image
+    def _batcher(self, run: Callable[[Sequence[BatchItem]], Sequence[Array]], size: int) -> Batcher[BatchItem, Array]:
+        return Batcher(run, self._threads.model, batch_size=size, max_waiting=FILLS_WAITING * size)
 
-    async def answer(self, verb: Verb[Request], request: Request) -> Answer:
+    def _least_size(self, run: Callable[..., Sequence[Array]], items: Sequence[BatchItem]) -> int:
+        """Return the size from which on, up to a full batch, an image has the same bits in all batches measured."""
+        compute = self._threads.model.submit  # size by size, so that requests for other versions go on in between
+        full, least = compute(run, items, least=1).result(), len(items)
+        for size in _sizes(len(items)):
+            fewer = compute(run, items[:size], least=1).result()
+            if not all(map(np.array_equal, fewer, full)):
+                break
+            least = size
+        return least
+
+    async def answer(self, verb: Verb[Request], request: Request, *, exact: bool = False) -> Answer:
         """Answer a request for a verb that the model is capable of.
 
         Raises:
-            RequestError: the model cannot do this, or not so much at once.
+            RequestError: the model cannot do this, or not so much at once, or not now.
         """
-        loop, max_count = asyncio.get_running_loop(), self.card.limits.max_count
-        items = await loop.run_in_executor(self._readers[verb.name], verb.items, self._model, request, max_count)
+        read, max_count = partial(verb.items, self._model, request), self.card.limits.max_count
+        if verb.is_slow:
+            items = await asyncio.get_running_loop().run_in_executor(self._threads.reader, read, max_count)
+        else:
+            items = read(max_count)
         classes = tuple(self.card.classes[item.label] for item in items) if self.card.classes else ()
         encoded(classes)  # refuses what an answer could not say, before it is computed
-        images = await self._batchers[verb.name].submit(items)
+        images = await self._batchers[verb.name, exact].submit(items)
         return Answer(
             images=np.stack(images),
             classes=classes,
@@ -97,13 +144,30 @@ class Predictor:
             nature=verb.nature,
         )
 
-    def _computed(self, verb: Verb[Any], items: Sequence[BatchItem]) -> Sequence[Array]:
-        weight = next(self._model.parameters())
-        streams = {name: torch.stack([item.inputs[name] for item in items]) for name in items[0].inputs}
-        inputs = placed({name: self._padded(stream) for name, stream in streams.items()}, weight)
-        labels = self._padded(torch.tensor([item.label for item in items])).to(weight.device)
-        with torch.inference_mode():
-            return list(verb.compute(self._model, inputs, labels)[: len(items)].cpu().numpy())
 
-    def _padded(self, rows: Tensor) -> Tensor:
-        return torch.cat([rows, rows.new_zeros(self._batch_size - len(rows), *rows.shape[1:])])
+def _in_precision(model: Model, precision: Precision) -> Model:
+    """Return a copy in a precision and, for images of two axes, in the order of memory that convolutions prefer."""
+    copied = copy.deepcopy(model).to(getattr(torch, precision))
+    return copied if model.image.is_volume else copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
+
+
+def _sizes(most: int) -> list[int]:
+    """Return sizes below the largest to measure, in falling order: a few at each scale, even and odd."""
+    scales = range(max(1, math.ceil(math.log2(most))))
+    near = {size for scale in scales for size in (most >> scale, (most >> scale) - 1, 3 * most >> (scale + 2))}
+    return sorted((size for size in near if 1 <= size < most), reverse=True)
+
+
+def _compute(model: Model, verb: Verb[Any], items: Sequence[BatchItem], *, least: int) -> Sequence[Array]:
+    """Compute a batch, padded with zeros to the least size."""
+    weight = next(model.parameters())
+    inputs = [item.inputs() for item in items]
+    streams = {name: _padded(torch.stack([each[name] for each in inputs]), least) for name in inputs[0]}
+    labels = _padded(torch.tensor([item.label for item in items]), least).to(weight.device)
+    with torch.inference_mode():
+        return list(verb.compute(model, placed(streams, weight), labels)[: len(items)].cpu().numpy())
+
+
+def _padded(rows: Tensor, least: int) -> Tensor:
+    missing = least - len(rows)
+    return rows if missing <= 0 else torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])

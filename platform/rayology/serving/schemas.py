@@ -6,11 +6,24 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-__all__ = ["END", "NATURES", "Card", "GenerateRequest", "Health", "ImageCard", "Limits", "Nature", "Problem", "Seed"]
+__all__ = [
+    "END",
+    "NATURES",
+    "Card",
+    "GenerateRequest",
+    "Health",
+    "ImageCard",
+    "Limits",
+    "Nature",
+    "Precision",
+    "Problem",
+    "Seed",
+]
 
 END = 2**63
 Seed = Annotated[int, Field(ge=0, lt=END)]
 
+Precision = Literal["float32", "bfloat16"]
 Nature = Literal["synthetic", "derived", "prediction"]
 NATURES: Mapping[Nature, str] = {
     "synthetic": "Synthetic: a model drew it, and it shows nobody. Not for diagnosis.",
@@ -37,6 +50,8 @@ class GenerateRequest(Message):
     """Index of the first image; the others follow it. Image 5 of a seed is the same whether asked for alone or not."""
     class_name: Annotated[str | None, Field(alias="class")] = None
     """Class from the card; without it, one is drawn for each image. Only for models with classes."""
+    exact: bool = False
+    """Whether to compute as the bundle's own samples were, in float32, which takes longer."""
 
     @field_validator("first_index")
     @classmethod
@@ -88,6 +103,8 @@ class Card(Message):
     """The classes that can be asked for; empty for a model without classes."""
     image: ImageCard
     """The images it makes and takes."""
+    precision: Precision = "float32"
+    """The numbers that images are computed with, unless a request asks for exact ones."""
     metrics: dict[str, float]
     """Its figures on the validation split."""
     note: str

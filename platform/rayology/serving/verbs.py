@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -36,9 +37,10 @@ class ImagesRequest:
 
 @dataclass(frozen=True)
 class BatchItem:
-    """Inputs of one image of a batch, and the seed and index that it is drawn with, if it is drawn."""
+    """What one image of a batch is made from, and the seed and index that it is drawn with, if it is drawn."""
 
-    inputs: Mapping[str, Tensor]
+    inputs: Callable[[], Mapping[str, Tensor]]
+    """Function that returns them, called where the batch is computed."""
     label: int
     seed: int | None = None
     index: int | None = None
@@ -60,6 +62,10 @@ class Verb(Generic[Request]):
     """Type that a door must turn a request into."""
     items: Callable[[Model, Request, int], Sequence[BatchItem]]
     """Function from a request, and the most images allowed, to one item per image; raises RequestError."""
+    example: Callable[[Model, int], BatchItem]
+    """Function from a number to the item of an image that nobody asked for, to try the model on."""
+    is_slow: bool
+    """Whether requests hold images, which take too long to read for the event loop."""
     compute: Callable[[Model, Mapping[str, Tensor], Tensor], Tensor]
     """Function from a batch of inputs and labels to images in modality units."""
 
@@ -87,7 +93,7 @@ def _label(model: Model, class_name: str | None) -> int | None:
 
 
 def _drawn(model: Model, request: GenerateRequest, max_count: int) -> Sequence[BatchItem]:
-    """Draw the noise of each image by seed and index, whatever its class; if none is asked for, draw the class too."""
+    """Name each image by seed and index; if no class is asked for, draw one for each."""
     assert isinstance(model, Generates), "a door offers only what the model can do"  # noqa: S101
     if request.count > max_count:
         raise RequestError(
@@ -96,17 +102,23 @@ def _drawn(model: Model, request: GenerateRequest, max_count: int) -> Sequence[B
     asked = _label(model, request.class_name)
 
     indices = range(request.first_index, request.first_index + request.count)
-    noise = indexed_noise(model.sample_noise(), seed=request.seed, indices=indices)
     labels = indexed_labels(model.num_classes, seed=request.seed, indices=indices).tolist()
     return [
         BatchItem(
-            {name: stream[row] for name, stream in noise.items()},
+            partial(_noise, model, request.seed, index),
             labels[row] if asked is None else asked,
             request.seed,
             index,
         )
         for row, index in enumerate(indices)
     ]
+
+
+def _noise(model: Model, seed: int, index: int) -> Mapping[str, Tensor]:
+    """Draw the noise of an image, which does not depend on its class."""
+    assert isinstance(model, Generates), "a door offers only what the model can do"  # noqa: S101
+    noise = indexed_noise(model.sample_noise(), seed=seed, indices=(index,))
+    return {name: stream[0] for name, stream in noise.items()}
 
 
 def _sampled(model: Model, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
@@ -123,7 +135,16 @@ def _sent(model: Model, request: ImagesRequest, max_count: int) -> Sequence[Batc
     label = _label(model, request.class_name)
     if label is None and (known := classes_of(model)):
         raise RequestError(f"the model needs the class of an image: add ?class= with one of {', '.join(known)}")
-    return [BatchItem({IMAGES: image}, label or 0) for image in prepared]
+    return [BatchItem(partial(_image, image), label or 0) for image in prepared]
+
+
+def _image(image: Tensor) -> Mapping[str, Tensor]:
+    return {IMAGES: image}
+
+
+def _some_image(model: Model, number: int) -> Mapping[str, Tensor]:
+    generator = torch.Generator().manual_seed(number)
+    return {IMAGES: 2 * torch.rand(model.image.shape, generator=generator) - 1}
 
 
 def _prepared(images: Array, spec: ImageSpec) -> Tensor:
@@ -155,6 +176,8 @@ GENERATE = Verb(
     summary="Draw new images.",
     request=GenerateRequest,
     items=_drawn,
+    example=lambda model, number: BatchItem(partial(_noise, model, 0, number), 0),
+    is_slow=False,
     compute=_sampled,
 )
 RECONSTRUCT = Verb(
@@ -164,6 +187,8 @@ RECONSTRUCT = Verb(
     summary="Encode and decode images: return what the model keeps of them.",
     request=ImagesRequest,
     items=_sent,
+    example=lambda model, number: BatchItem(partial(_some_image, model, number), 0),
+    is_slow=True,
     compute=_reconstructed,
 )
 VERBS: tuple[Verb[Any], ...] = (GENERATE, RECONSTRUCT)  # each takes a request of a type of its own

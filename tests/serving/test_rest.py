@@ -1,24 +1,27 @@
 """What a model's endpoints draw, in which form, and what they refuse to draw."""
 
+import json
+import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 import torch
-from fastapi import FastAPI
 from PIL import Image
-from tests.serving.conftest import LIMITS, OPEN
+from tests.serving.conftest import OPEN
 from tests.serving.exchanges import JSON, NPY, PNG, array_of, refused
 from torch import Tensor
 
 from rayology.bundle import Bundle
 from rayology.models import Model, Phase
 from rayology.serving import answer
-from rayology.serving.predictor import Predictor, card_of
-from rayology.serving.routes import create_app
+from rayology.serving.rest import RestApp
+from rayology.serving.schemas import GenerateRequest
 
 
 def test_images_come_in_modality_units_as_npy(vae: httpx.Client) -> None:
@@ -114,13 +117,19 @@ def test_a_form_that_there_is_not_is_refused(gan: httpx.Client) -> None:
         ),
         (b'{"count": 0, "first_index": 9223372036854775809}', 422, "first_index: Value error"),
         (b'{"class": "cat"}', 422, "none, nodule, mass"),
-        (b'{"number": 3}', 422, "number: Extra inputs"),
+        (b'{"number": 3}', 422, "a field that is not known: Extra inputs"),
+        (b'{"count": true}', 422, "count"),
+        (b'{"count": "3"}', 422, "count"),
+        (b'{"count": 1.0}', 422, "count"),
+        (b'{"count": NaN}', 400, "not JSON"),
+        (b'{"count": 1, "count": 2}', 422, "names a field twice"),
+        (b"{" + b",".join(b'"%d": 0' % number for number in range(500)) + b"}", 422, "a field that is not known"),
         (b'{"count": 1', 400, "not JSON"),
         (b"\xff\xfe", 400, "not JSON"),
-        (b"[" * 100_000, 400, "not JSON"),
+        (b"[" * 10_000, 400, "not JSON"),
         (b"[1]", 422, "not a JSON object"),
         (b"", 422, "not a JSON object"),
-        (b" " * 200_000, 413, "at most 100000 bytes"),
+        (b" " * 200_000, 413, "at most 10000 bytes"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_with_what_to_send(
@@ -149,8 +158,8 @@ def test_another_method_is_refused(gan: httpx.Client) -> None:
 
 
 def test_the_docs_show_only_what_the_model_can_do(vae: httpx.Client, gan: httpx.Client) -> None:
-    assert set(vae.get("/openapi.json").json()["paths"]) == {"/", "/healthz", "/generate", "/reconstruct"}
-    assert set(gan.get("/openapi.json").json()["paths"]) == {"/", "/healthz", "/generate"}
+    assert set(vae.get("/openapi.json").json()["paths"]) == {"/", "/healthz", "/readyz", "/generate", "/reconstruct"}
+    assert set(gan.get("/openapi.json").json()["paths"]) == {"/", "/healthz", "/readyz", "/generate"}
 
 
 def test_an_array_says_what_a_picture_does(vae: httpx.Client) -> None:
@@ -193,12 +202,12 @@ def test_classes_that_do_not_fit_into_a_header_are_refused_before_a_proxy_does(
 
 
 @pytest.fixture
-def classifier(vae_bundle: Bundle, open_session: Callable[[FastAPI], httpx.Client]) -> httpx.Client:
+def classifier(
+    vae_bundle: Bundle, make_app: Callable[..., RestApp], open_session: Callable[[RestApp], httpx.Client]
+) -> httpx.Client:
     """A session with a model that can do nothing that a server offers."""
     manifest = vae_bundle.manifest.model_copy(update={"capabilities": ("classify",)})
-    model = Classifier(vae_bundle.manifest.image)
-    card = card_of(replace(vae_bundle, manifest=manifest), model, version="v", limits=LIMITS)
-    return open_session(create_app(Predictor(model, card, batch_size=4, num_threads=1), OPEN))
+    return open_session(make_app(replace(vae_bundle, manifest=manifest), OPEN, Classifier(vae_bundle.manifest.image)))
 
 
 class Classifier(Model):
@@ -216,7 +225,7 @@ def test_a_model_that_can_be_asked_nothing_has_its_card_and_its_health(classifie
 
     assert (card["capabilities"], card["verbs"]) == (["classify"], {})
     assert classifier.get("/healthz").json() == {"status": "ok"}
-    assert set(classifier.get("/openapi.json").json()["paths"]) == {"/", "/healthz"}
+    assert set(classifier.get("/openapi.json").json()["paths"]) == {"/", "/healthz", "/readyz"}
 
 
 @pytest.mark.parametrize("path", ["/generate", "/reconstruct", "/classify"])
@@ -228,3 +237,64 @@ def test_what_a_model_cannot_be_asked_is_refused_with_what_it_can_do(classifier:
 
 def test_what_is_not_offered_is_refused_with_what_is(gan: httpx.Client) -> None:
     assert "this model can generate, and this server offers generate" in refused(gan.post("/reconstruct"), 404)
+
+
+def test_the_log_names_verb_version_and_outcome_and_nothing_that_a_caller_wrote(
+    vae: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "rayology")
+
+    vae.post("/generate?name=Doe", json={"seed": 4711, "class": "nodule"}, headers={"X-Request-ID": "Doe"})
+    vae.post("/Doe", json={"Doe": "Doe"})
+    vae.post("/generate", json={"class": "Doe"})
+
+    lines = [re.sub(r"[\d.]+ ms", "", line) for line in caplog.messages]
+    version = "20260101-000000-0123abcd"
+    assert lines == [f"generate {version} 200, ", f"- {version} 404, ", f"generate {version} 422, "]
+
+
+def test_the_docs_fetch_nothing_and_show_every_endpoint_and_field(vae: httpx.Client) -> None:
+    page = vae.get("/docs").text
+
+    assert not re.search(r"(src|href)=['\"](?!data:|#|/openapi\.json)", page)
+    assert all(f"POST /{verb}" in page for verb in ("generate", "reconstruct"))
+    assert all(f"<td>{field}</td>" in page for field in GenerateRequest.model_json_schema()["properties"])
+    assert "curl" in page
+
+
+def test_the_description_is_openapi(vae: httpx.Client, gan: httpx.Client, volumes: httpx.Client) -> None:
+    for session in (vae, gan, volumes):
+        described = session.get("/openapi.json").json()
+        names = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(described)))
+
+        assert described["openapi"].startswith("3.1")
+        assert names <= set(described["components"]["schemas"])
+        for operations in described["paths"].values():
+            for operation in operations.values():
+                assert {"200", "4XX", "5XX"} <= operation["responses"].keys()
+
+
+def test_a_head_is_a_get_and_other_methods_are_refused(vae: httpx.Client) -> None:
+    assert vae.head("/").status_code == 200
+    answer = vae.delete("/")
+    refused(answer, 405)
+    assert answer.headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("query", ["exact=yes", "name=Doe"])
+def test_a_wrong_query_is_refused_without_repeating_it(vae: httpx.Client, image_file: Path, query: str) -> None:
+    answer = vae.post(
+        f"/reconstruct?class=mass&{query}", content=image_file.read_bytes(), headers={"Content-Type": PNG}
+    )
+
+    assert "Doe" not in refused(answer, 422)
+
+
+def test_exact_images_differ_from_others_in_the_last_bits_at_most(vae: httpx.Client) -> None:
+    asked = {"count": 3, "seed": 1}
+    served, exact = (
+        array_of(vae.post("/generate", json={**asked, "exact": flag}, headers={"Accept": NPY}))
+        for flag in (False, True)
+    )
+
+    assert np.allclose(served, exact, atol=0.5)  # HU of 2,000

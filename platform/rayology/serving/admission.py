@@ -1,0 +1,68 @@
+"""Who is let in, and how much may be sent."""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+__all__ = ["Admission"]
+
+CLOSE = {"Connection": "close"}  # what is left of the body is not worth reading
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What a request needs to be admitted."""
+
+    token_digest: bytes | None
+    """SHA-256 of the bearer token, so that the token itself is stored nowhere; None lets everyone in."""
+    max_body_bytes: int
+    """Largest body of a request, in bytes."""
+    body_timeout_s: float
+    """Time that a body may take to arrive, in seconds; a trickled one would hold a connection open."""
+
+    @staticmethod
+    def digest(token: str) -> bytes:
+        """Return what is kept of a token."""
+        return hashlib.sha256(token.encode()).digest()
+
+    def admits(self, authorization: str) -> bool:
+        """Tell whether an ``Authorization`` header carries the token, in a time that does not show how nearly."""
+        if self.token_digest is None:
+            return True
+        scheme, _, token = authorization.partition(" ")
+        return hmac.compare_digest(self.digest(token.strip()), self.token_digest) and scheme.lower() == "bearer"
+
+    @property
+    def stranger(self) -> HTTPException:
+        """The answer to who is not admitted."""
+        detail = "the token is missing or wrong: send the header 'Authorization: Bearer TOKEN'"
+        return HTTPException(401, detail, {"WWW-Authenticate": "Bearer", **CLOSE})
+
+    async def body(self, request: Request, *, most: int | None, hold: Callable[[int], None]) -> bytes:
+        """Read a body, and stop when it turns out too large or too slow; ``hold`` is told the bytes of each part.
+
+        Raises:
+            HTTPException: 413 or 408, which also closes the connection.
+        """
+        most = min(most or self.max_body_bytes, self.max_body_bytes)
+        too_large = HTTPException(413, f"the body is too large: send at most {most} bytes", CLOSE)
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > most:
+            raise too_large
+        parts, num_bytes = list[bytes](), 0
+        try:
+            async with asyncio.timeout(self.body_timeout_s):
+                async for part in request.stream():
+                    parts.append(part)
+                    num_bytes += len(part)
+                    hold(len(part))
+                    if num_bytes > most:
+                        raise too_large
+        except TimeoutError:
+            raise HTTPException(408, "the body came too slowly: send it at once", CLOSE) from None
+        return b"".join(parts)

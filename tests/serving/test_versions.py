@@ -1,0 +1,218 @@
+"""Which version answers: the champion that the store names now, its canary, or the one that a request names."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.serving.conftest import OPEN, Bridge
+from tests.serving.exchanges import refused
+
+from rayology.bundle import Bundle
+from rayology.errors import BundleError, StoreError
+from rayology.image import ImageSpec
+from rayology.models import GanConfig, ModelConfig
+from rayology.serving import versions as versions_module
+from rayology.serving.app import ServeArgs, load
+from rayology.serving.predictor import Predictor, Threads
+from rayology.serving.rest import RestApp
+from rayology.serving.versions import MOST, Versions
+from rayology.store import Canary, Store
+
+ASKED = {"count": 2, "seed": 1}
+SMALL = ImageSpec(size=(16, 16))
+
+
+@pytest.fixture(scope="module")
+def bundles(make_bundle: Callable[[ModelConfig, ImageSpec], Bundle]) -> list[Bundle]:
+    """Give bundles whose images differ."""
+    return [make_bundle(GanConfig(latents=16 + number), SMALL) for number in range(MOST + 1)]
+
+
+@pytest.fixture
+def store(tmp_path: Path, bundles: list[Bundle]) -> Store:
+    """Give a store that holds them all, the first as champion."""
+    store = Store(str(tmp_path / "store"))
+    published = [store.publish(bundle, "tiny") for bundle in bundles]
+    store.set_champion("tiny", published[0])
+    return store
+
+
+@pytest.fixture
+def versions(store: Store, threads: Threads) -> Iterator[Versions]:
+    args = ServeArgs(store=store.uri, model="tiny", batch_size=4)
+    made = Versions(store, "tiny", lambda version: load(args, store, threads, version))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def session(versions: Versions) -> httpx.Client:
+    return httpx.Client(transport=Bridge(RestApp(versions, OPEN)), base_url="http://model")
+
+
+def served(session: httpx.Client, **headers: str) -> str:
+    answer = session.post("/generate", json=ASKED, headers={name.replace("_", "-"): headers[name] for name in headers})
+    assert answer.status_code == 200
+    return str(answer.headers["x-rayology-version"])
+
+
+def damage(store: Store, version: str) -> None:
+    weights = store.fetch("tiny", version) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+
+
+def others(store: Store) -> list[str]:
+    champion = store.champion("tiny")
+    return [version for version in store.versions("tiny") if version != champion]
+
+
+def test_a_new_champion_answers_without_a_restart_and_what_was_asked_before_keeps_its_version(
+    versions: Versions, store: Store, session: httpx.Client
+) -> None:
+    first, second = store.champion("tiny"), others(store)[0]
+    before, holding = session.post("/generate", json=ASKED), versions.champion
+    store.set_champion("tiny", second)
+
+    assert served(session) == first
+    versions.look()
+
+    assert served(session) == session.get("/").json()["version"] == second
+    assert holding.card.version == first
+    again = session.post("/generate", json=ASKED, headers={"X-Rayology-Version": first})
+    assert again.content == before.content
+    assert session.post("/generate", json=ASKED).content != before.content
+
+
+def test_the_store_is_looked_at_again_and_again(
+    store: Store, threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions_module, "POLL_S", 0.01)
+    seen = threading.Event()
+    args = ServeArgs(store=store.uri, model="tiny", batch_size=4)
+
+    def loading(version: str) -> Predictor:
+        if version != first:
+            seen.set()
+        return load(args, store, threads, version)
+
+    first = store.champion("tiny")
+    versions = Versions(store, "tiny", loading)
+    store.set_champion("tiny", others(store)[0])
+
+    assert seen.wait(10)
+    versions.close()
+
+
+def test_a_damaged_champion_leaves_the_one_before_it_and_operators_learn_why(
+    versions: Versions, store: Store, session: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, damaged, sound = store.champion("tiny"), *others(store)[:2]
+    damage(store, damaged)
+    store.set_champion("tiny", damaged)
+
+    for _ in range(3):
+        versions.look()
+
+    assert served(session) == first
+    assert f"{damaged} cannot be served, and what was served goes on: " in refused(session.get("/readyz"), 503)
+    assert session.get("/healthz").status_code == 200
+    assert sum("cannot be served" in message for message in caplog.messages) == 1
+    store.set_champion("tiny", sound)
+    versions.look()
+    assert served(session) == sound
+    assert session.get("/readyz").json() == {"status": "ok"}
+
+
+def test_a_store_that_is_away_leaves_what_is_served(versions: Versions, store: Store, session: httpx.Client) -> None:
+    first = served(session)
+    (Path(store.uri) / "tiny" / "champion").rename(Path(store.uri) / "champion-elsewhere")
+
+    versions.look()
+
+    assert served(session) == first
+    refused(session.get("/readyz"), 503)
+
+
+def test_a_canary_answers_its_share_and_an_id_always_goes_to_the_same(
+    versions: Versions, store: Store, session: httpx.Client
+) -> None:
+    first, canary = store.champion("tiny"), others(store)[0]
+    store.set_canary("tiny", Canary(canary, 0.25))
+    versions.look()
+
+    chosen = {str(number): versions.chosen(str(number)).card.version for number in range(1000)}
+
+    assert 200 < sum(version == canary for version in chosen.values()) < 300
+    for number in range(8):
+        assert served(session, X_Request_ID=str(number)) == chosen[str(number)]
+    store.set_canary("tiny", Canary(canary, 0))
+    versions.look()
+    assert {versions.chosen(str(number)).card.version for number in range(100)} == {first}
+
+
+def test_a_damaged_canary_gets_nothing(versions: Versions, store: Store) -> None:
+    damage(store, others(store)[0])
+    store.set_canary("tiny", Canary(others(store)[0], 1))
+
+    versions.look()
+
+    assert versions.chosen("any") is versions.champion
+    assert len(versions.complaints) == 1
+
+
+def test_what_a_request_names_answers_and_only_so_many_are_held(
+    versions: Versions, store: Store, session: httpx.Client
+) -> None:
+    for version in others(store):
+        assert served(session, X_Rayology_Version=version) == version
+
+    assert len(versions._held) == MOST
+    assert served(session) == store.champion("tiny")
+
+
+@pytest.mark.parametrize("named", ["champion", "20260101-000000-00000000", "../secret", "x" * 500])
+def test_a_version_that_there_is_not_is_refused_and_the_store_is_not_told_of(
+    session: httpx.Client, store: Store, named: str
+) -> None:
+    said = refused(session.post("/generate", json={}, headers={"X-Rayology-Version": named}), 404)
+
+    assert "no such version here" in said
+    assert store.uri not in said
+
+
+def test_a_pinned_version_follows_nobody(store: Store, threads: Threads) -> None:
+    pinned, other = others(store)[:2]
+    args = ServeArgs(store=store.uri, model="tiny", batch_size=4)
+    versions = Versions(store, "tiny", lambda version: load(args, store, threads, version), wanted=pinned)
+    store.set_champion("tiny", other)
+    store.set_canary("tiny", Canary(other, 1))
+
+    versions.look()
+    versions.close()
+
+    assert versions.chosen("any").card.version == pinned
+
+
+def test_a_first_version_that_cannot_be_served_is_an_error(store: Store, threads: Threads) -> None:
+    damage(store, store.champion("tiny"))
+    args = ServeArgs(store=store.uri, model="tiny")
+
+    with pytest.raises(BundleError, match="altered"):
+        Versions(store, "tiny", lambda version: load(args, store, threads, version))
+
+
+def test_a_canary_is_a_version_with_a_share(store: Store) -> None:
+    version = others(store)[0]
+
+    assert store.canary("tiny") is None
+    store.set_canary("tiny", Canary(version, 0.1))
+    assert store.canary("tiny") == Canary(version, 0.1)
+    with pytest.raises(StoreError, match=r"share: 1\.5 is not between 0 and 1"):
+        store.set_canary("tiny", Canary(version, 1.5))
+    with pytest.raises(StoreError, match="has no version"):
+        store.set_canary("tiny", Canary("20260101-000000-00000000", 0.1))
+    (Path(store.uri) / "tiny" / "canary").write_text("one two three")
+    with pytest.raises(StoreError, match="canary is damaged; set the canary again"):
+        store.canary("tiny")
