@@ -32,6 +32,7 @@ PNG, NPY, JSON = "image/png", "application/x-npy", "application/json"
 TIMEOUT_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 AT_ONCE = 16  # images of a request of a stream
+PASSING = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 LOST = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 FOREIGN = "is a Rayology model served there?"
 
@@ -51,11 +52,9 @@ class Call:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that describe the body and the wanted answer, by an id that all tries of the call share."""
+        """Headers that describe the body and the wanted answer."""
         own = {"Content-Type": self.content_type, VERSION: self.version}
-        return {"Accept": self.accept, "X-Request-ID": secrets.token_hex(8)} | {
-            name: value for name, value in own.items() if value
-        }
+        return {"Accept": self.accept} | {name: value for name, value in own.items() if value}
 
 
 CARD = Call(("GET", "/"), JSON)
@@ -82,7 +81,7 @@ class Patience:
 
     def pause_after(self, failure: Passing) -> float:
         """Return how long to wait before the next try, in seconds; raise the failure if there is no time for one."""
-        pause_s = max(self._pause_s, failure.retry_after_s) * random.uniform(0.5, 1)  # noqa: S311 - to spread clients
+        pause_s = failure.retry_after_s + self._pause_s * random.uniform(0.5, 1)  # noqa: S311 - to spread clients
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         if pause_s >= self.left_s:
             raise failure
@@ -97,8 +96,10 @@ class Client:
     Args:
         url: the address of the model, such as ``http://127.0.0.1:8000/models/demo``.
         token: the bearer token that the server asks for; empty for a server that asks for none.
-        timeout_s: seconds that a call may take, within which it is tried again if the server is busy or, once it has
-            answered in this session, cannot be reached. Calls repeat nothing: the client draws the seeds.
+        version: the version that is to answer; empty for the champion or its canary, as the server chooses.
+        timeout_s: seconds in which a call is tried again if the server is busy or, once it has answered in this
+            session, cannot be reached; each part of an answer must come within what is left of them. The client draws
+            the seeds, so that each try asks for the same images.
         transport: what carries the requests; by default the network.
     """
 
@@ -107,10 +108,11 @@ class Client:
         url: str,
         *,
         token: str = "",
+        version: str = "",
         timeout_s: float = TIMEOUT_S,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._session = httpx.Client(base_url=url, headers=_bearer(token), transport=transport)
+        self._session = httpx.Client(base_url=url, headers=_own(token, version), transport=transport)
         self._timeout_s, self._has_answered = timeout_s, False
 
     def card(self) -> Card:
@@ -159,12 +161,14 @@ class Client:
                 response = self._session.request(
                     *call.line, headers=headers, content=call.body, timeout=patience.left_s
                 )
-                self._has_answered = True
-                return _checked(response, call.accept)
+                checked = _checked(response, call.accept, has_answered=self._has_answered)
             except httpx.RequestError as error:
                 failure = _unanswered(self._session.base_url, error, has_answered=self._has_answered)
             except Passing as error:
                 failure = error
+            else:
+                self._has_answered = True
+                return checked
             time.sleep(patience.pause_after(failure))
 
     def __enter__(self) -> Self:
@@ -182,10 +186,11 @@ class AsyncClient:
         url: str,
         *,
         token: str = "",
+        version: str = "",
         timeout_s: float = TIMEOUT_S,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._session = httpx.AsyncClient(base_url=url, headers=_bearer(token), transport=transport)
+        self._session = httpx.AsyncClient(base_url=url, headers=_own(token, version), transport=transport)
         self._timeout_s, self._has_answered = timeout_s, False
 
     async def card(self) -> Card:
@@ -234,12 +239,14 @@ class AsyncClient:
                 response = await self._session.request(
                     *call.line, headers=headers, content=call.body, timeout=patience.left_s
                 )
-                self._has_answered = True
-                return _checked(response, call.accept)
+                checked = _checked(response, call.accept, has_answered=self._has_answered)
             except httpx.RequestError as error:
                 failure = _unanswered(self._session.base_url, error, has_answered=self._has_answered)
             except Passing as error:
                 failure = error
+            else:
+                self._has_answered = True
+                return checked
             await asyncio.sleep(patience.pause_after(failure))
 
     async def __aenter__(self) -> Self:
@@ -251,8 +258,10 @@ class AsyncClient:
         await self._session.aclose()
 
 
-def _bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"} if token else {}
+def _own(token: str, version: str) -> dict[str, str]:
+    """Return the headers of a session: while there is a canary, its id has all calls go to the same version."""
+    own = {"Authorization": f"Bearer {token}" if token else "", VERSION: version}
+    return {"X-Request-ID": secrets.token_hex(8)} | {name: value for name, value in own.items() if value}
 
 
 def _drawn_seed(seed: int | None) -> int:
@@ -298,15 +307,15 @@ def _answer(response: httpx.Response) -> Answer:
         raise _foreign(response, str(error)) from None
 
 
-def _checked(response: httpx.Response, expected: str) -> httpx.Response:
+def _checked(response: httpx.Response, expected: str, *, has_answered: bool) -> httpx.Response:
     if not response.is_success:
         try:
             said = Problem.model_validate_json(response.content).detail
         except ValidationError:
             foreign = _foreign(response, "the answer is not a problem document")
-            raise (Passing(str(foreign)) if response.is_server_error else foreign) from None
+            raise (Passing(str(foreign)) if response.is_server_error and has_answered else foreign) from None
         message = f"{response.request.url.path}: {response.status_code}: {said}"
-        if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+        if response.status_code in PASSING:
             after = response.headers.get("retry-after", "")
             raise Passing(message, retry_after_s=float(after) if after.isdecimal() else 0.0)
         raise RequestError(message)

@@ -16,6 +16,7 @@
     │   └── DatasetError     a prepared dataset that is missing or damaged
     ├── BundleError          a bundle that is damaged or foreign
     ├── StoreError           a store or a version that is not there, or not fit to be promoted
+    │   └── MissingVersion   a version that a store does not have
     ├── TrainingError        a training that cannot start or go on
     │   ├── Diverged         a loss that is no longer finite, or samples that collapse
     │   └── OutOfMemory      a step that takes more memory than there is
@@ -34,6 +35,7 @@ __all__ = [
     "DataError",
     "DatasetError",
     "Diverged",
+    "MissingVersion",
     "NotAnImage",
     "NotDicom",
     "NotSelected",
@@ -113,6 +115,10 @@ class BundleError(RayologyError):
 
 class StoreError(RayologyError):
     """A store or a version is not there, or is not fit to be promoted."""
+
+
+class MissingVersion(StoreError):
+    """A store does not have a version."""
 
 
 class TrainingError(RayologyError):

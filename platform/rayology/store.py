@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from rayology.atomic import make_once, write_atomic
 from rayology.bundle import MANIFEST, Bundle, Manifest, read_manifest
-from rayology.errors import BundleError, ConfigError, StoreError
+from rayology.errors import BundleError, ConfigError, MissingVersion, StoreError
 from rayology.models.base import MODEL_NAME
 from rayology.uri import located
 from rayology.usage import typed
@@ -145,11 +145,14 @@ class Store:
         if before[:1] == [version]:
             return
         self._point(name, [version, *before])
+        with suppress(StoreError):  # one that is damaged names no version
+            if (canary := self.canary(name)) and canary.version == version:
+                self.end_canary(name)
         replaced = f", in place of {before[0]}" if before else ""
         logger.info("%s: %s is the champion of %s%s.", self.uri, version, name, replaced)
 
     def rollback(self, name: str) -> str:
-        """Make the previous champion the champion again, in one step, and return its version.
+        """Make the previous champion the champion again, in one step, end the canary, and return the version.
 
         Raises:
             StoreError: no earlier champion is left in the store.
@@ -160,6 +163,7 @@ class Store:
         if not there:
             raise StoreError(f"{self.uri}: {name} had no champion before {current}; promote another version instead")
         self._point(name, there)
+        self.end_canary(name)
         logger.info("%s: %s is the champion of %s again, in place of %s.", self.uri, there[0], name, current)
         return there[0]
 
@@ -170,28 +174,43 @@ class Store:
             StoreError: what says so cannot be understood.
         """
         try:
-            said = self._read(self._place(_checked(name), CANARY)).decode().split()
+            version, share = self._read(self._place(_checked(name), CANARY)).decode().split()
+            canary = Canary(version, float(share))
         except FileNotFoundError:
             return None
-        try:
-            version, share = said
-            canary = Canary(version, float(share))
         except ValueError:
             raise StoreError(f"{self.uri}: {name}/{CANARY} is damaged; set the canary again, or end it") from None
         return canary if canary.share > 0 else None
 
     def set_canary(self, name: str, canary: Canary) -> None:
-        """Let a version answer a share of the requests from now on; a share of 0 ends it.
+        """Let a version answer a share of the requests from now on.
 
         Raises:
-            StoreError: there is no such version, or the share is not between 0 and 1.
+            StoreError: there is no such version, it is the champion, or the share is not between 0 and 1.
         """
         if not 0 <= canary.share <= 1:
             raise StoreError(f"share: {canary.share:g} is not between 0 and 1")
         self._folder(name, canary.version)
+        if canary.version == self.champion_or_none(name):
+            raise StoreError(f"version: {canary.version} is the champion of {name}; name another as its canary")
         with self._reachable():
             self._put(self._place(name, CANARY), f"{canary.version} {canary.share:g}".encode())
         logger.info("%s: %s answers %g of the requests to %s.", self.uri, canary.version, canary.share, name)
+
+    def end_canary(self, name: str) -> None:
+        """Let the champion answer all requests again."""
+        with self._reachable(), suppress(FileNotFoundError):
+            self._fs.delete_file(self._place(_checked(name), CANARY))
+
+    def require(self, name: str, version: str) -> None:
+        """Refuse a version that is not there, without a look at others.
+
+        Raises:
+            StoreError: it is not there, or the store cannot be reached.
+        """
+        places = (self._place(_checked(name), version, MANIFEST), self._place(version, MANIFEST))
+        if not VERSION.fullmatch(version) or not any(map(self._is_file, places)):
+            raise MissingVersion(f"{self.uri}: {name} has no version {version[:40]!r}")
 
     def fetch(self, name: str, version: str) -> Path:
         """Return the folder of a version; a remote one is copied to this machine once.

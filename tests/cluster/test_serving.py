@@ -1,5 +1,6 @@
 import asyncio
 import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,17 +26,19 @@ IMAGE = ImageSpec(size=(32, 32), classes=("none", "nodule"))
 @pytest.fixture(scope="module")
 def champion(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("serving")
-    torch.manual_seed(0)
+    store = Store(str(folder / "store"))
+    store.set_champion("tiny", published(store, folder / "first", seed=0))
+    return store
+
+
+def published(store: Store, folder: Path, *, seed: int) -> str:
+    torch.manual_seed(seed)
     model = VaeConfig().build(IMAGE)
     for weight in model.parameters():  # an untrained network draws a flat image
         torch.nn.init.normal_(weight, std=0.15)
-    origin = Provenance(dataset="none", note="", seed=0, steps=1, created_at=datetime.now(UTC), packages={})
-    bundle = write_bundle(
-        folder / "tiny", experiment=Experiment(), model=model, metrics={"copies": 0.0}, provenance=origin
-    )
-    store = Store(str(folder / "store"))
-    store.set_champion("tiny", store.publish(bundle, "tiny"))
-    return store
+    origin = Provenance(dataset="none", note="", seed=seed, steps=1, created_at=datetime.now(UTC), packages={})
+    bundle = write_bundle(folder, experiment=Experiment(), model=model, metrics={"copies": 0.0}, provenance=origin)
+    return store.publish(bundle, "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +130,20 @@ def test_a_body_over_the_limit_is_refused_whether_it_is_announced_or_not(url: st
 
         assert answer.status_code == 413
         assert "at most 1000000 bytes" in answer.json()["detail"]
+
+
+def test_a_new_champion_answers_within_seconds_and_no_request_fails(url: str, champion: Store, tmp_path: Path) -> None:
+    before, asked = champion.champion("tiny"), {"count": 1, "seed": 1}
+    new = published(champion, tmp_path / "new", seed=1)
+    images: dict[str, set[bytes]] = {before: set(), new: set()}
+
+    champion.set_champion("tiny", new)
+    deadline = time.monotonic() + 60
+    while len(images[new]) == 0 or time.monotonic() < deadline - 55:
+        assert time.monotonic() < deadline
+        answer = httpx.post(f"{url}/generate", json=asked, headers={"Authorization": "Bearer secret"})
+        assert answer.status_code == 200
+        images[answer.headers["x-rayology-version"]].add(answer.content)
+
+    assert all(len(different) <= 1 for different in images.values()), "a version gave the image of another"
+    assert images[before] != images[new]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.serving.exchanges import npy_of
 
-from rayology.client import AT_ONCE, AsyncClient, Client
+from rayology.client import AT_ONCE, AsyncClient, Client, Passing, Patience
 from rayology.errors import RequestError
 
 HEADERS = {"X-Rayology-Version": "v", "X-Rayology-Nature": "synthetic", "Content-Type": "application/x-npy"}
@@ -85,6 +85,12 @@ def test_a_client_gives_up_when_its_time_is_over_and_says_why() -> None:
 
 
 def test_a_server_that_says_when_to_come_again_is_not_asked_sooner() -> None:
+    patience, busy_for_long = Patience(60), Passing("busy", retry_after_s=10)
+
+    assert all(10 < patience.pause_after(busy_for_long) < 12.1 for _ in range(20))
+
+
+def test_a_server_that_says_to_come_again_too_late_is_not_asked_again() -> None:
     def later(_: httpx.Request) -> httpx.Response:
         return httpx.Response(
             503, json={"title": "Busy", "status": 503, "detail": "full"}, headers={**PROBLEM, "Retry-After": "60"}
@@ -98,7 +104,28 @@ def test_a_server_that_says_when_to_come_again_is_not_asked_sooner() -> None:
     assert len(line.asked) == 1
 
 
-@pytest.mark.parametrize("handler", [failing, lost])
+def lost_behind_the_proxy(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(502, json={"title": "Bad Gateway", "status": 502, "detail": "lost"}, headers=PROBLEM)
+
+
+def test_what_our_proxy_says_was_lost_is_tried_again_from_the_first_call_on() -> None:
+    line = Line(lost_behind_the_proxy, drawn)
+
+    Client("http://model", transport=httpx.MockTransport(line)).generate()
+
+    assert len(line.asked) == 2
+
+
+def test_a_session_can_be_of_one_version() -> None:
+    line = Line(drawn)
+    client = Client("http://model", version="v1", transport=httpx.MockTransport(line))
+
+    client.generate()
+
+    assert line.asked[0].headers["x-rayology-version"] == "v1"
+
+
+@pytest.mark.parametrize("handler", [failing, lost, proxy])
 def test_what_will_not_pass_is_told_at_once(handler: Callable[[httpx.Request], httpx.Response]) -> None:
     line = Line(handler)
 

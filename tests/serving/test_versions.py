@@ -17,7 +17,7 @@ from rayology.serving import versions as versions_module
 from rayology.serving.app import ServeArgs, load
 from rayology.serving.predictor import Predictor, Threads
 from rayology.serving.rest import RestApp
-from rayology.serving.versions import MOST, Versions
+from rayology.serving.versions import MOST_HELD, Versions
 from rayology.store import Canary, Store
 
 ASKED = {"count": 2, "seed": 1}
@@ -27,7 +27,7 @@ SMALL = ImageSpec(size=(16, 16))
 @pytest.fixture(scope="module")
 def bundles(make_bundle: Callable[[ModelConfig, ImageSpec], Bundle]) -> list[Bundle]:
     """Give bundles whose images differ."""
-    return [make_bundle(GanConfig(latents=16 + number), SMALL) for number in range(MOST + 1)]
+    return [make_bundle(GanConfig(latents=16 + number), SMALL) for number in range(MOST_HELD + 1)]
 
 
 @pytest.fixture
@@ -99,6 +99,7 @@ def test_the_store_is_looked_at_again_and_again(
 
     first = store.champion("tiny")
     versions = Versions(store, "tiny", loading)
+    versions.follow()
     store.set_champion("tiny", others(store)[0])
 
     assert seen.wait(10)
@@ -116,7 +117,7 @@ def test_a_damaged_champion_leaves_the_one_before_it_and_operators_learn_why(
         versions.look()
 
     assert served(session) == first
-    assert f"{damaged} cannot be served, and what was served goes on: " in refused(session.get("/readyz"), 503)
+    assert refused(session.get("/readyz"), 503) == f"{damaged} cannot be served"
     assert session.get("/healthz").status_code == 200
     assert sum("cannot be served" in message for message in caplog.messages) == 1
     store.set_champion("tiny", sound)
@@ -147,7 +148,7 @@ def test_a_canary_answers_its_share_and_an_id_always_goes_to_the_same(
     assert 200 < sum(version == canary for version in chosen.values()) < 300
     for number in range(8):
         assert served(session, X_Request_ID=str(number)) == chosen[str(number)]
-    store.set_canary("tiny", Canary(canary, 0))
+    store.end_canary("tiny")
     versions.look()
     assert {versions.chosen(str(number)).card.version for number in range(100)} == {first}
 
@@ -162,13 +163,73 @@ def test_a_damaged_canary_gets_nothing(versions: Versions, store: Store) -> None
     assert len(versions.complaints) == 1
 
 
+def test_a_canary_that_cannot_be_read_holds_up_no_champion(versions: Versions, store: Store) -> None:
+    (Path(store.uri) / "tiny" / "canary").write_bytes(b"\xff\xfe")
+    store.set_champion("tiny", others(store)[0])
+
+    versions.look()
+
+    assert versions.champion.card.version == store.champion("tiny")
+    assert versions.complaints == ("the canary cannot be read from the store",)
+
+
+def test_a_version_that_could_not_be_fetched_is_tried_again(store: Store, threads: Threads) -> None:
+    args, failures = ServeArgs(store=store.uri, model="tiny", batch_size=4), [StoreError("away")]
+
+    def loading(version: str) -> Predictor:
+        if version != first and failures:
+            raise failures.pop()
+        return load(args, store, threads, version)
+
+    first = store.champion("tiny")
+    versions = Versions(store, "tiny", loading)
+    store.set_champion("tiny", others(store)[0])
+    versions.look()
+    assert (versions.champion.card.version, len(versions.complaints)) == (first, 1)
+
+    versions.look()
+
+    assert (versions.champion.card.version, versions.complaints) == (store.champion("tiny"), ())
+
+
+def test_versions_in_memory_answer_while_another_is_loaded(store: Store, threads: Threads) -> None:
+    slow, args = threading.Event(), ServeArgs(store=store.uri, model="tiny", batch_size=4)
+
+    def loading(version: str) -> Predictor:
+        assert version == first or slow.wait(30)
+        return load(args, store, threads, version)
+
+    first = store.champion("tiny")
+    waiting = Versions(store, "tiny", loading)
+    begun = waiting.asked_for(others(store)[0])
+
+    assert waiting.held(first) is waiting.chosen("any")
+    assert waiting.asked_for(others(store)[0]) is begun
+    for version in others(store)[1:]:
+        waiting.asked_for(version)
+    slow.set()
+    assert begun.result(30).card.version == others(store)[0]
+
+
+def test_a_promotion_ends_its_canary_and_so_does_a_rollback(store: Store) -> None:
+    first, new = store.champion("tiny"), others(store)[0]
+
+    store.set_canary("tiny", Canary(new, 0.1))
+    store.set_champion("tiny", new)
+    assert store.canary("tiny") is None
+    store.set_canary("tiny", Canary(first, 0.1))
+    store.rollback("tiny")
+
+    assert (store.champion("tiny"), store.canary("tiny")) == (first, None)
+
+
 def test_what_a_request_names_answers_and_only_so_many_are_held(
     versions: Versions, store: Store, session: httpx.Client
 ) -> None:
     for version in others(store):
         assert served(session, X_Rayology_Version=version) == version
 
-    assert len(versions._held) == MOST
+    assert len(versions._held) == MOST_HELD
     assert served(session) == store.champion("tiny")
 
 
@@ -183,11 +244,11 @@ def test_a_version_that_there_is_not_is_refused_and_the_store_is_not_told_of(
 
 
 def test_a_pinned_version_follows_nobody(store: Store, threads: Threads) -> None:
-    pinned, other = others(store)[:2]
+    pinned, other, third = others(store)[:3]
     args = ServeArgs(store=store.uri, model="tiny", batch_size=4)
     versions = Versions(store, "tiny", lambda version: load(args, store, threads, version), wanted=pinned)
     store.set_champion("tiny", other)
-    store.set_canary("tiny", Canary(other, 1))
+    store.set_canary("tiny", Canary(third, 1))
 
     versions.look()
     versions.close()
@@ -211,6 +272,8 @@ def test_a_canary_is_a_version_with_a_share(store: Store) -> None:
     assert store.canary("tiny") == Canary(version, 0.1)
     with pytest.raises(StoreError, match=r"share: 1\.5 is not between 0 and 1"):
         store.set_canary("tiny", Canary(version, 1.5))
+    with pytest.raises(StoreError, match="is the champion of tiny"):
+        store.set_canary("tiny", Canary(store.champion("tiny"), 0.1))
     with pytest.raises(StoreError, match="has no version"):
         store.set_canary("tiny", Canary("20260101-000000-00000000", 0.1))
     (Path(store.uri) / "tiny" / "canary").write_text("one two three")

@@ -7,6 +7,7 @@ rayology models --action rollback --name phantom
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,7 +35,7 @@ class ModelsConfig(Config):
     name: str = ""
     """Name of the model; empty if the store holds a single one, or to list all."""
     version: str = CHAMPION
-    """Version to show, compare or promote."""
+    """Version to show, compare, promote or try out."""
     other: str = CHAMPION
     """Version to compare it with."""
     share: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -62,9 +63,12 @@ def main(config: ModelsConfig) -> Mapping[str, object]:
                 store, name, store.pin(name, config.version), storage=config.storage, force=config.force
             ).answer()
         case "canary":
-            canary = Canary(store.pin(name, config.version), config.share)
-            store.set_canary(name, canary)
-            return {"name": name, "canary": canary.version, "share": canary.share, "champion": store.champion(name)}
+            if config.share:
+                store.set_canary(name, Canary(store.pin(name, config.version), config.share))
+            else:
+                store.end_canary(name)
+            canary = store.canary(name)
+            return {"name": name, "champion": store.champion(name), "canary": asdict(canary) if canary else None}
         case "rollback":
             return {"name": name, "before": store.champion(name), "champion": store.rollback(name)}
 

@@ -172,7 +172,7 @@ def most_similar(records: Sequence[Record], dataset: Descriptors, objective: str
 
 
 def portfolio(
-    records: Sequence[Record], space: Space, dataset: Descriptors, count: int, *, among: Sequence[Point] = ()
+    records: Sequence[Record], space: Space, dataset: Descriptors, count: int, *, among: Sequence[Point] | None = None
 ) -> list[Point]:
     """Return points that complement each other, the best one first: by default of those that finished in the records.
 
@@ -192,7 +192,7 @@ def portfolio(
             found |= {frozenset(point.items()): point for point in finished}
             surrogates.append(Surrogate(space, *history(trials, np.random.default_rng(0))))
             weights.append(1 / (1 + dataset.distance(record.dataset)))
-    left, chosen = [*(among or found.values())], list[Point]()
+    left, chosen = [*(found.values() if among is None else among)], list[Point]()
     if not surrogates:
         return []
     merits = np.exp([-surrogate.predict(left)[0] / SOFTNESS for surrogate in surrogates])

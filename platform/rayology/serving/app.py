@@ -97,11 +97,13 @@ class ModelServer:
     """A replica: one model, in the versions that its store names."""
 
     def __init__(self, args: ServeArgs, admission: Admission) -> None:
-        ours, serves = logging.getLogger("rayology"), logging.getLogger("ray.serve")
-        ours.handlers, ours.propagate = serves.handlers, False  # into the file of the replica
+        ours, handler = logging.getLogger("rayology"), logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s %(asctime)s -- %(message)s"))  # Serve's repeats a header
+        ours.handlers, ours.propagate = [handler], False
         ours.setLevel(logging.INFO)
         store, threads = Store(args.store), Threads.start(args.num_threads)
         self._versions = Versions(store, args.model, partial(load, args, store, threads), wanted=args.version)
+        self._versions.follow()
         self._admission = admission
 
     def __serve_build_asgi_app__(self) -> RestApp:

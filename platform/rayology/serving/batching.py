@@ -1,6 +1,7 @@
 """Gather what concurrent requests ask for into batches."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ __all__ = ["Batcher"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-RECENT = 0.2  # weight of the last batch in the mean time of an item
+RECENT = 0.2  # weight of the last batch in the mean time of a batch
 
 
 @dataclass(eq=False)
@@ -53,7 +54,7 @@ class Batcher(Generic[Item, Result]):
         self._batch_size, self._max_waiting = batch_size, max_waiting
         self._queue: deque[_Submitted[Item, Result]] = deque()
         self._worker: asyncio.Task[None] | None = None
-        self._item_s = 0.0
+        self._batch_s = 0.0
         self.num_batches = self.num_computed = 0
         """Batches and items that were computed; their ratio tells how full batches are."""
 
@@ -73,7 +74,7 @@ class Batcher(Generic[Item, Result]):
         if (waiting := self.num_waiting) >= self._max_waiting:
             raise BusyError(
                 f"{waiting} images wait to be computed, which is the most: try again",
-                retry_after_s=waiting * self._item_s,
+                retry_after_s=math.ceil(waiting / self._batch_size) * self._batch_s,
             )
         loop = asyncio.get_running_loop()
         submitted = _Submitted[Item, Result](items, loop.create_future())
@@ -96,8 +97,7 @@ class Batcher(Generic[Item, Result]):
                         submitted.future.set_exception(error)
                 continue
             self.num_batches, self.num_computed = self.num_batches + 1, self.num_computed + len(batch)
-            taken_s = (time.monotonic() - began_at) / len(batch)
-            self._item_s += (RECENT if self._item_s else 1.0) * (taken_s - self._item_s)
+            self._batch_s += (RECENT if self._batch_s else 1.0) * (time.monotonic() - began_at - self._batch_s)
             for (submitted, index), result in zip(batch, results, strict=True):
                 submitted.results[index] = result
                 if len(submitted.results) == len(submitted.items) and not submitted.future.done():

@@ -6,6 +6,7 @@
 """
 
 import contextlib
+import resource
 import shlex
 import socket
 import sys
@@ -18,6 +19,7 @@ from rayology.serving import haproxy_launcher
 __all__ = ["environment"]
 
 MOST_CONNECTIONS = 20_000
+FILES_OF_A_CONNECTION, OTHER_FILES = 2.5, 500
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -45,11 +47,18 @@ def environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
         # Its 30 s let other load balancers notice that a replica goes; here there is none.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
-        "RAY_SERVE_HAPROXY_MAXCONN": str(MOST_CONNECTIONS),
+        "RAY_SERVE_HAPROXY_MAXCONN": str(_num_connections()),
         # What a lost replica had begun another one does: a request changes nothing, so that it may be sent twice.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_RETRIES": "3",
     }
+
+
+def _num_connections() -> int:
+    """Return how many clients may be connected, which the number of files that a process may open limits."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    has_limit = most != resource.RLIM_INFINITY
+    return min(MOST_CONNECTIONS, int((most - OTHER_FILES) / FILES_OF_A_CONNECTION)) if has_limit else MOST_CONNECTIONS
 
 
 def _free_ports(count: int) -> list[int]:

@@ -30,6 +30,7 @@ ERRORS = {
     504: ("Gateway Timeout", "the answer took too long: ask for fewer images"),
 }
 """What HAProxy itself answers, by its status."""
+NOWHERE = json.dumps({"title": "Not Found", "status": 404, "detail": "no model is served here: see the paths"})
 RETRY = 503  # the status that says when to come again
 
 
@@ -55,7 +56,13 @@ def guarded(config: str, folder: Path) -> str:
     if GUARDS in config:
         return config
     files = "".join(f"    errorfile {status} {folder / f'{status}.problem'}\n" for status in ERRORS)
-    config = re.sub(r"^ *errorfile \d+ .*\n", "", config, flags=re.MULTILINE)
+    config = re.sub(r"^ *(errorfile \d+|timeout http-keep-alive) .*\n", "", config, flags=re.MULTILINE)
+    # Ray's answer to a path that is no model's quotes it.
+    config = re.sub(
+        r"http-request return status 404 content-type text/plain .*",
+        f"http-request return status 404 content-type application/problem+json string '{NOWHERE}'",
+        config,
+    )
     head, defaults, rest = re.split(r"(^defaults\n +mode http\n)", config, maxsplit=1, flags=re.MULTILINE)
     return f"{head}{defaults}{GUARDS}{files}{rest}"
 

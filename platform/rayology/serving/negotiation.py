@@ -4,17 +4,15 @@ from typing import Literal
 
 from starlette.exceptions import HTTPException
 
-from rayology.image import ImageSpec
-
 __all__ = ["MEDIA_TYPES", "MediaType", "taken", "wanted"]
 
 MediaType = Literal["image/png", "application/x-npy"]
 MEDIA_TYPES: tuple[MediaType, ...] = ("image/png", "application/x-npy")
 
 
-def taken(image: ImageSpec) -> tuple[MediaType, ...]:
+def taken(*, is_volume: bool) -> tuple[MediaType, ...]:
     """Return the media types in which a model takes images; a PNG cannot hold a volume."""
-    return ("application/x-npy",) if image.is_volume else MEDIA_TYPES
+    return ("application/x-npy",) if is_volume else MEDIA_TYPES
 
 
 def wanted(accept: str) -> MediaType:

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 from pydantic.json_schema import models_json_schema
 
 from rayology.page import page, safe, table
 from rayology.serving.answer import CLASSES, FIRST_INDEX, NATURE, SEED, VERSION
 from rayology.serving.negotiation import MEDIA_TYPES, taken
-from rayology.serving.predictor import Predictor
 from rayology.serving.schemas import NATURES, Card, GenerateRequest, Health, Problem
 from rayology.serving.verbs import ImagesRequest, Verb, verbs_of
 
@@ -41,6 +41,7 @@ SEND = (
     "Send a PNG, whose grey levels span the model's range, or an NPY in modality units. Images may have any size. "
     "Volumes come as NPY of (slices, height, width), in exactly the size that the card names."
 )
+VOLUME_AXES = 3
 PAGES: Mapping[str, tuple[type[Card | Health], str]] = {
     "/": (Card, "Say what the model is and can do."),
     "/healthz": (Health, "Say that the server answers."),
@@ -48,16 +49,31 @@ PAGES: Mapping[str, tuple[type[Card | Health], str]] = {
 }
 
 
-def openapi(predictor: Predictor) -> Document:
+def openapi(card: Card) -> Document:
     """Describe the endpoints of a model (OpenAPI Specification 3.1)."""
+    return _described(card.capabilities, is_volume=len(card.image.size) == VOLUME_AXES)
+
+
+def docs(card: Card, root: str) -> bytes:
+    """Return a page that says the same to people, and fetches nothing."""
+    return _page(card.capabilities, len(card.image.size) == VOLUME_AXES, root)
+
+
+@cache  # it takes milliseconds, and who asks needs no token
+def _described(capabilities: tuple[str, ...], *, is_volume: bool) -> Document:
     messages = [(message, "validation") for message in (Card, GenerateRequest, Health, Problem)]
     _, schemas = models_json_schema(messages, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type] # its modes are literals
     paths: Document = {
-        path: {"get": _operation(about, {"content": {"application/json": _schema(answer)}}, is_open=path == "/healthz")}
+        path: {
+            "get": {
+                **_operation(about, {"content": {"application/json": _schema(answer)}}, is_open=path == "/healthz"),
+                "parameters": [] if path == "/healthz" else [PIN],
+            }
+        }
         for path, (answer, about) in PAGES.items()
     }
-    for verb in verbs_of(predictor.card.capabilities):
-        paths[f"/{verb.name}"] = {"post": _asking(verb, predictor)}
+    for verb in verbs_of(capabilities):
+        paths[f"/{verb.name}"] = {"post": _asking(verb, is_volume=is_volume)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Rayology", "description": DESCRIPTION, "version": "1"},
@@ -69,12 +85,12 @@ def openapi(predictor: Predictor) -> Document:
     }
 
 
-def docs(described: Document, root: str) -> bytes:
-    """Return the page of a description, which fetches nothing."""
-    return page("Endpoints", _sections(described, root))
+@cache
+def _page(capabilities: tuple[str, ...], is_volume: bool, root: str) -> bytes:  # noqa: FBT001 - as the cache takes it
+    return page("Endpoints", _sections(_described(capabilities, is_volume=is_volume), root))
 
 
-def _asking(verb: Verb[object], predictor: Predictor) -> Document:
+def _asking(verb: Verb[object], *, is_volume: bool) -> Document:
     """Describe the endpoint of a verb."""
     images: Mapping[str, Document] = {
         media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES
@@ -83,7 +99,7 @@ def _asking(verb: Verb[object], predictor: Predictor) -> Document:
     body: Mapping[str, Document]
     if verb.request is ImagesRequest:
         about, options = SEND, {"class": {"type": "string"}, "exact": {"type": "boolean"}}
-        body = {media_type: images[media_type] for media_type in taken(predictor.image)}
+        body = {media_type: images[media_type] for media_type in taken(is_volume=is_volume)}
     else:
         about = GENERATE
         body = {"application/json": {**_schema(GenerateRequest), "example": {"count": 1, "seed": 7}}}

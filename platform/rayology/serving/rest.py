@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from rayology.errors import BusyError, RayologyError, RequestError
+from rayology.errors import BusyError, MissingVersion, RayologyError, RequestError
 from rayology.image import ImageSpec
 from rayology.serving.admission import Admission
 from rayology.serving.answer import VERSION, Answer
@@ -32,7 +32,7 @@ from rayology.serving.problems import not_json, problem, refusal
 from rayology.serving.schemas import GenerateRequest, Health
 from rayology.serving.units import check_units
 from rayology.serving.verbs import ImagesRequest, verbs_of
-from rayology.serving.versions import Versions
+from rayology.serving.versions import POLL_S, Versions
 
 __all__ = ["RestApp"]
 
@@ -42,6 +42,7 @@ REQUEST_ID = "X-Request-ID"
 OPEN_PATHS = frozenset({"healthz", "docs", "openapi.json"})  # they tell only the endpoints of the model
 MAX_JSON_BYTES = 10_000
 READS = ("GET", "HEAD")
+SOON_S = 0.2  # in which most are answered, and nobody looks whether the client is still there
 HELD_BODIES = 32  # of the largest size, that may be in memory at once
 
 
@@ -60,7 +61,7 @@ class Exchange:
     request: Request
     is_admitted: bool = False
     verb: str = "-"
-    version: str = "-"
+    version: str = ""
     held_bytes: int = 0
     began_at: float = field(default_factory=time.perf_counter)
 
@@ -93,11 +94,11 @@ class RestApp:
             self._held_bytes -= exchange.held_bytes
         if response is None:
             return
-        if exchange.is_admitted:
+        if exchange.is_admitted and exchange.version:
             response.headers[VERSION] = exchange.version
         await response(scope, receive, send)
         taken_ms = 1000 * (time.perf_counter() - exchange.began_at)
-        logger.info("%s %s %d, %.1f ms", exchange.verb, exchange.version, response.status_code, taken_ms)
+        logger.info("%s %s %d, %.1f ms", exchange.verb, exchange.version or "-", response.status_code, taken_ms)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "lifespan.shutdown":
@@ -161,11 +162,18 @@ class RestApp:
         request = exchange.request
         if not exchange.is_admitted or not (named := request.headers.get(VERSION, "")):
             return self._versions.chosen(request.headers.get(REQUEST_ID) or secrets.token_hex(8))
+        if held := self._versions.held(named):
+            return held
         try:
-            return await asyncio.to_thread(self._versions.holding, named)
-        except RayologyError:
+            return await asyncio.wrap_future(await asyncio.to_thread(self._versions.asked_for, named))
+        except MissingVersion:
             detail = f"{VERSION}: there is no such version here: leave the header out, or name one of the store's"
             raise HTTPException(404, detail) from None
+        except BusyError:
+            raise
+        except RayologyError as error:
+            logger.error("A version that a request named cannot be served: %s", error)  # noqa: TRY400 - it says all
+            raise BusyError(f"{VERSION}: this version cannot be served now", retry_after_s=POLL_S) from None
 
     def _card(self, _: Exchange, predictor: Predictor) -> Response:
         return _json(predictor.card.model_dump_json())
@@ -179,10 +187,10 @@ class RestApp:
         return _json(Health().model_dump_json())
 
     def _docs(self, exchange: Exchange, predictor: Predictor) -> Response:
-        return HTMLResponse(docs(openapi(predictor), exchange.request.scope.get("root_path", "")))
+        return HTMLResponse(docs(predictor.card, exchange.request.scope.get("root_path", "")))
 
     def _openapi(self, _: Exchange, predictor: Predictor) -> Response:
-        return JSONResponse(openapi(predictor))
+        return JSONResponse(openapi(predictor.card))
 
 
 async def _generate_request(request: Request, _: Predictor, read_body: ReadBody) -> tuple[GenerateRequest, bool]:
@@ -242,13 +250,24 @@ async def _unless_gone(request: Request, answering: Awaitable[Answer]) -> Answer
         ClientDisconnect: the client has gone, and what it asked for is given up.
     """
     task = asyncio.ensure_future(answering)
+    leaving: asyncio.Future[None] | None = None
     try:
-        while not (await asyncio.wait([task], timeout=0.1))[0]:
-            if await request.is_disconnected():
-                raise ClientDisconnect
+        if not (await asyncio.wait([task], timeout=SOON_S))[0]:
+            leaving = asyncio.ensure_future(_left(request))
+            await asyncio.wait([task, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
         return task.result()
     finally:
         task.cancel()
+        if leaving:
+            leaving.cancel()
+
+
+async def _left(request: Request) -> None:
+    """Return once the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _no_such_endpoint(predictor: Predictor) -> str:
@@ -259,9 +278,9 @@ def _no_such_endpoint(predictor: Predictor) -> str:
 
 def _decode(body: bytes, content_type: str, image: ImageSpec) -> NDArray[np.float32]:
     media_type = content_type.partition(";")[0].strip().lower()
-    if media_type not in taken(image):
+    if media_type not in taken(is_volume=image.is_volume):
         sent = "a volume, as an NPY of (slices, height, width)," if image.is_volume else "the image"
-        raise HTTPException(415, f"send {sent} with the Content-Type {' or '.join(taken(image))}")
+        raise HTTPException(415, f"send {sent} with the Content-Type {' or '.join(taken(is_volume=image.is_volume))}")
     if media_type == "image/png":
         return decode_png(body, image.values, channels=image.channels)
     max_values = max(MAX_VALUES, math.prod(image.shape))

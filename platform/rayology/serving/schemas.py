@@ -117,10 +117,10 @@ class Card(Message):
 
 
 class Health(Message):
-    """State of a replica that answers."""
+    """State of a replica that answers, or of one that serves what its store names."""
 
     status: str = "ok"
-    """Always ``ok``: a replica that is not well does not answer. The card tells the version."""
+    """Always ``ok``: a replica that is not well does not answer, or answers with a problem."""
 
 
 class Problem(Message):

@@ -4,8 +4,9 @@ import logging
 import threading
 import zlib
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
-from rayology.errors import RayologyError, StoreError
+from rayology.errors import BundleError, BusyError, ConfigError, RayologyError, StoreError
 from rayology.serving.predictor import Predictor
 from rayology.store import CHAMPION, Canary, Store
 
@@ -14,14 +15,15 @@ __all__ = ["Versions"]
 logger = logging.getLogger(__name__)
 
 POLL_S = 2.0  # between two looks at the store
-MOST = 4  # versions in memory: champion, canary and others that were the champion or that requests named
+MOST_HELD = 4  # versions in memory: champion, canary and others that were the champion or that requests named
+MOST_WAITING = 4  # versions to be loaded because a request named them
 
 
 class Versions:
-    """Follow the store: hold its champion, its canary, and a few versions that requests name.
+    """Hold a store's champion, its canary, and a few versions that requests name.
 
-    A version is loaded while others answer and takes over once it can. One that cannot be served leaves the one
-    before it in place. A request keeps the version that it began with.
+    A version is loaded while others answer and takes over once it can. One that cannot be served leaves the one before
+    it in place. A request keeps the version that it began with.
 
     Args:
         store: where the versions are.
@@ -32,14 +34,18 @@ class Versions:
 
     def __init__(self, store: Store, name: str, load: Callable[[str], Predictor], *, wanted: str = CHAMPION) -> None:
         self._store, self._name, self._load, self._wanted = store, name, load, wanted
-        self._loading = threading.Lock()
-        self._held: dict[str, Predictor] = {}  # replaced as a whole, so that nobody who reads it waits
-        self._refused: dict[str, str] = {}
+        self._loader = ThreadPoolExecutor(1, "loader")  # one version at a time, whoever needs it
+        self._changing = threading.Lock()
+        self._loading: dict[str, Future[Predictor]] = {}
+        self._held: dict[str, Predictor] = {}  # what was needed longest ago comes first
         self._canary: Canary | None = None
-        self._champion = self.holding(store.pin(name, wanted))
-        self.look()
+        self._damaged: set[str] = set()
+        self._complaints: tuple[str, ...] = ()
         self._is_closed = threading.Event()
-        threading.Thread(target=self._follow, name="versions", daemon=True).start()
+        champion = store.pin(name, wanted)
+        self._named = {champion}
+        self._champion = self._loaded(champion).result()
+        self.look()
 
     @property
     def champion(self) -> Predictor:
@@ -48,66 +54,109 @@ class Versions:
 
     @property
     def complaints(self) -> tuple[str, ...]:
-        """Why this replica does not serve what the store names; empty if it does."""
-        return tuple(self._refused.values())
+        """What this replica does not serve although the store names it; the log says why."""
+        return self._complaints
 
     def chosen(self, request_id: str) -> Predictor:
-        """Return the canary for its share of the requests, else the champion; an id always gets the same one."""
+        """Return the canary for its share of the requests, else the champion; an id gets the same one of the two."""
         canary = self._canary
         if canary and zlib.crc32(request_id.encode()) < canary.share * 2**32:
-            return self._held.get(canary.version, self._champion)
+            return self.held(canary.version) or self._champion
         return self._champion
 
-    def holding(self, version: str) -> Predictor:
-        """Return a version, which is loaded if it is not in memory; this may take a while.
+    def held(self, version: str) -> Predictor | None:
+        """Return a version if it is in memory."""
+        with self._changing:
+            if found := self._held.pop(version, None):
+                self._held[version] = found
+            return found
+
+    def asked_for(self, version: str) -> Future[Predictor]:
+        """Begin to load a version that a request names.
 
         Raises:
-            RayologyError: there is none of that name, or it cannot be served.
+            StoreError: there is none of that name, or the store cannot be reached.
+            BusyError: others are to be loaded first.
         """
-        with self._loading:
-            if version not in self._held:
-                loaded = self._load(version)
-                others = [each for each in self._held if each not in self._named()]
-                dropped = set(others[: max(0, len(self._held) + 1 - MOST)])
-                self._held = {each: held for each, held in self._held.items() if each not in dropped} | {
-                    version: loaded
-                }
-            return self._held[version]
+        self._store.require(self._name, version)
+        if version not in self._loading and len(self._loading) >= MOST_WAITING:
+            raise BusyError("other versions are being loaded: try again", retry_after_s=POLL_S)
+        return self._loaded(version)
 
-    def look(self) -> None:
-        """Take up what the store names now."""
-        try:
-            champion = self._store.pin(self._name, self._wanted)
-            canary = self._store.canary(self._name) if self._wanted == CHAMPION else None
-        except StoreError as error:
-            self._complain("", str(error))
-            return
-        named = {champion, canary.version} if canary else {champion}
-        self._refused = {version: why for version, why in self._refused.items() if version in named}
-        for version in named - self._held.keys() - self._refused.keys():
-            try:
-                self.holding(version)
-            except RayologyError as error:
-                self._complain(version, str(error))
-        before, self._champion = self._champion, self._held.get(champion, self._champion)
-        self._canary = canary if canary and canary.version in self._held else None
-        if before is not self._champion:
-            logger.info("%s: %s answers, in place of %s.", self._name, champion, before.card.version)
+    def follow(self) -> None:
+        """Look at the store again and again, from a thread of its own, until closed."""
+        threading.Thread(target=self._follow, name="versions", daemon=True).start()
 
     def close(self) -> None:
         """Follow the store no longer."""
         self._is_closed.set()
+        self._loader.shutdown(wait=False, cancel_futures=True)
+
+    def look(self) -> None:
+        """Take up what the store names now."""
+        complaints, champion = list[str](), self._champion.card.version
+        try:
+            champion = self._store.pin(self._name, self._wanted)
+        except StoreError as error:
+            complaints.append(self._complaint("the champion cannot be read from the store", error))
+        canary = self._canary
+        try:
+            canary = self._store.canary(self._name) if self._wanted == CHAMPION else None
+        except StoreError as error:
+            complaints.append(self._complaint("the canary cannot be read from the store", error))
+        self._named = {champion, *([canary.version] if canary else [])}
+        self._damaged &= self._named
+        for version in self._named:
+            try:
+                if version in self._damaged:
+                    complaints.append(f"{version} cannot be served")
+                elif not self.held(version):
+                    self._loaded(version).result()
+            except RayologyError as error:
+                if isinstance(error, BundleError | ConfigError):  # anything else may pass
+                    self._damaged.add(version)
+                complaints.append(self._complaint(f"{version} cannot be served", error))
+        before, self._champion = self._champion, self.held(champion) or self._champion
+        self._canary = canary if canary and self.held(canary.version) else None
+        self._complaints = tuple(complaints)
+        if before is not self._champion:
+            logger.info("%s: %s answers, in place of %s.", self._name, champion, before.card.version)
 
     def _follow(self) -> None:
         while not self._is_closed.wait(POLL_S):
-            self.look()
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 - what went wrong once must not stop what comes later
+                self._complaints = (self._complaint("the store cannot be followed", error),)
 
-    def _named(self) -> set[str]:
-        """Return the versions that the store named last."""
-        return {self._champion.card.version, self._canary.version if self._canary else ""} if self._held else set()
+    def _loaded(self, version: str) -> Future[Predictor]:
+        """Load a version in the loader's thread, once however many ask."""
+        with self._changing:
+            if version in self._held:
+                ready = Future[Predictor]()
+                ready.set_result(self._held[version])
+                return ready
+            if version not in self._loading:
+                self._loading[version] = self._loader.submit(self._take_up, version)
+            return self._loading[version]
 
-    def _complain(self, version: str, why: str) -> None:
-        sentence = f"{version or self._store.uri} cannot be served, and what was served goes on: {why}"
-        if self._refused.get(version) != sentence:
-            logger.error("%s: %s", self._name, sentence)
-        self._refused = {**self._refused, version: sentence}
+    def _take_up(self, version: str) -> Predictor:
+        """Load a version in place of the one that nobody names and that was needed longest ago."""
+        try:
+            with self._changing:
+                others = [each for each in self._held if each not in self._named]
+                for dropped in others[: max(0, len(self._held) + 1 - MOST_HELD)]:
+                    del self._held[dropped]
+            loaded = self._load(version)
+            with self._changing:
+                self._held[version] = loaded
+            return loaded
+        finally:
+            with self._changing:
+                del self._loading[version]
+
+    def _complaint(self, what: str, error: Exception) -> str:
+        """Return what operators are told, and log why the first time."""
+        if what not in self._complaints:
+            logger.error("%s: %s, and what was served goes on: %s", self._name, what, error)
+        return what
