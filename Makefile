@@ -36,9 +36,10 @@ quick-data: setup
 quick-rest: setup
 	$(BIN)/pytest --no-cov -m "not slow and not cluster" --ignore tests/data
 
-# Side by side: a test with a Ray mostly waits for processes to start. So each takes one thread.
-test: lint
-	$(MAKE) --jobs 2 test-rest test-ray
+# Side by side: a test with a Ray mostly waits for processes to start. So each takes one thread. What is through first
+# makes room for the linters.
+test: setup
+	$(MAKE) --jobs 2 test-rest test-ray lint
 
 test-rest test-ray: export OMP_NUM_THREADS = 1
 

@@ -70,7 +70,7 @@ from rayology.bundle import Bundle, provenance_of, write_bundle
 from rayology.experiment import Experiment
 from rayology.image import Batch, ImageSpec
 from rayology.search.marks import dimensions, starting_points
-from rayology.serving.predictor import Predictor, card_of
+from rayology.serving.predictor import Predictor, Threads, card_of
 from rayology.serving.schemas import GenerateRequest, Limits
 from rayology.serving.verbs import GENERATE
 from rayology.training.loop import Training, fit
@@ -95,7 +95,7 @@ for kind, roles in {"vae": ("encoder", "decoder"), "gan": ("generator", "critic"
     bundle = Bundle.load(path)
     built = bundle.build()
     card = card_of(bundle, built, version="v", limits=Limits(max_count=4, max_body_bytes=1000))
-    predictor = Predictor(built, card, batch_size=4, num_threads=1)
+    predictor = Predictor(built, card, Threads.start(1), batch_size=4)
     answer = asyncio.run(predictor.answer(GENERATE, GenerateRequest(count=2, seed=1)))
     assert answer.images.shape == (2, 1, 16, 16)
 """
