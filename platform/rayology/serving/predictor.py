@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from rayology.bundle import COPIES, Bundle
 from rayology.image import VALUES_AT_ONCE, ImageSpec, num_at_once
@@ -20,6 +18,7 @@ from rayology.models import Model
 from rayology.noise import placed
 from rayology.serving.answer import Answer, encoded
 from rayology.serving.batching import Batcher
+from rayology.serving.invariance import least_size, pad_layers, padded
 from rayology.serving.schemas import Card, ImageCard, Limits, Precision
 from rayology.serving.verbs import BatchItem, Verb, classes_of, verbs_of
 
@@ -84,9 +83,9 @@ class Threads:
 class Predictor:
     """Answer requests with a model.
 
-    An image depends on what it is made from and on its class, never on what is computed in the same batch. The last
-    bits of a convolution depend on the size of the batch, though not on the place in it, and on the processor, so it is
-    measured from which size on they are the same, and smaller batches are padded with zeros to that size.
+    An image depends on what it is made from and on its class, never on what is computed in the same batch: layers, and
+    if that is not enough batches, are padded to the sizes from which on this processor gives them the same bits, as
+    measured when the model is loaded.
 
     Of large images fewer than ``batch_size`` are computed at once.
 
@@ -102,24 +101,16 @@ class Predictor:
         self._batchers: dict[tuple[str, bool], Batcher[BatchItem, Array]] = {}
         for verb in verbs_of(card.capabilities):
             run = partial(_compute, served, verb)
-            least = self._least_size(run, [verb.example(model, number) for number in range(batch_size)])
+            least = self._threads.model.submit(_least_size, served, run, self._examples(verb, batch_size)).result()
             exact = partial(_compute, self._model, verb, least=EXACT_BATCH)
             self._batchers[verb.name, False] = self._batcher(partial(run, least=least), batch_size)
             self._batchers[verb.name, True] = self._batcher(exact, EXACT_BATCH)
 
+    def _examples(self, verb: Verb[Any], count: int) -> Sequence[BatchItem]:
+        return [verb.example(self._model, number) for number in range(count)]
+
     def _batcher(self, run: Callable[[Sequence[BatchItem]], Sequence[Array]], size: int) -> Batcher[BatchItem, Array]:
         return Batcher(run, self._threads.model, batch_size=size, max_waiting=FILLS_WAITING * size)
-
-    def _least_size(self, run: Callable[..., Sequence[Array]], items: Sequence[BatchItem]) -> int:
-        """Return the size from which on, up to a full batch, an image has the same bits in all batches measured."""
-        compute = self._threads.model.submit  # size by size, so that requests for other versions go on in between
-        full, least = compute(run, items, least=1).result(), len(items)
-        for size in _sizes(len(items)):
-            fewer = compute(run, items[:size], least=1).result()
-            if not all(map(np.array_equal, fewer, full)):
-                break
-            least = size
-        return least
 
     async def answer(self, verb: Verb[Request], request: Request, *, exact: bool = False) -> Answer:
         """Answer a request for a verb that the model is capable of.
@@ -151,23 +142,17 @@ def _in_precision(model: Model, precision: Precision) -> Model:
     return copied if model.image.is_volume else copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
 
 
-def _sizes(most: int) -> list[int]:
-    """Return sizes below the largest to measure, in falling order: a few at each scale, even and odd."""
-    scales = range(max(1, math.ceil(math.log2(most))))
-    near = {size for scale in scales for size in (most >> scale, (most >> scale) - 1, 3 * most >> (scale + 2))}
-    return sorted((size for size in near if 1 <= size < most), reverse=True)
+def _least_size(model: Model, run: Callable[..., Sequence[Array]], items: Sequence[BatchItem]) -> int:
+    """Pad the layers that need it, and return the size to which batches must still be padded: 1 if none."""
+    pad_layers(model, partial(run, items, least=1), len(items))
+    return least_size(lambda count: [torch.from_numpy(each) for each in run(items[:count], least=1)], len(items))
 
 
 def _compute(model: Model, verb: Verb[Any], items: Sequence[BatchItem], *, least: int) -> Sequence[Array]:
     """Compute a batch, padded with zeros to the least size."""
     weight = next(model.parameters())
     inputs = [item.inputs() for item in items]
-    streams = {name: _padded(torch.stack([each[name] for each in inputs]), least) for name in inputs[0]}
-    labels = _padded(torch.tensor([item.label for item in items]), least).to(weight.device)
+    streams = {name: padded(torch.stack([each[name] for each in inputs]), least) for name in inputs[0]}
+    labels = padded(torch.tensor([item.label for item in items]), least).to(weight.device)
     with torch.inference_mode():
         return list(verb.compute(model, placed(streams, weight), labels)[: len(items)].cpu().numpy())
-
-
-def _padded(rows: Tensor, least: int) -> Tensor:
-    missing = least - len(rows)
-    return rows if missing <= 0 else torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])

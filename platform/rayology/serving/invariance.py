@@ -1,0 +1,73 @@
+"""Have each image of a batch come out with the same bits, however many are computed with it.
+
+The last bits of a matrix product or a convolution depend on the size of the batch, though not on the place in it, and
+on the processor. Mostly a few small layers are to blame, below a few rows. These alone are padded with zeros, which
+costs little, while padding the whole batch would cost as much as the images that are not there.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["least_size", "pad_layers", "padded"]
+
+LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def least_size(compute: Callable[[int], Sequence[Tensor]], full: int) -> int:
+    """Return the size from which on, up to a full batch, all that were measured give a row the same bits."""
+    expected, least = compute(full), full
+    for size in _sizes(full):
+        if not all(map(torch.equal, compute(size), expected)):
+            break
+        least = size
+    return least
+
+
+def pad_layers(model: nn.Module, compute: Callable[[], object], full: int) -> None:
+    """Pad the input of each layer, from now on, to the size from which on its own bits do not change.
+
+    Args:
+        model: what is computed; its layers are changed in place.
+        compute: function that computes a full batch with it.
+        full: the size of a full batch.
+    """
+    inputs: dict[nn.Module, Tensor] = {}
+    layers = [layer for layer in model.modules() if isinstance(layer, LAYERS)]
+    hooks = [layer.register_forward_pre_hook(partial(_note, inputs)) for layer in layers]
+    compute()
+    for hook in hooks:
+        hook.remove()
+    with torch.inference_mode():
+        for layer, rows in inputs.items():
+            least = least_size(partial(_computed, layer, rows), full) if len(rows) == full else 1
+            if least > 1:
+                layer.forward = partial(_forward, layer.forward, least)
+
+
+def padded(rows: Tensor, least: int) -> Tensor:
+    """Return rows with as many of zeros behind them as there lack."""
+    missing = least - len(rows)
+    return rows if missing <= 0 else torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
+
+
+def _note(inputs: dict[nn.Module, Tensor], layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    inputs.setdefault(layer, arguments[0])
+
+
+def _computed(layer: nn.Module, rows: Tensor, count: int) -> Sequence[Tensor]:
+    return list(layer(rows[:count]))
+
+
+def _forward(forward: Callable[[Tensor], Tensor], least: int, rows: Tensor) -> Tensor:
+    return forward(padded(rows, least))[: len(rows)]
+
+
+def _sizes(most: int) -> list[int]:
+    """Return sizes below the largest to measure, in falling order: a few at each scale, even and odd."""
+    scales = range(max(1, math.ceil(math.log2(most))))
+    near = {size for scale in scales for size in (most >> scale, (most >> scale) - 1, 3 * most >> (scale + 2))}
+    return sorted((size for size in near if 1 <= size < most), reverse=True)

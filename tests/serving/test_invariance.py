@@ -1,0 +1,60 @@
+"""Layers whose bits depend on the size of a batch are padded; what they compute stays the same."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rayology.serving.invariance import least_size, pad_layers, padded
+
+
+class Fickle(nn.Linear):
+    """Adds the last bit below five rows, as a matrix product may."""
+
+    rows_seen = 0
+
+    def reset_parameters(self) -> None:
+        """Have whole numbers, whose sums are exact: real products are as fickle."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        self.rows_seen = len(rows)
+        return super().forward(rows).double() + (2**-40 if len(rows) < 5 else 0)
+
+
+def rows_of(count: int) -> Tensor:
+    return torch.arange(4.0 * count).reshape(count, 4)
+
+
+@pytest.mark.parametrize(("full", "least"), [(16, 6), (8, 6), (4, 1), (1, 1)])
+def test_the_least_size_is_that_from_which_on_all_measured_sizes_agree(full: int, least: int) -> None:
+    layer = Fickle(4, 4).requires_grad_(requires_grad=False)
+
+    assert least_size(lambda count: list(layer(rows_of(full)[:count])), full) == least
+
+
+def test_a_layer_is_padded_to_its_least_size_and_gives_the_same_rows_from_then_on() -> None:
+    network = nn.Sequential(Fickle(4, 4), nn.ReLU()).requires_grad_(requires_grad=False)
+    before, rows = copy.deepcopy(network), rows_of(16)
+
+    pad_layers(network, lambda: network(rows), 16)
+
+    assert all(torch.equal(network(rows[:count]), before(rows)[:count]) for count in range(1, 17))
+    assert not torch.equal(before(rows[:1]), before(rows)[:1])
+    network(rows[:1])
+    assert network[0].rows_seen == 6
+
+
+def test_a_layer_that_needs_none_is_left_alone() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 1)).requires_grad_(requires_grad=False)
+
+    pad_layers(network, lambda: network(torch.zeros(8, 1, 4, 4)), 8)
+
+    assert "forward" not in vars(network[0])
+
+
+def test_rows_are_padded_with_zeros_and_never_cut() -> None:
+    assert torch.equal(padded(torch.ones(2, 3), 4), torch.tensor([[1.0] * 3] * 2 + [[0.0] * 3] * 2))
+    assert len(padded(torch.ones(5, 3), 4)) == 5
