@@ -10,7 +10,7 @@ from typing import Annotated, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, to_jsonable_python
+from pydantic_core import ErrorDetails
 
 from rayology.errors import ConfigError
 from rayology.usage import paragraph, type_text
@@ -266,7 +266,9 @@ def merged(config: type[Config] | None, old: Patch, patch: Patch) -> dict[str, o
 def _overlaid(info: FieldInfo | None, old: object, patch: Patch) -> dict[str, object]:
     """Lay a patch over the value of a field; another kind starts from the field's default if it has this kind."""
     groups = alternatives(info.annotation) if info else ()
-    default = to_jsonable_python(info.get_default(call_default_factory=True)) if info and not info.is_required() else {}
+    default = info.get_default(call_default_factory=True) if info and not info.is_required() else {}
+    if isinstance(default, Config):  # what it does not name either stays unset
+        default = default.model_dump(mode="json", by_alias=True, exclude_unset=len(groups) == 1)
     starts = [start for start in (old, default) if isinstance(start, Mapping)] or [{}]
     if not groups:
         return merged(None, starts[0], patch)

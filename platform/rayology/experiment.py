@@ -200,6 +200,12 @@ class SearchConfig(Config):
             raise ValueError(f"tradeoffs {', '.join(self.tradeoffs)}: name each once, and not the objective")
         return self
 
+    @model_validator(mode="after")
+    def _is_warm_or_cold(self) -> Self:
+        if self.cold and self.warm_start:
+            raise ValueError("cold: begins without earlier sweeps, and warm_start names some; leave one of them out")
+        return self
+
 
 class Experiment(Config):
     """Prepare a source, train a model on it, search for a better one, keep the best."""
@@ -247,8 +253,8 @@ class Experiment(Config):
         wanted = self.search.narrow.get("model.kind", ())
         if blind := [str(kind) for kind in wanted if kind in KINDS and kind not in self.measurable_kinds]:
             raise ValueError(
-                f"search.narrow: {' and '.join(blind)} has no {self.search.objective}, the objective; write some of: "
-                f"{', '.join(self.measurable_kinds)}"
+                f"search.narrow: {' and '.join(blind)} has no {self.search.objective}, the objective; write "
+                + (f"some of: {', '.join(self.measurable_kinds)}" if self.measurable_kinds else "another objective")
             )
         return self
 

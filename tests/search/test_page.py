@@ -160,7 +160,7 @@ def test_a_finished_trial_whose_bundle_is_gone_may_not_be_promoted_and_its_page_
 
     assert found.refusals_of(first) == ["its bundle is not there any more"]
     assert found.promotable == second
-    assert f"To train {second.name} again" in page
+    assert f"To train {second.name}" in page
 
 
 def test_samples_of_a_model_that_copies_are_not_shown(small: Experiment, data: PreparedDataset, tmp_path: Path) -> None:
@@ -176,4 +176,4 @@ def test_samples_of_a_model_that_copies_are_not_shown(small: Experiment, data: P
     assert page.count('<img alt="trial-') == 1
     assert f'alt="{fair.name}"' in page
     assert f"{copying.name}, {copying.kind}; copies is 90 %" in page
-    assert f"To train {fair.name} again" in page
+    assert f"To train {fair.name}" in page

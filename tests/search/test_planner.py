@@ -200,7 +200,7 @@ def test_a_constraint_that_nothing_keeps_ends_the_sweep_and_says_what_to_raise(
 
     with pytest.raises(
         SearchError,
-        match=r"none of 12 models in a row keeps to search.max_parameters \(the nearest is over by 1\); raise",
+        match=r"none of 12 models in a row keeps to search.max_parameters \(the nearest is over by 1\); start",
     ):
         sweep.run()
     with pytest.raises(SearchError, match=r"keeps to search\.max_parameters"):
@@ -388,3 +388,16 @@ def test_what_was_stopped_ranks_behind_what_finished_and_what_runs_in_the_middle
 
     assert sorted(range(5), key=losses.__getitem__) == [3, 2, 1, 0, 4]
     assert losses[5] == losses[1]
+
+
+def test_a_sweep_that_only_finishes_trains_its_best_two_again_however_few_there_are(tmp_path: Path) -> None:
+    def better_and_better(trial: Trial) -> float:
+        return float(-trial.number)
+
+    begun = Sweep(tmp_path, wanted(num_trials=2, sampler="random", finalists=0), better_and_better).run()
+
+    trials = Sweep(tmp_path, wanted(num_trials=8, sampler="random", finish=True), better_and_better).run()
+
+    assert len(begun) == 2
+    assert sorted(trial.repeats for trial in trials[2:] if trial.repeats is not None) == [0, 1]
+    assert len(trials) == 4

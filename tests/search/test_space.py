@@ -1,6 +1,7 @@
 """Laws of the search space."""
 
 from collections.abc import Mapping
+from itertools import starmap
 from operator import attrgetter
 from typing import Annotated, Literal
 
@@ -13,7 +14,7 @@ from rayology.errors import ConfigError
 from rayology.experiment import Experiment, OptimizerConfig, SearchConfig
 from rayology.models import GanConfig, VaeConfig
 from rayology.search.marks import dimensions, out_of_range, starting_points
-from rayology.search.space import Point, Space
+from rayology.search.space import Dimension, Point, Space
 
 
 class Plain(Config):
@@ -253,7 +254,7 @@ def test_narrowing_a_range_keeps_in_each_kind_what_it_has() -> None:
         ({"model.latents": (16, 48)}, r"^search\.narrow\.model\.latents: write some of 16, 32, 64, found 16, 48$"),
         ({"model.latents": ()}, "write some of 16, 32, 64"),
         ({"model.weight": (0.01, 1)}, r"write two numbers from 0\.1 to 1 or two numbers from 0\.5 to 4"),
-        ({"model.weight": (1.0, 0.5)}, "write two numbers"),
+        ({"model.weight": (1.0, 0.5)}, r"write two numbers .*, the lower one first, found 1, 0\.5"),
         (
             {"model.latents": (16,)},
             r"latents: has nothing for model\.kind critic; add some of 32, 64, or narrow model\.k",
@@ -378,3 +379,17 @@ def test_kinds_that_lack_the_objective_are_left_out_and_never_asked_for() -> Non
         experiment.patched({"search": {"narrow": {"model.kind": ["gan"]}}})
     with pytest.raises(ConfigError, match="no kind of model has dice"):
         dimensions(Experiment(search=SearchConfig(objective="dice")))
+
+
+def test_choices_that_only_kinds_have_that_are_left_out_narrow_nothing_and_are_refused() -> None:
+    narrow: dict[str, tuple[float | str, ...]] = {"model.backbone.kind": ("plain",), "model.*.width": (64,)}
+
+    with pytest.raises(ConfigError, match=r"width: no kind of model that is searched has 64; write some of 8, 16$"):
+        dimensions(tree(narrow=narrow))
+
+
+def test_a_space_whose_dimensions_are_all_pinned_is_a_single_point() -> None:
+    pinned: dict[str, Choice | Range] = {"a": Choice("x"), "b": Range(1, 1)}
+
+    assert Space(tuple(starmap(Dimension, pinned.items()))).is_single_point
+    assert not Space(tuple(starmap(Dimension, [*pinned.items(), ("c", Range(1, 2))]))).is_single_point

@@ -209,3 +209,29 @@ def test_a_run_that_another_version_began_or_that_is_damaged_is_refused_in_one_l
         open_run(Experiment(storage=tmp_path, resume="old"), "runs")
 
     assert "\n" not in str(refusal.value)
+
+
+def test_a_sweep_goes_on_with_what_is_named_of_its_budget_and_with_its_own_of_the_rest(tmp_path: Path) -> None:
+    storage = ["--storage", str(tmp_path)]
+    begun = open_run(load(Experiment, [*storage, "--search.num-trials", "12", "--search.hours", "2"]), "sweeps")
+    words = [*storage, "--resume", begun.folder.name]
+
+    longer = open_run(load(Experiment, [*words, "--search.hours", "5"]), "sweeps").experiment
+    finished = open_run(load(Experiment, [*words, "--search.finish"]), "sweeps").experiment
+    later = open_run(load(Experiment, words), "sweeps").experiment
+
+    assert longer == begun.experiment.patched({"search": {"hours": 5}})
+    assert finished == longer.patched({"search": {"finish": True}})
+    assert later == longer
+
+
+def test_a_resume_that_is_refused_leaves_what_there_was(tmp_path: Path) -> None:
+    storage = ["--storage", str(tmp_path)]
+    begun = open_run(load(Experiment, storage), "sweeps")
+    words = [*storage, "--resume", begun.folder.name, "--search.num-trials", "4"]
+
+    for wrong in (["--search.max-parameters", "9000"], ["--schedule.steps", "7"], ["--seed", "3"]):
+        with pytest.raises(ConfigError, match=wrong[0].removeprefix("--").replace("-", "_")):
+            open_run(load(Experiment, [*words, *wrong]), "sweeps")
+
+    assert open_run(load(Experiment, words[:4]), "sweeps").experiment == begun.experiment

@@ -36,14 +36,16 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     """Return the sweep, its best model with its figures, and whether that is the champion now."""
     logging.getLogger("optuna").setLevel(logging.WARNING)
     logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses files that trials are told not to write
-    space = Space(dimensions(experiment))  # refuses a narrowing that is wrong
     if experiment.search.show_space and experiment.resume:
         raise ConfigError("search.show_space: leave out --resume; a sweep keeps the space that it began with")
-    if experiment.search.show_space:
+    space = None if experiment.resume else Space(dimensions(experiment))  # refuses a narrowing that is wrong
+    if space and experiment.search.show_space:
         console.print(tree(space), markup=False, highlight=False)
         return {"dimensions": len(space.dimensions), "combinations": num_combinations(space)}
     if experiment.search.finish and not experiment.resume:
         raise ConfigError("search.finish: a new sweep has nothing to finish; name the one to end with --resume")
+    if space and experiment.search.num_trials > 1 and space.is_single_point:
+        raise ConfigError("search.narrow: leaves a single point, so that nothing is searched; leave some of it out")
     require_known(experiment)
     sweep = begin(experiment, "sweeps")
     going_on = typed("tune", "--storage", str(sweep.experiment.storage), "--resume", sweep.folder.name)
@@ -79,7 +81,7 @@ def _following(found: SweepResult, promotion: Promotion) -> str:
     """Say what one may do next: look at the sweep, serve its champion, or search on."""
     wanted = found.experiment
     served = json.dumps([{"args": {"store": promotion.store, "model": promotion.model}}])
-    longer = ("--search.num-trials", str(2 * wanted.search.num_trials))
+    longer = ("--search.num-trials", str(2 * max(wanted.search.num_trials, found.num_ended)))
     return "\n".join(
         [
             f"Next: look at {found.folder / PAGE}",

@@ -14,6 +14,7 @@ __all__ = ["Standing", "are_told_apart", "num_repeated", "rank"]
 
 DRAWS = 4_000  # of what the true losses may be
 SPREADS = 40  # of the finalists' own losses that are weighed in each draw
+LEAST_REPEATED = 2  # trainings, if nothing else is left to do
 SURE = 0.95  # probability from which on a winner is named
 
 
@@ -36,10 +37,13 @@ class Standing:
 
 
 def num_repeated(wanted: SearchConfig, num_explored: int | None = None) -> tuple[int, int]:
-    """Return how many finalists are trained again, and how often each, after so many trials or all that are wanted."""
+    """Return how many finalists are trained again, and how often each, after so many trials or all that are wanted.
+
+    Their share of a small budget may be too small for two; a sweep that only finishes trains two all the same.
+    """
     share = wanted.finalists_share
     total = wanted.num_trials if num_explored is None else round(num_explored / (1 - share))
-    trainings = math.floor(total * share + 1e-9)
+    trainings = max(math.floor(total * share + 1e-9), LEAST_REPEATED if wanted.finish else 0)
     count = min(wanted.finalists, max(2, trainings // 2)) if trainings > 1 else 0
     return (count, trainings // count) if count > 1 else (0, 0)
 

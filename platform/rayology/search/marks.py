@@ -43,6 +43,8 @@ def dimensions(experiment: Experiment) -> tuple[Dimension, ...]:
             left = _narrowed(dimension, narrow)
             default = left.nearest(left.default)
             kept[dimension.name] = replace(left, default=left.choices[0] if default is None else default)
+    for key, wanted in narrow.items():
+        _check_narrows(key, wanted, [dimension for dimension in found if dimension.name in kept])
     return tuple(kept.values())
 
 
@@ -118,9 +120,23 @@ def _check(key: str, wanted: Sequence[Value], found: Sequence[Dimension]) -> Non
     is_known = all(any(dimension.admits(value) for dimension in named) for value in wanted)
     if not wanted or not is_known or (ranges and not _interval(wanted)):
         some = [f"some of {', '.join(map(str, in_order))}"] if choices else []
-        found_values = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in wanted) or "none"
+        found_values = ", ".join(map(_text, wanted)) or "none"
         ways = [*some, *(f"two numbers from {interval}" for interval in ranges)]
-        raise ConfigError(f"search.narrow.{key}: write {' or '.join(ways)}, found {found_values}")
+        order = ", the lower one first" if ranges and is_known else ""
+        raise ConfigError(f"search.narrow.{key}: write {' or '.join(ways)}{order}, found {found_values}")
+
+
+def _text(value: Value) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _check_narrows(key: str, wanted: Sequence[Value], left: Sequence[Dimension]) -> None:
+    """Refuse choices that only kinds have which are not searched."""
+    named = [dimension for dimension in left if dimension.is_named_by(key)]
+    if named and not any(dimension.admits(value) for dimension in named for value in wanted):
+        known = dict.fromkeys(value for dimension in named for value in dimension.ends)
+        found, some = (", ".join(map(_text, values)) for values in (wanted, known))
+        raise ConfigError(f"search.narrow.{key}: no kind of model that is searched has {found}; write some of {some}")
 
 
 def _interval(wanted: Sequence[Value]) -> tuple[float, float] | None:

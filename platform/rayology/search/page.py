@@ -17,7 +17,7 @@ from rayology.metrics import METRICS
 from rayology.page import image, note, page, safe, table
 from rayology.search import charts
 from rayology.search.importance import FEWEST, importances
-from rayology.search.journal import Trial
+from rayology.search.journal import Trial, trial_name
 from rayology.search.marks import candidate
 from rayology.search.results import SweepResult, with_margin
 from rayology.search.results import table as trials_table
@@ -130,7 +130,7 @@ def _leaders(found: SweepResult) -> Iterator[str]:
     for own in trainings.values():
         trial = next((each for each in own if not found.refusals_of(each)), own[0])
         refused = found.refusals_of(trial)
-        caption = safe("; ".join([f"{trial.name}, {trial.kind}", *refused]))
+        caption = safe("; ".join([f"{_called(trial)}, {trial.kind}", *refused]))
         with suppress(FileNotFoundError), Image.open(found.bundle(trial) / "samples.png") as sheet:
             picture = "" if refused else image(sheet, alt=trial.name)
             shown.append(f"<figure>{picture}<figcaption>{caption}</figcaption></figure>")
@@ -140,7 +140,12 @@ def _leaders(found: SweepResult) -> Iterator[str]:
         yield f'<h2>Samples of the leaders</h2><p>They are synthetic.</p><div class="row">{"".join(shown)}</div>'
     if winner:
         written = to_train_again(candidate(found.experiment, winner.point, seed=winner.seed))
-        yield f"<h2>To train {winner.name} again</h2><pre>{safe(written)}</pre>"
+        yield f"<h2>To train {_called(winner)}, again</h2><pre>{safe(written)}</pre>"
+
+
+def _called(trial: Trial) -> str:
+    """Name a trial, and the finalist that it repeats."""
+    return trial.name if trial.repeats is None else f"{trial.name}, which repeats {trial_name(trial.repeats)}"
 
 
 def _trials(found: SweepResult) -> Iterator[str]:

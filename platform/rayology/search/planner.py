@@ -171,7 +171,7 @@ class Planner:
         if any(trial.losses or not trial.outcome for trial in self._counted()):
             self._say(f"The search ends: {found}.")
             return None
-        raise SearchError(f"{found}; raise the limit, or narrow the search to smaller models")
+        raise SearchError(f"{found}; start a sweep with a higher limit, or narrowed to smaller models")
 
     def _proposed(self, trials: Sequence[Trial]) -> Point:
         """Return a starting point that was not tried, or what the sampler makes of those that were."""

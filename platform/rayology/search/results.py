@@ -12,7 +12,7 @@ from rayology.bundle import Bundle, annotated
 from rayology.errors import SearchError
 from rayology.experiment import Experiment
 from rayology.metrics import METRICS, WORST, figure_of
-from rayology.search.finalists import Standing, are_told_apart, rank
+from rayology.search.finalists import Standing, are_told_apart, num_repeated, rank
 from rayology.search.journal import TRIALS, Journal, Trial, trial_name
 from rayology.search.ranking import best_first
 from rayology.search.space import Space
@@ -86,7 +86,11 @@ class SweepResult:
         if not standings and any(trial.repeats is not None and trial.outcome for trial in self.trials):
             return "No training that repeats a finalist came to anything: nobody is told apart."
         if not standings:
-            return f"Each was trained once, so how far {objective} is luck is not known: nobody is told apart."
+            wanted = self.experiment.search
+            is_small = wanted.finalists > 1 and wanted.finalists_share > 0 and not any(num_repeated(wanted))
+            least = math.ceil(2 / wanted.finalists_share) if is_small else 0
+            advice = f"; with search.num_trials of {least} two finalists are trained again" if is_small else ""
+            return f"Each was trained once, so how far {objective} is luck is not known: nobody is told apart{advice}."
         first, *others = standings
         name = trial_name(first.number)
         seeds = "1 fresh seed" if first.count == 1 else f"{first.count} fresh seeds"

@@ -163,6 +163,11 @@ class Space:
         read: list[dict[str, JsonValue]] = json.loads(json.dumps([asdict(dimension) for dimension in self.dimensions]))
         return read
 
+    @property
+    def is_single_point(self) -> bool:
+        """Whether every dimension is pinned to one value."""
+        return all(len({*dimension.ends}) < 2 for dimension in self.dimensions)
+
     @cached_property
     def is_categorical(self) -> NDArray[np.bool_]:
         """Which dimensions have values without an order."""

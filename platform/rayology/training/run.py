@@ -5,7 +5,7 @@ import json
 import logging
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from rayology.atomic import write_atomic
 from rayology.bundle import Bundle, inference_weights
 from rayology.config import differing, nested, validated
 from rayology.errors import BundleError, ConfigError, StoreError
-from rayology.experiment import Experiment, ScheduleConfig
+from rayology.experiment import Experiment
 from rayology.image import ImageSpec
 from rayology.models import ModelConfig
 from rayology.store import CHAMPION, Store
@@ -96,36 +96,44 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
         wanted = next((name for name in reversed(known) if _is_unfinished(parent / name, experiment)), "")
     elif wanted == "last" and known:
         wanted = known[-1]
-    if not wanted:
-        if experiment.init and kind == "sweeps":
-            raise ConfigError("init: a sweep searches architectures, which no one bundle's weights fit; leave init out")
-        sources = {role: _source_of(role, place, experiment) for role, place in experiment.init.items()}
-        if "model" in sources:
-            require_model(experiment, sources["model"])
-        folder = parent / f"{experiment.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
-        folder.mkdir(parents=True)
-        experiment = experiment.patched({"resume": ""})
-        for role, bundle in sources.items():
-            shutil.copytree(bundle.path, folder / INIT / role)  # from here on the run does not depend on them
-        _store(experiment, folder)
-        return Run(folder, experiment)
+    return _resumed(parent, wanted, known, experiment, kind) if wanted else _started(parent, experiment, kind)
+
+
+def _started(parent: Path, experiment: Experiment, kind: str) -> Run:
+    if experiment.init and kind == "sweeps":
+        raise ConfigError("init: a sweep searches architectures, which no one bundle's weights fit; leave init out")
+    sources = {role: _source_of(role, place, experiment) for role, place in experiment.init.items()}
+    if "model" in sources:
+        require_model(experiment, sources["model"])
+    folder = parent / f"{experiment.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+    folder.mkdir(parents=True)
+    experiment = experiment.patched({"resume": ""})
+    for role, bundle in sources.items():
+        shutil.copytree(bundle.path, folder / INIT / role)  # from here on the run does not depend on them
+    _store(experiment, folder)
+    return Run(folder, experiment)
+
+
+def _resumed(parent: Path, wanted: str, known: Sequence[str], experiment: Experiment, kind: str) -> Run:
     if wanted not in known:
         found = f"holds no {wanted!r}" if parent.is_dir() else "is not there"
         newest = f"the newest there are: {', '.join(known[-3:])}" if known else "give the storage that it began with"
         raise ConfigError(f"resume: {parent} {found}; {newest}, or leave resume out to start one")
     _require_sound(parent / wanted)
-    first = _with_budget(begun(parent / wanted), experiment, parent / wanted, kind)
+    before = begun(parent / wanted)
+    first = _with_budget(before, experiment) if kind == "sweeps" else before
     if changes := _changes(first, experiment, kind):
         raise ConfigError(
             f"resume: {wanted} goes on with the experiment that it began with; leave out {', '.join(changes)}"
         )
-    steps = _asked_steps(experiment) or first.schedule.steps
+    steps = experiment.schedule.steps if "steps" in experiment.schedule.model_fields_set else first.schedule.steps
     if steps != first.schedule.steps:
         _require_longer(wanted, kind, before=first.schedule.steps, steps=steps)
         first = first.patched({"schedule": {"steps": steps}})
-        with in_sole_use(parent / wanted):
-            _store(first, parent / wanted)
         logger.info("%s takes %d steps from now on.", wanted, steps)
+    if first != before:
+        with in_sole_use(parent / wanted):
+            _store(first.patched({"search": {"finish": False}}), parent / wanted)  # to finish is for once
     return Run(parent / wanted, first.patched({"storage": str(experiment.storage)}), is_resumed=True)
 
 
@@ -179,15 +187,6 @@ def _store(experiment: Experiment, folder: Path) -> None:
     write_atomic(folder / EXPERIMENT, json.dumps(written, indent=2).encode())
 
 
-def _asked_steps(experiment: Experiment) -> int | None:
-    """Return the steps that were asked for: naming any field of the schedule sets them all, the others by default."""
-    asked, default = experiment.schedule, ScheduleConfig()
-    is_named = (
-        "schedule" in experiment.model_fields_set and asked.model_copy(update={"steps": default.steps}) == default
-    )
-    return asked.steps if is_named or asked.steps != default.steps else None
-
-
 def _changes(first: Experiment, asked: Experiment, kind: str) -> list[str]:
     """Return the fields that would change a run: those that are asked for, by another value than the default's."""
     free = {"name", "resume", "storage", "schedule.steps"} | {f"search.{field}" for field in BUDGET if kind == "sweeps"}
@@ -195,15 +194,10 @@ def _changes(first: Experiment, asked: Experiment, kind: str) -> list[str]:
     return sorted(of_run & of_default)
 
 
-def _with_budget(first: Experiment, asked: Experiment, folder: Path, kind: str) -> Experiment:
-    """Return a sweep's experiment with what was asked for of its budget, and keep that; to finish is for once."""
-    named = asked.search.model_fields_set if kind == "sweeps" else set()
-    fields = {field: getattr(asked.search, field) for field in BUDGET if field in named}
-    kept = first.patched({"search": fields})
-    if kept != first:
-        with in_sole_use(folder):
-            _store(kept.patched({"search": {"finish": False}}), folder)
-    return kept
+def _with_budget(first: Experiment, asked: Experiment) -> Experiment:
+    """Return a sweep's experiment with what was asked for of its budget."""
+    named = asked.search.model_fields_set
+    return first.patched({"search": {field: getattr(asked.search, field) for field in BUDGET if field in named}})
 
 
 def _require_longer(name: str, kind: str, *, before: int, steps: int) -> None:
