@@ -1,6 +1,7 @@
 """Random inputs by name: for a whole global batch in training, and for one sample by its seed and index."""
 
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -80,11 +81,29 @@ def _drawn(spec: NoiseSpec, count: int, seed: int) -> Tensor:
 
 def _indexed(spec: NoiseSpec, seed: int, name: str, indices: Sequence[int]) -> Tensor:
     key = derive_seed(seed, "sample", name) % 2**64
-    generators = (np.random.Generator(np.random.Philox(key=np.array([key, index], np.uint64))) for index in indices)
-    match spec.distribution:
-        case "normal":
-            normal = np.array([generator.standard_normal(spec.shape, np.float32) for generator in generators])
-            return torch.from_numpy(normal.astype(np.float32).reshape(len(indices), *spec.shape))
-        case "uniform":
-            uniform = np.array([generator.random(spec.shape) for generator in generators])
-            return torch.from_numpy(uniform.astype(np.float64).reshape(len(indices), *spec.shape))
+    drawn = np.empty((len(indices), *spec.shape), np.float32 if spec.distribution == "normal" else np.float64)
+    for row, index in enumerate(indices):
+        generator = _philox.at(key, index)
+        match spec.distribution:
+            case "normal":
+                drawn[row] = generator.standard_normal(spec.shape, np.float32)
+            case "uniform":
+                drawn[row] = generator.random(spec.shape)
+    return torch.from_numpy(drawn)
+
+
+class _Philox(threading.local):
+    """A generator for each thread: to make one asks the system for entropy, which takes longer than to draw."""
+
+    def __init__(self) -> None:
+        philox = np.random.Philox(0)
+        self._bits, self._state, self._generator = philox, philox.state, np.random.Generator(philox)
+
+    def at(self, key: int, index: int) -> np.random.Generator:
+        """Return it at the beginning of a stream."""
+        self._state["state"]["key"][:] = key, index
+        self._bits.state = self._state
+        return self._generator
+
+
+_philox = _Philox()

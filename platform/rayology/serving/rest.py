@@ -43,6 +43,7 @@ OPEN_PATHS = frozenset({"healthz", "docs", "openapi.json"})  # they tell only th
 MAX_JSON_BYTES = 10_000
 READS = ("GET", "HEAD")
 SOON_S = 0.2  # in which most are answered, and nobody looks whether the client is still there
+FEW_VALUES = 2**14  # are encoded sooner than a thread takes over
 HELD_BODIES = 32  # of the largest size, that may be in memory at once
 
 
@@ -292,7 +293,8 @@ def _decode(body: bytes, content_type: str, image: ImageSpec) -> NDArray[np.floa
 
 async def _response(answer: Answer, media_type: MediaType, image: ImageSpec) -> Response:
     if media_type == "image/png":
-        content = await asyncio.to_thread(encode_png, answer.images, image.values, text=answer.png_text)
+        encode = partial(encode_png, answer.images, image.values, text=answer.png_text)
+        content = encode() if answer.images.size <= FEW_VALUES else await asyncio.to_thread(encode)
     else:
         content = encode_npy(answer.images)
     return Response(content, headers=answer.headers, media_type=media_type)

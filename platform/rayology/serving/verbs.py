@@ -99,18 +99,15 @@ def _drawn(model: Model, request: GenerateRequest, max_count: int) -> Sequence[B
         raise RequestError(
             f"count {request.count} is too many: ask for 1 to {max_count} images, and for others with a first_index"
         )
-    asked = _label(model, request.class_name)
-
     indices = range(request.first_index, request.first_index + request.count)
-    labels = indexed_labels(model.num_classes, seed=request.seed, indices=indices).tolist()
+    asked = _label(model, request.class_name)
+    if asked is None and model.num_classes > 1:
+        labels = indexed_labels(model.num_classes, seed=request.seed, indices=indices).tolist()
+    else:
+        labels = [asked or 0] * request.count
     return [
-        BatchItem(
-            partial(_noise, model, request.seed, index),
-            labels[row] if asked is None else asked,
-            request.seed,
-            index,
-        )
-        for row, index in enumerate(indices)
+        BatchItem(partial(_noise, model, request.seed, index), label, request.seed, index)
+        for index, label in zip(indices, labels, strict=True)
     ]
 
 
