@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rayology.serving.invariance import least_size, pad_layers, padded
+from rayology.serving.invariance import least_size, padded, steady_layers
 
 
 class Fickle(nn.Linear):
@@ -39,7 +39,7 @@ def test_a_layer_is_padded_to_its_least_size_and_gives_the_same_rows_from_then_o
     network = nn.Sequential(Fickle(4, 4), nn.ReLU()).requires_grad_(requires_grad=False)
     before, rows = copy.deepcopy(network), rows_of(16)
 
-    pad_layers(network, lambda: network(rows), 16)
+    steady_layers(network, lambda: network(rows), 16)
 
     assert all(torch.equal(network(rows[:count]), before(rows)[:count]) for count in range(1, 17))
     assert not torch.equal(before(rows[:1]), before(rows)[:1])
@@ -50,7 +50,7 @@ def test_a_layer_is_padded_to_its_least_size_and_gives_the_same_rows_from_then_o
 def test_a_layer_that_needs_none_is_left_alone() -> None:
     network = nn.Sequential(nn.Conv2d(1, 1, 1)).requires_grad_(requires_grad=False)
 
-    pad_layers(network, lambda: network(torch.zeros(8, 1, 4, 4)), 8)
+    steady_layers(network, lambda: network(torch.zeros(8, 1, 4, 4)), 8)
 
     assert "forward" not in vars(network[0])
 
@@ -58,3 +58,29 @@ def test_a_layer_that_needs_none_is_left_alone() -> None:
 def test_rows_are_padded_with_zeros_and_never_cut() -> None:
     assert torch.equal(padded(torch.ones(2, 3), 4), torch.tensor([[1.0] * 3] * 2 + [[0.0] * 3] * 2))
     assert len(padded(torch.ones(5, 3), 4)) == 5
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Conv2d(72, 72, 3, padding=1), (72, 4, 4)),
+        (nn.Conv2d(16, 24, 3, stride=2, padding=1, groups=4), (16, 8, 8)),
+        (nn.Conv2d(16, 16, 3, padding=1, padding_mode="circular"), (16, 8, 8)),
+        (nn.Conv2d(16, 16, 3, padding="same", dilation=2), (16, 8, 8)),
+        (nn.Conv3d(8, 8, 3, padding=1), (8, 4, 4, 4)),
+        (nn.ConvTranspose2d(16, 8, 4, stride=2, padding=1), (16, 4, 4)),
+        (nn.Linear(66, 2688), (66,)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "x".join(map(str, value)),
+)
+def test_layers_of_torch_compute_what_they_did_with_the_same_bits_in_batches_of_every_size(
+    layer: nn.Module, shape: tuple[int, ...]
+) -> None:
+    rows = torch.randn(16, *shape, generator=torch.Generator().manual_seed(0))
+    network = nn.Sequential(layer).requires_grad_(requires_grad=False)
+    expected = network(rows)
+
+    steady_layers(network, lambda: network(rows), 16)
+
+    torch.testing.assert_close(network(rows), expected)
+    assert all(torch.equal(network(rows[:count]), network(rows)[:count]) for count in range(1, 17))

@@ -1,6 +1,5 @@
 """A served bundle on Ray Serve: from typed arguments to an application."""
 
-import logging
 import math
 import os
 import tempfile
@@ -20,6 +19,7 @@ from rayology.errors import ConfigError, StoreError
 from rayology.image import ImageSpec
 from rayology.serving import haproxy
 from rayology.serving.admission import Admission
+from rayology.serving.logs import log_to_stderr
 from rayology.serving.predictor import Predictor, Threads, card_of, precision_here
 from rayology.serving.rest import RestApp
 from rayology.serving.schemas import Limits, Precision
@@ -97,10 +97,7 @@ class ModelServer:
     """A replica: one model, in the versions that its store names."""
 
     def __init__(self, args: ServeArgs, admission: Admission) -> None:
-        ours, handler = logging.getLogger("rayology"), logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s %(asctime)s -- %(message)s"))  # Serve's repeats a header
-        ours.handlers, ours.propagate = [handler], False
-        ours.setLevel(logging.INFO)
+        log_to_stderr()
         store, threads = Store(args.store), Threads.start(args.num_threads)
         self._versions = Versions(store, args.model, partial(load, args, store, threads), wanted=args.version)
         self._versions.follow()

@@ -2,7 +2,8 @@
 
 The last bits of a matrix product or a convolution depend on the size of the batch, though not on the place in it, and
 on the processor. Mostly a few small layers are to blame, below a few rows. These alone are padded with zeros, which
-costs little, while padding the whole batch would cost as much as the images that are not there.
+costs little, while padding the whole batch would cost as much as the images that are not there. A convolution of one
+small image is left to another library than that of several, by torch, and needs no padding once it is not.
 """
 
 import math
@@ -12,9 +13,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-__all__ = ["least_size", "pad_layers", "padded"]
+__all__ = ["least_size", "padded", "steady_layers"]
 
 LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+Forward = Callable[[Tensor], Tensor]
 
 
 def least_size(compute: Callable[[int], Sequence[Tensor]], full: int) -> int:
@@ -27,8 +30,8 @@ def least_size(compute: Callable[[int], Sequence[Tensor]], full: int) -> int:
     return least
 
 
-def pad_layers(model: nn.Module, compute: Callable[[], object], full: int) -> None:
-    """Pad the input of each layer, from now on, to the size from which on its own bits do not change.
+def steady_layers(model: nn.Module, compute: Callable[[], object], full: int) -> None:
+    """Have each layer give a row the same bits, from now on, in batches of every size.
 
     Args:
         model: what is computed; its layers are changed in place.
@@ -43,9 +46,10 @@ def pad_layers(model: nn.Module, compute: Callable[[], object], full: int) -> No
         hook.remove()
     with torch.inference_mode():
         for layer, rows in inputs.items():
-            least = least_size(partial(_computed, layer, rows), full) if len(rows) == full else 1
-            if least > 1:
-                layer.forward = partial(_forward, layer.forward, least)
+            if len(rows) == full and (least := _least(layer.forward, rows)) > 1:
+                direct = _onednn(layer, rows)
+                is_steady = direct and _least(direct, rows) == 1
+                layer.forward = direct if direct and is_steady else partial(_padded_forward, layer.forward, least)
 
 
 def padded(rows: Tensor, least: int) -> Tensor:
@@ -58,11 +62,21 @@ def _note(inputs: dict[nn.Module, Tensor], layer: nn.Module, arguments: tuple[Te
     inputs.setdefault(layer, arguments[0])
 
 
-def _computed(layer: nn.Module, rows: Tensor, count: int) -> Sequence[Tensor]:
-    return list(layer(rows[:count]))
+def _least(forward: Forward, rows: Tensor) -> int:
+    return least_size(lambda count: list(forward(rows[:count])), len(rows))
 
 
-def _forward(forward: Callable[[Tensor], Tensor], least: int, rows: Tensor) -> Tensor:
+def _onednn(layer: nn.Module, rows: Tensor) -> Forward | None:
+    """Return a convolution by oneDNN, which torch leaves out for one small image; None if it does not do this one."""
+    if not isinstance(layer, nn.Conv2d | nn.Conv3d) or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        return None
+    if rows.device.type != "cpu" or rows.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+        return None
+    geometry = layer.padding, layer.stride, layer.dilation, layer.groups
+    return lambda rows: torch.mkldnn_convolution(rows, layer.weight, layer.bias, *geometry)
+
+
+def _padded_forward(forward: Forward, least: int, rows: Tensor) -> Tensor:
     return forward(padded(rows, least))[: len(rows)]
 
 

@@ -18,7 +18,7 @@ from rayology.models import Model
 from rayology.noise import placed
 from rayology.serving.answer import Answer, encoded
 from rayology.serving.batching import Batcher
-from rayology.serving.invariance import least_size, pad_layers, padded
+from rayology.serving.invariance import least_size, padded, steady_layers
 from rayology.serving.schemas import Card, ImageCard, Limits, Precision
 from rayology.serving.verbs import BatchItem, Verb, classes_of, verbs_of
 
@@ -144,7 +144,7 @@ def _in_precision(model: Model, precision: Precision) -> Model:
 
 def _least_size(model: Model, run: Callable[..., Sequence[Array]], items: Sequence[BatchItem]) -> int:
     """Pad the layers that need it, and return the size to which batches must still be padded: 1 if none."""
-    pad_layers(model, partial(run, items, least=1), len(items))
+    steady_layers(model, partial(run, items, least=1), len(items))
     return least_size(lambda count: [torch.from_numpy(each) for each in run(items[:count], least=1)], len(items))
 
 
