@@ -24,7 +24,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
-__all__ = ["OURS", "Peer", "PeerError", "Process", "answer", "cpu_seconds", "python_of", "started"]
+__all__ = ["OURS", "Peer", "PeerError", "Process", "answer", "commands", "cpu_seconds", "python_of", "started"]
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / ".bench"
@@ -172,6 +172,21 @@ def answer(figures: Callable[[dict[str, object]], Json]) -> None:
 
 def cpu_seconds(pid: int) -> float:
     """Return what a process and all below it have computed so far, children that ended included (Linux only)."""
+    return sum(_ticks_below(pid).values()) / os.sysconf("SC_CLK_TCK")
+
+
+def commands(pid: int) -> dict[int, str]:
+    """Return the command line of a process and of all below it, by their ids (Linux only)."""
+    found = {}
+    for each in _ticks_below(pid):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            words = Path(f"/proc/{each}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+            found[each] = " ".join(word.decode(errors="replace") for word in words)
+    return found
+
+
+def _ticks_below(pid: int) -> dict[int, int]:
+    """Return what a process and those below it have computed, in ticks of the clock, by their ids."""
     parents, ticks = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it ended meanwhile
@@ -185,7 +200,7 @@ def cpu_seconds(pid: int) -> float:
         if not found:
             break
         below |= found
-    return sum(ticks.get(each, 0) for each in below) / os.sysconf("SC_CLK_TCK")
+    return {each: ticks[each] for each in below if each in ticks}
 
 
 def _recipe(peer: Peer) -> str:

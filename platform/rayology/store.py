@@ -115,14 +115,24 @@ class Store:
         Raises:
             StoreError: it has none.
         """
-        champions = self._champions(name)
+        champions = self.champions(name)
         if not champions:
             raise StoreError(f"{self.uri}: {name} has no champion; {_how_to_fill()}{self._models_listed()}")
         return champions[0]
 
+    def champions(self, name: str) -> list[str]:
+        """Return the champion, then those before it, the newest first."""
+        with suppress(FileNotFoundError):
+            return self._read(self._place(_checked(name), CHAMPION)).decode().split()
+        with suppress(FileNotFoundError):
+            at_root = self._read(self._place(CHAMPION)).decode().split()
+            # One that cannot be read may be this model's: nothing takes its place unasked.
+            return [each for each in at_root if VERSION.fullmatch(each) and self._name_at_root(each) in {name, ""}]
+        return []
+
     def champion_or_none(self, name: str) -> str | None:
         """Return the version of a model that is its champion, if one is."""
-        return next(iter(self._champions(name)), None)
+        return next(iter(self.champions(name)), None)
 
     def pin(self, name: str, version: str) -> str:
         """Return the version, or that of the champion if it says ``champion``.
@@ -141,7 +151,7 @@ class Store:
             StoreError: there is no such version.
         """
         self._folder(name, version)
-        before = self._champions(name)
+        before = self.champions(name)
         if before[:1] == [version]:
             return
         self._point(name, [version, *before])
@@ -157,7 +167,7 @@ class Store:
         Raises:
             StoreError: no earlier champion is left in the store.
         """
-        current, *earlier = self._champions(name) or [self.champion(name)]
+        current, *earlier = self.champions(name) or [self.champion(name)]
         known = self._folders(name)
         there = [version for version in earlier if version in known]
         if not there:
@@ -296,16 +306,6 @@ class Store:
 
     def _manifest(self, file: str) -> Manifest:
         return read_manifest(self._read(file), file=file)[0]
-
-    def _champions(self, name: str) -> list[str]:
-        """Return the champion, then those before it, the newest first."""
-        with suppress(FileNotFoundError):
-            return self._read(self._place(_checked(name), CHAMPION)).decode().split()
-        with suppress(FileNotFoundError):
-            at_root = self._read(self._place(CHAMPION)).decode().split()
-            # One that cannot be read may be this model's: nothing takes its place unasked.
-            return [each for each in at_root if VERSION.fullmatch(each) and self._name_at_root(each) in {name, ""}]
-        return []
 
     def _point(self, name: str, champions: Sequence[str]) -> None:
         with self._reachable():

@@ -1,11 +1,13 @@
 import re
-import shlex
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -26,27 +28,141 @@ def _command_of(pid: int) -> bytes:
         return b""
 
 
+@dataclass
+class Node:
+    """Processes in the place of a Ray node, of its manager of HAProxy, and of HAProxy itself."""
+
+    folder: Path
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "haproxy.cfg"
+
+    @property
+    def binary(self) -> Path:
+        return self.folder / "haproxy"
+
+    @property
+    def started(self) -> list[int]:
+        return [int(line) for line in (self.folder / "started").read_text().split()]
+
+    def run(self, name: str) -> int:
+        self.processes[name] = subprocess.Popen([self.binary, name])
+        return self.processes[name].pid
+
+    def kill(self, name: str) -> None:
+        self.processes[name].kill()
+        self.processes[name].wait()
+
+    def launch(self, *arguments: str) -> list[str]:
+        """Have the launcher start something that only repeats its arguments."""
+        command = [sys.executable, haproxy_launcher.__file__, "/bin/echo", "-f", str(self.config), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path)
+    node.binary.write_text("#!/bin/sh\nsleep 60\n")
+    node.binary.chmod(0o700)
+    node.config.write_text(f"{CONFIG}  stats socket {tmp_path}/admin\n")
+    (tmp_path / "started").write_text(f"{node.run('HAProxy')}\n")
+    for name in ("manager", "raylet"):
+        node.run(name)
+    yield node
+    for name in node.processes:
+        node.kill(name)
+
+
+@pytest.fixture
+def watcher(node: Node, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Thread]:
+    """Give a watcher that looks often and does not wait long."""
+    for name, seconds in {"LOOK_S": 0.02, "END_S": 0.2, "STEADY_S": 0.02, "ALONE_S": 1.0}.items():
+        monkeypatch.setattr(haproxy_launcher, name, seconds)
+    pids = [node.processes[name].pid for name in ("HAProxy", "manager", "raylet")]
+    command = [str(node.binary), "-db", "-f", str(node.config)]
+    thread = threading.Thread(target=haproxy_launcher.watch, args=(*pids, command))
+    thread.start()
+    time.sleep(0.2)
+    yield thread
+    node.kill("raylet")
+    thread.join(timeout=20)
+    assert not thread.is_alive()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_haproxy_ends_with_the_node(node: Node, watcher: threading.Thread) -> None:
+    node.kill("raylet")
+
+    assert node.processes["HAProxy"].wait(timeout=20) == -signal.SIGKILL
+    watcher.join(timeout=20)
+
+
+def test_a_haproxy_that_is_lost_is_started_again_without_the_socket_by_which_ray_knows_it(
+    node: Node, watcher: threading.Thread
+) -> None:
+    node.kill("HAProxy")
+    until(lambda: len(node.started) == 2)
+    stand_in = node.started[-1]
+
+    until(lambda: f"-db\0-f\0{node.folder}/stand-in.cfg".encode() in _command_of(stand_in))
+    assert (
+        node.config.read_text().replace(f"  stats socket {node.folder}/admin\n", "")
+        == (node.folder / "stand-in.cfg").read_text()
+    )
+    node.kill("raylet")
+    watcher.join(timeout=20)
+    assert not _command_of(stand_in)
+
+
+def test_a_haproxy_that_ray_ends_with_its_manager_stays_ended(node: Node, watcher: threading.Thread) -> None:
+    node.kill("HAProxy")
+    node.kill("manager")
+
+    watcher.join(timeout=20)
+
+    assert len(node.started) == 1
+
+
+def test_a_haproxy_that_was_replaced_stays_ended(node: Node, watcher: threading.Thread) -> None:
+    with (node.folder / "started").open("a") as file:
+        file.write(f"{node.run('the next one')}\n")
+    node.kill("HAProxy")
+
+    watcher.join(timeout=20)
+
+    assert len(node.started) == 2
+
+
+def test_a_haproxy_goes_on_without_its_manager_for_a_while(node: Node, watcher: threading.Thread) -> None:
+    began_at = time.monotonic()
+    node.kill("manager")
+
+    assert node.processes["HAProxy"].wait(timeout=20) == -signal.SIGKILL
+    assert time.monotonic() - began_at > 0.8
+    watcher.join(timeout=20)
+
+
 @pytest.mark.slow
-def test_haproxy_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
-    config = tmp_path / "haproxy.cfg"
-    config.write_text(CONFIG)
-    stand_in = tmp_path / "stand-in"  # HAProxy's place is taken by something that would stay
-    stand_in.write_text("#!/bin/sh\nexec sleep 60\n")
-    stand_in.chmod(0o700)
-    command = [sys.executable, haproxy_launcher.__file__, str(stand_in), "-db", "-f", str(config)]
-    with subprocess.Popen(
-        ["/bin/sh", "-c", f"{shlex.join(command)} > /dev/null & echo $!; wait"], stdout=subprocess.PIPE, text=True
-    ) as parent:
-        assert parent.stdout
-        child = int(parent.stdout.readline())
-        while config.read_text() == CONFIG or not _command_of(child).startswith(b"sleep"):
-            time.sleep(0.02)
+def test_what_serves_is_replaced_once_another_knows_the_models_and_not_before(node: Node) -> None:
+    first, frontend = node.processes["HAProxy"].pid, "frontend http_frontend\n  mode http\n"
+    without = f"defaults\n  mode http\n{frontend}  bind 127.0.0.1:8000\n"
 
-        parent.send_signal(signal.SIGKILL)
-        parent.wait()
-        time.sleep(0.2)
+    node.config.write_text(without)
+    assert "-sf" not in node.launch()
+    assert "bind" not in node.config.read_text()
 
-        assert _command_of(child) == b""
+    node.config.write_text(f"{without}  use_backend demo if demo\n")
+    assert node.launch("-sf", "1")[-3:] == ["-sf", "1", str(first)]
+    assert node.launch()[-2:] == ["-sf", str(first)]
+    assert "bind 127.0.0.1:8000" in node.config.read_text()
 
 
 @pytest.mark.slow
@@ -137,3 +253,18 @@ def test_the_shell_can_take_the_variables_over(tmp_path: Path) -> None:
 
     assert "export RAY_SERVE_ENABLE_HA_PROXY=1" in lines
     assert f"export RAY_SERVE_HAPROXY_CONFIG_FILE_LOC='{tmp_path}/with space/haproxy.cfg'" in lines
+
+
+def test_a_haproxy_that_knows_no_model_yet_says_to_come_again() -> None:
+    answer = "    http-request return status 404 content-type text/plain lf-string \"Path '%[path]' not found.\"\n"
+    without = f"defaults\n    mode http\nbackend default_backend\n{answer}"
+    several = (
+        f"defaults\n    mode http\nfrontend all\n    use_backend demo if is_demo\nbackend default_backend\n{answer}"
+    )
+
+    guarded = [haproxy_launcher.guarded(config, Path("/folder")) for config in (without, several)]
+
+    assert re.findall(r"return status (\d+) content-type (\S+)", guarded[0]) == [("503", "application/problem+json")]
+    assert "hdr Retry-After 1" in guarded[0]
+    assert re.findall(r"return status (\d+) content-type (\S+)", guarded[1]) == [("404", "application/problem+json")]
+    assert "%[path]" not in "".join(guarded)

@@ -279,3 +279,30 @@ def test_a_canary_is_a_version_with_a_share(store: Store) -> None:
     (Path(store.uri) / "tiny" / "canary").write_text("one two three")
     with pytest.raises(StoreError, match="canary is damaged; set the canary again"):
         store.canary("tiny")
+
+
+def test_a_replica_that_starts_while_the_champion_is_damaged_serves_the_one_before_it(
+    store: Store, threads: Threads
+) -> None:
+    first, damaged = store.champion("tiny"), others(store)[0]
+    store.set_champion("tiny", damaged)
+    damage(store, damaged)
+
+    begun = Versions(
+        store, "tiny", lambda version: load(ServeArgs(store=store.uri, model="tiny"), store, threads, version)
+    )
+    begun.close()
+
+    assert begun.champion.card.version == first
+    assert begun.complaints == (f"{damaged} cannot be served",)
+
+
+def test_a_version_that_was_asked_for_by_name_has_no_other_in_its_place(store: Store, threads: Threads) -> None:
+    damaged = others(store)[0]
+    damage(store, damaged)
+
+    def loaded(version: str) -> Predictor:
+        return load(ServeArgs(store=store.uri, model="tiny"), store, threads, version)
+
+    with pytest.raises(BundleError):
+        Versions(store, "tiny", loaded, wanted=damaged)

@@ -51,6 +51,8 @@ def environment(folder: Path) -> dict[str, str]:
         # What a lost replica had begun another one does: a request changes nothing, so that it may be sent twice.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_RETRIES": "3",
+        # Ray takes a HAProxy for lost after three looks that failed, and finds its lost manager at the next one.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         # What takes long is awaited here, so that answering needs no thread beside Serve's own.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         # At 0.1 s the controller takes twice as much of a core while nothing happens.

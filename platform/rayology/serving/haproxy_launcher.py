@@ -3,17 +3,24 @@
 Its arguments are the path of HAProxy and what Ray passes on.
 """
 
-import ctypes
+import contextlib
 import json
 import os
 import re
+import select
 import signal
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["guarded", "launch"]
+__all__ = ["guarded", "launch", "watch"]
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+LOOK_S = 0.5  # between two looks at what is watched
+END_S = 2.0  # in which Ray ends a manager after its HAProxy
+STEADY_S = 5.0  # after which a HAProxy is able to run
+ALONE_S = 60.0  # that a HAProxy serves without a manager
+STARTED = "started"  # file with the id of each HAProxy that was started
 GUARDS = """
     # A request comes to a replica when all of it is here, or as much as a buffer holds: those that trickle in, and
     # connections that say nothing, wait here, and not for long.
@@ -31,17 +38,60 @@ ERRORS = {
 }
 """What HAProxy itself answers, by its status."""
 NOWHERE = json.dumps({"title": "Not Found", "status": 404, "detail": "no model is served here: see the paths"})
+NOT_YET = json.dumps({"title": ERRORS[503][0], "status": 503, "detail": ERRORS[503][1]})
 RETRY = 503  # the status that says when to come again
 
 
 def launch(binary: str, *arguments: str) -> None:
-    """Become an HAProxy that dies with its parent, with a configuration that is guarded."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Become a HAProxy with a configuration that is guarded, watched by a process of its own.
+
+    One that serves already, of a manager that was lost, goes on until this one knows the models.
+    """
     file = Path(arguments[arguments.index("-f") + 1])
     for status, (title, detail) in ERRORS.items():
         file.with_name(f"{status}.problem").write_bytes(_problem(status, title, detail))
-    file.write_text(guarded(file.read_text(encoding="utf-8"), file.parent), "utf-8")
+    config = guarded(file.read_text(encoding="utf-8"), file.parent)
+    others = [str(pid) for pid in _started(file.parent) if str(pid) not in arguments]
+    if others and _knows_models(config):
+        arguments = (*arguments, *(() if "-sf" in arguments else ("-sf",)), *others)
+    elif others:
+        config = re.sub(r"(^frontend http_frontend\n(?: .*\n)*?) *bind .*\n", r"\1", config, flags=re.MULTILINE)
+    file.write_text(config, "utf-8")
+    _note(file.parent, os.getpid())
+    own, manager = os.getpid(), os.getppid()
+    if os.fork() == 0:
+        watch(own, manager, _parent_of(manager), [binary, "-db", "-f", str(file)])
+        return
     os.execv(binary, [binary, *arguments])  # noqa: S606 - the arguments are Ray's
+
+
+def watch(haproxy: int, manager: int, raylet: int, command: Sequence[str]) -> None:
+    """Start a HAProxy that was lost again, and end it with its node, or some time after Ray's manager of it.
+
+    Ray finds out after some seconds, and starts another manager, whose own HAProxy takes over. One that was lost soon
+    after it started may not be able to run, and is left to Ray.
+    """
+    folder = Path(command[-1]).parent
+    lived_s = alone_s = 0.0
+    running, manages, lives = (os.pidfd_open(pid) for pid in (haproxy, manager, raylet))
+    while not _has_ended(lives) and alone_s < ALONE_S:
+        time.sleep(LOOK_S)
+        alone_s = alone_s + LOOK_S if _has_ended(manages) else 0.0
+        if not _has_ended(running):
+            lived_s += LOOK_S
+            continue
+        time.sleep(END_S)  # in which Ray ends the manager too, if it meant to
+        has_follower = haproxy != _started(folder, even_ended=True)[-1]
+        if has_follower or _has_ended(manages) or lived_s < STEADY_S:
+            return
+        config = Path(command[-1]).read_text(encoding="utf-8")
+        stand_in = folder / "stand-in.cfg"  # which Ray cannot take for its own, so that it starts another
+        stand_in.write_text(re.sub(r"^ *stats socket .*\n", "", config, flags=re.MULTILINE), "utf-8")
+        haproxy, lived_s = os.posix_spawn(command[0], [*command[:-1], str(stand_in)], os.environ), 0.0
+        _note(folder, haproxy)
+        running = os.pidfd_open(haproxy)
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(running, signal.SIGKILL)
 
 
 def guarded(config: str, folder: Path) -> str:
@@ -57,14 +107,48 @@ def guarded(config: str, folder: Path) -> str:
         return config
     files = "".join(f"    errorfile {status} {folder / f'{status}.problem'}\n" for status in ERRORS)
     config = re.sub(r"^ *(errorfile \d+|timeout http-keep-alive) .*\n", "", config, flags=re.MULTILINE)
-    # Ray's answer to a path that is no model's quotes it.
-    config = re.sub(
-        r"http-request return status 404 content-type text/plain .*",
-        f"http-request return status 404 content-type application/problem+json string '{NOWHERE}'",
-        config,
-    )
+    # Ray's answer to a path that is no model's quotes it. A HAProxy that knows no model yet was just started again.
+    nowhere = f"404 content-type application/problem+json string '{NOWHERE}'"
+    if not _knows_models(config):
+        nowhere = f"503 content-type application/problem+json string '{NOT_YET}' hdr Retry-After 1"
+    config = re.sub(r"(http-request return status) 404 content-type text/plain .*", rf"\1 {nowhere}", config)
     head, defaults, rest = re.split(r"(^defaults\n +mode http\n)", config, maxsplit=1, flags=re.MULTILINE)
     return f"{head}{defaults}{GUARDS}{files}{rest}"
+
+
+def _knows_models(config: str) -> bool:
+    return re.search(r"^ *use_backend ", config, re.MULTILINE) is not None
+
+
+def _note(folder: Path, pid: int) -> None:
+    with (folder / STARTED).open("a", encoding="utf-8") as file:
+        file.write(f"{pid}\n")
+
+
+def _started(folder: Path, *, even_ended: bool = False) -> list[int]:
+    """Return the ids of the HAProxies that were started here and live, the newest last."""
+    try:
+        pids = [int(line) for line in (folder / STARTED).read_text(encoding="utf-8").split()]
+    except FileNotFoundError:
+        return []
+    return [pid for pid in pids if even_ended or str(folder).encode() in _command_of(pid)]
+
+
+def _command_of(pid: int) -> bytes:
+    """Return the command line of a process; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+
+
+def _has_ended(process: int) -> bool:
+    """Tell whether a process has ended, by the file descriptor of it (pidfd_open(2))."""
+    return bool(select.select([process], [], [], 0)[0])
 
 
 def _problem(status: int, title: str, detail: str) -> bytes:

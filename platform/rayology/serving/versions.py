@@ -5,6 +5,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from rayology.errors import BundleError, BusyError, ConfigError, RayologyError, StoreError
 from rayology.serving.predictor import Predictor
@@ -42,9 +43,8 @@ class Versions:
         self._damaged: set[str] = set()
         self._complaints: tuple[str, ...] = ()
         self._is_closed = threading.Event()
-        champion = store.pin(name, wanted)
-        self._named = {champion}
-        self._champion = self._loaded(champion).result()
+        self._named: set[str] = set()
+        self._champion = self._begin()
         self.look()
 
     @property
@@ -121,6 +121,23 @@ class Versions:
         self._complaints = tuple(complaints)
         if before is not self._champion:
             logger.info("%s: %s answers, in place of %s.", self._name, champion, before.card.version)
+
+    def _begin(self) -> Predictor:
+        """Load what is wanted or, if the champion is damaged, the one before it, as replicas that ran before go on.
+
+        Raises:
+            RayologyError: none can be served; says why the first cannot.
+        """
+        wanted, *earlier = [self._store.pin(self._name, self._wanted)]
+        if self._wanted == CHAMPION:
+            earlier = [version for version in self._store.champions(self._name) if version != wanted]
+        try:
+            return self._loaded(wanted).result()
+        except RayologyError:
+            for version in earlier:
+                with suppress(RayologyError):
+                    return self._loaded(version).result()
+            raise
 
     def _follow(self) -> None:
         while not self._is_closed.wait(POLL_S):
