@@ -45,10 +45,10 @@ class Node:
 
     @property
     def started(self) -> list[int]:
-        return [int(line) for line in (self.folder / "started").read_text().split()]
+        return [int(line) for line in Path(f"{self.config}.started").read_text().split()]
 
     def run(self, name: str) -> int:
-        self.processes[name] = subprocess.Popen([self.binary, name])
+        self.processes[name] = subprocess.Popen([self.binary, name, self.config])
         return self.processes[name].pid
 
     def kill(self, name: str) -> None:
@@ -67,7 +67,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
     node.binary.write_text("#!/bin/sh\nsleep 60\n")
     node.binary.chmod(0o700)
     node.config.write_text(f"{CONFIG}  stats socket {tmp_path}/admin\n")
-    (tmp_path / "started").write_text(f"{node.run('HAProxy')}\n")
+    Path(f"{node.config}.started").write_text(f"{node.run('HAProxy')}\n")
     for name in ("manager", "raylet"):
         node.run(name)
     yield node
@@ -112,10 +112,10 @@ def test_a_haproxy_that_is_lost_is_started_again_without_the_socket_by_which_ray
     until(lambda: len(node.started) == 2)
     stand_in = node.started[-1]
 
-    until(lambda: f"-db\0-f\0{node.folder}/stand-in.cfg".encode() in _command_of(stand_in))
+    until(lambda: f"-db\0-f\0{node.config}.stand-in".encode() in _command_of(stand_in))
     assert (
         node.config.read_text().replace(f"  stats socket {node.folder}/admin\n", "")
-        == (node.folder / "stand-in.cfg").read_text()
+        == Path(f"{node.config}.stand-in").read_text()
     )
     node.kill("raylet")
     watcher.join(timeout=20)
@@ -132,7 +132,7 @@ def test_a_haproxy_that_ray_ends_with_its_manager_stays_ended(node: Node, watche
 
 
 def test_a_haproxy_that_was_replaced_stays_ended(node: Node, watcher: threading.Thread) -> None:
-    with (node.folder / "started").open("a") as file:
+    with Path(f"{node.config}.started").open("a") as file:
         file.write(f"{node.run('the next one')}\n")
     node.kill("HAProxy")
 

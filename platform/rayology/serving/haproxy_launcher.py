@@ -20,7 +20,7 @@ LOOK_S = 0.5  # between two looks at what is watched
 END_S = 2.0  # in which Ray ends a manager after its HAProxy
 STEADY_S = 5.0  # after which a HAProxy is able to run
 ALONE_S = 60.0  # that a HAProxy serves without a manager
-STARTED = "started"  # file with the id of each HAProxy that was started
+STARTED = ".started"  # how the file ends, beside a configuration, with the id of each HAProxy that was started
 GUARDS = """
     # A request comes to a replica when all of it is here, or as much as a buffer holds: those that trickle in, and
     # connections that say nothing, wait here, and not for long.
@@ -51,13 +51,13 @@ def launch(binary: str, *arguments: str) -> None:
     for status, (title, detail) in ERRORS.items():
         file.with_name(f"{status}.problem").write_bytes(_problem(status, title, detail))
     config = guarded(file.read_text(encoding="utf-8"), file.parent)
-    others = [str(pid) for pid in _started(file.parent) if str(pid) not in arguments]
+    others = [str(pid) for pid in _started(file) if str(pid) not in arguments]
     if others and _knows_models(config):
         arguments = (*arguments, *(() if "-sf" in arguments else ("-sf",)), *others)
     elif others:
         config = re.sub(r"(^frontend http_frontend\n(?: .*\n)*?) *bind .*\n", r"\1", config, flags=re.MULTILINE)
     file.write_text(config, "utf-8")
-    _note(file.parent, os.getpid())
+    _note(file, os.getpid())
     own, manager = os.getpid(), os.getppid()
     if os.fork() == 0:
         watch(own, manager, _parent_of(manager), [binary, "-db", "-f", str(file)])
@@ -71,7 +71,7 @@ def watch(haproxy: int, manager: int, raylet: int, command: Sequence[str]) -> No
     Ray finds out after some seconds, and starts another manager, whose own HAProxy takes over. One that was lost soon
     after it started may not be able to run, and is left to Ray.
     """
-    folder = Path(command[-1]).parent
+    file = Path(command[-1])
     lived_s = alone_s = 0.0
     running, manages, lives = (os.pidfd_open(pid) for pid in (haproxy, manager, raylet))
     while not _has_ended(lives) and alone_s < ALONE_S:
@@ -81,14 +81,14 @@ def watch(haproxy: int, manager: int, raylet: int, command: Sequence[str]) -> No
             lived_s += LOOK_S
             continue
         time.sleep(END_S)  # in which Ray ends the manager too, if it meant to
-        has_follower = haproxy != _started(folder, even_ended=True)[-1]
+        has_follower = haproxy != _started(file, even_ended=True)[-1]
         if has_follower or _has_ended(manages) or lived_s < STEADY_S:
             return
-        config = Path(command[-1]).read_text(encoding="utf-8")
-        stand_in = folder / "stand-in.cfg"  # which Ray cannot take for its own, so that it starts another
+        config = file.read_text(encoding="utf-8")
+        stand_in = Path(f"{file}.stand-in")  # which Ray cannot take for its own, so that it starts another
         stand_in.write_text(re.sub(r"^ *stats socket .*\n", "", config, flags=re.MULTILINE), "utf-8")
         haproxy, lived_s = os.posix_spawn(command[0], [*command[:-1], str(stand_in)], os.environ), 0.0
-        _note(folder, haproxy)
+        _note(file, haproxy)
         running = os.pidfd_open(haproxy)
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(running, signal.SIGKILL)
@@ -120,18 +120,18 @@ def _knows_models(config: str) -> bool:
     return re.search(r"^ *use_backend ", config, re.MULTILINE) is not None
 
 
-def _note(folder: Path, pid: int) -> None:
-    with (folder / STARTED).open("a", encoding="utf-8") as file:
+def _note(config: Path, pid: int) -> None:
+    with Path(f"{config}{STARTED}").open("a", encoding="utf-8") as file:
         file.write(f"{pid}\n")
 
 
-def _started(folder: Path, *, even_ended: bool = False) -> list[int]:
-    """Return the ids of the HAProxies that were started here and live, the newest last."""
+def _started(config: Path, *, even_ended: bool = False) -> list[int]:
+    """Return the ids of the HAProxies that were started with a configuration and live, the newest last."""
     try:
-        pids = [int(line) for line in (folder / STARTED).read_text(encoding="utf-8").split()]
+        pids = [int(line) for line in Path(f"{config}{STARTED}").read_text(encoding="utf-8").split()]
     except FileNotFoundError:
         return []
-    return [pid for pid in pids if even_ended or str(folder).encode() in _command_of(pid)]
+    return [pid for pid in pids if even_ended or str(config).encode() in _command_of(pid)]
 
 
 def _command_of(pid: int) -> bytes:
