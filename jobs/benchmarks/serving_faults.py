@@ -10,6 +10,7 @@ damaged bundle; the application is deployed again with other limits. The next co
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -47,9 +48,9 @@ from rayology.session import on_cluster
 from rayology.store import Store
 
 NAME, HOST = "faults", "127.0.0.1"
-PROCESSES = {
+PROCESSES = {  # and how their command lines begin
     "replica": "ray::ServeReplica",
-    "HAProxy": "haproxy -db",
+    "HAProxy": r"\S*/haproxy -db",
     "HAProxy's manager": "ray::HAProxyManager",
     "controller": "ray::ServeController",
 }
@@ -259,7 +260,7 @@ def suffer(fault: str, stage: Stage, changes: Iterator[str], number: int) -> Non
         case "deployment":
             stage.process.ask({"max_count": 64 + number})
         case _:
-            pids = [pid for pid, words in commands(stage.process.pid).items() if PROCESSES[fault] in words]
+            pids = [pid for pid, words in commands(stage.process.pid).items() if re.match(PROCESSES[fault], words)]
             if pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pids[number % len(pids)], signal.SIGKILL)

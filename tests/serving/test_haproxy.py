@@ -1,3 +1,4 @@
+import os
 import re
 import signal
 import socket
@@ -80,9 +81,9 @@ def watcher(node: Node, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.T
     """Give a watcher that looks often and does not wait long."""
     for name, seconds in {"LOOK_S": 0.02, "END_S": 0.2, "STEADY_S": 0.02, "ALONE_S": 1.0}.items():
         monkeypatch.setattr(haproxy_launcher, name, seconds)
-    pids = [node.processes[name].pid for name in ("HAProxy", "manager", "raylet")]
+    watched = [os.pidfd_open(node.processes[name].pid) for name in ("HAProxy", "manager", "raylet")]
     command = [str(node.binary), "-db", "-f", str(node.config)]
-    thread = threading.Thread(target=haproxy_launcher.watch, args=(*pids, command))
+    thread = threading.Thread(target=haproxy_launcher.watch, args=(node.processes["HAProxy"].pid, watched, command))
     thread.start()
     time.sleep(0.2)
     yield thread
@@ -160,8 +161,8 @@ def test_what_serves_is_replaced_once_another_knows_the_models_and_not_before(no
     assert "bind" not in node.config.read_text()
 
     node.config.write_text(f"{without}  use_backend demo if demo\n")
-    assert node.launch("-sf", "1")[-3:] == ["-sf", "1", str(first)]
-    assert node.launch()[-2:] == ["-sf", str(first)]
+    assert node.launch("-sf", "1", "-x", "socket")[-5:] == ["-sf", str(first), "1", "-x", "socket"]
+    assert node.launch()[:2] == ["-sf", str(first)]
     assert "bind 127.0.0.1:8000" in node.config.read_text()
 
 

@@ -53,27 +53,30 @@ def launch(binary: str, *arguments: str) -> None:
     config = guarded(file.read_text(encoding="utf-8"), file.parent)
     others = [str(pid) for pid in _started(file) if str(pid) not in arguments]
     if others and _knows_models(config):
-        arguments = (*arguments, *(() if "-sf" in arguments else ("-sf",)), *others)
+        at = arguments.index("-sf") + 1 if "-sf" in arguments else 0
+        arguments = (*arguments[:at], *(() if at else ("-sf",)), *others, *arguments[at:])
     elif others:
-        config = re.sub(r"(^frontend http_frontend\n(?: .*\n)*?) *bind .*\n", r"\1", config, flags=re.MULTILINE)
+        config = re.sub(r"^ *bind .*\n", "", config, flags=re.MULTILINE)  # Ray asks it by its socket alone
     file.write_text(config, "utf-8")
     _note(file, os.getpid())
     own, manager = os.getpid(), os.getppid()
+    watched = [os.pidfd_open(pid) for pid in (own, manager, _parent_of(manager))]
+    os.setpgid(0, 0)  # with the group of a manager that was lost, the node ends all that it started
     if os.fork() == 0:
-        watch(own, manager, _parent_of(manager), [binary, "-db", "-f", str(file)])
+        watch(own, watched, [binary, "-db", "-f", str(file)])
         return
     os.execv(binary, [binary, *arguments])  # noqa: S606 - the arguments are Ray's
 
 
-def watch(haproxy: int, manager: int, raylet: int, command: Sequence[str]) -> None:
+def watch(haproxy: int, processes: Sequence[int], command: Sequence[str]) -> None:
     """Start a HAProxy that was lost again, and end it with its node, or some time after Ray's manager of it.
 
-    Ray finds out after some seconds, and starts another manager, whose own HAProxy takes over. One that was lost soon
+    The processes are HAProxy, the manager and the node, as file descriptors (pidfd_open(2)). Ray finds out after some seconds, and starts another manager, whose own HAProxy takes over. One that was lost soon
     after it started may not be able to run, and is left to Ray.
     """
     file = Path(command[-1])
     lived_s = alone_s = 0.0
-    running, manages, lives = (os.pidfd_open(pid) for pid in (haproxy, manager, raylet))
+    running, manages, lives = processes
     while not _has_ended(lives) and alone_s < ALONE_S:
         time.sleep(LOOK_S)
         alone_s = alone_s + LOOK_S if _has_ended(manages) else 0.0
@@ -147,7 +150,7 @@ def _parent_of(pid: int) -> int:
 
 
 def _has_ended(process: int) -> bool:
-    """Tell whether a process has ended, by the file descriptor of it (pidfd_open(2))."""
+    """Tell whether a process has ended, by its file descriptor."""
     return bool(select.select([process], [], [], 0)[0])
 
 
