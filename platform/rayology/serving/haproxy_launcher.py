@@ -71,8 +71,13 @@ def launch(binary: str, *arguments: str) -> None:
 def watch(haproxy: int, processes: Sequence[int], command: Sequence[str]) -> None:
     """Start a HAProxy that was lost again, and end it with its node, or some time after Ray's manager of it.
 
-    The processes are HAProxy, the manager and the node, as file descriptors (pidfd_open(2)). Ray finds out after some seconds, and starts another manager, whose own HAProxy takes over. One that was lost soon
+    Ray finds out after some seconds, and starts another manager, whose own HAProxy takes over. One that was lost soon
     after it started may not be able to run, and is left to Ray.
+
+    Args:
+        haproxy: its process id.
+        processes: it, its manager and its node, as file descriptors (pidfd_open(2)).
+        command: what starts it, of which the last word is the configuration file.
     """
     file = Path(command[-1])
     lived_s = alone_s = 0.0
