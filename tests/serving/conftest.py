@@ -14,6 +14,7 @@ from rayology.experiment import Experiment
 from rayology.image import ImageSpec
 from rayology.models import GanConfig, Model, ModelConfig, VaeConfig
 from rayology.serving.admission import Admission
+from rayology.serving.monitoring import Monitor
 from rayology.serving.predictor import Predictor, Threads, card_of
 from rayology.serving.rest import RestApp
 from rayology.serving.schemas import Limits
@@ -88,8 +89,10 @@ def make_app(tmp_path: Path, threads: Threads) -> Iterator[Callable[..., RestApp
         store, built = Store(str(tmp_path / f"store-{len(made)}")), model or bundle.build()
         store.set_champion("tiny", store.publish(bundle, "tiny"))
         card = card_of(bundle, built, version="20260101-000000-0123abcd", limits=LIMITS)
-        made.append(Versions(store, "tiny", lambda _: Predictor(built, card, threads, batch_size=4)))
-        return RestApp(made[-1], admission)
+        monitor = Monitor(tmp_path / f"metrics-{len(made)}")
+        predictor = Predictor(built, card, threads, batch_size=4, on_batch=monitor.computed)
+        made.append(Versions(store, "tiny", lambda _: predictor))
+        return RestApp(made[-1], admission, monitor)
 
     yield make
     for versions in made:

@@ -47,7 +47,7 @@ def test_the_champion_is_followed_and_the_token_is_kept_only_as_its_digest(
 
     application = build(ServeArgs(store="store"))
 
-    args, admission = application._bound_deployment.init_args
+    args, admission, _ = application._bound_deployment.init_args
     assert (args.store, args.model, args.version) == (store.uri, "tiny", "champion")
     assert admission == Admission(Admission.digest("secret"), max_body_bytes=16_000_000, body_timeout_s=20)
 
@@ -67,7 +67,7 @@ def test_of_several_models_one_must_be_named(store: Store, gan_bundle: Bundle) -
         build(ServeArgs(store=store.uri, model="other", access="open"))
     application = build(ServeArgs(store=store.uri, model="other", version=version, access="open"))
 
-    args, _ = application._bound_deployment.init_args
+    args, *_ = application._bound_deployment.init_args
     assert (args.model, args.version) == ("other", version)
 
 
@@ -78,7 +78,7 @@ def test_a_store_of_before_is_served(store: Store) -> None:
 
     application = build(ServeArgs(store=store.uri, access="open"))
 
-    args, _ = application._bound_deployment.init_args
+    args, *_ = application._bound_deployment.init_args
     assert load(args, store, Threads.start(1), version).card.version == version
 
 

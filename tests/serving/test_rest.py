@@ -158,8 +158,15 @@ def test_another_method_is_refused(gan: httpx.Client) -> None:
 
 
 def test_the_docs_show_only_what_the_model_can_do(vae: httpx.Client, gan: httpx.Client) -> None:
-    assert set(vae.get("/openapi.json").json()["paths"]) == {"/", "/healthz", "/readyz", "/generate", "/reconstruct"}
-    assert set(gan.get("/openapi.json").json()["paths"]) == {"/", "/healthz", "/readyz", "/generate"}
+    assert set(vae.get("/openapi.json").json()["paths"]) == {
+        "/",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/generate",
+        "/reconstruct",
+    }
+    assert set(gan.get("/openapi.json").json()["paths"]) == {"/", "/healthz", "/readyz", "/metrics", "/generate"}
 
 
 def test_an_array_says_what_a_picture_does(vae: httpx.Client) -> None:
@@ -225,7 +232,7 @@ def test_a_model_that_can_be_asked_nothing_has_its_card_and_its_health(classifie
 
     assert (card["capabilities"], card["verbs"]) == (["classify"], {})
     assert classifier.get("/healthz").json() == {"status": "ok"}
-    assert set(classifier.get("/openapi.json").json()["paths"]) == {"/", "/healthz", "/readyz"}
+    assert set(classifier.get("/openapi.json").json()["paths"]) == {"/", "/healthz", "/readyz", "/metrics"}
 
 
 @pytest.mark.parametrize("path", ["/generate", "/reconstruct", "/classify"])

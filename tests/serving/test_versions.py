@@ -15,6 +15,7 @@ from rayology.image import ImageSpec
 from rayology.models import GanConfig, ModelConfig
 from rayology.serving import versions as versions_module
 from rayology.serving.app import ServeArgs, load
+from rayology.serving.monitoring import Monitor
 from rayology.serving.predictor import Predictor, Threads
 from rayology.serving.rest import RestApp
 from rayology.serving.versions import MOST_HELD, Versions
@@ -48,8 +49,9 @@ def versions(store: Store, threads: Threads) -> Iterator[Versions]:
 
 
 @pytest.fixture
-def session(versions: Versions) -> httpx.Client:
-    return httpx.Client(transport=Bridge(RestApp(versions, OPEN)), base_url="http://model")
+def session(versions: Versions, tmp_path: Path) -> httpx.Client:
+    app = RestApp(versions, OPEN, Monitor(tmp_path / "metrics"))
+    return httpx.Client(transport=Bridge(app), base_url="http://model")
 
 
 def served(session: httpx.Client, **headers: str) -> str:

@@ -3,7 +3,8 @@
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from rayology.image import ImageSpec
 from rayology.serving import haproxy
 from rayology.serving.admission import Admission
 from rayology.serving.logs import log_to_stderr
+from rayology.serving.monitoring import Monitor
 from rayology.serving.predictor import Predictor, Threads, card_of, precision_here
 from rayology.serving.rest import RestApp
 from rayology.serving.schemas import Limits, Precision
@@ -90,25 +92,35 @@ def build(args: ServeArgs) -> serve.Application:
         logging_config={"enable_access_log": False},  # it repeats what callers write; ours does not
         ray_actor_options={"num_cpus": args.num_threads},
     )
-    return deployment.bind(wanted, admission)
+    metrics = Path(tempfile.gettempdir(), f"rayology-metrics-{uuid.uuid4().hex}")
+    return deployment.bind(wanted, admission, metrics)
 
 
 class ModelServer:
     """A replica: one model, in the versions that its store names."""
 
-    def __init__(self, args: ServeArgs, admission: Admission) -> None:
+    def __init__(self, args: ServeArgs, admission: Admission, metrics: Path) -> None:
         log_to_stderr()
+        self._monitor = Monitor(metrics)
         store, threads = Store(args.store), Threads.start(args.num_threads)
-        self._versions = Versions(store, args.model, partial(load, args, store, threads), wanted=args.version)
+        loaded = partial(load, args, store, threads, on_batch=self._monitor.computed)
+        self._versions = Versions(store, args.model, loaded, wanted=args.version)
         self._versions.follow()
         self._admission = admission
 
     def __serve_build_asgi_app__(self) -> RestApp:
         """Return the application that answers; Serve asks for it once a version is loaded."""
-        return RestApp(self._versions, self._admission)
+        return RestApp(self._versions, self._admission, self._monitor)
 
 
-def load(args: ServeArgs, store: Store, threads: Threads, version: str) -> Predictor:
+def load(
+    args: ServeArgs,
+    store: Store,
+    threads: Threads,
+    version: str,
+    *,
+    on_batch: Callable[[int, int], None] = lambda _, __: None,
+) -> Predictor:
     """Load a version of the model.
 
     Raises:
@@ -120,7 +132,7 @@ def load(args: ServeArgs, store: Store, threads: Threads, version: str) -> Predi
     model = bundle.build()
     precision: Precision = precision_here() if args.precision == "auto" else args.precision
     card = card_of(bundle, model, version=version, limits=args.limits, precision=precision)
-    return Predictor(model, card, threads, batch_size=args.batch_size)
+    return Predictor(model, card, threads, batch_size=args.batch_size, on_batch=on_batch)
 
 
 def _bundle(args: ServeArgs, store: Store, version: str) -> Bundle:

@@ -40,6 +40,7 @@ class Batcher(Generic[Item, Result]):
         executor: what it runs in.
         batch_size: the most items of a batch.
         max_waiting: how many items may wait before more are refused.
+        on_batch: told how many items a batch has, and how many wait for the next.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class Batcher(Generic[Item, Result]):
         *,
         batch_size: int,
         max_waiting: int,
+        on_batch: Callable[[int, int], None] = lambda _, __: None,
     ) -> None:
-        self._run, self._executor = run, executor
+        self._run, self._executor, self._on_batch = run, executor, on_batch
         self._batch_size, self._max_waiting = batch_size, max_waiting
         self._queue: deque[_Submitted[Item, Result]] = deque()
         self._worker: asyncio.Task[None] | None = None
@@ -86,6 +88,7 @@ class Batcher(Generic[Item, Result]):
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while batch := self._next_batch():
+            self._on_batch(len(batch), self.num_waiting)
             began_at = time.monotonic()
             try:
                 results = await loop.run_in_executor(

@@ -72,6 +72,10 @@ def _described(capabilities: tuple[str, ...], *, is_volume: bool) -> Document:
         }
         for path, (answer, about) in PAGES.items()
     }
+    metrics = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+    paths["/metrics"] = {
+        "get": {**_operation("Count requests and batches, for Prometheus.", metrics), "parameters": [PIN]}
+    }
     for verb in verbs_of(capabilities):
         paths[f"/{verb.name}"] = {"post": _asking(verb, is_volume=is_volume)}
     return {

@@ -89,11 +89,21 @@ class Predictor:
 
     Of large images fewer than ``batch_size`` are computed at once.
 
+    ``on_batch`` is told how many images each batch has, and how many wait for the next.
+
     Images that are asked for as exact are computed as the bundle's own were: in float32, ``EXACT_BATCH`` at once.
     """
 
-    def __init__(self, model: Model, card: Card, threads: Threads, *, batch_size: int) -> None:
-        self.card = card
+    def __init__(
+        self,
+        model: Model,
+        card: Card,
+        threads: Threads,
+        *,
+        batch_size: int,
+        on_batch: Callable[[int, int], None] = lambda _, __: None,
+    ) -> None:
+        self.card, self._on_batch = card, on_batch
         self.image: ImageSpec = model.image
         self._model, self._threads = model.eval(), threads
         batch_size = min(batch_size, num_at_once(VALUES_AT_ONCE, model.image.shape, copies=COPIES))
@@ -110,7 +120,8 @@ class Predictor:
         return [verb.example(self._model, number) for number in range(count)]
 
     def _batcher(self, run: Callable[[Sequence[BatchItem]], Sequence[Array]], size: int) -> Batcher[BatchItem, Array]:
-        return Batcher(run, self._threads.model, batch_size=size, max_waiting=FILLS_WAITING * size)
+        max_waiting = FILLS_WAITING * size
+        return Batcher(run, self._threads.model, batch_size=size, max_waiting=max_waiting, on_batch=self._on_batch)
 
     async def answer(self, verb: Verb[Request], request: Request, *, exact: bool = False) -> Answer:
         """Answer a request for a verb that the model is capable of.

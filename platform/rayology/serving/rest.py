@@ -25,6 +25,7 @@ from rayology.image import ImageSpec
 from rayology.serving.admission import Admission
 from rayology.serving.answer import VERSION, Answer
 from rayology.serving.codecs import MAX_VALUES, decode_npy, decode_png, encode_npy, encode_png
+from rayology.serving.monitoring import EXPOSITION, Monitor
 from rayology.serving.negotiation import MediaType, taken, wanted
 from rayology.serving.openapi import docs, openapi
 from rayology.serving.predictor import Predictor
@@ -70,8 +71,8 @@ class Exchange:
 class RestApp:
     """Answer requests for one model with the version that each of them is for."""
 
-    def __init__(self, versions: Versions, admission: Admission) -> None:
-        self._versions, self._admission = versions, admission
+    def __init__(self, versions: Versions, admission: Admission, monitor: Monitor) -> None:
+        self._versions, self._admission, self._monitor = versions, admission, monitor
         self._most_held = HELD_BODIES * admission.max_body_bytes
         self._held_bytes = 0
         self._pages: Mapping[str, Callable[[Exchange, Predictor], Response]] = {
@@ -80,6 +81,7 @@ class RestApp:
             "readyz": self._readyz,
             "docs": self._docs,
             "openapi.json": self._openapi,
+            "metrics": self._metrics,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,13 +100,15 @@ class RestApp:
         if exchange.is_admitted and exchange.version:
             response.headers[VERSION] = exchange.version
         await response(scope, receive, send)
-        taken_ms = 1000 * (time.perf_counter() - exchange.began_at)
-        logger.info("%s %s %d, %.1f ms", exchange.verb, exchange.version or "-", response.status_code, taken_ms)
+        seconds, version = time.perf_counter() - exchange.began_at, exchange.version or "-"
+        self._monitor.answered(exchange.verb, version, response.status_code, seconds)
+        logger.info("%s %s %d, %.1f ms", exchange.verb, version, response.status_code, 1000 * seconds)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})
         self._versions.close()
+        self._monitor.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answered(self, exchange: Exchange) -> Response | None:
@@ -186,6 +190,10 @@ class RestApp:
         if complaints := self._versions.complaints:
             return problem(503, "; ".join(complaints))
         return _json(Health().model_dump_json())
+
+    def _metrics(self, _: Exchange, __: Predictor) -> Response:
+        exposition = self._monitor.exposition(num_complaints=len(self._versions.complaints))
+        return Response(exposition, media_type=EXPOSITION)
 
     def _docs(self, exchange: Exchange, predictor: Predictor) -> Response:
         return HTMLResponse(docs(predictor.card, exchange.request.scope.get("root_path", "")))
