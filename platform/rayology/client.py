@@ -5,7 +5,7 @@ import json
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from io import BytesIO
@@ -27,6 +27,8 @@ from rayology.serving.schemas import Card, Problem
 __all__ = ["Answer", "AsyncClient", "Client"]
 
 Array = NDArray[np.float32]
+
+Classes = str | Sequence[str] | None
 
 PNG, NPY, JSON = "image/png", "application/x-npy", "application/json"
 TIMEOUT_S = 60.0
@@ -120,20 +122,31 @@ class Client:
         return _card(self._send(CARD))
 
     def generate(
-        self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: str | None = None
+        self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: Classes = None
     ) -> Answer:
         """Return new images, in modality units, with what it takes to ask for each of them again.
 
         Image ``i`` of the answer has the index ``first_index + i``, and is the same however many are asked for. Without
-        a seed one is drawn, without a class the class of each image.
+        a seed one is drawn, without a class the class of each image; of several the images have one in turn.
         """
         return _answer(self._send(_generate(NPY, count, seed, first_index, class_name)))
 
     def generate_png(
-        self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: str | None = None
+        self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: Classes = None
     ) -> bytes:
         """Return new images as one PNG, several as a sheet; a volume is shown as its three middle planes."""
         return self._send(_generate(PNG, count, seed, first_index, class_name)).content
+
+    def interpolate(
+        self,
+        begin: tuple[int, int],
+        end: tuple[int, int],
+        *,
+        count: int = 8,
+        class_name: str | None = None,
+    ) -> Answer:
+        """Return images on the way from one that is drawn to another, each given by its seed and index."""
+        return _answer(self._send(_interpolate(begin, end, count, class_name)))
 
     def reconstruct(self, images: Array, *, class_name: str | None = None) -> Answer:
         """Return what the model keeps of images given as (height, width) or (count, channel, height, width).
@@ -144,7 +157,7 @@ class Client:
         return _answer(self._send(_reconstruct(images, class_name)))
 
     def stream(
-        self, count: int, *, seed: int | None = None, first_index: int = 0, class_name: str | None = None
+        self, count: int, *, seed: int | None = None, first_index: int = 0, class_name: Classes = None
     ) -> Iterator[Answer]:
         """Yield many new images, a few at a time, all of the version that gives the first of them."""
         version, seed = "", _drawn_seed(seed)
@@ -198,20 +211,31 @@ class AsyncClient:
         return _card(await self._send(CARD))
 
     async def generate(
-        self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: str | None = None
+        self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: Classes = None
     ) -> Answer:
         """Return new images, in modality units, with what it takes to ask for each of them again.
 
         Image ``i`` of the answer has the index ``first_index + i``, and is the same however many are asked for. Without
-        a seed one is drawn, without a class the class of each image.
+        a seed one is drawn, without a class the class of each image; of several the images have one in turn.
         """
         return _answer(await self._send(_generate(NPY, count, seed, first_index, class_name)))
 
     async def generate_png(
-        self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: str | None = None
+        self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: Classes = None
     ) -> bytes:
         """Return new images as one PNG, several as a sheet; a volume is shown as its three middle planes."""
         return (await self._send(_generate(PNG, count, seed, first_index, class_name))).content
+
+    async def interpolate(
+        self,
+        begin: tuple[int, int],
+        end: tuple[int, int],
+        *,
+        count: int = 8,
+        class_name: str | None = None,
+    ) -> Answer:
+        """Return images on the way from one that is drawn to another, each given by its seed and index."""
+        return _answer(await self._send(_interpolate(begin, end, count, class_name)))
 
     async def reconstruct(self, images: Array, *, class_name: str | None = None) -> Answer:
         """Return what the model keeps of images given as (height, width) or (count, channel, height, width).
@@ -222,7 +246,7 @@ class AsyncClient:
         return _answer(await self._send(_reconstruct(images, class_name)))
 
     async def stream(
-        self, count: int, *, seed: int | None = None, first_index: int = 0, class_name: str | None = None
+        self, count: int, *, seed: int | None = None, first_index: int = 0, class_name: Classes = None
     ) -> AsyncIterator[Answer]:
         """Yield many new images, a few at a time, all of the version that gives the first of them."""
         version, seed = "", _drawn_seed(seed)
@@ -274,10 +298,16 @@ def _parts(count: int, first_index: int) -> Iterator[range]:
     return (range(start, min(start + AT_ONCE, end)) for start in range(first_index, end, AT_ONCE))
 
 
-def _generate(media_type: str, count: int, seed: int | None, first_index: int, class_name: str | None) -> Call:
+def _generate(media_type: str, count: int, seed: int | None, first_index: int, class_name: Classes) -> Call:
     given = {"count": count, "seed": _drawn_seed(seed), "first_index": first_index, "class": class_name}
     body = json.dumps({name: value for name, value in given.items() if value is not None}).encode()
     return Call(("POST", "/generate"), media_type, JSON, body)
+
+
+def _interpolate(begin: tuple[int, int], end: tuple[int, int], count: int, class_name: str | None) -> Call:
+    given = {"count": count, "class": class_name, **dict(zip(("seed", "index"), begin, strict=True))}
+    given |= dict(zip(("to_seed", "to_index"), end, strict=True))
+    return Call(("POST", "/interpolate"), NPY, JSON, json.dumps(given).encode())
 
 
 def _reconstruct(images: Array, class_name: str | None) -> Call:

@@ -18,7 +18,7 @@ def client(vae_transport: httpx.BaseTransport) -> Client:
 
 def test_a_client_reads_the_card(client: Client) -> None:
     with client:
-        assert client.card().verbs == {"generate": "synthetic", "reconstruct": "derived"}
+        assert client.card().verbs == {"generate": "synthetic", "interpolate": "synthetic", "reconstruct": "derived"}
 
 
 def test_a_client_gets_answers_and_pictures(client: Client) -> None:

@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 from rayology.page import page, safe, table
 from rayology.serving.answer import CLASSES, FIRST_INDEX, NATURE, SEED, VERSION
 from rayology.serving.negotiation import MEDIA_TYPES, taken
-from rayology.serving.schemas import NATURES, Card, GenerateRequest, Health, Problem
+from rayology.serving.schemas import NATURES, Card, GenerateRequest, Health, InterpolateRequest, Problem
 from rayology.serving.verbs import ImagesRequest, Verb, verbs_of
 
 __all__ = ["docs", "openapi"]
@@ -41,6 +41,10 @@ SEND = (
     "Send a PNG, whose grey levels span the model's range, or an NPY in modality units. Images may have any size. "
     "Volumes come as NPY of (slices, height, width), in exactly the size that the card names."
 )
+EXAMPLES: Mapping[type[object], Document] = {
+    GenerateRequest: {"count": 16, "seed": 7},
+    InterpolateRequest: {"count": 8, "seed": 7, "to_seed": 8},
+}
 VOLUME_AXES = 3
 PAGES: Mapping[str, tuple[type[Card | Health], str]] = {
     "/": (Card, "Say what the model is and can do."),
@@ -61,7 +65,7 @@ def docs(card: Card, root: str) -> bytes:
 
 @cache  # it takes milliseconds, and who asks needs no token
 def _described(capabilities: tuple[str, ...], *, is_volume: bool) -> Document:
-    messages = [(message, "validation") for message in (Card, GenerateRequest, Health, Problem)]
+    messages = [(message, "validation") for message in (Card, *EXAMPLES, Health, Problem)]
     _, schemas = models_json_schema(messages, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type] # its modes are literals
     paths: Document = {
         path: {
@@ -106,7 +110,7 @@ def _asking(verb: Verb[object], *, is_volume: bool) -> Document:
         body = {media_type: images[media_type] for media_type in taken(is_volume=is_volume)}
     else:
         about = GENERATE
-        body = {"application/json": {**_schema(GenerateRequest), "example": {"count": 1, "seed": 7}}}
+        body = {"application/json": {**_schema(verb.request), "example": EXAMPLES[verb.request]}}
     answer = {
         "content": images,
         "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()},
@@ -132,7 +136,7 @@ def _operation(about: str, answer: Mapping[str, object], *, is_open: bool = Fals
     }
 
 
-def _schema(message: type[Card | GenerateRequest | Health | Problem]) -> Document:
+def _schema(message: type[object]) -> Document:
     return {"schema": {"$ref": f"#/components/schemas/{message.__name__}"}}
 
 
@@ -167,10 +171,10 @@ def _sections(described: Document, root: str) -> Iterator[str]:
 
 
 def _curl(path: str, operation: Document) -> str:
-    content: Mapping[str, object] = operation["requestBody"]["content"]  # type: ignore[index] # as above
-    media_type = next(iter(content))
+    content: Mapping[str, Document] = operation["requestBody"]["content"]  # type: ignore[index] # as above
+    media_type, sent = next(iter(content.items()))
     files = {"image/png": "@slice.png", "application/x-npy": "@volume.npy"}
-    body = files.get(media_type, """'{"count": 16, "seed": 7}'""")
+    body = files.get(media_type) or f"'{json.dumps(sent['example'])}'"
     return (
         'curl --fail-with-body -H "Authorization: Bearer $RAYOLOGY_TOKEN" '
         f'-H "Content-Type: {media_type}" --data-binary {body} -o answer.png http://HOST{path}'

@@ -108,13 +108,13 @@ class Predictor:
         self._model, self._threads = model.eval(), threads
         batch_size = min(batch_size, num_at_once(VALUES_AT_ONCE, model.image.shape, copies=COPIES))
         served = _in_precision(self._model, card.precision)
-        self._batchers: dict[tuple[str, bool], Batcher[BatchItem, Array]] = {}
-        for verb in verbs_of(card.capabilities):
+        self._batchers: dict[tuple[object, bool], Batcher[BatchItem, Array]] = {}
+        for verb in {verb.compute: verb for verb in verbs_of(card.capabilities)}.values():  # some share their batches
             run = partial(_compute, served, verb)
             least = self._threads.model.submit(_least_size, served, run, self._examples(verb, batch_size)).result()
             exact = partial(_compute, self._model, verb, least=EXACT_BATCH)
-            self._batchers[verb.name, False] = self._batcher(partial(run, least=least), batch_size)
-            self._batchers[verb.name, True] = self._batcher(exact, EXACT_BATCH)
+            self._batchers[verb.compute, False] = self._batcher(partial(run, least=least), batch_size)
+            self._batchers[verb.compute, True] = self._batcher(exact, EXACT_BATCH)
 
     def _examples(self, verb: Verb[Any], count: int) -> Sequence[BatchItem]:
         return [verb.example(self._model, number) for number in range(count)]
@@ -136,7 +136,7 @@ class Predictor:
             items = read(max_count)
         classes = tuple(self.card.classes[item.label] for item in items) if self.card.classes else ()
         encoded(classes)  # refuses what an answer could not say, before it is computed
-        images = await self._batchers[verb.name, exact].submit(items)
+        images = await self._batchers[verb.compute, exact].submit(items)
         return Answer(
             images=np.stack(images),
             classes=classes,

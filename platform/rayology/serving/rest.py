@@ -30,7 +30,7 @@ from rayology.serving.negotiation import MediaType, taken, wanted
 from rayology.serving.openapi import docs, openapi
 from rayology.serving.predictor import Predictor
 from rayology.serving.problems import not_json, problem, refusal
-from rayology.serving.schemas import GenerateRequest, Health
+from rayology.serving.schemas import GenerateRequest, Health, InterpolateRequest
 from rayology.serving.units import check_units
 from rayology.serving.verbs import ImagesRequest, verbs_of
 from rayology.serving.versions import POLL_S, Versions
@@ -202,14 +202,19 @@ class RestApp:
         return JSONResponse(openapi(predictor.card))
 
 
-async def _generate_request(request: Request, _: Predictor, read_body: ReadBody) -> tuple[GenerateRequest, bool]:
+Drawing = GenerateRequest | InterpolateRequest
+
+
+async def _drawing_request(
+    message: type[Drawing], request: Request, _: Predictor, read_body: ReadBody
+) -> tuple[Drawing, bool]:
     content_type = request.headers.get("content-type", "application/json")
     body = await read_body(most=MAX_JSON_BYTES)
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise not_json(422)
     try:
         values = json.loads(body, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
-        asked = GenerateRequest.model_validate(values, strict=True)
+        asked = message.model_validate(values, strict=True)
     except ValidationError as error:
         raise refusal(error) from None
     except (ValueError, RecursionError):
@@ -229,7 +234,8 @@ async def _images_request(request: Request, predictor: Predictor, read_body: Rea
 
 
 REQUESTS: Mapping[type[object], Callable[[Request, Predictor, ReadBody], Awaitable[tuple[Any, bool]]]] = {
-    GenerateRequest: _generate_request,
+    GenerateRequest: partial(_drawing_request, GenerateRequest),
+    InterpolateRequest: partial(_drawing_request, InterpolateRequest),
     ImagesRequest: _images_request,
 }
 """What reads a request, and whether it asks for exact images, by the type of a verb's request."""

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 __all__ = [
     "END",
@@ -13,6 +13,7 @@ __all__ = [
     "GenerateRequest",
     "Health",
     "ImageCard",
+    "InterpolateRequest",
     "Limits",
     "Nature",
     "Precision",
@@ -39,6 +40,20 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
 
 
+def _one_or_several(value: object) -> object:
+    names = tuple(value) if isinstance(value, list) else value
+    if isinstance(names, tuple) and not (names and all(isinstance(name, str) for name in names)):
+        raise ValueError("write a class, or a list of classes")
+    if isinstance(names, str | tuple | None):
+        return names
+    raise ValueError("write a class, or a list of classes")
+
+
+Classes = Annotated[
+    str | Annotated[tuple[str, ...], Field(min_length=1)] | None, BeforeValidator(_one_or_several), Field(alias="class")
+]
+
+
 class GenerateRequest(Message):
     """Ask for images."""
 
@@ -48,8 +63,9 @@ class GenerateRequest(Message):
     """Seed of the images, which are the same for a version. Without it, one is drawn and named in the answer."""
     first_index: Annotated[int, Field(ge=0)] = 0
     """Index of the first image; the others follow it. Image 5 of a seed is the same whether asked for alone or not."""
-    class_name: Annotated[str | None, Field(alias="class")] = None
-    """Class from the card; without it, one is drawn for each image. Only for models with classes."""
+    class_name: Classes = None
+    """Class from the card, or a list that images take in turn, by their indices; without it, one is drawn for each.
+    Only for models with classes."""
     exact: bool = False
     """Whether to compute as the bundle's own samples were, in float32, which takes longer."""
 
@@ -59,6 +75,25 @@ class GenerateRequest(Message):
         if first_index + info.data.get("count", 1) > END:
             raise ValueError(f"the indices must end below {END}")
         return first_index
+
+
+class InterpolateRequest(Message):
+    """Ask for images on the way from one to another."""
+
+    count: Annotated[int, Field(ge=2)] = 8
+    """Number of images, both ends among them; the card names the most."""
+    seed: Seed
+    """Seed of the image to begin with."""
+    index: Annotated[int, Field(ge=0, lt=END)] = 0
+    """Index of that image."""
+    to_seed: Seed
+    """Seed of the image to end with."""
+    to_index: Annotated[int, Field(ge=0, lt=END)] = 0
+    """Index of that image."""
+    class_name: Annotated[str | None, Field(alias="class")] = None
+    """Class from the card, of them all; without it, that of the image to begin with."""
+    exact: bool = False
+    """Whether to compute as the bundle's own samples were, in float32, which takes longer."""
 
 
 class ImageCard(Message):

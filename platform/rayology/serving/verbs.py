@@ -1,5 +1,6 @@
 """What a model can be asked, free of HTTP: each verb turns a request into items, and a batch of items into images."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +16,19 @@ from rayology.image import ImageSpec, from_model_range, to_model_range, to_store
 from rayology.imaging import conform
 from rayology.models import Generates, Model, Reconstructs
 from rayology.noise import indexed_labels, indexed_noise
-from rayology.serving.schemas import GenerateRequest, Nature
+from rayology.serving.schemas import GenerateRequest, InterpolateRequest, Nature
 
-__all__ = ["GENERATE", "RECONSTRUCT", "VERBS", "BatchItem", "ImagesRequest", "Verb", "classes_of", "verbs_of"]
+__all__ = [
+    "GENERATE",
+    "INTERPOLATE",
+    "RECONSTRUCT",
+    "VERBS",
+    "BatchItem",
+    "ImagesRequest",
+    "Verb",
+    "classes_of",
+    "verbs_of",
+]
 
 Array = NDArray[np.float32]
 Request = TypeVar("Request")
@@ -100,11 +111,12 @@ def _drawn(model: Model, request: GenerateRequest, max_count: int) -> Sequence[B
             f"count {request.count} is too many: ask for 1 to {max_count} images, and for others with a first_index"
         )
     indices = range(request.first_index, request.first_index + request.count)
-    asked = _label(model, request.class_name)
-    if asked is None and model.num_classes > 1:
-        labels = indexed_labels(model.num_classes, seed=request.seed, indices=indices).tolist()
+    names = request.class_name
+    asked = [_label(model, name) for name in ((names,) if isinstance(names, str) else names or ())]
+    if asked:
+        labels = [asked[index % len(asked)] or 0 for index in indices]
     else:
-        labels = [asked or 0] * request.count
+        labels = indexed_labels(model.num_classes, seed=request.seed, indices=indices).tolist()
     return [
         BatchItem(partial(_noise, model, request.seed, index), label, request.seed, index)
         for index, label in zip(indices, labels, strict=True)
@@ -116,6 +128,31 @@ def _noise(model: Model, seed: int, index: int) -> Mapping[str, Tensor]:
     assert isinstance(model, Generates), "a door offers only what the model can do"  # noqa: S101
     noise = indexed_noise(model.sample_noise(), seed=seed, indices=(index,))
     return {name: stream[0] for name, stream in noise.items()}
+
+
+def _between(model: Model, request: InterpolateRequest, max_count: int) -> Sequence[BatchItem]:
+    """Name the images on the way from one that is drawn to another, which have the class of the first."""
+    if request.count > max_count:
+        raise RequestError(f"count {request.count} is too many: ask for 2 to {max_count} images")
+    ends = (request.seed, request.index), (request.to_seed, request.to_index)
+    label = _label(model, request.class_name)
+    if label is None:
+        label = int(indexed_labels(model.num_classes, seed=request.seed, indices=(request.index,)))
+    return [BatchItem(partial(_mixed, model, *ends, row / (request.count - 1)), label) for row in range(request.count)]
+
+
+def _mixed(model: Model, begin: tuple[int, int], end: tuple[int, int], share: float) -> Mapping[str, Tensor]:
+    """Mix normal noise on an arc, along which it stays normal; other noise is that of the nearer end."""
+    first, last = (_noise(model, *drawn) for drawn in (begin, end))
+    if share in (0, 1):
+        return (first, last)[int(share)]
+    angle = share * math.pi / 2
+    return {
+        name: math.cos(angle) * noise + math.sin(angle) * last[name]
+        if noise.dtype == torch.float32
+        else (first, last)[round(share)][name]
+        for name, noise in first.items()
+    }
 
 
 def _sampled(model: Model, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
@@ -177,6 +214,17 @@ GENERATE = Verb(
     is_slow=False,
     compute=_sampled,
 )
+INTERPOLATE = Verb(
+    name="interpolate",
+    needs="generate",
+    nature="synthetic",
+    summary="Draw images on the way from one to another.",
+    request=InterpolateRequest,
+    items=_between,
+    example=GENERATE.example,
+    is_slow=False,
+    compute=_sampled,
+)
 RECONSTRUCT = Verb(
     name="reconstruct",
     needs="reconstruct",
@@ -188,4 +236,4 @@ RECONSTRUCT = Verb(
     is_slow=True,
     compute=_reconstructed,
 )
-VERBS: tuple[Verb[Any], ...] = (GENERATE, RECONSTRUCT)  # each takes a request of a type of its own
+VERBS: tuple[Verb[Any], ...] = (GENERATE, INTERPOLATE, RECONSTRUCT)  # each takes a request of a type of its own
