@@ -1,5 +1,6 @@
 """A served bundle on Ray Serve: from typed arguments to an application."""
 
+import logging
 import math
 import os
 import tempfile
@@ -7,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from ray import serve
 from ray.serve.config import HTTPOptions
 
@@ -19,6 +21,7 @@ from rayology.errors import ConfigError, StoreError
 from rayology.image import ImageSpec
 from rayology.serving import haproxy
 from rayology.serving.admission import Admission
+from rayology.serving.invariance import steady_gpu
 from rayology.serving.logs import log_to_stderr
 from rayology.serving.predictor import Predictor, Threads, card_of, precision_here
 from rayology.serving.rest import RestApp
@@ -28,6 +31,8 @@ from rayology.serving.versions import Versions
 from rayology.store import CHAMPION, Store
 
 __all__ = ["ServeArgs", "build", "load", "run"]
+
+logger = logging.getLogger(__name__)
 
 TOKEN = "RAYOLOGY_TOKEN"  # noqa: S105 - the name of the variable, not the token
 LOOPBACK = "127.0.0.1"
@@ -56,15 +61,31 @@ class ServeArgs(Config):
     """The most images computed at once, of large ones fewer; an image is the same whatever is computed with it."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Numbers to compute with; auto takes bfloat16 where the processor multiplies it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to compute on; auto takes the GPU if a replica is given one by num_gpus."""
+    num_gpus: Annotated[float, Field(ge=0, le=1)] = 0
+    """Share of a GPU that a replica takes; replicas, also of other models, whose shares sum to 1 use one together."""
     num_threads: PositiveInt = 1
     """CPU cores, and threads, of a replica."""
     num_replicas: PositiveInt = 1
     """Processes that serve the bundle."""
 
+    @model_validator(mode="after")
+    def _can_be_placed(self) -> Self:
+        if self.device == "cuda" and not self.num_gpus:
+            raise ValueError("device cuda needs a GPU; write num_gpus: 1, or less for replicas that share one")
+        return self
+
     @property
     def limits(self) -> Limits:
         """Limits as the card shows them."""
         return Limits(max_count=self.max_count, max_body_bytes=self.max_body_mb * 1_000_000)
+
+    @property
+    def torch_device(self) -> torch.device:
+        """Device of the model; Ray shows a replica its own GPU alone."""
+        is_cuda = self.device == "cuda" or (self.device == "auto" and self.num_gpus > 0)
+        return torch.device("cuda" if is_cuda else "cpu")
 
 
 def build(args: ServeArgs) -> serve.Application:
@@ -88,7 +109,7 @@ def build(args: ServeArgs) -> serve.Application:
         num_replicas=args.num_replicas,
         max_ongoing_requests=2048,  # they wait in the batcher, which refuses what is too many; 5 would starve it
         logging_config={"enable_access_log": False},  # it repeats what callers write; ours does not
-        ray_actor_options={"num_cpus": args.num_threads},
+        ray_actor_options={"num_cpus": args.num_threads, "num_gpus": args.num_gpus},
     )
     return deployment.bind(wanted, admission)
 
@@ -98,6 +119,7 @@ class ModelServer:
 
     def __init__(self, args: ServeArgs, admission: Admission) -> None:
         log_to_stderr()
+        steady_gpu()
         store, threads = Store(args.store), Threads.start(args.num_threads)
         self._versions = Versions(store, args.model, partial(load, args, store, threads), wanted=args.version)
         self._versions.follow()
@@ -114,11 +136,14 @@ def load(args: ServeArgs, store: Store, threads: Threads, version: str) -> Predi
     Raises:
         StoreError: the store has no such version.
         BundleError: the bundle is damaged or foreign.
-        ConfigError: no request can hold a volume to reconstruct.
+        ConfigError: no request can hold a volume to reconstruct, or there is no GPU.
     """
-    bundle = _bundle(args, store, version)
-    model = bundle.build()
-    precision: Precision = precision_here() if args.precision == "auto" else args.precision
+    bundle, device = _bundle(args, store, version), args.torch_device
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("num_gpus: torch finds no GPU on this node; install its CUDA build, or write num_gpus: 0")
+    model = bundle.build().to(device)
+    precision: Precision = precision_here(device) if args.precision == "auto" else args.precision
+    logger.info("%s: %s computes on %s in %s.", args.model, version, device, precision)
     card = card_of(bundle, model, version=version, limits=args.limits, precision=precision)
     return Predictor(model, card, threads, batch_size=args.batch_size)
 

@@ -29,11 +29,14 @@ Request = TypeVar("Request")
 
 EXACT_BATCH = 4
 """Images that are computed at once for a request that asks for exact ones."""
+CPU = torch.device("cpu")
 FILLS_WAITING = 16  # full batches that may wait
 
 
-def precision_here() -> Precision:
+def precision_here(device: torch.device = CPU) -> Precision:
     """Return the precision in which this machine computes fastest: bfloat16 where its processor multiplies it."""
+    if device.type == "cuda":  # pragma: no cover - needs one
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     able = torch.cpu.get_capabilities()
     return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
 
@@ -90,6 +93,8 @@ class Predictor:
     Of large images fewer than ``batch_size`` are computed at once.
 
     Images that are asked for as exact are computed as the bundle's own were: in float32, ``EXACT_BATCH`` at once.
+
+    All is computed on the device of the model's weights.
     """
 
     def __init__(self, model: Model, card: Card, threads: Threads, *, batch_size: int) -> None:
