@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from rayology.errors import BundleError, ConfigError, StoreError
 from rayology.image import ImageSpec
 from rayology.serving.admission import Admission
 from rayology.serving.app import ServeArgs, _check_body_holds, build, load
-from rayology.serving.predictor import Threads
+from rayology.serving.autoscaling import BATCHES
+from rayology.serving.predictor import Threads, precision_here
 from rayology.store import Store
 
 CONFIGS = Path(__file__).parents[2] / "serve_configs"
@@ -46,6 +48,14 @@ def test_a_serve_config_is_one_to_ray_and_its_arguments_are_ours(name: str) -> N
         assert args.access == "token"
 
 
+def test_the_two_models_of_one_gpu_share_it_and_grow() -> None:
+    models = [ServeArgs.model_validate(each["args"]) for each in serve_config("gpu.yaml")["applications"]]
+
+    assert len(models) == 2
+    assert sum(args.num_gpus * (args.max_replicas or args.num_replicas) for args in models) <= 1
+    assert all(args.torch_device.type == "cuda" and args.max_replicas for args in models)
+
+
 @pytest.mark.parametrize(
     ("args", "device"),
     [
@@ -63,6 +73,7 @@ def test_a_model_is_placed_on_the_gpu_that_a_replica_is_given(args: dict[str, ob
     ("args", "message"),
     [
         ({"device": "cuda"}, "device cuda needs a GPU; write num_gpus: 1, or less"),
+        ({"num_replicas": 3, "max_replicas": 2}, "max_replicas 2 is less than num_replicas 3; write as many or more"),
         ({"num_gpus": 2}, "num_gpus: "),
     ],
 )
@@ -78,14 +89,32 @@ def test_a_gpu_that_torch_does_not_find_is_an_error(store: Store, monkeypatch: p
         load(ServeArgs(store=store.uri, model="tiny", num_gpus=1), store, Threads.start(1), store.champion("tiny"))
 
 
+def test_auto_is_the_precision_that_this_processor_multiplies(store: Store) -> None:
+    args = ServeArgs(store=store.uri, model="tiny", precision="auto", batch_size=2)
+
+    assert load(args, store, Threads.start(1), store.champion("tiny")).card.precision == precision_here()
+
+
 def test_replicas_take_their_share_of_a_gpu_and_are_as_many_as_were_asked_for(store: Store) -> None:
     args = ServeArgs(store=store.uri, access="open", num_gpus=0.25, num_threads=2, num_replicas=3)
 
     deployment = build(args)._bound_deployment
 
     assert deployment.num_replicas == 3
+    assert deployment._deployment_config.autoscaling_config is None
     options = deployment.ray_actor_options
     assert (options["num_cpus"], options["num_gpus"]) == (2, 0.25)
+    assert deployment.max_ongoing_requests == 2048
+
+
+def test_with_a_most_number_of_replicas_serve_chooses_it_by_what_waits(store: Store) -> None:
+    args = ServeArgs(store=store.uri, access="open", num_replicas=2, max_replicas=5)
+
+    deployment = build(args)._bound_deployment
+
+    chosen = deployment._deployment_config.autoscaling_config
+    assert (chosen.min_replicas, chosen.max_replicas) == (2, 5)
+    assert chosen.policy.get_policy()(SimpleNamespace(aggregated_metrics={BATCHES: {"a": 5.0, "b": 2.0}})) == (3.5, {})
     assert deployment.max_ongoing_requests == 2048
 
 

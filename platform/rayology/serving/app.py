@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from ray import serve
-from ray.serve.config import HTTPOptions
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, HTTPOptions
 
 from rayology.bundle import Bundle
 from rayology.config import Config
@@ -21,6 +21,7 @@ from rayology.errors import ConfigError, StoreError
 from rayology.image import ImageSpec
 from rayology.serving import haproxy
 from rayology.serving.admission import Admission
+from rayology.serving.autoscaling import BATCHES, replicas_wanted
 from rayology.serving.invariance import steady_gpu
 from rayology.serving.logs import log_to_stderr
 from rayology.serving.predictor import Predictor, Threads, card_of, precision_here
@@ -69,11 +70,17 @@ class ServeArgs(Config):
     """CPU cores, and threads, of a replica."""
     num_replicas: PositiveInt = 1
     """Processes that serve the bundle."""
+    max_replicas: PositiveInt | None = None
+    """Processes up to which more are started while images wait; null for num_replicas always."""
 
     @model_validator(mode="after")
     def _can_be_placed(self) -> Self:
         if self.device == "cuda" and not self.num_gpus:
             raise ValueError("device cuda needs a GPU; write num_gpus: 1, or less for replicas that share one")
+        if self.max_replicas is not None and self.max_replicas < self.num_replicas:
+            raise ValueError(
+                f"max_replicas {self.max_replicas} is less than num_replicas {self.num_replicas}; write as many or more"
+            )
         return self
 
     @property
@@ -106,12 +113,27 @@ def build(args: ServeArgs) -> serve.Application:
     deployment = serve.deployment(
         serve.ingress()(ModelServer),
         name="model",
-        num_replicas=args.num_replicas,
+        num_replicas=args.num_replicas if args.max_replicas is None else None,
+        autoscaling_config=_autoscaling(args),
         max_ongoing_requests=2048,  # they wait in the batcher, which refuses what is too many; 5 would starve it
         logging_config={"enable_access_log": False},  # it repeats what callers write; ours does not
         ray_actor_options={"num_cpus": args.num_threads, "num_gpus": args.num_gpus},
     )
     return deployment.bind(wanted, admission)
+
+
+def _autoscaling(args: ServeArgs) -> AutoscalingConfig | None:
+    """Return between which numbers of replicas Serve chooses, and how fast; None for a number that stays."""
+    if args.max_replicas is None:
+        return None
+    return AutoscalingConfig(
+        min_replicas=args.num_replicas,
+        max_replicas=args.max_replicas,
+        policy=AutoscalingPolicy(policy_function=f"{replicas_wanted.__module__}:{replicas_wanted.__name__}"),
+        look_back_period_s=20,  # two reports of a replica
+        upscale_delay_s=10,  # about what a replica takes to start
+        downscale_delay_s=300,  # clients pause for minutes, and a replica that is started again measures the model anew
+    )
 
 
 class ModelServer:
@@ -128,6 +150,10 @@ class ModelServer:
     def __serve_build_asgi_app__(self) -> RestApp:
         """Return the application that answers; Serve asks for it once a version is loaded."""
         return RestApp(self._versions, self._admission)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return what the number of replicas goes by, for Serve, which asks if it may change."""
+        return {BATCHES: self._versions.num_batches}
 
 
 def load(args: ServeArgs, store: Store, threads: Threads, version: str) -> Predictor:

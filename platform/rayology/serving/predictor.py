@@ -111,6 +111,11 @@ class Predictor:
             self._batchers[verb.name, False] = self._batcher(partial(run, least=least), batch_size)
             self._batchers[verb.name, True] = self._batcher(exact, EXACT_BATCH)
 
+    @property
+    def num_batches(self) -> float:
+        """Batches that wait or are computed, where a part of one counts as a part."""
+        return sum(batcher.num_pending for batcher in self._batchers.values())
+
     def _examples(self, verb: Verb[Any], count: int) -> Sequence[BatchItem]:
         return [verb.example(self._model, number) for number in range(count)]
 
