@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from rayology.command_line import load
 from rayology.errors import ConfigError
 from rayology.experiment import Experiment
 from rayology.search.marks import dimensions, starting_points
-from rayology.serving.app import ServeArgs
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,13 +26,6 @@ def test_an_experiment_is_valid_and_can_be_searched(file: Path) -> None:
     assert file.read_text().startswith("# ")
     assert '"What to expect" in the README' in " ".join(file.read_text().split())
     assert "## What to expect" in (ROOT / "README.md").read_text()
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "serve_configs").glob("*.yaml")), ids=lambda file: file.stem)
-def test_a_serve_config_has_valid_arguments(file: Path) -> None:
-    for application in yaml.safe_load(file.read_text())["applications"]:
-        assert application["import_path"] == "rayology.serving.app:build"
-        ServeArgs.model_validate(application["args"])
 
 
 def test_a_batch_that_no_memory_holds_is_refused() -> None:

@@ -1,17 +1,23 @@
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 import yaml
+from ray.serve.schema import ServeDeploySchema
 
 from rayology.bundle import Bundle
+from rayology.config import validated
 from rayology.errors import BundleError, ConfigError, StoreError
 from rayology.image import ImageSpec
 from rayology.serving.admission import Admission
 from rayology.serving.app import ServeArgs, _check_body_holds, build, load
-from rayology.serving.predictor import Threads
+from rayology.serving.autoscaling import BATCHES
+from rayology.serving.predictor import Threads, precision_here
 from rayology.store import Store
 
-ROOT = Path(__file__).parents[2]
+CONFIGS = Path(__file__).parents[2] / "serve_configs"
 
 
 @pytest.fixture
@@ -21,15 +27,95 @@ def store(tmp_path: Path, vae_bundle: Bundle) -> Store:
     return filled
 
 
-def test_every_serve_config_is_valid() -> None:
-    for file in (ROOT / "serve_configs").glob("*.yaml"):
-        config = yaml.safe_load(file.read_text())
-        assert config["http_options"]["host"] == "127.0.0.1"
-        for application in config["applications"]:
-            assert application["route_prefix"].startswith("/models/")
-            assert application["import_path"] == "rayology.serving.app:build"
-            args = ServeArgs.model_validate(application["args"])
-            assert application["route_prefix"] == f"/models/{args.model}"
+def serve_config(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((CONFIGS / name).read_text(encoding="utf-8"))
+    return yaml.safe_load(content["spec"]["serveConfigV2"]) if content.get("kind") == "RayService" else content
+
+
+@pytest.mark.parametrize("name", sorted(file.name for file in CONFIGS.glob("*.yaml")))
+def test_a_serve_config_is_one_to_ray_and_its_arguments_are_ours(name: str) -> None:
+    config = serve_config(name)
+
+    schema = ServeDeploySchema.model_validate(config)
+
+    assert config.keys() <= ServeDeploySchema.model_fields.keys(), "Ray would pass it over"
+    assert schema.http_options.host == ("0.0.0.0" if name == "rayservice.yaml" else "127.0.0.1")  # noqa: S104 - a pod's
+    for application in schema.applications:
+        assert application.model_fields_set <= {"name", "route_prefix", "import_path", "args"}
+        args = ServeArgs.model_validate(application.args)
+        assert application.import_path == "rayology.serving.app:build"
+        assert (application.name, application.route_prefix) == (args.model, f"/models/{args.model}")
+        assert args.access == "token"
+
+
+def test_the_two_models_of_one_gpu_share_it_and_grow() -> None:
+    models = [ServeArgs.model_validate(each["args"]) for each in serve_config("gpu.yaml")["applications"]]
+
+    assert len(models) == 2
+    assert sum(args.num_gpus * (args.max_replicas or args.num_replicas) for args in models) <= 1
+    assert all(args.torch_device.type == "cuda" and args.max_replicas for args in models)
+
+
+@pytest.mark.parametrize(
+    ("args", "device"),
+    [
+        ({}, "cpu"),
+        ({"num_gpus": 0.5}, "cuda"),
+        ({"device": "cuda", "num_gpus": 1}, "cuda"),
+        ({"device": "cpu", "num_gpus": 0.5}, "cpu"),
+    ],
+)
+def test_a_model_is_placed_on_the_gpu_that_a_replica_is_given(args: dict[str, object], device: str) -> None:
+    assert ServeArgs.model_validate(args).torch_device.type == device
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"device": "cuda"}, "device cuda needs a GPU; write num_gpus: 1, or less"),
+        ({"num_replicas": 3, "max_replicas": 2}, "max_replicas 2 is less than num_replicas 3; write as many or more"),
+        ({"num_gpus": 2}, "num_gpus: "),
+    ],
+)
+def test_what_cannot_be_placed_is_refused_with_what_to_write(args: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        validated(ServeArgs, args, where="args")
+
+
+def test_a_gpu_that_torch_does_not_find_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # so that it holds where there is one, too
+
+    with pytest.raises(ConfigError, match="num_gpus: torch finds no GPU on this node"):
+        load(ServeArgs(store=store.uri, model="tiny", num_gpus=1), store, Threads.start(1), store.champion("tiny"))
+
+
+def test_auto_is_the_precision_that_this_processor_multiplies(store: Store) -> None:
+    args = ServeArgs(store=store.uri, model="tiny", precision="auto", batch_size=2)
+
+    assert load(args, store, Threads.start(1), store.champion("tiny")).card.precision == precision_here()
+
+
+def test_replicas_take_their_share_of_a_gpu_and_are_as_many_as_were_asked_for(store: Store) -> None:
+    args = ServeArgs(store=store.uri, access="open", num_gpus=0.25, num_threads=2, num_replicas=3)
+
+    deployment = build(args)._bound_deployment
+
+    assert deployment.num_replicas == 3
+    assert deployment._deployment_config.autoscaling_config is None
+    options = deployment.ray_actor_options
+    assert (options["num_cpus"], options["num_gpus"]) == (2, 0.25)
+    assert deployment.max_ongoing_requests == 2048
+
+
+def test_with_a_most_number_of_replicas_serve_chooses_it_by_what_waits(store: Store) -> None:
+    args = ServeArgs(store=store.uri, access="open", num_replicas=2, max_replicas=5)
+
+    deployment = build(args)._bound_deployment
+
+    chosen = deployment._deployment_config.autoscaling_config
+    assert (chosen.min_replicas, chosen.max_replicas) == (2, 5)
+    assert chosen.policy.get_policy()(SimpleNamespace(aggregated_metrics={BATCHES: {"a": 5.0, "b": 2.0}})) == (3.5, {})
+    assert deployment.max_ongoing_requests == 2048
 
 
 def test_without_a_token_nothing_is_built(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

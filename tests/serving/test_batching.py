@@ -121,6 +121,25 @@ def test_requests_take_turns_so_that_few_images_do_not_wait_for_many() -> None:
     assert computed == [10, 1, 20, 11, 21, 12, 22, 13, 14, 15]
 
 
+def test_what_waits_and_what_is_computed_count_as_full_batches() -> None:
+    gate = threading.Event()
+
+    def slow(numbers: Sequence[int]) -> Sequence[int]:
+        gate.wait()
+        return _doubled(numbers)
+
+    async def submit() -> tuple[float, float]:
+        batcher = Batcher(slow, ThreadPoolExecutor(1), batch_size=4, max_waiting=100)
+        asked = [asyncio.create_task(batcher.submit(numbers)) for numbers in ([-1], range(8))]
+        await asyncio.sleep(0.01)
+        busy = batcher.num_pending
+        gate.set()
+        await asyncio.gather(*asked, return_exceptions=True)
+        return busy, batcher.num_pending
+
+    assert asyncio.run(submit()) == (9 / 4, 0)
+
+
 def test_more_than_may_wait_are_refused_at_once_with_when_to_come_again() -> None:
     gate = threading.Event()
 

@@ -120,7 +120,7 @@ def test_a_haproxy_that_is_lost_is_started_again_without_the_socket_by_which_ray
     )
     node.kill("raylet")
     watcher.join(timeout=20)
-    assert not _command_of(stand_in)
+    until(lambda: not _command_of(stand_in))
 
 
 def test_a_haproxy_that_ray_ends_with_its_manager_stays_ended(node: Node, watcher: threading.Thread) -> None:

@@ -1,12 +1,13 @@
 """Layers whose bits depend on the size of a batch are padded; what they compute stays the same."""
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from rayology.serving.invariance import least_size, padded, steady_layers
+from rayology.serving.invariance import least_size, padded, steady_gpu, steady_layers
 
 
 class Fickle(nn.Linear):
@@ -53,6 +54,26 @@ def test_a_layer_that_needs_none_is_left_alone() -> None:
     steady_layers(network, lambda: network(torch.zeros(8, 1, 4, 4)), 8)
 
     assert "forward" not in vars(network[0])
+
+
+@pytest.fixture
+def _kernels() -> Iterator[None]:
+    """Bring back, for other tests, how torch computes on GPUs."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32
+    cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32 = True, False, True, True
+    yield
+    cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32 = before
+
+
+@pytest.mark.usefixtures("_kernels")
+def test_a_gpu_computes_float32_as_such_by_kernels_that_do_not_change() -> None:
+    steady_gpu()
+
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.benchmark
 
 
 def test_rows_are_padded_with_zeros_and_never_cut() -> None:

@@ -1,29 +1,34 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rayology.bundle import Bundle, draw
 from rayology.errors import RequestError
 from rayology.image import from_model_range, to_model_range, to_stored
+from rayology.models import Model
 from rayology.serving import answer as answer_module
 from rayology.serving.answer import Answer
-from rayology.serving.predictor import EXACT_BATCH, Predictor, Threads, card_of
-from rayology.serving.schemas import GenerateRequest, Limits
+from rayology.serving.invariance import steady_gpu
+from rayology.serving.predictor import CPU, EXACT_BATCH, Predictor, Threads, _compute, card_of
+from rayology.serving.schemas import GenerateRequest, Limits, Precision
 from rayology.serving.verbs import GENERATE, RECONSTRUCT, ImagesRequest
 
 THREADS = Threads.start(1)
 
 
-def _load(bundle: Bundle) -> Predictor:
-    model = bundle.build()
-    card = card_of(bundle, model, version="v", limits=Limits(max_count=20, max_body_bytes=1000))
+def _load(bundle: Bundle, device: torch.device = CPU, precision: Precision = "float32") -> Predictor:
+    model = bundle.build().to(device)
+    limits = Limits(max_count=20, max_body_bytes=1000)
+    card = card_of(bundle, model, version="v", limits=limits, precision=precision)
     return Predictor(model, card, THREADS, batch_size=8)
 
 
@@ -52,6 +57,37 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 @pytest.fixture
 def predictor(bundle: Bundle) -> Predictor:
     return _load(bundle)
+
+
+def test_what_a_batch_is_made_from_is_brought_to_the_models_device_and_dtype(vae_bundle: Bundle) -> None:
+    model, seen = vae_bundle.build().to("meta", torch.bfloat16), list[Tensor]()
+
+    def note(_: Model, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+        seen.extend([*inputs.values(), labels])
+        return torch.zeros(4, 1)
+
+    items = [RECONSTRUCT.example(model, number) for number in range(3)]
+    answered = _compute(model, replace(RECONSTRUCT, compute=note), items, least=4)
+
+    assert len(answered) == 3
+    assert [(each.device.type, each.dtype, len(each)) for each in seen] == [
+        ("meta", torch.bfloat16, 4),
+        ("meta", torch.int64, 4),
+    ]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gpu_draws_what_the_processor_does_alone_and_in_a_crowd(bundle: Bundle, precision: Precision) -> None:
+    steady_gpu()
+    expected = _draw(_load(bundle), [7], count=8, exact=True)[0]
+
+    predictor = _load(bundle, torch.device("cuda"), precision)
+    alone, crowd = _draw(predictor, [7], count=8)[0], _draw(predictor, range(5, 10), count=8)[2]
+    exact = _draw(predictor, [7], count=8, exact=True)[0]
+
+    assert np.array_equal(alone, crowd)
+    assert np.allclose(exact, expected, atol=0.5)  # HU of 2,000
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -243,6 +244,21 @@ def test_a_version_that_there_is_not_is_refused_and_the_store_is_not_told_of(
 
     assert "no such version here" in said
     assert store.uri not in said
+
+
+def test_what_waits_is_counted_over_all_versions_that_are_held(
+    versions: Versions, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = others(store)[0]
+    versions.asked_for(other).result()
+    for version, waiting in ((store.champion("tiny"), 1.5), (other, 0.25)):
+        predictor = versions.held(version)
+        assert predictor
+        assert predictor.num_batches == 0
+        # what waits is gone before it can be counted
+        monkeypatch.setattr(predictor, "_batchers", {"generate": SimpleNamespace(num_pending=waiting)})
+
+    assert versions.num_batches == 1.75
 
 
 def test_a_pinned_version_follows_nobody(store: Store, threads: Threads) -> None:

@@ -1,5 +1,6 @@
 """A served bundle on Ray Serve: from typed arguments to an application."""
 
+import logging
 import math
 import os
 import tempfile
@@ -8,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from ray import serve
-from ray.serve.config import HTTPOptions
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, HTTPOptions
 
 from rayology.bundle import Bundle
 from rayology.config import Config
@@ -20,6 +22,8 @@ from rayology.errors import ConfigError, StoreError
 from rayology.image import ImageSpec
 from rayology.serving import haproxy
 from rayology.serving.admission import Admission
+from rayology.serving.autoscaling import BATCHES, replicas_wanted
+from rayology.serving.invariance import steady_gpu
 from rayology.serving.logs import log_to_stderr
 from rayology.serving.monitoring import Monitor
 from rayology.serving.predictor import Predictor, Threads, card_of, precision_here
@@ -30,6 +34,8 @@ from rayology.serving.versions import Versions
 from rayology.store import CHAMPION, Store
 
 __all__ = ["ServeArgs", "build", "load", "run"]
+
+logger = logging.getLogger(__name__)
 
 TOKEN = "RAYOLOGY_TOKEN"  # noqa: S105 - the name of the variable, not the token
 LOOPBACK = "127.0.0.1"
@@ -58,15 +64,37 @@ class ServeArgs(Config):
     """The most images computed at once, of large ones fewer; an image is the same whatever is computed with it."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Numbers to compute with; auto takes bfloat16 where the processor multiplies it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to compute on; auto takes the GPU if a replica is given one by num_gpus."""
+    num_gpus: Annotated[float, Field(ge=0, le=1)] = 0
+    """Share of a GPU that a replica takes; replicas, also of other models, whose shares sum to 1 use one together."""
     num_threads: PositiveInt = 1
     """CPU cores, and threads, of a replica."""
     num_replicas: PositiveInt = 1
     """Processes that serve the bundle."""
+    max_replicas: PositiveInt | None = None
+    """Processes up to which more are started while images wait; null for num_replicas always."""
+
+    @model_validator(mode="after")
+    def _can_be_placed(self) -> Self:
+        if self.device == "cuda" and not self.num_gpus:
+            raise ValueError("device cuda needs a GPU; write num_gpus: 1, or less for replicas that share one")
+        if self.max_replicas is not None and self.max_replicas < self.num_replicas:
+            raise ValueError(
+                f"max_replicas {self.max_replicas} is less than num_replicas {self.num_replicas}; write as many or more"
+            )
+        return self
 
     @property
     def limits(self) -> Limits:
         """Limits as the card shows them."""
         return Limits(max_count=self.max_count, max_body_bytes=self.max_body_mb * 1_000_000)
+
+    @property
+    def torch_device(self) -> torch.device:
+        """Device of the model; Ray shows a replica its own GPU alone."""
+        is_cuda = self.device == "cuda" or (self.device == "auto" and self.num_gpus > 0)
+        return torch.device("cuda" if is_cuda else "cpu")
 
 
 def build(args: ServeArgs) -> serve.Application:
@@ -87,13 +115,28 @@ def build(args: ServeArgs) -> serve.Application:
     deployment = serve.deployment(
         serve.ingress()(ModelServer),
         name="model",
-        num_replicas=args.num_replicas,
+        num_replicas=args.num_replicas if args.max_replicas is None else None,
+        autoscaling_config=_autoscaling(args),
         max_ongoing_requests=2048,  # they wait in the batcher, which refuses what is too many; 5 would starve it
         logging_config={"enable_access_log": False},  # it repeats what callers write; ours does not
-        ray_actor_options={"num_cpus": args.num_threads},
+        ray_actor_options={"num_cpus": args.num_threads, "num_gpus": args.num_gpus},
     )
     metrics = Path(tempfile.gettempdir(), f"rayology-metrics-{uuid.uuid4().hex}")
     return deployment.bind(wanted, admission, metrics)
+
+
+def _autoscaling(args: ServeArgs) -> AutoscalingConfig | None:
+    """Return between which numbers of replicas Serve chooses, and how fast; None for a number that stays."""
+    if args.max_replicas is None:
+        return None
+    return AutoscalingConfig(
+        min_replicas=args.num_replicas,
+        max_replicas=args.max_replicas,
+        policy=AutoscalingPolicy(policy_function=f"{replicas_wanted.__module__}:{replicas_wanted.__name__}"),
+        look_back_period_s=20,  # two reports of a replica
+        upscale_delay_s=10,  # about what a replica takes to start
+        downscale_delay_s=300,  # clients pause for minutes, and a replica that is started again measures the model anew
+    )
 
 
 class ModelServer:
@@ -102,6 +145,7 @@ class ModelServer:
     def __init__(self, args: ServeArgs, admission: Admission, metrics: Path) -> None:
         log_to_stderr()
         self._monitor = Monitor(metrics)
+        steady_gpu()
         store, threads = Store(args.store), Threads.start(args.num_threads)
         loaded = partial(load, args, store, threads, on_batch=self._monitor.computed)
         self._versions = Versions(store, args.model, loaded, wanted=args.version)
@@ -111,6 +155,10 @@ class ModelServer:
     def __serve_build_asgi_app__(self) -> RestApp:
         """Return the application that answers; Serve asks for it once a version is loaded."""
         return RestApp(self._versions, self._admission, self._monitor)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return what the number of replicas goes by, for Serve, which asks if it may change."""
+        return {BATCHES: self._versions.num_batches}
 
 
 def load(
@@ -126,11 +174,14 @@ def load(
     Raises:
         StoreError: the store has no such version.
         BundleError: the bundle is damaged or foreign.
-        ConfigError: no request can hold a volume to reconstruct.
+        ConfigError: no request can hold a volume to reconstruct, or there is no GPU.
     """
-    bundle = _bundle(args, store, version)
-    model = bundle.build()
-    precision: Precision = precision_here() if args.precision == "auto" else args.precision
+    bundle, device = _bundle(args, store, version), args.torch_device
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("num_gpus: torch finds no GPU on this node; install its CUDA build, or write num_gpus: 0")
+    model = bundle.build().to(device)
+    precision: Precision = precision_here(device) if args.precision == "auto" else args.precision
+    logger.info("%s: %s computes on %s in %s.", args.model, version, device, precision)
     card = card_of(bundle, model, version=version, limits=args.limits, precision=precision)
     return Predictor(model, card, threads, batch_size=args.batch_size, on_batch=on_batch)
 

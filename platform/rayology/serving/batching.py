@@ -56,7 +56,7 @@ class Batcher(Generic[Item, Result]):
         self._batch_size, self._max_waiting = batch_size, max_waiting
         self._queue: deque[_Submitted[Item, Result]] = deque()
         self._worker: asyncio.Task[None] | None = None
-        self._batch_s = 0.0
+        self._batch_s, self._num_running = 0.0, 0
         self.num_batches = self.num_computed = 0
         """Batches and items that were computed; their ratio tells how full batches are."""
 
@@ -64,6 +64,11 @@ class Batcher(Generic[Item, Result]):
     def num_waiting(self) -> int:
         """Items that wait for a batch."""
         return sum(len(each.items) - each.num_taken for each in self._queue if not each.future.done())
+
+    @property
+    def num_pending(self) -> float:
+        """Full batches that what waits and what is being computed make."""
+        return (self.num_waiting + self._num_running) / self._batch_size
 
     async def submit(self, items: Sequence[Item]) -> list[Result]:
         """Return the results of the items, in their order; raise what the function raised.
@@ -89,7 +94,7 @@ class Batcher(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         while batch := self._next_batch():
             self._on_batch(len(batch), self.num_waiting)
-            began_at = time.monotonic()
+            began_at, self._num_running = time.monotonic(), len(batch)
             try:
                 results = await loop.run_in_executor(
                     self._executor, self._run, [submitted.items[index] for submitted, index in batch]
@@ -99,6 +104,8 @@ class Batcher(Generic[Item, Result]):
                     if not submitted.future.done():
                         submitted.future.set_exception(error)
                 continue
+            finally:
+                self._num_running = 0
             self.num_batches, self.num_computed = self.num_batches + 1, self.num_computed + len(batch)
             self._batch_s += (RECENT if self._batch_s else 1.0) * (time.monotonic() - began_at - self._batch_s)
             for (submitted, index), result in zip(batch, results, strict=True):

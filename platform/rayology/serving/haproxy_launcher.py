@@ -156,7 +156,9 @@ def _parent_of(pid: int) -> int:
 
 def _has_ended(process: int) -> bool:
     """Tell whether a process has ended, by its file descriptor."""
-    return bool(select.select([process], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _problem(status: int, title: str, detail: str) -> bytes:

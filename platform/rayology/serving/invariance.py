@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-__all__ = ["least_size", "padded", "steady_layers"]
+__all__ = ["least_size", "padded", "steady_gpu", "steady_layers"]
 
 LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -50,6 +50,14 @@ def steady_layers(model: nn.Module, compute: Callable[[], object], full: int) ->
                 direct = _onednn(layer, rows)
                 is_steady = direct and _least(direct, rows) == 1
                 layer.forward = direct if direct and is_steady else partial(_padded_forward, layer.forward, least)
+
+
+def steady_gpu() -> None:
+    """Have GPUs compute float32 as such, and the same each time; the processor is left as it is."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False  # it would choose by what was fastest at the moment, and in another replica
 
 
 def padded(rows: Tensor, least: int) -> Tensor:

@@ -29,11 +29,14 @@ Request = TypeVar("Request")
 
 EXACT_BATCH = 4
 """Images that are computed at once for a request that asks for exact ones."""
+CPU = torch.device("cpu")
 FILLS_WAITING = 16  # full batches that may wait
 
 
-def precision_here() -> Precision:
+def precision_here(device: torch.device = CPU) -> Precision:
     """Return the precision in which this machine computes fastest: bfloat16 where its processor multiplies it."""
+    if device.type == "cuda":  # pragma: no cover - needs one
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     able = torch.cpu.get_capabilities()
     return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
 
@@ -92,6 +95,8 @@ class Predictor:
     ``on_batch`` is told how many images each batch has, and how many wait for the next.
 
     Images that are asked for as exact are computed as the bundle's own were: in float32, ``EXACT_BATCH`` at once.
+
+    All is computed on the device of the model's weights.
     """
 
     def __init__(
@@ -115,6 +120,11 @@ class Predictor:
             exact = partial(_compute, self._model, verb, least=EXACT_BATCH)
             self._batchers[verb.compute, False] = self._batcher(partial(run, least=least), batch_size)
             self._batchers[verb.compute, True] = self._batcher(exact, EXACT_BATCH)
+
+    @property
+    def num_batches(self) -> float:
+        """Batches that wait or are computed, where a part of one counts as a part."""
+        return sum(batcher.num_pending for batcher in self._batchers.values())
 
     def _examples(self, verb: Verb[Any], count: int) -> Sequence[BatchItem]:
         return [verb.example(self._model, number) for number in range(count)]

@@ -57,6 +57,12 @@ class Versions:
         """What this replica does not serve although the store names it; the log says why."""
         return self._complaints
 
+    @property
+    def num_batches(self) -> float:
+        """Batches that wait or are computed, of all versions that are held."""
+        with self._changing:
+            return sum(predictor.num_batches for predictor in self._held.values())
+
     def chosen(self, request_id: str) -> Predictor:
         """Return the canary for its share of the requests, else the champion; an id gets the same one of the two."""
         canary = self._canary
