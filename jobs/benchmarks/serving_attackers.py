@@ -44,7 +44,7 @@ class Attacks(Config):
     """How hard to attack."""
 
     idle: PositiveInt = 10_000
-    """Connections without a request; as many of them as a process may open files."""
+    """Connections that say nothing; as many of them as a process may open files."""
     slow: PositiveInt = 500
     """Requests that are sent by halves, and byte by byte."""
     seconds: PositiveFloat = 25.0
@@ -91,6 +91,11 @@ def attack(url: httpx.URL, question: Mapping[str, object]) -> dict[str, object]:
         "flaws": replies.flaws,
         "slowest_503_s": replies.slowest_s,
     }
+
+
+async def nothing(_: httpx.URL, config: Attacks, __: Replies) -> None:
+    """Let the others alone, to tell how much their figures vary by themselves."""
+    await asyncio.sleep(config.seconds)
 
 
 async def idle(url: httpx.URL, config: Attacks, replies: Replies) -> None:
@@ -292,6 +297,7 @@ def flaw(status: int, headers: Mapping[str, str], body: bytes) -> str:
 
 
 ATTACKS: Mapping[str, Callable[[httpx.URL, Attacks, Replies], Coroutine[None, None, None]]] = {
+    "nothing": nothing,
     "idle": idle,
     "halves": halves,
     "trickled": trickled,

@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ from rayology.session import on_cluster
 NAME = "attacked"
 ATTACKERS = Path(__file__).parent / "serving_attackers.py"
 PAUSE_S = 0.02  # of another client between two requests
-LOOK_S = 0.2  # between two looks at the memory
+LOOK_S = 0.5  # between two looks at the memory
 SETTLE_S = 1.0
 ATTACK_S = 900.0  # that one may take at most
 MOST_P99_MS, MOST_GROWTH_MB, MOST_REFUSAL_S = 50.0, 100.0, 1.0
@@ -69,9 +68,9 @@ class Waits:
     """How long other clients waited for images, in seconds."""
 
     kept: list[float] = field(default_factory=list)
-    """On connections that stay."""
+    """Waits on connections that stay."""
     new: list[float] = field(default_factory=list)
-    """On a new connection each."""
+    """Waits on a new connection each."""
     failures: Counter[str] = field(default_factory=Counter)
 
     def p99_ms(self) -> dict[str, float]:
@@ -122,21 +121,23 @@ def serve(store: str) -> None:
 async def attacked(stage: Stage, name: str) -> dict[str, object]:
     """Attack while other clients ask, and return what they, the memory and the attackers saw."""
     calm = await asked(stage, asyncio.sleep(stage.config.before_s))
-    memory_mb = [server_mb(stage.server.pid)]
+    pids = resident(stage.server.pid)
+    memory_mb = [memory(pids)]
     question = {"attack": name, "how": stage.config.attacks.model_dump(mode="json")}
     attack = asyncio.create_task(asyncio.to_thread(stage.attackers.ask, question, timeout_s=ATTACK_S))
-    looks = asyncio.create_task(look(stage.server.pid, memory_mb))
+    looks = asyncio.create_task(look(pids, memory_mb))
     waits = await asked(stage, attack)
     looks.cancel()
     await asyncio.sleep(SETTLE_S)
     return {
         "p99_ms_before": calm.p99_ms(),
         "p99_ms": waits.p99_ms(),
+        "longest_ms": 1000 * max([*waits.kept, *waits.new], default=float("inf")),
         "answered": len(waits.kept) + len(waits.new),
         "failed": waits.failures,
         "memory_mb_before": memory_mb[0],
         "memory_mb_most": max(memory_mb),
-        "memory_mb_after": server_mb(stage.server.pid),
+        "memory_mb_after": memory(pids),
         **attack.result(),
     }
 
@@ -170,21 +171,23 @@ async def client(
             await asyncio.sleep(PAUSE_S)
 
 
-async def look(server: int, memory_mb: list[float]) -> None:
+async def look(pids: Sequence[int], memory_mb: list[float]) -> None:
     """Look at the memory until cancelled."""
     while True:
-        memory_mb.append(await asyncio.to_thread(server_mb, server))
         await asyncio.sleep(LOOK_S)
+        memory_mb.append(memory(pids))
 
 
-def server_mb(server: int) -> float:
-    """Return the resident memory of HAProxy and the replicas, in megabytes."""
-    found = 0
-    for pid, words in commands(server).items():
-        if words.startswith(PROCESSES["replica"]) or PROCESSES["HAProxy"] in words:
-            with suppress(OSError):  # it ended meanwhile
-                found += int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1])
-    return found * resource.getpagesize() / 1e6
+def resident(server: int) -> list[int]:
+    """Return the ids of HAProxy and the replicas."""
+    words = commands(server)
+    return [pid for pid in words if words[pid].startswith(PROCESSES["replica"]) or PROCESSES["HAProxy"] in words[pid]]
+
+
+def memory(pids: Sequence[int]) -> float:
+    """Return the resident memory of processes, in megabytes."""
+    pages = (int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) for pid in pids)
+    return sum(pages) * resource.getpagesize() / 1e6
 
 
 def unlike_described(python: Path, folder: Path, url: str, config: ServingAttacksConfig) -> list[str]:
@@ -230,10 +233,12 @@ def met(attacks: Mapping[str, Mapping[str, Any]], unlike: Sequence[str]) -> dict
 
 def table(attacks: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return a row for each attack."""
-    shown = Table("attack", "p99 before, ms", "p99, ms", "p99 new, ms", "failed", "MB before", "MB most", "replies")
+    shown = Table(
+        "attack", "p99 before, ms", "p99, ms", "p99 new, ms", "longest, ms", "failed", "MB before", "MB most", "replies"
+    )
     for name, each in attacks.items():
         before, during = each["p99_ms_before"], each["p99_ms"]
-        row = (before["kept"], during["kept"], during["new"], sum(each["failed"].values()))
+        row = (before["kept"], during["kept"], during["new"], each["longest_ms"], sum(each["failed"].values()))
         memory = each["memory_mb_before"], each["memory_mb_most"]
         replies = ", ".join(f"{count} {name}" for name, count in {**each["replies"], **each["flaws"]}.items())
         shown.add_row(name, *(f"{figure:,.0f}" for figure in (*row, *memory)), replies)
