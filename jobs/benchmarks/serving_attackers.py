@@ -146,7 +146,9 @@ async def held_open(url: httpx.URL, config: Attacks, replies: Replies, halves: l
             sender = asyncio.create_task(trickle(writer, first, rest))
             try:
                 replies.add(*await reply(reader))
-            except (OSError, asyncio.IncompleteReadError) as error:
+            except asyncio.IncompleteReadError:
+                replies.statuses["closed"] += 1
+            except OSError as error:
                 replies.statuses[type(error).__name__] += 1
             finally:
                 number_open -= 1
