@@ -83,7 +83,20 @@ def test_a_body_that_turns_out_too_large_is_cut_off_while_it_comes(vae_app: Rest
             yield b"0" * 10_000
 
     assert "at most 100000 bytes" in refused(_stream(vae_app, endless()), 413)
-    assert num_sent <= 12
+    assert num_sent <= 42
+
+
+def test_a_body_that_is_too_large_is_read_to_its_end_so_that_its_sender_sees_the_refusal(vae_app: RestApp) -> None:
+    sent = list[int]()
+
+    async def large() -> AsyncIterator[bytes]:
+        for number in range(20):
+            sent.append(number)
+            yield b"0" * 10_000
+
+    assert "at most 100000 bytes" in refused(_stream(vae_app, large()), 413)
+    assert len(sent) == 20
+    assert vae_app._held_bytes == 0
 
 
 @pytest.mark.slow

@@ -169,3 +169,25 @@ def test_more_than_may_wait_are_refused_at_once_with_when_to_come_again() -> Non
         return busy.value.retry_after_s
 
     assert 0 < asyncio.run(submit()) < 5
+
+
+def test_who_asks_for_few_images_finds_room_where_who_asks_for_many_does_not() -> None:
+    gate = threading.Event()
+
+    def slow(numbers: Sequence[int]) -> Sequence[int]:
+        gate.wait()
+        return numbers
+
+    async def submit() -> list[list[int]]:
+        batcher = Batcher(slow, ThreadPoolExecutor(1), batch_size=1, max_waiting=10)
+        asked = list[asyncio.Task[list[int]]]()
+        for numbers in ([0], range(4), [5, 6], range(99), [7]):
+            asked.append(asyncio.create_task(batcher.submit(numbers)))
+            await asyncio.sleep(0.01)
+        *others, many, few = asked
+        with pytest.raises(BusyError, match="6 images wait"):
+            await many
+        gate.set()
+        return await asyncio.gather(*others, few)
+
+    assert asyncio.run(submit()) == [[0], [0, 1, 2, 3], [5, 6], [7]]

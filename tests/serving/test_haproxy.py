@@ -223,6 +223,27 @@ def test_haproxy_takes_the_guarded_configuration_and_answers_with_problem_docume
     assert answer.headers["retry-after"] == "1"
 
 
+@pytest.mark.slow
+def test_a_connection_that_says_nothing_is_closed_without_a_page(tmp_path: Path) -> None:
+    config, port = tmp_path / "haproxy.cfg", free_port()
+    text = (
+        "global\n    maxconn 100\ndefaults\n    mode http\n    timeout connect 1s\n    timeout client 5s\n"
+        f"    timeout server 1s\nfrontend http\n    bind 127.0.0.1:{port}\n    default_backend none\nbackend none\n"
+    )
+    config.write_text(haproxy_launcher.guarded(text, tmp_path).replace("http-request 10s", "http-request 200ms"))
+    launcher = environment(tmp_path / "folder")["RAY_SERVE_HAPROXY_BINARY_PATH"]
+
+    with subprocess.Popen([launcher, "-db", "-f", str(config)]) as running:
+        try:
+            asked(f"http://127.0.0.1:{port}/")
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
+                said = silent.recv(1000)
+        finally:
+            running.kill()
+
+    assert said == b""
+
+
 def free_port() -> int:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))

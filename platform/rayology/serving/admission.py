@@ -12,6 +12,8 @@ from starlette.requests import Request
 __all__ = ["Admission"]
 
 CLOSE = {"Connection": "close"}  # what is left of the body is not worth reading
+READ_ON = 4  # of the largest body, that is read before a larger one is refused
+REST_S = 0.005  # after each part that is not kept, so that reading on leaves time to answer others
 
 
 @dataclass(frozen=True)
@@ -44,25 +46,34 @@ class Admission:
         return HTTPException(401, detail, {"WWW-Authenticate": "Bearer", **CLOSE})
 
     async def body(self, request: Request, *, most: int | None, hold: Callable[[int], None]) -> bytes:
-        """Read a body, and stop when it turns out too large or too slow; ``hold`` is told the bytes of each part.
+        """Read a body, and refuse one that is too large or too slow; ``hold`` is told the bytes of each part.
+
+        A body that is too large is read on for a while, and not kept: a client that is cut off while it still sends
+        does not see the refusal.
 
         Raises:
             HTTPException: 413 or 408, which also closes the connection.
         """
-        most = min(most or self.max_body_bytes, self.max_body_bytes)
+        most, read_on = min(most or self.max_body_bytes, self.max_body_bytes), READ_ON * self.max_body_bytes
         too_large = HTTPException(413, f"the body is too large: send at most {most} bytes", CLOSE)
         announced = request.headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > most:
+        announced_bytes = int(announced) if announced.isdecimal() else 0
+        if announced_bytes > read_on:
             raise too_large
         parts, num_bytes = list[bytes](), 0
         try:
             async with asyncio.timeout(self.body_timeout_s):
                 async for part in request.stream():
-                    parts.append(part)
                     num_bytes += len(part)
-                    hold(len(part))
-                    if num_bytes > most:
+                    if num_bytes > read_on:
                         raise too_large
+                    if max(announced_bytes, num_bytes) <= most:
+                        hold(len(part))
+                        parts.append(part)
+                    else:
+                        await asyncio.sleep(REST_S)
         except TimeoutError:
             raise HTTPException(408, "the body came too slowly: send it at once", CLOSE) from None
+        if num_bytes > most:
+            raise too_large
         return b"".join(parts)

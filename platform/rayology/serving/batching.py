@@ -32,8 +32,8 @@ class _Submitted(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Run a function on whatever queued while it last ran; there is no timer, so an idle server answers at once.
 
-    Requests take turns, an item each, so that one who asks for many images does not hold up one who asks for few. Items
-    whose request was given up are left out.
+    Requests take turns, an item each, so that one who asks for many images does not hold up one who asks for few; so is
+    one whose items do not fit among those that may wait refused sooner. Items whose request was given up are left out.
 
     Args:
         run: the function, from a batch of items to their results.
@@ -74,13 +74,14 @@ class Batcher(Generic[Item, Result]):
         """Return the results of the items, in their order; raise what the function raised.
 
         Raises:
-            BusyError: as many items wait as may.
+            BusyError: the items do not fit among those that may wait; half of their room is enough for any number.
         """
         if not items:
             return []
-        if (waiting := self.num_waiting) >= self._max_waiting:
+        waiting, room = self.num_waiting, max(1, min(len(items), self._max_waiting // 2))
+        if waiting + room > self._max_waiting:
             raise BusyError(
-                f"{waiting} images wait to be computed, which is the most: try again",
+                f"{waiting} images wait to be computed, which leaves no room: try again",
                 retry_after_s=math.ceil(waiting / self._batch_size) * self._batch_s,
             )
         loop = asyncio.get_running_loop()

@@ -25,6 +25,8 @@ GUARDS = """
     # A request comes to a replica when all of it is here, or as much as a buffer holds: those that trickle in, and
     # connections that say nothing, wait here, and not for long.
     option http-buffer-request
+    # Who said nothing at all is told nothing: HAProxy has only a page for it.
+    option http-ignore-probes
     timeout http-request 10s
     timeout http-keep-alive 60s
 """
