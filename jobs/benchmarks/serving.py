@@ -5,7 +5,8 @@ python jobs/benchmarks/serving.py
 One generator with random weights stands behind every server, on one thread. Clients on persistent connections ask again
 as soon as they are answered. CPU is that of all processes of a server, which include HAProxy and Ray's own, but not the
 clients; what a server computes when nobody asks is part of it, and told too. The compute limit is the network alone, in
-full batches.
+full batches. An empty handler on our path, behind the same HAProxy and Ray, shows what these cost; what it and the
+compute limit cost together, at our rate, is the floor below which ours cannot come.
 """
 
 import asyncio
@@ -43,13 +44,14 @@ SCRIPT = Path(__file__).parent / "serving_peer.py"
 IMAGE = ImageSpec(size=(64, 64), values=ValueRange(low=LOW, high=HIGH), classes=tuple("ab"[:CLASSES]))
 MODEL = GanConfig(generator=ResNetConfig(width=32, depth=1), latents=LATENTS)  # of 1.08 million parameters
 LIMIT, FLOAT32, BFLOAT16 = "compute limit", "FastAPI, float32", "FastAPI, bfloat16"
+EMPTY = "empty handler"
 SUBJECTS = {
-    **dict.fromkeys((OURS.name, FLOAT32, BFLOAT16), OURS),
+    **dict.fromkeys((OURS.name, EMPTY, FLOAT32, BFLOAT16), OURS),
     "LitServe": Peer("litserve", ("numpy", "torch", "litserve")),
     "Mosec": Peer("mosec", ("numpy", "torch", "mosec")),
 }
 ABLE = (OURS.name, FLOAT32, BFLOAT16)  # to answer several images, and PNG
-PATHS = {OURS.name: "/models/bench/generate", "Mosec": "/inference"}
+PATHS = {**dict.fromkeys((OURS.name, EMPTY), "/models/bench/generate"), "Mosec": "/inference"}
 SAME_FOR_ALL = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
 START_S, SETTLE_S, IDLE_S = 120.0, 5.0, 2.0
 FEW = 8  # clients fill every batch, where each asks for several images
@@ -158,7 +160,7 @@ def main(config: ServingConfig) -> Mapping[str, object]:
         write(Path(scratch))
         alone = running.enter_context(started(OURS, SCRIPT, LIMIT, str(Path(scratch) / precision_here()), "0"))
         servers = dict[str, Server]()
-        for name in ABLE if config.quick else SUBJECTS:
+        for name in (*ABLE, EMPTY) if config.quick else SUBJECTS:
             if name not in missing:
                 with excused(name, missing):
                     servers[name] = running.enter_context(serving(name, Path(scratch)))
@@ -169,8 +171,18 @@ def main(config: ServingConfig) -> Mapping[str, object]:
     console.print(table(results))
     for name, reason in missing.items():
         console.print(f"{name} is missing: {reason}", style="yellow", markup=False, highlight=False)
+    floors = {str(load): floor(results[str(load)], idle) for load in (ONE, MOST) if EMPTY in results[str(load)]}
+    of_floor = {f"reaches_90_%_of_the_floor_at_{load}": share >= 0.9 for load, (_, share) in floors.items()}
+    for load, (least_ms, share) in floors.items():
+        console.print(f"{load}: at least {least_ms:.2f} ms of CPU, of which ours reaches {share:.0%}", highlight=False)
     console.print("CPU ms in a second without requests:", {name: round(1000 * each) for name, each in idle.items()})
-    return {"loads": results, "idle_cpu": idle, "missing": missing, "met": met(results, config.count)}
+    return {
+        "loads": results,
+        "idle_cpu": idle,
+        "missing": missing,
+        "floors": floors,
+        "met": {**met(results, config.count), **of_floor},
+    }
 
 
 def loads(config: ServingConfig) -> list[Load]:
@@ -276,6 +288,18 @@ def figures(samples: Sequence[Sample], limit_s: float) -> dict[str, float]:
         "CPU ms": float(1000 * cpu_s),
         "share of limit": float(limit_s / cpu_s),
     }
+
+
+def floor(by: Mapping[str, Mapping[str, float]], idle: Mapping[str, float]) -> tuple[float, float]:
+    """Return the least CPU ms that our path allows a request, and the share of ours that this is.
+
+    An empty handler is asked more often, so that less of what is computed when nobody asks falls on each request.
+    """
+    ours, empty = by[OURS.name], by[EMPTY]
+    limit_ms = ours["share of limit"] * ours["CPU ms"]
+    waited_ms = 1000 * idle[OURS.name] * max(0.0, 1 / ours["requests/s"] - 1 / empty["requests/s"])
+    least_ms = limit_ms + empty["CPU ms"] + waited_ms
+    return least_ms, least_ms / ours["CPU ms"]
 
 
 def met(results: Results, count: int) -> dict[str, bool]:

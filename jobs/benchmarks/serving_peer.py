@@ -78,6 +78,29 @@ def rayology(network: str, port: int) -> None:
         signal.pause()
 
 
+def empty_handler(network: str, port: int) -> None:
+    """Serve on the same path as ours an answer of the same size that costs nothing to make."""
+    from ray import serve
+    from starlette.responses import Response
+    from starlette.types import ASGIApp
+
+    from rayology.serving.app import hosted
+    from rayology.session import on_cluster
+
+    del network
+    content = npy(np.zeros((1, 1, 64, 64), np.float32))
+
+    class Empty:
+        def __serve_build_asgi_app__(self) -> ASGIApp:
+            return Response(content, media_type=NPY)
+
+    deployment = serve.deployment(
+        serve.ingress()(Empty), max_ongoing_requests=2048, logging_config={"enable_access_log": False}
+    )
+    with on_cluster(), hosted(deployment.bind(), name="bench", port=port):
+        signal.pause()
+
+
 def fastapi(network: str, port: int) -> None:
     """Serve as one writes it by hand: what waits when a batch is done is the next one, in a thread."""
     import uvicorn
@@ -181,6 +204,7 @@ def mosec_server(network: str, port: int) -> None:
 
 SERVERS: Mapping[str, Callable[[str, int], None]] = {
     "rayology": rayology,
+    "empty handler": empty_handler,
     "FastAPI, float32": fastapi,
     "FastAPI, bfloat16": fastapi,
     "LitServe": lit_serve,

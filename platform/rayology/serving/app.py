@@ -33,7 +33,7 @@ from rayology.serving.verbs import ImagesRequest, verbs_of
 from rayology.serving.versions import Versions
 from rayology.store import CHAMPION, Store
 
-__all__ = ["ServeArgs", "build", "load", "run"]
+__all__ = ["ServeArgs", "build", "hosted", "load", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +196,13 @@ def _bundle(args: ServeArgs, store: Store, version: str) -> Bundle:
 @contextmanager
 def run(args: ServeArgs, *, name: str, port: int) -> Iterator[str]:
     """Serve a bundle on loopback behind HAProxy, yield its URL, and shut Serve down on leaving."""
-    application = build(args)
+    with hosted(build(args), name=name, port=port) as url:
+        yield url
+
+
+@contextmanager
+def hosted(application: serve.Application, *, name: str, port: int) -> Iterator[str]:
+    """Host an application as ``run`` does a bundle."""
     # Not in TMPDIR, which may be long: the path of a socket may have only 107 characters.
     with tempfile.TemporaryDirectory(prefix="rayology-", dir="/tmp") as folder:
         serve.start(
