@@ -81,7 +81,10 @@ def rayology(network: str, port: int) -> None:
 def empty_handler(network: str, port: int) -> None:
     """Serve on the same path as ours an answer of the same size that costs nothing to make."""
     from ray import serve
+    from starlette.applications import Starlette
+    from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import Route
     from starlette.types import ASGIApp
 
     from rayology.serving.app import hosted
@@ -90,9 +93,12 @@ def empty_handler(network: str, port: int) -> None:
     del network
     content = npy(np.zeros((1, 1, 64, 64), np.float32))
 
+    async def endpoint(_: Request) -> Response:
+        return Response(content, media_type=NPY)
+
     class Empty:
         def __serve_build_asgi_app__(self) -> ASGIApp:
-            return Response(content, media_type=NPY)
+            return Starlette(routes=[Route("/{path:path}", endpoint, methods=["POST"])])
 
     deployment = serve.deployment(
         serve.ingress()(Empty), max_ongoing_requests=2048, logging_config={"enable_access_log": False}
