@@ -189,7 +189,7 @@ def test_what_breaks_a_constraint_is_rejected_before_it_trains_and_costs_nothing
     assert rejected
     assert not any(trial.curve for trial in rejected)
     assert len(trials) - len(rejected) == 16
-    assert study.trials[rejected[0].number].constraints == {"slow": 1.0}
+    assert study.trials[rejected[0].number].constraints == rejected[0].violations == {"slow": 1.0}
 
 
 def test_a_constraint_that_nothing_keeps_ends_the_sweep_and_says_what_to_raise(

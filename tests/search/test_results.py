@@ -29,6 +29,14 @@ def test_the_best_finished_trial_comes_first_and_then_what_did_not_finish() -> N
     assert [each.number for each in found.explored] == [2, 1, 0, 3]
 
 
+def test_a_rejected_trial_names_the_limits_that_it_is_over() -> None:
+    rejected = Trial(1, {}, 0, outcome="rejected", violations={"max_parameters": 9.0, "max_memory_gb": 1.0})
+
+    outcomes = next(column for column in table(swept(trial(0, 0.1), rejected)).columns if column.header == "outcome")
+
+    assert list(outcomes.cells) == ["finished", "rejected, over max_memory_gb, max_parameters"]
+
+
 def test_a_dominated_trial_never_comes_before_one_of_the_front() -> None:
     front = [trial(0, 1.0, 9.0), trial(1, 5.0, 5.0), trial(2, 9.0, 1.0)]
     dominated = [trial(3, 1.0, 9.5), trial(4, 6.0, 6.0)]

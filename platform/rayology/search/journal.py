@@ -47,6 +47,8 @@ class Trial:
     outcome: Outcome = ""
     seconds: float = 0.0
     """How long it took with the driver that saw it end."""
+    violations: Mapping[str, float] = field(default_factory=dict)
+    """By how much it is over which limit of the search, if it was rejected."""
 
     @property
     def name(self) -> str:
@@ -197,4 +199,5 @@ def _trial(frozen: FrozenTrial) -> Trial:
         losses=tuple(frozen.values) if frozen.state == TrialState.COMPLETE else (),
         outcome=attrs[OUTCOME] if has_ended else "",
         seconds=attrs.get(SECONDS, 0.0),
+        violations=frozen.constraints,
     )

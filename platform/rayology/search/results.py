@@ -161,6 +161,8 @@ def table(found: SweepResult) -> Table:
             for name, loss in zip(search.tradeoffs, trial.losses[1:], strict=bool(trial.losses))
         ] or [""] * len(search.tradeoffs)
         figure, outcome = _figure_text(found, trial), trial.outcome or "running"
+        if trial.violations:
+            outcome += f", over {', '.join(sorted(trial.violations))}"
         laid_out.add_row(trial.name, figure, again, *weighed, str(trial.step), outcome, words)
     return laid_out
 
