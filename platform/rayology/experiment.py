@@ -200,12 +200,6 @@ class SearchConfig(Config):
             raise ValueError(f"tradeoffs {', '.join(self.tradeoffs)}: name each once, and not the objective")
         return self
 
-    @model_validator(mode="after")
-    def _is_warm_or_cold(self) -> Self:
-        if self.cold and self.warm_start:
-            raise ValueError("cold: begins without earlier sweeps, and warm_start names some; leave one of them out")
-        return self
-
 
 class Experiment(Config):
     """Prepare a source, train a model on it, search for a better one, keep the best."""

@@ -91,7 +91,11 @@ def make_app(tmp_path: Path, threads: Threads) -> Iterator[Callable[..., RestApp
         card = card_of(bundle, built, version="20260101-000000-0123abcd", limits=LIMITS)
         monitor = Monitor(tmp_path / f"metrics-{len(made)}")
         predictor = Predictor(built, card, threads, batch_size=4, on_batch=monitor.computed)
-        made.append(Versions(store, "tiny", lambda _: predictor))
+
+        def tell(versions: Versions) -> None:
+            monitor.stands(num_waiting=versions.num_waiting, num_complaints=len(versions.complaints))
+
+        made.append(Versions(store, "tiny", lambda _: predictor, on_look=tell))
         return RestApp(made[-1], admission, monitor)
 
     yield make

@@ -62,7 +62,7 @@ def test_the_two_models_of_one_gpu_share_it_and_grow() -> None:
         ({}, "cpu"),
         ({"num_gpus": 0.5}, "cuda"),
         ({"device": "cuda", "num_gpus": 1}, "cuda"),
-        ({"device": "cpu", "num_gpus": 0.5}, "cpu"),
+        ({"device": "cpu"}, "cpu"),
     ],
 )
 def test_a_model_is_placed_on_the_gpu_that_a_replica_is_given(args: dict[str, object], device: str) -> None:
@@ -73,6 +73,7 @@ def test_a_model_is_placed_on_the_gpu_that_a_replica_is_given(args: dict[str, ob
     ("args", "message"),
     [
         ({"device": "cuda"}, "device cuda needs a GPU; write num_gpus: 1, or less"),
+        ({"device": "cpu", "num_gpus": 0.5}, "device cpu leaves the GPUs of num_gpus 0.5 idle"),
         ({"num_replicas": 3, "max_replicas": 2}, "max_replicas 2 is less than num_replicas 3; write as many or more"),
         ({"num_gpus": 2}, "num_gpus: "),
     ],

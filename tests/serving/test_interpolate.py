@@ -43,6 +43,11 @@ def test_a_way_has_two_ends_and_no_more_images_than_one_may_ask_for(client: Clie
         client.interpolate((1, 0), (2, 0), count=1000)
 
 
+def test_a_way_that_leads_nowhere_is_refused(client: Client) -> None:
+    with pytest.raises(RequestError, match=r"422: .*name another image"):
+        client.interpolate((1, 2), (1, 2))
+
+
 def test_images_have_the_classes_of_a_list_in_turn_by_their_indices(client: Client) -> None:
     names = ["none", "mass"]
     whole = client.generate(count=4, seed=2, class_name=names)

@@ -40,3 +40,13 @@ def test_an_error_is_written_at_once_after_what_came_before_it(capsys: pytest.Ca
     logger.error("damaged")
 
     assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["INFO", "ERROR"]
+
+
+def test_a_line_that_cannot_be_written_stops_no_other(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    logger.info("%d", "no number")
+    logger.error("damaged")
+
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["damaged"]

@@ -42,16 +42,16 @@ def test_requests_and_batches_are_counted_and_nothing_that_a_caller_wrote(sessio
     told = session.get("/metrics")
 
     assert told.headers["content-type"].startswith("text/plain; version=0.0.4")
-    requests = counts(told.text, "rayology_requests_total")  # by status, verb and version
+    requests = counts(told.text, "rayology_requests_total")  # by node, status, verb and version
     assert requests == {
-        ("200", "-", version): 1,
-        ("200", "generate", version): 2,
-        ("404", "-", version): 1,
-        ("422", "generate", version): 1,
+        ("", "200", "-", version): 1,
+        ("", "200", "generate", version): 2,
+        ("", "404", "-", version): 1,
+        ("", "422", "generate", version): 1,
     }
-    assert counts(told.text, "rayology_batch_images_sum") == {(): 4}
-    assert counts(told.text, "rayology_waiting_images") == counts(told.text, "rayology_complaints") == {(): 0}
-    assert counts(told.text, "rayology_request_seconds_count")["generate",] == 3
+    assert counts(told.text, "rayology_batch_images_sum") == {("",): 4}
+    assert counts(told.text, "rayology_waiting_images") == counts(told.text, "rayology_complaints") == {("",): 0}
+    assert counts(told.text, "rayology_request_seconds_count")["", "generate"] == 3
     assert "secret" not in told.text
 
 
@@ -69,21 +69,23 @@ def test_all_replicas_of_a_node_are_counted_together_those_that_ended_too(tmp_pa
     other = f"""
 from pathlib import Path
 from rayology.serving.monitoring import Monitor
-monitor = Monitor(Path({str(folder)!r}))
+monitor = Monitor(Path({str(folder)!r}), node="n")
 monitor.answered("generate", "v", 200, 0.1)
-monitor.computed(8, 5)
+monitor.computed(8)
+monitor.stands(num_waiting=5, num_complaints=2)
 """
     subprocess.run([sys.executable, "-c", other], check=True)
-    monitor = Monitor(folder)
+    monitor = Monitor(folder, node="n")
     monitor.answered("generate", "v", 200, 0.1)
-    monitor.computed(4, 2)
+    monitor.computed(4)
+    monitor.stands(num_waiting=2, num_complaints=1)
 
-    told = monitor.exposition(num_complaints=1).decode()
+    told = monitor.exposition().decode()
 
-    assert counts(told, "rayology_requests_total") == {("200", "generate", "v"): 2}
-    assert counts(told, "rayology_batch_images_sum") == {(): 12}
-    assert counts(told, "rayology_waiting_images") == {(): 2}, "one that has ended has nobody waiting"
-    assert counts(told, "rayology_complaints") == {(): 1}
+    assert counts(told, "rayology_requests_total") == {("n", "200", "generate", "v"): 2}
+    assert counts(told, "rayology_batch_images_sum") == {("n",): 12}
+    assert counts(told, "rayology_waiting_images") == {("n",): 2}, "one that has ended has nobody waiting"
+    assert counts(told, "rayology_complaints") == {("n",): 1}
 
 
 def test_the_last_replica_of_a_node_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def main(experiment: Experiment) -> Mapping[str, object]:
     logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses files that trials are told not to write
     if experiment.search.show_space and experiment.resume:
         raise ConfigError("search.show_space: leave out --resume; a sweep keeps the space that it began with")
-    space = None if experiment.resume else Space(dimensions(experiment))  # refuses a narrowing that is wrong
+    begins = experiment.resume in {"", "auto"}
+    space = Space(dimensions(experiment)) if begins else None  # refuses a narrowing that is wrong
     if space and experiment.search.show_space:
         console.print(tree(space), markup=False, highlight=False)
         return {"dimensions": len(space.dimensions), "combinations": num_combinations(space)}
@@ -46,6 +47,8 @@ def main(experiment: Experiment) -> Mapping[str, object]:
         raise ConfigError("search.finish: a new sweep has nothing to finish; name the one to end with --resume")
     if space and experiment.search.num_trials > 1 and space.is_single_point:
         raise ConfigError("search.narrow: leaves a single point, so that nothing is searched; leave some of it out")
+    if experiment.search.cold and experiment.search.warm_start:
+        raise ConfigError("search.cold: begins without earlier sweeps, and search.warm_start names some; leave one out")
     require_known(experiment)
     sweep = begin(experiment, "sweeps")
     going_on = typed("tune", "--storage", str(sweep.experiment.storage), "--resume", sweep.folder.name)

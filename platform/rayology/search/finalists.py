@@ -43,7 +43,7 @@ def num_repeated(wanted: SearchConfig, num_explored: int | None = None) -> tuple
     """
     share = wanted.finalists_share
     total = wanted.num_trials if num_explored is None else round(num_explored / (1 - share))
-    trainings = max(math.floor(total * share + 1e-9), LEAST_REPEATED if wanted.finish else 0)
+    trainings = max(math.floor(total * share + 1e-9), LEAST_REPEATED if wanted.finish and share else 0)
     count = min(wanted.finalists, max(2, trainings // 2)) if trainings > 1 else 0
     return (count, trainings // count) if count > 1 else (0, 0)
 

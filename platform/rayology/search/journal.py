@@ -48,7 +48,7 @@ class Trial:
     seconds: float = 0.0
     """How long it took with the driver that saw it end."""
     violations: Mapping[str, float] = field(default_factory=dict)
-    """By how much it is over which limit of the search, if it was rejected."""
+    """Limits of the search that it is over, and by how much, if it was rejected."""
 
     @property
     def name(self) -> str:

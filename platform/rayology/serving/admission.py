@@ -71,8 +71,11 @@ class Admission:
                         hold(len(part))
                         parts.append(part)
                     else:
+                        parts.clear()
                         await asyncio.sleep(REST_S)
         except TimeoutError:
+            if max(announced_bytes, num_bytes) > most:
+                raise too_large from None
             raise HTTPException(408, "the body came too slowly: send it at once", CLOSE) from None
         if num_bytes > most:
             raise too_large

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import ray
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from ray import serve
@@ -71,7 +72,7 @@ class ServeArgs(Config):
     num_threads: PositiveInt = 1
     """CPU cores, and threads, of a replica."""
     num_replicas: PositiveInt = 1
-    """Processes that serve the bundle."""
+    """Processes that serve the bundle, at least."""
     max_replicas: PositiveInt | None = None
     """Processes up to which more are started while images wait; null for num_replicas always."""
 
@@ -79,6 +80,8 @@ class ServeArgs(Config):
     def _can_be_placed(self) -> Self:
         if self.device == "cuda" and not self.num_gpus:
             raise ValueError("device cuda needs a GPU; write num_gpus: 1, or less for replicas that share one")
+        if self.device == "cpu" and self.num_gpus:
+            raise ValueError(f"device cpu leaves the GPUs of num_gpus {self.num_gpus:g} idle; leave one of them out")
         if self.max_replicas is not None and self.max_replicas < self.num_replicas:
             raise ValueError(
                 f"max_replicas {self.max_replicas} is less than num_replicas {self.num_replicas}; write as many or more"
@@ -144,13 +147,20 @@ class ModelServer:
 
     def __init__(self, args: ServeArgs, admission: Admission, metrics: Path) -> None:
         log_to_stderr()
-        self._monitor = Monitor(metrics)
+        self._monitor = Monitor(metrics, node=ray.get_runtime_context().get_node_id()[:8])
         steady_gpu()
         store, threads = Store(args.store), Threads.start(args.num_threads)
         loaded = partial(load, args, store, threads, on_batch=self._monitor.computed)
-        self._versions = Versions(store, args.model, loaded, wanted=args.version)
+        try:
+            self._versions = Versions(store, args.model, loaded, wanted=args.version, on_look=self._tell)
+        except Exception:
+            self._monitor.close()
+            raise
         self._versions.follow()
         self._admission = admission
+
+    def _tell(self, versions: Versions) -> None:
+        self._monitor.stands(num_waiting=versions.num_waiting, num_complaints=len(versions.complaints))
 
     def __serve_build_asgi_app__(self) -> RestApp:
         """Return the application that answers; Serve asks for it once a version is loaded."""
@@ -167,7 +177,7 @@ def load(
     threads: Threads,
     version: str,
     *,
-    on_batch: Callable[[int, int], None] = lambda _, __: None,
+    on_batch: Callable[[int], None] = lambda _: None,
 ) -> Predictor:
     """Load a version of the model.
 

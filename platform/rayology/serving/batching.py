@@ -32,15 +32,16 @@ class _Submitted(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Run a function on whatever queued while it last ran; there is no timer, so an idle server answers at once.
 
-    Requests take turns, an item each, so that one who asks for many images does not hold up one who asks for few; so is
-    one whose items do not fit among those that may wait refused sooner. Items whose request was given up are left out.
+    Requests take turns, an item each, so that one who asks for many images does not hold up one who asks for few. A
+    request whose items do not fit among those that may wait is refused, which happens to a small one later. Items whose
+    request was given up are left out.
 
     Args:
         run: the function, from a batch of items to their results.
         executor: what it runs in.
         batch_size: the most items of a batch.
         max_waiting: how many items may wait before more are refused.
-        on_batch: told how many items a batch has, and how many wait for the next.
+        on_batch: told how many items a batch has.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Batcher(Generic[Item, Result]):
         *,
         batch_size: int,
         max_waiting: int,
-        on_batch: Callable[[int, int], None] = lambda _, __: None,
+        on_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._run, self._executor, self._on_batch = run, executor, on_batch
         self._batch_size, self._max_waiting = batch_size, max_waiting
@@ -94,9 +95,9 @@ class Batcher(Generic[Item, Result]):
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while batch := self._next_batch():
-            self._on_batch(len(batch), self.num_waiting)
             began_at, self._num_running = time.monotonic(), len(batch)
             try:
+                self._on_batch(len(batch))
                 results = await loop.run_in_executor(
                     self._executor, self._run, [submitted.items[index] for submitted, index in batch]
                 )

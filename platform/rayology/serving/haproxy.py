@@ -53,7 +53,7 @@ def environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_RETRIES": "3",
         # Ray takes a HAProxy for lost after three looks that failed, and finds its lost manager at the next one.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
-        # What takes long is awaited here, so that answering needs no thread beside Serve's own.
+        # What takes long is awaited here, so that answering needs no thread besides Serve's own.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         # At 0.1 s the controller takes twice as much of a core while nothing happens.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",

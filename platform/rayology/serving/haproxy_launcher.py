@@ -20,7 +20,7 @@ LOOK_S = 0.5  # between two looks at what is watched
 END_S = 2.0  # in which Ray ends a manager after its HAProxy
 STEADY_S = 5.0  # after which a HAProxy is able to run
 ALONE_S = 60.0  # that a HAProxy serves without a manager
-STARTED = ".started"  # how the file ends, beside a configuration, with the id of each HAProxy that was started
+STARTED = ".started"  # how the file ends that has, for a configuration, the id of each HAProxy that was started
 GUARDS = """
     # A request comes to a replica when all of it is here, or as much as a buffer holds: those that trickle in, and
     # connections that say nothing, wait here, and not for long.
@@ -55,8 +55,7 @@ def launch(binary: str, *arguments: str) -> None:
     config = guarded(file.read_text(encoding="utf-8"), file.parent)
     others = [str(pid) for pid in _started(file) if str(pid) not in arguments]
     if others and _knows_models(config):
-        at = arguments.index("-sf") + 1 if "-sf" in arguments else 0
-        arguments = (*arguments[:at], *(() if at else ("-sf",)), *others, *arguments[at:])
+        arguments = _replacing(others, arguments)
     elif others:
         config = re.sub(r"^ *bind .*\n", "", config, flags=re.MULTILINE)  # Ray asks it by its socket alone
     file.write_text(config, "utf-8")
@@ -68,6 +67,12 @@ def launch(binary: str, *arguments: str) -> None:
         watch(own, watched, [binary, "-db", "-f", str(file)])
         return
     os.execv(binary, [binary, *arguments])  # noqa: S606 - the arguments are Ray's
+
+
+def _replacing(others: Sequence[str], arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """Add processes to those that HAProxy takes over from, which follow ``-sf``."""
+    at = arguments.index("-sf") + 1 if "-sf" in arguments else 0
+    return (*arguments[:at], *(() if at else ("-sf",)), *others, *arguments[at:])
 
 
 def watch(haproxy: int, processes: Sequence[int], command: Sequence[str]) -> None:
@@ -84,24 +89,25 @@ def watch(haproxy: int, processes: Sequence[int], command: Sequence[str]) -> Non
     file = Path(command[-1])
     lived_s = alone_s = 0.0
     running, manages, lives = processes
-    while not _has_ended(lives) and alone_s < ALONE_S:
-        time.sleep(LOOK_S)
-        alone_s = alone_s + LOOK_S if _has_ended(manages) else 0.0
-        if not _has_ended(running):
-            lived_s += LOOK_S
-            continue
-        time.sleep(END_S)  # in which Ray ends the manager too, if it meant to
-        has_follower = haproxy != _started(file, even_ended=True)[-1]
-        if has_follower or _has_ended(manages) or lived_s < STEADY_S:
-            return
-        config = file.read_text(encoding="utf-8")
-        stand_in = Path(f"{file}.stand-in")  # which Ray cannot take for its own, so that it starts another
-        stand_in.write_text(re.sub(r"^ *stats socket .*\n", "", config, flags=re.MULTILINE), "utf-8")
-        haproxy, lived_s = os.posix_spawn(command[0], [*command[:-1], str(stand_in)], os.environ), 0.0
-        _note(file, haproxy)
-        running = os.pidfd_open(haproxy)
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(running, signal.SIGKILL)
+    try:
+        while not _has_ended(lives) and alone_s < ALONE_S:
+            time.sleep(LOOK_S)
+            alone_s = alone_s + LOOK_S if _has_ended(manages) else 0.0
+            if not _has_ended(running):
+                lived_s += LOOK_S
+                continue
+            time.sleep(END_S)  # in which Ray ends the manager too, if it meant to
+            if _started(file, after=haproxy) or _has_ended(manages) or lived_s < STEADY_S:
+                return
+            config = file.read_text(encoding="utf-8")
+            stand_in = Path(f"{file}.stand-in")  # which Ray cannot take for its own, so that it starts another
+            stand_in.write_text(re.sub(r"^ *stats socket .*\n", "", config, flags=re.MULTILINE), "utf-8")
+            haproxy, lived_s = os.posix_spawn(command[0], [*command[:-1], str(stand_in)], os.environ), 0.0
+            running = os.pidfd_open(haproxy)
+            _note(file, haproxy)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(running, signal.SIGKILL)
 
 
 def guarded(config: str, folder: Path) -> str:
@@ -135,13 +141,14 @@ def _note(config: Path, pid: int) -> None:
         file.write(f"{pid}\n")
 
 
-def _started(config: Path, *, even_ended: bool = False) -> list[int]:
-    """Return the ids of the HAProxies that were started with a configuration and live, the newest last."""
+def _started(config: Path, *, after: int = 0) -> list[int]:
+    """Return the ids of the HAProxies that were started with a configuration, after one or at all, and live."""
     try:
         pids = [int(line) for line in Path(f"{config}{STARTED}").read_text(encoding="utf-8").split()]
     except FileNotFoundError:
         return []
-    return [pid for pid in pids if even_ended or str(config).encode() in _command_of(pid)]
+    pids = pids[pids.index(after) + 1 :] if after in pids else pids
+    return [pid for pid in pids if str(config).encode() in _command_of(pid)]
 
 
 def _command_of(pid: int) -> bytes:

@@ -48,8 +48,9 @@ def steady_layers(model: nn.Module, compute: Callable[[], object], full: int) ->
         for layer, rows in inputs.items():
             if len(rows) == full and (least := _least(layer.forward, rows)) > 1:
                 direct = _onednn(layer, rows)
-                is_steady = direct and _least(direct, rows) == 1
-                layer.forward = direct if direct and is_steady else partial(_padded_forward, layer.forward, least)
+                if direct is None or _least(direct, rows) > 1:
+                    direct = partial(_padded_forward, layer.forward, least)
+                layer.forward = direct
 
 
 def steady_gpu() -> None:

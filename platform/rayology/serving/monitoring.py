@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
@@ -17,45 +18,55 @@ IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 class Monitor:
     """Count requests and batches of this process.
 
-    Labels are verbs, versions and statuses, and nothing that a caller wrote.
+    Labels are nodes, verbs, versions and statuses, and nothing that a caller wrote.
 
     Args:
         folder: where the replicas of a node keep what they count.
+        node: what the node is called.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, own = folder, CollectorRegistry()
+    def __init__(self, folder: Path, *, node: str = "") -> None:
+        self._folder, self._node, own = folder, node, CollectorRegistry()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ[FOLDER] = str(folder)
         # Set at the library's import it would also hold for Ray's own metrics, whose processes share an environment.
         values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call] # as all of the library's are here
         self._requests = Counter(
-            "rayology_requests", "Requests, by what came of them.", ("verb", "version", "status"), registry=own
+            "rayology_requests", "Requests, by what came of them.", ("node", "verb", "version", "status"), registry=own
         )
         self._seconds = Histogram(
-            "rayology_request_seconds", "Time to answer.", ("verb",), registry=own, buckets=SECONDS
+            "rayology_request_seconds", "Time to answer.", ("node", "verb"), registry=own, buckets=SECONDS
         )
-        self._batches = Histogram("rayology_batch_images", "Images computed at once.", registry=own, buckets=IMAGES)
-        self._waiting = Gauge("rayology_waiting_images", "Images that wait.", registry=own, multiprocess_mode="livesum")
+        self._batches = Histogram(
+            "rayology_batch_images", "Images computed at once.", ("node",), registry=own, buckets=IMAGES
+        )
+        self._waiting = Gauge(
+            "rayology_waiting_images", "Images that wait.", ("node",), registry=own, multiprocess_mode="livesum"
+        )
         self._complaints = Gauge(
-            "rayology_complaints", "What /readyz complains of.", registry=own, multiprocess_mode="livemax"
+            "rayology_complaints", "What /readyz complains of.", ("node",), registry=own, multiprocess_mode="livemax"
         )
 
     def answered(self, verb: str, version: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self._requests.labels(verb, version, str(status)).inc()
-        self._seconds.labels(verb).observe(seconds)
+        self._requests.labels(self._node, verb, version, str(status)).inc()
+        self._seconds.labels(self._node, verb).observe(seconds)
 
-    def computed(self, num_images: int, num_waiting: int) -> None:
-        """Count a batch, and note how many images wait for the next."""
-        self._batches.observe(num_images)
-        self._waiting.set(num_waiting)
+    def computed(self, num_images: int) -> None:
+        """Count a batch."""
+        self._batches.labels(self._node).observe(num_images)
 
-    def exposition(self, *, num_complaints: int) -> bytes:
+    def stands(self, *, num_waiting: int, num_complaints: int) -> None:
+        """Note how things stand; others tell it until this is called again."""
+        self._waiting.labels(self._node).set(num_waiting)
+        self._complaints.labels(self._node).set(num_complaints)
+
+    def exposition(self) -> bytes:
         """Return what all replicas of this node counted; the counts of those that have ended stay."""
-        self._complaints.set(num_complaints)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have tidied up
         for pid in self._ended():
-            multiprocess.mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call]
+            with suppress(FileNotFoundError):  # another replica tidies up too
+                multiprocess.mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call]
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
         return generate_latest(registry)

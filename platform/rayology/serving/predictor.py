@@ -92,7 +92,7 @@ class Predictor:
 
     Of large images fewer than ``batch_size`` are computed at once.
 
-    ``on_batch`` is told how many images each batch has, and how many wait for the next.
+    ``on_batch`` is told how many images each batch has.
 
     Images that are asked for as exact are computed as the bundle's own were: in float32, ``EXACT_BATCH`` at once.
 
@@ -106,7 +106,7 @@ class Predictor:
         threads: Threads,
         *,
         batch_size: int,
-        on_batch: Callable[[int, int], None] = lambda _, __: None,
+        on_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.card, self._on_batch = card, on_batch
         self.image: ImageSpec = model.image
@@ -125,6 +125,11 @@ class Predictor:
     def num_batches(self) -> float:
         """Batches that wait or are computed, where a part of one counts as a part."""
         return sum(batcher.num_pending for batcher in self._batchers.values())
+
+    @property
+    def num_waiting(self) -> int:
+        """Images that wait for a batch."""
+        return sum(batcher.num_waiting for batcher in self._batchers.values())
 
     def _examples(self, verb: Verb[Any], count: int) -> Sequence[BatchItem]:
         return [verb.example(self._model, number) for number in range(count)]

@@ -43,6 +43,7 @@ REQUEST_ID = "X-Request-ID"
 OPEN_PATHS = frozenset({"healthz", "docs", "openapi.json"})  # they tell only the endpoints of the model
 MAX_JSON_BYTES = 10_000
 READS = ("GET", "HEAD")
+GONE = 499  # status of a request whose client has gone, as other servers log it; nobody receives it
 SOON_S = 0.2  # in which most are answered, and nobody looks whether the client is still there
 FEW_VALUES = 2**14  # are encoded sooner than a thread takes over
 HELD_BODIES = 32  # of the largest size, that may be in memory at once
@@ -96,13 +97,18 @@ class RestApp:
         finally:
             self._held_bytes -= exchange.held_bytes
         if response is None:
+            self._note(exchange, GONE)
             return
         if exchange.is_admitted and exchange.version:
             response.headers[VERSION] = exchange.version
         await response(scope, receive, send)
+        self._note(exchange, response.status_code)
+
+    def _note(self, exchange: Exchange, status: int) -> None:
+        """Count a request, and write the line of it."""
         seconds, version = time.perf_counter() - exchange.began_at, exchange.version or "-"
-        self._monitor.answered(exchange.verb, version, response.status_code, seconds)
-        logger.info("%s %s %d, %.1f ms", exchange.verb, version, response.status_code, 1000 * seconds)
+        self._monitor.answered(exchange.verb, version, status, seconds)
+        logger.info("%s %s %d, %.1f ms", exchange.verb, version, status, 1000 * seconds)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "lifespan.shutdown":
@@ -192,8 +198,8 @@ class RestApp:
         return _json(Health().model_dump_json())
 
     def _metrics(self, _: Exchange, __: Predictor) -> Response:
-        exposition = self._monitor.exposition(num_complaints=len(self._versions.complaints))
-        return Response(exposition, media_type=EXPOSITION)
+        self._versions.tell()
+        return Response(self._monitor.exposition(), media_type=EXPOSITION)
 
     def _docs(self, exchange: Exchange, predictor: Predictor) -> Response:
         return HTMLResponse(docs(predictor.card, exchange.request.scope.get("root_path", "")))

@@ -2,9 +2,9 @@
 
 import secrets
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 __all__ = [
     "END",
@@ -42,11 +42,10 @@ class Message(BaseModel):
 
 def _one_or_several(value: object) -> object:
     names = tuple(value) if isinstance(value, list) else value
-    if isinstance(names, tuple) and not (names and all(isinstance(name, str) for name in names)):
+    several = names if isinstance(names, tuple) and names else (names,)
+    if names is not None and not all(isinstance(name, str) for name in several):
         raise ValueError("write a class, or a list of classes")
-    if isinstance(names, str | tuple | None):
-        return names
-    raise ValueError("write a class, or a list of classes")
+    return names
 
 
 Classes = Annotated[
@@ -87,13 +86,19 @@ class InterpolateRequest(Message):
     index: Annotated[int, Field(ge=0, lt=END)] = 0
     """Index of that image."""
     to_seed: Seed
-    """Seed of the image to end with."""
+    """Seed of the image to end with, which is drawn in the class of them all."""
     to_index: Annotated[int, Field(ge=0, lt=END)] = 0
     """Index of that image."""
     class_name: Annotated[str | None, Field(alias="class")] = None
     """Class from the card, of them all; without it, that of the image to begin with."""
     exact: bool = False
     """Whether to compute as the bundle's own samples were, in float32, which takes longer."""
+
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> Self:
+        if (self.seed, self.index) == (self.to_seed, self.to_index):
+            raise ValueError("to_seed and to_index: name another image than seed and index do")
+        return self
 
 
 class ImageCard(Message):

@@ -93,9 +93,11 @@ def verbs_of(capabilities: Iterable[str]) -> "tuple[Verb[Any], ...]":
 
 def _label(model: Model, class_name: str | None) -> int | None:
     """Return the label of a class; None if none is named."""
+    return None if class_name is None else _known_label(model, class_name)
+
+
+def _known_label(model: Model, class_name: str) -> int:
     known = classes_of(model)
-    if class_name is None:
-        return None
     if not known:
         raise RequestError("this model does not know classes: leave the class out")
     if class_name not in known:
@@ -112,9 +114,9 @@ def _drawn(model: Model, request: GenerateRequest, max_count: int) -> Sequence[B
         )
     indices = range(request.first_index, request.first_index + request.count)
     names = request.class_name
-    asked = [_label(model, name) for name in ((names,) if isinstance(names, str) else names or ())]
+    asked = [_known_label(model, name) for name in ((names,) if isinstance(names, str) else names or ())]
     if asked:
-        labels = [asked[index % len(asked)] or 0 for index in indices]
+        labels = [asked[index % len(asked)] for index in indices]
     else:
         labels = indexed_labels(model.num_classes, seed=request.seed, indices=indices).tolist()
     return [

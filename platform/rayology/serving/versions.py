@@ -31,10 +31,19 @@ class Versions:
         name: the model.
         load: function that makes a predictor of a version; raises RayologyError.
         wanted: the version to serve; ``champion`` follows the store's pointer, and lets a canary have its share.
+        on_look: called with this after each look at the store.
     """
 
-    def __init__(self, store: Store, name: str, load: Callable[[str], Predictor], *, wanted: str = CHAMPION) -> None:
-        self._store, self._name, self._load, self._wanted = store, name, load, wanted
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        load: Callable[[str], Predictor],
+        *,
+        wanted: str = CHAMPION,
+        on_look: Callable[["Versions"], None] = lambda _: None,
+    ) -> None:
+        self._store, self._name, self._load, self._wanted, self._on_look = store, name, load, wanted, on_look
         self._loader = ThreadPoolExecutor(1, "loader")  # one version at a time, whoever needs it
         self._changing = threading.Lock()
         self._loading: dict[str, Future[Predictor]] = {}
@@ -43,8 +52,9 @@ class Versions:
         self._damaged: set[str] = set()
         self._complaints: tuple[str, ...] = ()
         self._is_closed = threading.Event()
-        self._named: set[str] = set()
+        self._named, self._serving = set[str](), set[str]()
         self._champion = self._begin()
+        self._serving = {self._champion.card.version}
         self.look()
 
     @property
@@ -62,6 +72,16 @@ class Versions:
         """Batches that wait or are computed, of all versions that are held."""
         with self._changing:
             return sum(predictor.num_batches for predictor in self._held.values())
+
+    @property
+    def num_waiting(self) -> int:
+        """Images that wait, of all versions that are held."""
+        with self._changing:
+            return sum(predictor.num_waiting for predictor in self._held.values())
+
+    def tell(self) -> None:
+        """Tell ``on_look`` how things stand."""
+        self._on_look(self)
 
     def chosen(self, request_id: str) -> Predictor:
         """Return the canary for its share of the requests, else the champion; an id gets the same one of the two."""
@@ -125,6 +145,8 @@ class Versions:
         before, self._champion = self._champion, self.held(champion) or self._champion
         self._canary = canary if canary and self.held(canary.version) else None
         self._complaints = tuple(complaints)
+        self._serving = {self._champion.card.version}
+        self.tell()
         if before is not self._champion:
             logger.info("%s: %s answers, in place of %s.", self._name, champion, before.card.version)
 
@@ -134,14 +156,15 @@ class Versions:
         Raises:
             RayologyError: none can be served; says why the first cannot.
         """
-        wanted, *earlier = [self._store.pin(self._name, self._wanted)]
-        if self._wanted == CHAMPION:
-            earlier = [version for version in self._store.champions(self._name) if version != wanted]
+        wanted = self._store.pin(self._name, self._wanted)
         try:
             return self._loaded(wanted).result()
-        except RayologyError:
-            for version in earlier:
-                with suppress(RayologyError):
+        except BundleError as error:
+            self._damaged.add(wanted)
+            logger.error("%s: %s cannot be served: %s", self._name, wanted, error)  # noqa: TRY400 - it says all
+            before = dict.fromkeys(self._store.champions(self._name)) if self._wanted == CHAMPION else {}
+            for version in [version for version in before if version != wanted][:MOST_HELD]:
+                with suppress(BundleError, StoreError):
                     return self._loaded(version).result()
             raise
 
@@ -167,7 +190,7 @@ class Versions:
         """Load a version in place of the one that nobody names and that was needed longest ago."""
         try:
             with self._changing:
-                others = [each for each in self._held if each not in self._named]
+                others = [each for each in self._held if each not in self._named | self._serving]
                 for dropped in others[: max(0, len(self._held) + 1 - MOST_HELD)]:
                     del self._held[dropped]
             loaded = self._load(version)

@@ -100,6 +100,7 @@ def open_run(experiment: Experiment, kind: Literal["runs", "sweeps"]) -> Run:
 
 
 def _started(parent: Path, experiment: Experiment, kind: str) -> Run:
+    """Start a run in a folder of its own."""
     if experiment.init and kind == "sweeps":
         raise ConfigError("init: a sweep searches architectures, which no one bundle's weights fit; leave init out")
     sources = {role: _source_of(role, place, experiment) for role, place in experiment.init.items()}
@@ -115,6 +116,7 @@ def _started(parent: Path, experiment: Experiment, kind: str) -> Run:
 
 
 def _resumed(parent: Path, wanted: str, known: Sequence[str], experiment: Experiment, kind: str) -> Run:
+    """Find a run again, and keep what is asked of it from now on once nothing is wrong with that."""
     if wanted not in known:
         found = f"holds no {wanted!r}" if parent.is_dir() else "is not there"
         newest = f"the newest there are: {', '.join(known[-3:])}" if known else "give the storage that it began with"
