@@ -25,7 +25,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import torch
-from peers import OURS, Process, answer, commands, started
+from peers import OURS, PeerError, Process, answer, commands, started
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from rich.table import Table
 from torch import nn
@@ -258,7 +258,8 @@ def suffer(fault: str, stage: Stage, changes: Iterator[str], number: int) -> Non
         case "champion":
             stage.store.set_champion(NAME, next(changes))
         case "deployment":
-            stage.process.ask({"max_count": 64 + number})
+            with contextlib.suppress(PeerError):  # while the champion is damaged it is refused, and the old one stays
+                stage.process.ask({"max_count": 64 + number})
         case _:
             pids = [pid for pid, words in commands(stage.process.pid).items() if re.match(PROCESSES[fault], words)]
             if pids:
