@@ -37,5 +37,5 @@ def refusal(error: ValidationError) -> HTTPException:
     for mistake in mistakes[:MOST_NAMED]:
         unknown = mistake["type"] == "extra_forbidden"
         place = "a field that is not known" if unknown else ".".join(map(str, mistake["loc"])) or "the body"
-        named.append(f"{place}: {mistake['msg']}")
+        named.append(f"{place}: {mistake['msg'].removeprefix('Value error, ')}")
     return HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(dict.fromkeys(named)) + "; /docs shows every field")
