@@ -4,7 +4,8 @@ python jobs/benchmarks/serving_faults.py
 
 Two replicas answer clients of ours, and one that is not ours and tries nothing again. One fault after the other: a
 replica, HAProxy, what looks after it, or Serve's controller is killed with SIGKILL; the champion changes, once to a
-damaged bundle; the application is deployed again with other limits. The next comes once two replicas run.
+damaged bundle; the application is deployed again with other limits. The next comes once two replicas run, as long as
+the processes that Serve counts as such live.
 """
 
 import asyncio
@@ -48,9 +49,10 @@ from rayology.session import on_cluster
 from rayology.store import Store
 
 NAME, HOST = "faults", "127.0.0.1"
+INIT = 1  # the process below which all are
 PROCESSES = {  # and how their command lines begin
     "replica": "ray::ServeReplica",
-    "HAProxy": r"\S*/haproxy -db",
+    "HAProxy": r"\S*/haproxy -db .*-f (\S+)",
     "HAProxy's manager": "ray::HAProxyManager",
     "controller": "ray::ServeController",
 }
@@ -126,6 +128,14 @@ class Stage:
     url: str
     images: Mapping[tuple[str, int], bytes]
     """What each version draws from each seed."""
+    haproxy_config: str
+    """The file by which its HAProxies are known, also those that no process of the server's started."""
+
+    def pids(self, kind: str) -> list[int]:
+        """Return the ids of processes of a kind."""
+        if kind == "HAProxy":
+            return [pid for pid, words in commands(INIT).items() if self.haproxy_config in _config_of(words)]
+        return [pid for pid, words in commands(self.process.pid).items() if re.match(PROCESSES[kind], words)]
 
 
 def main(config: ServingFaultsConfig) -> Mapping[str, object]:
@@ -138,7 +148,8 @@ def main(config: ServingFaultsConfig) -> Mapping[str, object]:
         images = expected(store, versions)
         with started(OURS, Path(__file__), "server", store.uri, variables=VARIABLES) as process:
             url = str(process.ask({})["url"])
-            stage = Stage(process, store, versions, damaged, url, images)
+            haproxy = max(map(_config_of, commands(process.pid).values()))
+            stage = Stage(process, store, versions, damaged, url, images, haproxy)
             heard, gaps = asyncio.run(disturbed(config, stage))
     console.print(table(gaps))
     for who, failures in (("our client", heard.failures), ("the other client", heard.bare_failures)):
@@ -197,13 +208,16 @@ def arguments(store: str, *, max_count: int = 64) -> ServeArgs:
 def serve(store: str) -> None:
     """Serve, and answer where; deploy again if asked to."""
     from ray import serve as ray_serve  # noqa: PLC0415 - the parent does without
+    from ray.serve.context import _get_global_client  # noqa: PLC0415 - as above
 
     def act(question: Mapping[str, object]) -> Mapping[str, object]:
         if count := question.get("max_count"):
             application = build(arguments(store, max_count=int(str(count))))
             ray_serve.run(application, name=NAME, route_prefix=f"/models/{NAME}")
-        states = ray_serve.status().applications[NAME].deployments["model"].replica_states
-        return {"url": url, "running": states.get("RUNNING", 0), "all": sum(states.values())}
+        # Serve's client tells which processes are replicas, its public status only how many there are.
+        applications = _get_global_client().get_serve_details()["applications"]
+        replicas = applications[NAME]["deployments"]["model"]["replicas"]
+        return {"url": url, "running": [each["pid"] for each in replicas if each["state"] == "RUNNING"]}
 
     with on_cluster(), serving(arguments(store), name=NAME, port=free_port()) as url:
         answer(act)
@@ -261,8 +275,7 @@ def suffer(fault: str, stage: Stage, changes: Iterator[str], number: int) -> Non
             with contextlib.suppress(PeerError):  # while the champion is damaged it is refused, and the old one stays
                 stage.process.ask({"max_count": 64 + number})
         case _:
-            pids = [pid for pid, words in commands(stage.process.pid).items() if re.match(PROCESSES[fault], words)]
-            if pids:
+            if pids := stage.pids(fault):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pids[number % len(pids)], signal.SIGKILL)
 
@@ -270,12 +283,22 @@ def suffer(fault: str, stage: Stage, changes: Iterator[str], number: int) -> Non
 def mended(stage: Stage, heard: Heard) -> None:
     """Wait until two replicas run, and clients are answered."""
     deadline = time.monotonic() + MENDED_S
-    time.sleep(1)  # Serve notices
     answered = len(heard.answered_at)
-    while stage.process.ask({})["running"] != 2 or len(heard.answered_at) == answered:
+    while not _has_two_replicas(stage) or len(heard.answered_at) == answered:
         if time.monotonic() > deadline:
             raise TimeoutError(f"two replicas did not answer again in {MENDED_S:g} s")
         time.sleep(0.5)
+
+
+def _has_two_replicas(stage: Stage) -> bool:
+    counted = stage.process.ask({})["running"]
+    return isinstance(counted, list) and len(set(counted).intersection(stage.pids("replica"))) == 2
+
+
+def _config_of(command: str) -> str:
+    """Return the configuration file of a HAProxy; empty for any other process."""
+    found = re.match(PROCESSES["HAProxy"], command)
+    return found[1] if found else ""
 
 
 async def client(stage: Stage, heard: Heard, number: int, timeout_s: float) -> None:

@@ -57,8 +57,9 @@ class Node:
         self.processes[name].wait()
 
     def launch(self, *arguments: str) -> list[str]:
-        """Have the launcher start something that only repeats its arguments."""
-        command = [sys.executable, haproxy_launcher.__file__, "/bin/echo", "-f", str(self.config), *arguments]
+        """Have a manager that ends use the launcher to start something that only repeats its arguments."""
+        manager = ["/bin/sh", "-c", '"$@"; :', "manager"]
+        command = [*manager, sys.executable, haproxy_launcher.__file__, "/bin/echo", "-f", str(self.config), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
 
@@ -130,6 +131,18 @@ def test_a_haproxy_that_ray_ends_with_its_manager_stays_ended(node: Node, watche
     watcher.join(timeout=20)
 
     assert len(node.started) == 1
+
+
+def test_a_haproxy_that_is_not_able_to_run_is_left_to_ray_in_the_end(
+    node: Node, watcher: threading.Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(haproxy_launcher, "STEADY_S", 60)
+    node.binary.write_text("#!/bin/sh\nexit 1\n")
+    node.kill("HAProxy")
+
+    watcher.join(timeout=20)
+
+    assert len(node.started) == 1 + haproxy_launcher.MOST_LOSSES
 
 
 def test_a_haproxy_that_was_replaced_stays_ended(node: Node, watcher: threading.Thread) -> None:

@@ -121,6 +121,7 @@ def build(args: ServeArgs) -> serve.Application:
         num_replicas=args.num_replicas if args.max_replicas is None else None,
         autoscaling_config=_autoscaling(args),
         max_ongoing_requests=2048,  # they wait in the batcher, which refuses what is too many; 5 would starve it
+        health_check_period_s=1,  # by it Serve finds that a replica was lost, and starts another
         logging_config={"enable_access_log": False},  # it repeats what callers write; ours does not
         ray_actor_options={"num_cpus": args.num_threads, "num_gpus": args.num_gpus},
     )

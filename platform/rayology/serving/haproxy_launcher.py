@@ -19,6 +19,7 @@ __all__ = ["guarded", "launch", "watch"]
 LOOK_S = 0.5  # between two looks at what is watched
 END_S = 2.0  # in which Ray ends a manager after its HAProxy
 STEADY_S = 5.0  # after which a HAProxy is able to run
+MOST_LOSSES = 3  # sooner than that, one after the other, that are made good
 ALONE_S = 60.0  # that a HAProxy serves without a manager
 STARTED = ".started"  # how the file ends that has, for a configuration, the id of each HAProxy that was started
 GUARDS = """
@@ -78,8 +79,8 @@ def _replacing(others: Sequence[str], arguments: tuple[str, ...]) -> tuple[str, 
 def watch(haproxy: int, processes: Sequence[int], command: Sequence[str]) -> None:
     """Start a HAProxy that was lost again, and end it with its node, or some time after Ray's manager of it.
 
-    Ray finds out after some seconds, and starts another manager, whose own HAProxy takes over. One that was lost soon
-    after it started may not be able to run, and is left to Ray.
+    Ray finds out after some seconds, and starts another manager, whose own HAProxy takes over. One that is lost soon
+    after it started, time after time, is not able to run, and is left to Ray.
 
     Args:
         haproxy: its process id.
@@ -88,6 +89,7 @@ def watch(haproxy: int, processes: Sequence[int], command: Sequence[str]) -> Non
     """
     file = Path(command[-1])
     lived_s = alone_s = 0.0
+    losses = 0
     running, manages, lives = processes
     try:
         while not _has_ended(lives) and alone_s < ALONE_S:
@@ -97,7 +99,8 @@ def watch(haproxy: int, processes: Sequence[int], command: Sequence[str]) -> Non
                 lived_s += LOOK_S
                 continue
             time.sleep(END_S)  # in which Ray ends the manager too, if it meant to
-            if _started(file, after=haproxy) or _has_ended(manages) or lived_s < STEADY_S:
+            losses = 1 if lived_s >= STEADY_S else losses + 1
+            if _started(file, after=haproxy) or _has_ended(manages) or losses > MOST_LOSSES:
                 return
             config = file.read_text(encoding="utf-8")
             stand_in = Path(f"{file}.stand-in")  # which Ray cannot take for its own, so that it starts another
