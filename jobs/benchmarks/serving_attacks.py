@@ -8,6 +8,7 @@ byte, send much, ask for too much, or send damaged bodies. At the end schemathes
 """
 
 import asyncio
+import os
 import resource
 import signal
 import subprocess
@@ -46,6 +47,7 @@ ATTACK_S = 900.0  # that one may take at most
 MOST_P99_MS, MOST_GROWTH_MB, MOST_REFUSAL_S = 50.0, 100.0, 1.0
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 SCHEMATHESIS = Peer("schemathesis", ("schemathesis",))
+HOOKS = "import schemathesis\n\nschemathesis.serializer.alias('application/x-npy', 'application/octet-stream')\n"
 
 
 class ServingAttacksConfig(Config):
@@ -213,7 +215,9 @@ def compared(python: Path, folder: Path, url: str, config: ServingAttacksConfig)
     }
     command = [str(python.with_name("schemathesis")), "run", f"{url}/openapi.json", "--no-color"]
     command += [word for option in options.items() for word in option]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    (folder / "hooks.py").write_text(HOOKS, encoding="utf-8")  # without them it cannot send what is an NPY alone
+    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
     cases = next((line.strip() for line in done.stdout.splitlines() if " generated" in line), "none")
     if done.returncode:
         console.print(done.stdout, done.stderr, markup=False, highlight=False)

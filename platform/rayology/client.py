@@ -36,6 +36,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 AT_ONCE = 16  # images of a request of a stream
 PASSING = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 LOST = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+LEAST_AXES = 2  # of an answer: images and channels, if latents are vectors
 FOREIGN = "is a Rayology model served there?"
 
 
@@ -154,7 +155,18 @@ class Client:
         The answer is derived from the images and shows the same people. Volumes have slices before height, and must
         have exactly the size that the card names.
         """
-        return _answer(self._send(_reconstruct(images, class_name)))
+        return _answer(self._send(_sent("reconstruct", images, class_name)))
+
+    def encode(self, images: Array, *, class_name: str | None = None) -> Answer:
+        """Return the latents of images given as to ``reconstruct``, as ``decode`` takes them."""
+        return _answer(self._send(_sent("encode", images, class_name)))
+
+    def decode(self, latents: Array, *, class_name: str | None = None) -> Answer:
+        """Return the images of latents given as (count, channels, *size), or without count, as the card's ``latent``.
+
+        They count as derived, for the latents may be those of a person's image.
+        """
+        return _answer(self._send(_sent("decode", latents, class_name)))
 
     def stream(
         self, count: int, *, seed: int | None = None, first_index: int = 0, class_name: Classes = None
@@ -243,7 +255,18 @@ class AsyncClient:
         The answer is derived from the images and shows the same people. Volumes have slices before height, and must
         have exactly the size that the card names.
         """
-        return _answer(await self._send(_reconstruct(images, class_name)))
+        return _answer(await self._send(_sent("reconstruct", images, class_name)))
+
+    async def encode(self, images: Array, *, class_name: str | None = None) -> Answer:
+        """Return the latents of images given as to ``reconstruct``, as ``decode`` takes them."""
+        return _answer(await self._send(_sent("encode", images, class_name)))
+
+    async def decode(self, latents: Array, *, class_name: str | None = None) -> Answer:
+        """Return the images of latents given as (count, channels, *size), or without count, as the card's ``latent``.
+
+        They count as derived, for the latents may be those of a person's image.
+        """
+        return _answer(await self._send(_sent("decode", latents, class_name)))
 
     async def stream(
         self, count: int, *, seed: int | None = None, first_index: int = 0, class_name: Classes = None
@@ -310,11 +333,11 @@ def _interpolate(begin: tuple[int, int], end: tuple[int, int], count: int, class
     return Call(("POST", "/interpolate"), NPY, JSON, json.dumps(given).encode())
 
 
-def _reconstruct(images: Array, class_name: str | None) -> Call:
+def _sent(verb: str, array: Array, class_name: str | None) -> Call:
     query = "?" + urlencode({"class": class_name}) if class_name is not None else ""
     file = BytesIO()
-    np.save(file, images, allow_pickle=False)
-    return Call(("POST", f"/reconstruct{query}"), NPY, NPY, file.getvalue())
+    np.save(file, array, allow_pickle=False)
+    return Call(("POST", f"/{verb}{query}"), NPY, NPY, file.getvalue())
 
 
 def _card(response: httpx.Response) -> Card:
@@ -329,7 +352,7 @@ def _answer(response: httpx.Response) -> Answer:
         images = npy.read_array(BytesIO(response.content), allow_pickle=False)
     except (ValueError, TypeError, KeyError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError):
         raise _foreign(response, "the answer is not a whole NPY") from None
-    if images.dtype != np.float32 or images.ndim not in (4, 5):
+    if images.dtype != np.float32 or images.ndim < LEAST_AXES:
         raise _foreign(response, f"the answer is an NPY of {images.ndim} axes of {images.dtype}")
     try:
         return Answer.received(images, response.headers)

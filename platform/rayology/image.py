@@ -65,7 +65,12 @@ class Grid(NamedTuple):
     @property
     def num_values(self) -> int:
         """How many numbers it holds."""
-        return self.channels * math.prod(self.size)
+        return math.prod(self.shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Channels, then size."""
+        return (self.channels, *self.size)
 
 
 Side = Annotated[int, Field(ge=16, le=4096)]

@@ -18,7 +18,13 @@ def client(vae_transport: httpx.BaseTransport) -> Client:
 
 def test_a_client_reads_the_card(client: Client) -> None:
     with client:
-        assert client.card().verbs == {"generate": "synthetic", "interpolate": "synthetic", "reconstruct": "derived"}
+        assert client.card().verbs == {
+            "generate": "synthetic",
+            "interpolate": "synthetic",
+            "reconstruct": "derived",
+            "encode": "derived",
+            "decode": "derived",
+        }
 
 
 def test_a_client_gets_answers_and_pictures(client: Client) -> None:
@@ -32,6 +38,21 @@ def test_a_client_gets_answers_and_pictures(client: Client) -> None:
     assert drawn.version == kept.version == client.card().version
     assert client.generate_png(count=2, seed=1).startswith(b"\x89PNG")
     assert client.reconstruct(drawn.images[0, 0], class_name="mass").images.shape == (1, 1, 16, 24)
+
+
+@pytest.mark.parametrize("transport", ["vae_transport", "volume_transport"])
+def test_what_is_decoded_of_latents_is_the_reconstruction(transport: str, request: pytest.FixtureRequest) -> None:
+    client = Client("http://model", transport=request.getfixturevalue(transport))
+    images = client.generate(count=4, seed=1).images
+
+    latents = client.encode(images, class_name="mass")
+    decoded = client.decode(latents.images, class_name="mass")
+
+    assert latents.images.shape == (4, *(client.card().latent or ()))
+    assert (latents.nature, latents.classes, latents.seed) == ("derived", ("mass",) * 4, None)
+    assert (decoded.nature, decoded.classes, decoded.seed) == ("derived", ("mass",) * 4, None)
+    assert np.array_equal(decoded.images, client.reconstruct(images, class_name="mass").images)
+    assert np.array_equal(client.decode(latents.images[3], class_name="mass").images, decoded.images[3:4])
 
 
 def test_an_image_can_be_asked_for_again_by_what_the_answer_says(client: Client) -> None:
@@ -67,6 +88,8 @@ def test_both_clients_get_the_same(client: Client, vae_app: RestApp) -> None:
             assert await awaited.generate_png(seed=1, first_index=3) == client_png
             kept = await awaited.reconstruct(drawn.images, class_name="none")
             assert (kept.images.shape, kept.nature) == (drawn.images.shape, "derived")
+            latents = (await awaited.encode(drawn.images, class_name="none")).images
+            assert np.array_equal((await awaited.decode(latents, class_name="none")).images, kept.images)
             with pytest.raises(RequestError, match="no such class"):
                 await awaited.generate(class_name="cat")
 

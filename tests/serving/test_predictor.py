@@ -247,7 +247,13 @@ def test_the_card_says_what_the_bundle_says(vae_bundle: Bundle, gan_bundle: Bund
     vae, gan = _load(vae_bundle).card, _load(gan_bundle).card
 
     assert (vae.kind, vae.capabilities) == ("vae", ("generate", "reconstruct", "bound", "encode"))
-    assert vae.verbs == {"generate": "synthetic", "interpolate": "synthetic", "reconstruct": "derived"}
+    assert vae.verbs == {
+        "generate": "synthetic",
+        "interpolate": "synthetic",
+        "reconstruct": "derived",
+        "encode": "derived",
+        "decode": "derived",
+    }
     assert vae.classes == ("none", "nodule", "mass")
     assert (gan.kind, gan.capabilities, gan.verbs, gan.classes) == (
         "gan",
@@ -255,6 +261,7 @@ def test_the_card_says_what_the_bundle_says(vae_bundle: Bundle, gan_bundle: Bund
         {"generate": "synthetic", "interpolate": "synthetic"},
         (),
     )
+    assert (vae.latent, gan.latent) == ((32,), None)
     assert (vae.seed, gan.seed) == (vae_bundle.seed, gan_bundle.seed)
     assert (vae.image.size, vae.image.unit, vae.metrics, vae.note) == (
         (16, 24),

@@ -39,7 +39,8 @@ class Answer:
     """Images that a model made, with all that is needed to ask for them again."""
 
     images: NDArray[np.float32]
-    """(count, channel, height, width) in modality units; for volumes (count, channel, slices, height, width)."""
+    """(count, channel, height, width) in modality units; for volumes (count, channel, slices, height, width). After
+    ``encode`` their latents, (count, channel, *size) as the card's ``latent`` says."""
     classes: tuple[str, ...]
     """The class of each image; empty for a model without classes."""
     seed: int | None

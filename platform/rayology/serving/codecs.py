@@ -1,7 +1,8 @@
-"""Bytes to arrays and back: PNG grey levels mapped linearly to a range of values, and NPY in modality units."""
+"""Bytes to arrays and back: PNG grey levels mapped linearly to a range of values, and NPY as they are."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from io import BytesIO
 from tokenize import TokenError
 
@@ -14,9 +15,10 @@ from rayology.errors import RequestError
 from rayology.image import ValueRange
 from rayology.picture import contact_sheet, upright
 
-__all__ = ["MAX_VALUES", "decode_npy", "decode_png", "encode_npy", "encode_png"]
+__all__ = ["MAX_VALUES", "decode_latents", "decode_npy", "decode_png", "encode_npy", "encode_png"]
 
 Array = NDArray[np.float32]
+Shape = tuple[int, ...]
 
 MAX_SIDE = 4096  # of an image to read: a small file can unfold to any size
 MAX_VALUES = 2**22  # of an image to read, over all its channels, unless the model takes larger ones: as float32, 17 MB
@@ -85,12 +87,16 @@ def decode_npy(body: bytes, *, channels: int, num_axes: int = 2, max_values: int
     Raises:
         RequestError: the body is not an NPY, is damaged, or holds something else.
     """
-    images = _read_npy(body, channels=channels, num_axes=num_axes, max_values=max_values)
-    with np.errstate(over="ignore"):
-        values = images.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise RequestError("the NPY holds values that float32 cannot hold as finite numbers: replace them")
-    return values
+    return _read_npy(body, partial(_axes_of_images, channels=channels, num_axes=num_axes, max_values=max_values))
+
+
+def decode_latents(body: bytes, *, latent: Shape) -> Array:
+    """Return the latents of an NPY as (count, *latent); those of a single image may come without count, all are finite.
+
+    Raises:
+        RequestError: as ``decode_npy``.
+    """
+    return _read_npy(body, partial(_axes_of_latents, latent=latent))
 
 
 def _open_png(body: bytes) -> Image.Image:
@@ -113,8 +119,13 @@ def _levels(picture: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return np.asarray(upright(picture))
 
 
-def _read_npy(body: bytes, *, channels: int, num_axes: int, max_values: int) -> NDArray[np.generic]:
-    """Read images without trusting their header: no array is made for a shape that the body does not hold."""
+def _read_npy(body: bytes, to_axes: Callable[[Shape], Shape]) -> Array:
+    """Read finite numbers without trusting their header: no array is made for a shape that the body does not hold.
+
+    Args:
+        body: the file.
+        to_axes: function from the shape in the header to that of the array; raises RequestError.
+    """
     file = BytesIO(body)
     try:
         read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
@@ -130,6 +141,24 @@ def _read_npy(body: bytes, *, channels: int, num_axes: int, max_values: int) -> 
     if len(numbers) != math.prod(shape) * dtype.itemsize:
         raise RequestError(f"the NPY has another shape than its {len(numbers)} bytes of {dtype}: send the whole file")
 
+    axes = to_axes(shape)
+    array = np.frombuffer(numbers, dtype).reshape(shape, order="F" if is_fortran else "C").reshape(axes)
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise RequestError("the NPY holds values that float32 cannot hold as finite numbers: replace them")
+    return values
+
+
+def _axes_of_latents(shape: Shape, *, latent: Shape) -> Shape:
+    axes = (1,) * (len(latent) + 1 - len(shape)) + shape
+    if len(shape) < len(latent) or axes[1:] != latent:
+        wanted = ", ".join(map(str, latent))
+        raise RequestError(f"the NPY has the shape {shape}: send latents of the shape ({wanted}) or (count, {wanted})")
+    return axes
+
+
+def _axes_of_images(shape: Shape, *, channels: int, num_axes: int, max_values: int) -> Shape:
     axes = (1,) * (num_axes + 2 - len(shape)) + shape
     if not num_axes <= len(shape) <= num_axes + 2 or axes[1] != channels:
         space = "slices, height, width" if num_axes == 3 else "height, width"
@@ -137,7 +166,7 @@ def _read_npy(body: bytes, *, channels: int, num_axes: int, max_values: int) -> 
             f"the NPY has the shape {shape}: send ({space}), ({channels}, {space}) or (count, {channels}, {space})"
         )
     _check_size(*axes[1:], max_values=max_values)
-    return np.frombuffer(numbers, dtype).reshape(shape, order="F" if is_fortran else "C").reshape(axes)
+    return axes
 
 
 def _check_size(channels: int, *sides: int, max_values: int = MAX_VALUES) -> None:

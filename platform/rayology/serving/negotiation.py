@@ -1,32 +1,39 @@
-"""The media types of images: those that a model takes, and the one of an answer that the client prefers."""
+"""The media types of images and latents: those that a model takes, and the one of an answer that a client prefers."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from starlette.exceptions import HTTPException
 
-__all__ = ["MEDIA_TYPES", "MediaType", "taken", "wanted"]
+from rayology.serving.verbs import Content
+
+__all__ = ["ANSWERED", "MediaType", "taken", "wanted"]
 
 MediaType = Literal["image/png", "application/x-npy"]
-MEDIA_TYPES: tuple[MediaType, ...] = ("image/png", "application/x-npy")
+ANSWERED: Mapping[Content, tuple[MediaType, ...]] = {
+    "images": ("image/png", "application/x-npy"),
+    "latents": ("application/x-npy",),
+}
+"""The media types of answers, by what they hold; the first are preferred."""
 
 
 def taken(*, is_volume: bool) -> tuple[MediaType, ...]:
     """Return the media types in which a model takes images; a PNG cannot hold a volume."""
-    return ("application/x-npy",) if is_volume else MEDIA_TYPES
+    return ("application/x-npy",) if is_volume else ("image/png", "application/x-npy")
 
 
-def wanted(accept: str) -> MediaType:
-    """Return the media type that the client prefers (RFC 9110, section 12.5.1).
+def wanted(accept: str, answers: Content) -> MediaType:
+    """Return the media type in which the client prefers an answer (RFC 9110, section 12.5.1).
 
     Raises:
         HTTPException: 406, the client accepts none.
     """
     for media_range in _ranked(accept):
-        for media_type in MEDIA_TYPES:
+        for media_type in ANSWERED[answers]:
             family = media_type.split("/")[0]
             if media_range in (media_type, f"{family}/*", "*/*"):
                 return media_type
-    raise HTTPException(406, f"the answer comes as {' or '.join(MEDIA_TYPES)}: name one of them in Accept")
+    raise HTTPException(406, f"Accept: name {' or '.join(ANSWERED[answers])}, which {answers} come as")
 
 
 def _ranked(accept: str) -> list[str]:

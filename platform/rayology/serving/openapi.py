@@ -1,16 +1,16 @@
 """What the endpoints of a model take and answer: for machines as OpenAPI 3.1, and for people as a page."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 from pydantic.json_schema import models_json_schema
 
 from rayology.page import page, safe, table
 from rayology.serving.answer import CLASSES, FIRST_INDEX, NATURE, SEED, VERSION
-from rayology.serving.negotiation import MEDIA_TYPES, taken
+from rayology.serving.negotiation import ANSWERED, taken
 from rayology.serving.schemas import NATURES, Card, GenerateRequest, Health, InterpolateRequest, Problem
-from rayology.serving.verbs import ImagesRequest, Verb, verbs_of
+from rayology.serving.verbs import Content, ImagesRequest, LatentsRequest, SentRequest, Verb, verbs_of
 
 __all__ = ["docs", "openapi"]
 
@@ -33,18 +33,22 @@ PIN: Document = {
     "description": "The version that is to answer, if it is not to be the champion or its canary.",
     "schema": {"type": "string"},
 }
-GENERATE = (
-    "Get a PNG of one image or a sheet of several, or an NPY of the array in modality units. A PNG shows a volume as "
-    "its middle axial, coronal and sagittal plane, side by side."
-)
-SEND = (
-    "Send a PNG, whose grey levels span the model's range, or an NPY in modality units. Images may have any size. "
-    "Volumes come as NPY of (slices, height, width), in exactly the size that the card names."
-)
+GET: Mapping[Content, str] = {
+    "images": "Get a PNG of one image or a sheet of several, or an NPY of the array in "
+    "modality units. A PNG shows a volume as its middle axial, coronal and sagittal plane, side by side.",
+    "latents": "Get an NPY of (count, channels, *size), whose last axes the card names as latent.",
+}
+SEND: Mapping[type[SentRequest], str] = {
+    ImagesRequest: "Send a PNG, whose grey levels span the model's range, or an NPY in modality units. Images may have "
+    "any size. Volumes come as NPY of (slices, height, width), in exactly the size that the card names.",
+    LatentsRequest: "Send an NPY of (count, channels, *size), whose last axes the card names as latent; one may come "
+    "without count.",
+}
 EXAMPLES: Mapping[type[object], Document] = {
     GenerateRequest: {"count": 16, "seed": 7},
     InterpolateRequest: {"count": 8, "seed": 7, "to_seed": 8},
 }
+SUFFIXES = {"image/png": "png", "application/x-npy": "npy"}
 VOLUME_AXES = 3
 PAGES: Mapping[str, tuple[type[Card | Health], str]] = {
     "/": (Card, "Say what the model is and can do."),
@@ -100,19 +104,15 @@ def _page(capabilities: tuple[str, ...], is_volume: bool, root: str) -> bytes:  
 
 def _asking(verb: Verb[object], *, is_volume: bool) -> Document:
     """Describe the endpoint of a verb."""
-    images: Mapping[str, Document] = {
-        media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES
-    }
-    options: Mapping[str, Document] = {}
+    about, options = GET[verb.answers], dict[str, Document]()
     body: Mapping[str, Document]
-    if verb.request is ImagesRequest:
-        about, options = SEND, {"class": {"type": "string"}, "exact": {"type": "boolean"}}
-        body = {media_type: images[media_type] for media_type in taken(is_volume=is_volume)}
+    if issubclass(verb.request, SentRequest):
+        about, options = f"{SEND[verb.request]} {about}", {"class": {"type": "string"}, "exact": {"type": "boolean"}}
+        body = _binary(taken(is_volume=is_volume) if verb.request is ImagesRequest else ANSWERED["latents"])
     else:
-        about = GENERATE
         body = {"application/json": {**_schema(verb.request), "example": EXAMPLES[verb.request]}}
     answer = {
-        "content": images,
+        "content": _binary(ANSWERED[verb.answers]),
         "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()},
     }
     return {
@@ -134,6 +134,10 @@ def _operation(about: str, answer: Mapping[str, object], *, is_open: bool = Fals
         "security": [] if is_open else [{"bearer": []}],
         "responses": {"200": {"description": "The answer.", **answer}, "4XX": problem, "5XX": problem},
     }
+
+
+def _binary(media_types: Iterable[str]) -> Mapping[str, Document]:
+    return {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in media_types}
 
 
 def _schema(message: type[object]) -> Document:
@@ -172,12 +176,12 @@ def _sections(described: Document, root: str) -> Iterator[str]:
 
 def _curl(path: str, operation: Document) -> str:
     content: Mapping[str, Document] = operation["requestBody"]["content"]  # type: ignore[index] # as above
+    answer: Mapping[str, Document] = operation["responses"]["200"]["content"]  # type: ignore[index] # as above
     media_type, sent = next(iter(content.items()))
-    files = {"image/png": "@slice.png", "application/x-npy": "@volume.npy"}
-    body = files.get(media_type) or f"'{json.dumps(sent['example'])}'"
+    body = f"'{json.dumps(sent['example'])}'" if "example" in sent else f"@sent.{SUFFIXES[media_type]}"
     return (
         'curl --fail-with-body -H "Authorization: Bearer $RAYOLOGY_TOKEN" '
-        f'-H "Content-Type: {media_type}" --data-binary {body} -o answer.png http://HOST{path}'
+        f'-H "Content-Type: {media_type}" --data-binary {body} -o answer.{SUFFIXES[next(iter(answer))]} http://HOST{path}'
     )
 
 

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from rayology.bundle import COPIES, Bundle
+from rayology.errors import RequestError
 from rayology.image import VALUES_AT_ONCE, ImageSpec, num_at_once
-from rayology.models import Model
+from rayology.models import Encodes, Model
 from rayology.noise import placed
 from rayology.serving.answer import Answer, encoded
 from rayology.serving.batching import Batcher
@@ -59,6 +60,7 @@ def card_of(bundle: Bundle, model: Model, *, version: str, limits: Limits, preci
             high=values.high,
             unit=values.unit,
         ),
+        latent=model.latent().shape if isinstance(model, Encodes) else None,
         precision=precision,
         metrics=manifest.metrics,
         note=manifest.provenance.note,
@@ -142,7 +144,8 @@ class Predictor:
         """Answer a request for a verb that the model is capable of.
 
         Raises:
-            RequestError: the model cannot do this, or not so much at once, or not now.
+            RequestError: the model cannot do this, or not so much at once, or not now; or what it computes is not a
+                number, as of latents far larger than any image has.
         """
         read, max_count = partial(verb.items, self._model, request), self.card.limits.max_count
         if verb.is_slow:
@@ -151,9 +154,11 @@ class Predictor:
             items = read(max_count)
         classes = tuple(self.card.classes[item.label] for item in items) if self.card.classes else ()
         encoded(classes)  # refuses what an answer could not say, before it is computed
-        images = await self._batchers[verb.compute, exact].submit(items)
+        images = np.stack(await self._batchers[verb.compute, exact].submit(items))
+        if np.isnan(images).any():
+            raise RequestError("the model answers this with values that are not numbers: send latents like encode's")
         return Answer(
-            images=np.stack(images),
+            images=images,
             classes=classes,
             seed=items[0].seed,
             first_index=items[0].index,

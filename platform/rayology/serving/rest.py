@@ -24,7 +24,14 @@ from rayology.errors import BusyError, MissingVersion, RayologyError, RequestErr
 from rayology.image import ImageSpec
 from rayology.serving.admission import Admission
 from rayology.serving.answer import VERSION, Answer
-from rayology.serving.codecs import MAX_VALUES, decode_npy, decode_png, encode_npy, encode_png
+from rayology.serving.codecs import (
+    MAX_VALUES,
+    decode_latents,
+    decode_npy,
+    decode_png,
+    encode_npy,
+    encode_png,
+)
 from rayology.serving.monitoring import EXPOSITION, Monitor
 from rayology.serving.negotiation import MediaType, taken, wanted
 from rayology.serving.openapi import docs, openapi
@@ -32,7 +39,7 @@ from rayology.serving.predictor import Predictor
 from rayology.serving.problems import not_json, problem, refusal
 from rayology.serving.schemas import GenerateRequest, Health, InterpolateRequest
 from rayology.serving.units import check_units
-from rayology.serving.verbs import ImagesRequest, verbs_of
+from rayology.serving.verbs import ImagesRequest, LatentsRequest, SentRequest, verbs_of
 from rayology.serving.versions import POLL_S, Versions
 
 __all__ = ["RestApp"]
@@ -152,7 +159,7 @@ class RestApp:
             raise HTTPException(404, _no_such_endpoint(predictor))
         exchange.verb = verb.name
         _require_method(request, ("POST",))
-        media_type = wanted(request.headers.get("accept", "*/*"))
+        media_type = wanted(request.headers.get("accept", "*/*"), verb.answers)
         asked, exact = await REQUESTS[verb.request](request, predictor, partial(self._body, exchange))
         answer = await _unless_gone(request, predictor.answer(verb, asked, exact=exact))
         return await _response(answer, media_type, predictor.image)
@@ -214,9 +221,8 @@ Drawing = GenerateRequest | InterpolateRequest
 async def _drawing_request(
     message: type[Drawing], request: Request, _: Predictor, read_body: ReadBody
 ) -> tuple[Drawing, bool]:
-    content_type = request.headers.get("content-type", "application/json")
     body = await read_body(most=MAX_JSON_BYTES)
-    if content_type.partition(";")[0].strip().lower() != "application/json":
+    if _media_type(request, default="application/json") != "application/json":
         raise not_json(422)
     try:
         values = json.loads(body, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
@@ -228,23 +234,55 @@ async def _drawing_request(
     return asked, asked.exact
 
 
-async def _images_request(request: Request, predictor: Predictor, read_body: ReadBody) -> tuple[ImagesRequest, bool]:
-    query, image = request.query_params, predictor.image
+async def _sent_request(
+    message: type[SentRequest],
+    decode: Callable[[bytes, str, Predictor], NDArray[np.float32]],
+    request: Request,
+    predictor: Predictor,
+    read_body: ReadBody,
+) -> tuple[SentRequest, bool]:
+    query = request.query_params
     if unknown := sorted(set(query) - {"class", "exact"}):
         raise HTTPException(422, f"{len(unknown)} parameters of the query are not known: /docs shows every one")
     if (exact := query.get("exact", "false")) not in {"true", "false"}:
         raise HTTPException(422, "exact: write true or false")
     body = await read_body()
-    read = partial(_decode, body, request.headers.get("content-type", ""), image)
-    return ImagesRequest(read, query.get("class")), exact == "true"
+    read = partial(decode, body, _media_type(request), predictor)
+    return message(read, query.get("class")), exact == "true"
+
+
+def _images(body: bytes, media_type: str, predictor: Predictor) -> NDArray[np.float32]:
+    image = predictor.image
+    if media_type not in taken(is_volume=image.is_volume):
+        sent = "a volume, as an NPY of (slices, height, width)," if image.is_volume else "the image"
+        raise HTTPException(415, f"send {sent} with the Content-Type {' or '.join(taken(is_volume=image.is_volume))}")
+    if media_type == "image/png":
+        return decode_png(body, image.values, channels=image.channels)
+    max_values = max(MAX_VALUES, math.prod(image.shape))
+    images = decode_npy(body, channels=image.channels, num_axes=len(image.size), max_values=max_values)
+    for each in images:
+        check_units(each, image)
+    return images
+
+
+def _latents(body: bytes, media_type: str, predictor: Predictor) -> NDArray[np.float32]:
+    if media_type != "application/x-npy":
+        raise HTTPException(415, "send latents, as an NPY, with the Content-Type application/x-npy")
+    return decode_latents(body, latent=predictor.card.latent or ())
 
 
 REQUESTS: Mapping[type[object], Callable[[Request, Predictor, ReadBody], Awaitable[tuple[Any, bool]]]] = {
     GenerateRequest: partial(_drawing_request, GenerateRequest),
     InterpolateRequest: partial(_drawing_request, InterpolateRequest),
-    ImagesRequest: _images_request,
+    ImagesRequest: partial(_sent_request, ImagesRequest, _images),
+    LatentsRequest: partial(_sent_request, LatentsRequest, _latents),
 }
 """What reads a request, and whether it asks for exact images, by the type of a verb's request."""
+
+
+def _media_type(request: Request, *, default: str = "") -> str:
+    """Return the media type of a request's body, without parameters."""
+    return request.headers.get("content-type", default).partition(";")[0].strip().lower()
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -297,27 +335,22 @@ def _no_such_endpoint(predictor: Predictor) -> str:
     return f"no such endpoint: this model can {able}, and this server offers {asked}; see its card, GET /, and /docs"
 
 
-def _decode(body: bytes, content_type: str, image: ImageSpec) -> NDArray[np.float32]:
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type not in taken(is_volume=image.is_volume):
-        sent = "a volume, as an NPY of (slices, height, width)," if image.is_volume else "the image"
-        raise HTTPException(415, f"send {sent} with the Content-Type {' or '.join(taken(is_volume=image.is_volume))}")
-    if media_type == "image/png":
-        return decode_png(body, image.values, channels=image.channels)
-    max_values = max(MAX_VALUES, math.prod(image.shape))
-    images = decode_npy(body, channels=image.channels, num_axes=len(image.size), max_values=max_values)
-    for each in images:
-        check_units(each, image)
-    return images
-
-
 async def _response(answer: Answer, media_type: MediaType, image: ImageSpec) -> Response:
-    if media_type == "image/png":
-        encode = partial(encode_png, answer.images, image.values, text=answer.png_text)
-        content = encode() if answer.images.size <= FEW_VALUES else await asyncio.to_thread(encode)
-    else:
-        content = encode_npy(answer.images)
+    encode = partial(FORMS[media_type], answer, image)
+    is_quick = media_type == "application/x-npy" or answer.images.size <= FEW_VALUES
+    content = encode() if is_quick else await asyncio.to_thread(encode)
     return Response(content, headers=answer.headers, media_type=media_type)
+
+
+def _png(answer: Answer, image: ImageSpec) -> bytes:
+    return encode_png(answer.images, image.values, text=answer.png_text)
+
+
+FORMS: Mapping[MediaType, Callable[[Answer, ImageSpec], bytes]] = {
+    "image/png": _png,
+    "application/x-npy": lambda answer, _: encode_npy(answer.images),
+}
+"""What writes an answer, by media type."""
 
 
 def _json(text: str) -> Response:

@@ -143,6 +143,9 @@ class Card(Message):
     """The classes that can be asked for; empty for a model without classes."""
     image: ImageCard
     """The images it makes and takes."""
+    latent: tuple[int, ...] | None
+    """Channels and size of an image's latents, which ``encode`` answers and ``decode`` takes; null for a model without
+    them."""
     precision: Precision = "float32"
     """The numbers that images are computed with, unless a request asks for exact ones."""
     metrics: dict[str, float]

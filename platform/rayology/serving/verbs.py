@@ -1,10 +1,10 @@
-"""What a model can be asked, free of HTTP: each verb turns a request into items, and a batch of items into images."""
+"""What a model can be asked, free of HTTP: each verb turns a request into items, and a batch of items into arrays."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -14,17 +14,22 @@ from torch import Tensor
 from rayology.errors import RequestError
 from rayology.image import ImageSpec, from_model_range, to_model_range, to_stored
 from rayology.imaging import conform
-from rayology.models import Generates, Model, Reconstructs
+from rayology.models import Encodes, Generates, Model, Reconstructs
 from rayology.noise import indexed_labels, indexed_noise
 from rayology.serving.schemas import GenerateRequest, InterpolateRequest, Nature
 
 __all__ = [
+    "DECODE",
+    "ENCODE",
     "GENERATE",
     "INTERPOLATE",
     "RECONSTRUCT",
     "VERBS",
     "BatchItem",
+    "Content",
     "ImagesRequest",
+    "LatentsRequest",
+    "SentRequest",
     "Verb",
     "classes_of",
     "verbs_of",
@@ -32,18 +37,27 @@ __all__ = [
 
 Array = NDArray[np.float32]
 Request = TypeVar("Request")
+Content = Literal["images", "latents"]
 
-IMAGES = "images"
+SENT = "sent"
 
 
 @dataclass(frozen=True)
-class ImagesRequest:
-    """Ask for something about images."""
+class SentRequest:
+    """Ask for something about arrays that are sent."""
 
     read: Callable[[], Array]
-    """Function that returns (count, channel, *space) in modality units, called off the event loop, one at a time."""
+    """Function that returns them, called off the event loop, one at a time."""
     class_name: str | None = None
     """Class of them all; None for a model without classes."""
+
+
+class ImagesRequest(SentRequest):
+    """Ask for something about images, (count, channel, *space) in modality units."""
+
+
+class LatentsRequest(SentRequest):
+    """Ask for something about latents, (count, channel, *size) as the model's ``latent`` says."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,8 @@ class Verb(Generic[Request]):
     """The capability that a model must have."""
     nature: Nature
     """What the answers are."""
+    answers: Content
+    """What the answers hold."""
     summary: str
     """Sentence that says what it does."""
     request: type[Request]
@@ -76,9 +92,9 @@ class Verb(Generic[Request]):
     example: Callable[[Model, int], BatchItem]
     """Function from a number to the item of an image that nobody asked for, to try the model on."""
     is_slow: bool
-    """Whether requests hold images, which take too long to read for the event loop."""
+    """Whether requests hold arrays, which take too long to read for the event loop."""
     compute: Callable[[Model, Mapping[str, Tensor], Tensor], Tensor]
-    """Function from a batch of inputs and labels to images in modality units."""
+    """Function from a batch of inputs and labels to images in modality units, or to latents."""
 
 
 def classes_of(model: Model) -> tuple[str, ...]:
@@ -162,29 +178,36 @@ def _sampled(model: Model, inputs: Mapping[str, Tensor], labels: Tensor) -> Tens
     return from_model_range(model.sample(inputs, labels).float(), model.image.values)
 
 
-def _sent(model: Model, request: ImagesRequest, max_count: int) -> Sequence[BatchItem]:
-    """Prepare images of any size as training did, padded and averaged; volumes have the model's size."""
-    images = request.read()
-    if len(images) > max_count:
-        raise RequestError(f"{len(images)} images are too many: send at most {max_count} a request")
-    prepared = _prepared(images, model.image)
+def _sent(
+    prepared: Callable[[Array, ImageSpec], Tensor], model: Model, request: SentRequest, max_count: int
+) -> Sequence[BatchItem]:
+    """Prepare what was sent, all of one class, as the model takes it."""
+    sent = request.read()
+    if len(sent) > max_count:
+        raise RequestError(f"{len(sent)} images are too many: send at most {max_count} a request")
+    inputs = prepared(sent, model.image)
     label = _label(model, request.class_name)
     if label is None and (known := classes_of(model)):
         raise RequestError(f"the model needs the class of an image: add ?class= with one of {', '.join(known)}")
-    return [BatchItem(partial(_image, image), label or 0) for image in prepared]
+    return [BatchItem(partial(_input, each), label or 0) for each in inputs]
 
 
-def _image(image: Tensor) -> Mapping[str, Tensor]:
-    return {IMAGES: image}
+def _input(sent: Tensor) -> Mapping[str, Tensor]:
+    return {SENT: sent}
 
 
 def _some_image(model: Model, number: int) -> Mapping[str, Tensor]:
     generator = torch.Generator().manual_seed(number)
-    return {IMAGES: 2 * torch.rand(model.image.shape, generator=generator) - 1}
+    return {SENT: 2 * torch.rand(model.image.shape, generator=generator) - 1}
+
+
+def _some_latents(model: Model, number: int) -> Mapping[str, Tensor]:
+    assert isinstance(model, Encodes), "a door offers only what the model can do"  # noqa: S101
+    return {SENT: torch.randn(model.latent().shape, generator=torch.Generator().manual_seed(number))}
 
 
 def _prepared(images: Array, spec: ImageSpec) -> Tensor:
-    """Do what preparation does to an image: bring it to the size, and round it to the stored levels.
+    """Do what preparation does to an image: bring it to the size, padded and averaged, and round it to stored levels.
 
     A volume keeps its size: its voxels have one in millimetres, which an array does not tell.
     """
@@ -202,13 +225,24 @@ def _prepared(images: Array, spec: ImageSpec) -> Tensor:
 
 def _reconstructed(model: Model, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
     assert isinstance(model, Reconstructs), "a door offers only what the model can do"  # noqa: S101
-    return from_model_range(model.reconstruct(inputs[IMAGES], labels).float(), model.image.values)
+    return from_model_range(model.reconstruct(inputs[SENT], labels).float(), model.image.values)
+
+
+def _encoded(model: Model, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+    assert isinstance(model, Encodes), "a door offers only what the model can do"  # noqa: S101
+    return model.encode(inputs[SENT], labels).float()
+
+
+def _decoded(model: Model, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+    assert isinstance(model, Encodes), "a door offers only what the model can do"  # noqa: S101
+    return from_model_range(model.decode(inputs[SENT], labels).float(), model.image.values)
 
 
 GENERATE = Verb(
     name="generate",
     needs="generate",
     nature="synthetic",
+    answers="images",
     summary="Draw new images.",
     request=GenerateRequest,
     items=_drawn,
@@ -220,6 +254,7 @@ INTERPOLATE = Verb(
     name="interpolate",
     needs="generate",
     nature="synthetic",
+    answers="images",
     summary="Draw images on the way from one to another.",
     request=InterpolateRequest,
     items=_between,
@@ -231,11 +266,36 @@ RECONSTRUCT = Verb(
     name="reconstruct",
     needs="reconstruct",
     nature="derived",
+    answers="images",
     summary="Encode and decode images: return what the model keeps of them.",
     request=ImagesRequest,
-    items=_sent,
+    items=partial(_sent, _prepared),
     example=lambda model, number: BatchItem(partial(_some_image, model, number), 0),
     is_slow=True,
     compute=_reconstructed,
 )
-VERBS: tuple[Verb[Any], ...] = (GENERATE, INTERPOLATE, RECONSTRUCT)  # each takes a request of a type of its own
+ENCODE = Verb(
+    name="encode",
+    needs="encode",
+    nature="derived",
+    answers="latents",
+    summary="Encode images: return their latents, which decode takes.",
+    request=ImagesRequest,
+    items=RECONSTRUCT.items,
+    example=RECONSTRUCT.example,
+    is_slow=True,
+    compute=_encoded,
+)
+DECODE = Verb(
+    name="decode",
+    needs="encode",
+    nature="derived",  # the latents may be those of a person's image
+    answers="images",
+    summary="Decode latents: return the images that they stand for.",
+    request=LatentsRequest,
+    items=partial(_sent, lambda latents, _: torch.from_numpy(latents)),
+    example=lambda model, number: BatchItem(partial(_some_latents, model, number), 0),
+    is_slow=True,
+    compute=_decoded,
+)
+VERBS: tuple[Verb[Any], ...] = (GENERATE, INTERPOLATE, RECONSTRUCT, ENCODE, DECODE)  # requests are of several types
