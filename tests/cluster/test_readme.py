@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import httpx
 import nibabel
@@ -142,7 +143,7 @@ def test_every_line_of_every_page_is_run_by_a_test() -> None:
 
     assert [line for line in left if not line.strip().startswith(TESTED_ELSEWHERE)] == []
     assert len(COMMANDS) >= 10
-    assert (len(SUBMITTED), len(CURLS)) == (1, 3)
+    assert (len(SUBMITTED), len(CURLS)) == (1, 4)
 
 
 def test_the_readme_fits_in_one_hand_and_its_links_lead_somewhere() -> None:
@@ -229,6 +230,8 @@ def test_what_is_served_answers_the_curl_lines(served: dict[str, str], tmp_path:
 
     with Image.open(tmp_path / "sheet.png") as sheet, Image.open(tmp_path / "kept.png") as kept:
         assert (sheet.size, kept.size) == ((128, 128), (32, 32))
+    with ZipFile(tmp_path / "images.zip") as images:
+        assert len(images.namelist()) == 16
 
 
 def _wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-PNG, NPY, JSON = "image/png", "application/x-npy", "application/json"
+PNG, NPY, ZIP, JSON = "image/png", "application/x-npy", "application/zip", "application/json"
 
 
 def array_of(answer: httpx.Response) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.serving.exchanges import NPY, PNG, array_of, npy_of, refused
+from tests.serving.exchanges import NPY, PNG, ZIP, array_of, npy_of, refused
 
 SENT = {"Content-Type": NPY, "Accept": NPY}
 LATENT = 32
@@ -96,4 +96,4 @@ def test_the_description_names_what_is_sent_and_answered(vae: httpx.Client) -> N
 
     assert set(encode["requestBody"]["content"]) == {PNG, NPY}
     assert set(encode["responses"]["200"]["content"]) == set(decode["requestBody"]["content"]) == {NPY}
-    assert set(decode["responses"]["200"]["content"]) == {PNG, NPY}
+    assert set(decode["responses"]["200"]["content"]) == {PNG, NPY, ZIP}

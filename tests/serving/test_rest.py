@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.serving.conftest import OPEN
-from tests.serving.exchanges import JSON, NPY, PNG, array_of, refused
+from tests.serving.exchanges import JSON, NPY, PNG, ZIP, array_of, refused
 from torch import Tensor
 
 from rayology.bundle import Bundle
@@ -83,6 +83,7 @@ def test_every_answer_names_its_version(gan: httpx.Client, path: str) -> None:
         ("*/*", PNG),
         ("image/*", PNG),
         ("application/*", NPY),
+        (ZIP, ZIP),
         (f"{NPY}, {PNG}", NPY),
         (f"{NPY};q=0.2, {PNG};q=0.3", PNG),
         (f"text/html, {PNG};q=0, */*;q=0.1", PNG),
@@ -96,7 +97,7 @@ def test_accept_chooses_the_form(gan: httpx.Client, accept: str, expected: str) 
 def test_a_form_that_there_is_not_is_refused(gan: httpx.Client) -> None:
     detail = refused(gan.post("/generate", json={}, headers={"Accept": "text/html"}), 406)
 
-    assert f"name {PNG} or {NPY}, which images come as" in detail
+    assert f"name {PNG} or {NPY} or {ZIP}, which images come as" in detail
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """Bytes to arrays and back: PNG grey levels mapped linearly to a range of values, and NPY as they are."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from io import BytesIO
 from tokenize import TokenError
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 from numpy.lib import format as npy
@@ -15,7 +16,7 @@ from rayology.errors import RequestError
 from rayology.image import ValueRange
 from rayology.picture import contact_sheet, upright
 
-__all__ = ["MAX_VALUES", "decode_latents", "decode_npy", "decode_png", "encode_npy", "encode_png"]
+__all__ = ["MAX_VALUES", "decode_latents", "decode_npy", "decode_png", "encode_npy", "encode_png", "encode_zip"]
 
 Array = NDArray[np.float32]
 Shape = tuple[int, ...]
@@ -97,6 +98,15 @@ def decode_latents(body: bytes, *, latent: Shape) -> Array:
         RequestError: as ``decode_npy``.
     """
     return _read_npy(body, partial(_axes_of_latents, latent=latent))
+
+
+def encode_zip(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return files, by their names, as a ZIP that stores them as they are; equal files give equal bytes."""
+    packed = BytesIO()
+    with ZipFile(packed, "w") as archive:
+        for name, content in files:
+            archive.writestr(ZipInfo(name), content)  # dated 1980-01-01
+    return packed.getvalue()
 
 
 def _open_png(body: bytes) -> Image.Image:

@@ -9,9 +9,9 @@ from rayology.serving.verbs import Content
 
 __all__ = ["ANSWERED", "MediaType", "taken", "wanted"]
 
-MediaType = Literal["image/png", "application/x-npy"]
+MediaType = Literal["image/png", "application/x-npy", "application/zip"]
 ANSWERED: Mapping[Content, tuple[MediaType, ...]] = {
-    "images": ("image/png", "application/x-npy"),
+    "images": ("image/png", "application/x-npy", "application/zip"),
     "latents": ("application/x-npy",),
 }
 """The media types of answers, by what they hold; the first are preferred."""

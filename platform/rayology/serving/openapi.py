@@ -34,7 +34,7 @@ PIN: Document = {
     "schema": {"type": "string"},
 }
 GET: Mapping[Content, str] = {
-    "images": "Get a PNG of one image or a sheet of several, or an NPY of the array in "
+    "images": "Get a PNG of one image or a sheet of several, a ZIP with a PNG of each, or an NPY of the array in "
     "modality units. A PNG shows a volume as its middle axial, coronal and sagittal plane, side by side.",
     "latents": "Get an NPY of (count, channels, *size), whose last axes the card names as latent.",
 }

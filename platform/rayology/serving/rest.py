@@ -31,6 +31,7 @@ from rayology.serving.codecs import (
     decode_png,
     encode_npy,
     encode_png,
+    encode_zip,
 )
 from rayology.serving.monitoring import EXPOSITION, Monitor
 from rayology.serving.negotiation import MediaType, taken, wanted
@@ -337,7 +338,7 @@ def _no_such_endpoint(predictor: Predictor) -> str:
 
 async def _response(answer: Answer, media_type: MediaType, image: ImageSpec) -> Response:
     encode = partial(FORMS[media_type], answer, image)
-    is_quick = media_type == "application/x-npy" or answer.images.size <= FEW_VALUES
+    is_quick = media_type == "application/x-npy" or (media_type == "image/png" and answer.images.size <= FEW_VALUES)
     content = encode() if is_quick else await asyncio.to_thread(encode)
     return Response(content, headers=answer.headers, media_type=media_type)
 
@@ -346,9 +347,16 @@ def _png(answer: Answer, image: ImageSpec) -> bytes:
     return encode_png(answer.images, image.values, text=answer.png_text)
 
 
+def _zip(answer: Answer, image: ImageSpec) -> bytes:
+    """Pack a PNG of each image, named by its index, or by its place if it was not drawn by index."""
+    first = answer.first_index or 0
+    return encode_zip((f"{index:04}.png", _png(each, image)) for index, each in enumerate(answer.each(), first))
+
+
 FORMS: Mapping[MediaType, Callable[[Answer, ImageSpec], bytes]] = {
     "image/png": _png,
     "application/x-npy": lambda answer, _: encode_npy(answer.images),
+    "application/zip": _zip,
 }
 """What writes an answer, by media type."""
 
