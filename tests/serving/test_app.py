@@ -12,7 +12,7 @@ from rayology.config import validated
 from rayology.errors import BundleError, ConfigError, StoreError
 from rayology.image import ImageSpec
 from rayology.serving.admission import Admission
-from rayology.serving.app import ServeArgs, _check_body_holds, build, load
+from rayology.serving.app import ServeArgs, _check_body_holds, _precision, build, load
 from rayology.serving.autoscaling import BATCHES
 from rayology.serving.predictor import Threads, precision_here
 from rayology.store import Store
@@ -174,6 +174,15 @@ def test_a_store_that_is_not_there_asks_for_its_absolute_path(tmp_path: Path, mo
 
     with pytest.raises(StoreError, match=rf"{tmp_path}/store: no such store.*absolute path"):
         build(ServeArgs(store="store", access="open"))
+
+
+def test_volumes_are_computed_in_float32_on_a_processor() -> None:
+    volume = ImageSpec(size=(16, 16, 16))
+
+    assert _precision(ServeArgs(precision="auto"), volume) == "float32"
+    with pytest.raises(ConfigError, match=r"precision: bfloat16 of volumes needs a GPU.*write auto"):
+        _precision(ServeArgs(precision="bfloat16"), volume)
+    assert _precision(ServeArgs(precision="bfloat16"), ImageSpec()) == "bfloat16"
 
 
 def test_a_limit_under_which_no_volume_can_be_sent_is_refused_with_one_that_holds_it() -> None:

@@ -105,7 +105,7 @@ def build(args: ServeArgs) -> serve.Application:
 
     Raises:
         ConfigError: access needs a token and RAYOLOGY_TOKEN is not set, the store holds several models and none is
-            named, or no request can hold a volume to reconstruct.
+            named, no request can hold a volume to reconstruct, or the precision is none for volumes.
         StoreError: the store has no such model or version, or the model no champion.
         BundleError: the bundle is damaged or foreign.
     """
@@ -185,22 +185,32 @@ def load(
     Raises:
         StoreError: the store has no such version.
         BundleError: the bundle is damaged or foreign.
-        ConfigError: no request can hold a volume to reconstruct, or there is no GPU.
+        ConfigError: no request can hold a volume to reconstruct, there is no GPU, or volumes are to be computed on a
+            processor in bfloat16.
     """
     bundle, device = _bundle(args, store, version), args.torch_device
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("num_gpus: torch finds no GPU on this node; install its CUDA build, or write num_gpus: 0")
     model = bundle.build().to(device)
-    precision: Precision = precision_here(device) if args.precision == "auto" else args.precision
+    precision = _precision(args, model.image)
     logger.info("%s: %s computes on %s in %s.", args.model, version, device, precision)
     card = card_of(bundle, model, version=version, limits=args.limits, precision=precision)
     return Predictor(model, card, threads, batch_size=args.batch_size, on_batch=on_batch)
+
+
+def _precision(args: ServeArgs, image: ImageSpec) -> Precision:
+    if args.precision == "auto":
+        return precision_here(args.torch_device, is_volume=image.is_volume)
+    if args.precision == "bfloat16" and image.is_volume and args.torch_device.type == "cpu":
+        raise ConfigError("precision: bfloat16 of volumes needs a GPU, for torch lacks it on processors; write auto")
+    return args.precision
 
 
 def _bundle(args: ServeArgs, store: Store, version: str) -> Bundle:
     bundle = Bundle.load(store.fetch(args.model, version))
     if any(verb.request is ImagesRequest for verb in verbs_of(bundle.manifest.capabilities)):
         _check_body_holds(args, bundle.manifest.image)
+    _precision(args, bundle.manifest.image)
     return bundle
 
 

@@ -34,11 +34,14 @@ CPU = torch.device("cpu")
 FILLS_WAITING = 16  # full batches that may wait
 
 
-def precision_here(device: torch.device = CPU) -> Precision:
-    """Return the precision in which this machine computes fastest: bfloat16 where its processor multiplies it."""
+def precision_here(device: torch.device = CPU, *, is_volume: bool = False) -> Precision:
+    """Return the precision in which this machine computes fastest: bfloat16 where its processor multiplies it.
+
+    Volumes are computed in float32 on processors, for which torch does not average bfloat16 along three axes.
+    """
     if device.type == "cuda":  # pragma: no cover - needs one
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    able = torch.cpu.get_capabilities()
+    able = {} if is_volume else torch.cpu.get_capabilities()
     return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
 
 
@@ -156,7 +159,7 @@ class Predictor:
         encoded(classes)  # refuses what an answer could not say, before it is computed
         images = np.stack(await self._batchers[verb.compute, exact].submit(items))
         if np.isnan(images).any():
-            raise RequestError("the model answers this with values that are not numbers: send latents like encode's")
+            raise RequestError("the model answers this with values that are not numbers: ask for something else")
         return Answer(
             images=images,
             classes=classes,
