@@ -49,9 +49,10 @@ SUBJECTS = {
     **dict.fromkeys((OURS.name, EMPTY, FLOAT32, BFLOAT16), OURS),
     "LitServe": Peer("litserve", ("numpy", "torch", "litserve")),
     "Mosec": Peer("mosec", ("numpy", "torch", "mosec")),
+    "BentoML": Peer("bentoml", ("numpy", "torch", "bentoml")),
 }
 ABLE = (OURS.name, FLOAT32, BFLOAT16)  # to answer several images, and PNG
-PATHS = {**dict.fromkeys((OURS.name, EMPTY), "/models/bench/generate"), "Mosec": "/inference"}
+PATHS = {**dict.fromkeys((OURS.name, EMPTY), "/models/bench/generate"), "Mosec": "/inference", "BentoML": "/generate"}
 SAME_FOR_ALL = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
 START_S, SETTLE_S, IDLE_S = 120.0, 5.0, 2.0
 FEW = 8  # clients fill every batch, where each asks for several images

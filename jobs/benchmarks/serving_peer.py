@@ -208,6 +208,43 @@ def mosec_server(network: str, port: int) -> None:
     server.run()
 
 
+if find_spec("bentoml"):
+    import bentoml
+    from starlette.responses import Response as BentoResponse
+
+    @bentoml.service(workers=1)  # type: ignore[misc] # the benchmark's own environment lacks it
+    class BentoGenerator:
+        """What computes, in a process of its own, as BentoML batches what waits."""
+
+        def __init__(self) -> None:
+            self.generator = Generator(os.environ["NETWORK"])
+
+        @bentoml.api(batchable=True, max_batch_size=BATCH_SIZE)  # type: ignore[misc] # as above
+        def draw(self, seeds: list[int]) -> Array:
+            """Return an image for each seed."""
+            return self.generator(seeds)
+
+    @bentoml.service(workers=1, traffic={"timeout": 60, "max_concurrency": 64})  # type: ignore[misc] # as above
+    class BentoServer:
+        """What answers, for BentoML itself answers arrays as JSON."""
+
+        generator = bentoml.depends(BentoGenerator)
+
+        @bentoml.api  # type: ignore[misc] # as above
+        async def generate(self, seed: int, count: int = 1) -> bytes:
+            """Return an image as NPY."""
+            images = await self.generator.to_async.draw(list(range(seed, seed + count)))
+            return BentoResponse(npy(images), media_type=NPY)  # type: ignore[return-value] # which BentoML passes on
+
+
+def bento_ml(network: str, port: int) -> None:
+    """Serve with BentoML, which imports its services in processes of its own."""
+    os.environ.update(NETWORK=network, BENTOML_DO_NOT_TRACK="True", PYTHONPATH=str(Path(__file__).parent))
+    server = f"{Path(__file__).stem}:BentoServer"
+    command = ["bentoml", "serve", server, "--host", HOST, "--port", str(port), "--quiet"]
+    os.execv(Path(sys.executable).with_name("bentoml"), command)  # noqa: S606 - our own command
+
+
 SERVERS: Mapping[str, Callable[[str, int], None]] = {
     "rayology": rayology,
     "empty handler": empty_handler,
@@ -215,6 +252,7 @@ SERVERS: Mapping[str, Callable[[str, int], None]] = {
     "FastAPI, bfloat16": fastapi,
     "LitServe": lit_serve,
     "Mosec": mosec_server,
+    "BentoML": bento_ml,
 }
 
 

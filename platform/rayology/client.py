@@ -123,14 +123,21 @@ class Client:
         return _card(self._send(CARD))
 
     def generate(
-        self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: Classes = None
+        self,
+        *,
+        count: int = 1,
+        seed: int | None = None,
+        first_index: int = 0,
+        class_name: Classes = None,
+        exact: bool = False,
     ) -> Answer:
         """Return new images, in modality units, with what it takes to ask for each of them again.
 
         Image ``i`` of the answer has the index ``first_index + i``, and is the same however many are asked for. Without
-        a seed one is drawn, without a class the class of each image; of several the images have one in turn.
+        a seed one is drawn, without a class the class of each image; of several the images have one in turn. Exact ones
+        are computed as the bundle's own samples were, which takes longer.
         """
-        return _answer(self._send(_generate(NPY, count, seed, first_index, class_name)))
+        return _answer(self._send(_generate(NPY, count, seed, first_index, class_name, exact=exact)))
 
     def generate_png(
         self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: Classes = None
@@ -223,14 +230,21 @@ class AsyncClient:
         return _card(await self._send(CARD))
 
     async def generate(
-        self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: Classes = None
+        self,
+        *,
+        count: int = 1,
+        seed: int | None = None,
+        first_index: int = 0,
+        class_name: Classes = None,
+        exact: bool = False,
     ) -> Answer:
         """Return new images, in modality units, with what it takes to ask for each of them again.
 
         Image ``i`` of the answer has the index ``first_index + i``, and is the same however many are asked for. Without
-        a seed one is drawn, without a class the class of each image; of several the images have one in turn.
+        a seed one is drawn, without a class the class of each image; of several the images have one in turn. Exact ones
+        are computed as the bundle's own samples were, which takes longer.
         """
-        return _answer(await self._send(_generate(NPY, count, seed, first_index, class_name)))
+        return _answer(await self._send(_generate(NPY, count, seed, first_index, class_name, exact=exact)))
 
     async def generate_png(
         self, *, count: int = 1, seed: int | None = None, first_index: int = 0, class_name: Classes = None
@@ -321,8 +335,10 @@ def _parts(count: int, first_index: int) -> Iterator[range]:
     return (range(start, min(start + AT_ONCE, end)) for start in range(first_index, end, AT_ONCE))
 
 
-def _generate(media_type: str, count: int, seed: int | None, first_index: int, class_name: Classes) -> Call:
-    given = {"count": count, "seed": _drawn_seed(seed), "first_index": first_index, "class": class_name}
+def _generate(
+    media_type: str, count: int, seed: int | None, first_index: int, class_name: Classes, *, exact: bool = False
+) -> Call:
+    given = {"count": count, "seed": _drawn_seed(seed), "first_index": first_index, "class": class_name, "exact": exact}
     body = json.dumps({name: value for name, value in given.items() if value is not None}).encode()
     return Call(("POST", "/generate"), media_type, JSON, body)
 
@@ -383,6 +399,8 @@ def _foreign(response: httpx.Response, found: str) -> RequestError:
 
 def _unanswered(url: httpx.URL, error: httpx.RequestError, *, has_answered: bool) -> Passing:
     """Return what to try again after, or raise what a wrong address or a server that is not up comes to at once."""
+    if isinstance(error, httpx.UnsupportedProtocol):
+        raise RequestError(f"{url}: write the address of the model with http:// or https://") from None
     message = f"{url}: no answer ({type(error).__name__}): is the server up, and the address right?"
     if has_answered and isinstance(error, LOST):
         return Passing(message)

@@ -46,16 +46,15 @@ LINES = {
     page: [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     for page, blocks in BLOCKS.items()
 }
-SERVING = "rayology serve "
+SERVING = ROOT / "platform" / "rayology" / "serving" / "README.md"
+SERVED, *ASKED = [line for line in LINES[SERVING] if line.startswith(("rayology serve ", "rayology models ", "curl "))]
 COMMANDS = [
     (page, line)
     for page, lines in LINES.items()
     for line in lines
-    if line.startswith("rayology") and not line.startswith(SERVING)
+    if line.startswith("rayology") and line not in (SERVED, *ASKED)
 ]
-(SERVED,) = [line for lines in LINES.values() for line in lines if line.startswith(SERVING)]
 SUBMITTED = [line for line in LINES[README] if line.startswith("ray job submit")]
-CURLS = [line for lines in LINES.values() for line in lines if line.startswith("curl")]
 TESTED_ELSEWHERE = ("make ", ".venv/bin/pytest", "export ")
 SMALLER = {
     "--schedule.steps": "4",
@@ -104,18 +103,20 @@ def write_hippocampi(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds what ``make demo`` leaves behind."""
+    """A folder that holds what ``make demo`` leaves behind, and another version."""
     folder = tmp_path_factory.mktemp("demo")
     image = ImageSpec(size=(32, 32), classes=("consolidation", "effusion", "nodule"))
-    bundle = write_bundle(
-        folder / "bundle",
-        experiment=Experiment(),
-        model=VaeConfig().build(image),
-        metrics={"copies": 0.0},
-        provenance=provenance_of(dataset="none", note="", seed=0, steps=1),
-    )
     demo = Store(str(folder / ".rayology" / "demo" / "store"))
-    demo.set_champion("demo", demo.publish(bundle, "demo"))
+    for seed in range(2):
+        bundle = write_bundle(
+            folder / f"bundle-{seed}",
+            experiment=Experiment(seed=seed),
+            model=VaeConfig().build(image),
+            metrics={"copies": 0.0},
+            provenance=provenance_of(dataset="none", note="", seed=seed, steps=1),
+        )
+        demo.publish(bundle, "demo")
+    demo.set_champion("demo", demo.versions("demo")[0])
     return folder
 
 
@@ -133,17 +134,19 @@ def served(store: Path, ray_cluster: str) -> Iterator[dict[str, str]]:  # noqa: 
         yield environment
     finally:
         server.terminate()  # Ctrl-C would be ignored by what a background job started
-        server.wait(120)
+        assert server.wait(120) == 0, (store / "serve.log").read_text()[-2000:]
+    with pytest.raises(httpx.ConnectError):
+        httpx.get("http://127.0.0.1:8000/models/demo/healthz")
 
 
 def test_every_line_of_every_page_is_run_by_a_test() -> None:
-    run = [line for _, line in COMMANDS] + SUBMITTED + CURLS + [SERVED]
+    run = [line for _, line in COMMANDS] + SUBMITTED + ASKED + [SERVED]
 
     left = [line for lines in LINES.values() for line in lines if line.strip() and line not in run]
 
     assert [line for line in left if not line.strip().startswith(TESTED_ELSEWHERE)] == []
     assert len(COMMANDS) >= 10
-    assert (len(SUBMITTED), len(CURLS)) == (1, 4)
+    assert (len(SUBMITTED), len(ASKED)) == (1, 8)
 
 
 def test_the_readme_fits_in_one_hand_and_its_links_lead_somewhere() -> None:
@@ -214,24 +217,31 @@ def test_a_job_without_the_token_is_refused(tmp_path: Path) -> None:
     assert ended.returncode != 0
 
 
-def test_what_is_served_answers_the_curl_lines(served: dict[str, str], tmp_path: Path) -> None:
-    Image.new("L", (40, 30), 128).save(tmp_path / "slice.png")
+def test_the_page_on_serving_is_followed_line_by_line(served: dict[str, str], store: Path) -> None:
+    Image.new("L", (40, 30), 128).save(store / "slice.png")
+    first, second = Store(str(store / ".rayology" / "demo" / "store")).versions("demo")
+    champions = {"promote": second, "rollback": first}
 
-    for line in CURLS:
-        ended = subprocess.run(
-            ["bash", "-c", f"{line} --silent"],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-            env=served,
-        )
-        assert ended.returncode == 0, f"{line}\n{ended.stdout}"
+    def said(*words: str) -> str:
+        environment = {**served, "VERSION": second}
+        ended = subprocess.run(words, capture_output=True, text=True, check=False, cwd=store, env=environment)
+        assert ended.returncode == 0, f"{words}\n{ended.stdout}\n{ended.stderr}"
+        return ended.stdout
 
-    with Image.open(tmp_path / "sheet.png") as sheet, Image.open(tmp_path / "kept.png") as kept:
+    for line in ASKED:
+        said("bash", "-c", line.replace("--action promote", "--action promote --force"))  # nothing to compare them on
+        if action := next((word for word in champions if f"--action {word}" in line), None):
+            deadline = time.monotonic() + 20
+            while f'"version":"{champions[action]}"' not in said("bash", "-c", ASKED[0]):
+                assert time.monotonic() < deadline, line
+
+    with Image.open(store / "sheet.png") as sheet, Image.open(store / "kept.png") as kept:
         assert (sheet.size, kept.size) == ((128, 128), (32, 32))
-    with ZipFile(tmp_path / "images.zip") as images:
+    with ZipFile(store / "images.zip") as images:
         assert len(images.namelist()) == 16
+    assert f'version="{second}"' in (store / "metrics.txt").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", SERVING.read_text(encoding="utf-8"), re.DOTALL)
+    assert "synthetic" in said(sys.executable, "-c", program)
 
 
 def _wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:

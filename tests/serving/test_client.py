@@ -104,7 +104,7 @@ def test_both_clients_get_the_same(client: Client, vae_app: RestApp) -> None:
 
 @pytest.mark.parametrize("count", [-1, 10_000_000])
 def test_a_refusal_says_what_the_server_said(client: Client, count: int) -> None:
-    with pytest.raises(RequestError, match=r"422: count.*(greater than or equal to 1|ask for 1 to 20)"):
+    with pytest.raises(RequestError, match=r"422: count.*(at least 1|ask for 1 to 20)"):
         client.generate(count=count)
 
 
@@ -167,6 +167,11 @@ def test_an_answer_that_cannot_be_unpacked_is_named() -> None:
 
     with pytest.raises(RequestError, match="DecodingError"):
         Client("http://model", transport=other).card()
+
+
+def test_an_address_without_a_scheme_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(RequestError, match=r"127.0.0.1:9/: write the address of the model with http:// or https://"):
+        Client("127.0.0.1:9").card()
 
 
 def test_a_server_that_is_not_up_is_named() -> None:

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import numpy as np
@@ -224,14 +225,14 @@ async def _drawing_request(
 ) -> tuple[Drawing, bool]:
     body = await read_body(most=MAX_JSON_BYTES)
     if _media_type(request, default="application/json") != "application/json":
-        raise not_json(422)
+        raise not_json(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
     try:
         values = json.loads(body, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
         asked = message.model_validate(values, strict=True)
     except ValidationError as error:
-        raise refusal(error) from None
+        raise refusal(error, message) from None
     except (ValueError, RecursionError):
-        raise not_json(400 if body.strip() else 422) from None
+        raise not_json(HTTPStatus.BAD_REQUEST if body.strip() else HTTPStatus.UNPROCESSABLE_ENTITY) from None
     return asked, asked.exact
 
 
@@ -244,7 +245,7 @@ async def _sent_request(
 ) -> tuple[SentRequest, bool]:
     query = request.query_params
     if unknown := sorted(set(query) - {"class", "exact"}):
-        raise HTTPException(422, f"{len(unknown)} parameters of the query are not known: /docs shows every one")
+        raise HTTPException(422, f"the query has {len(unknown)} that are not known: write class or exact, or neither")
     if (exact := query.get("exact", "false")) not in {"true", "false"}:
         raise HTTPException(422, "exact: write true or false")
     body = await read_body()
