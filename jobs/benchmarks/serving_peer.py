@@ -212,25 +212,25 @@ if find_spec("bentoml"):
     import bentoml
     from starlette.responses import Response as BentoResponse
 
-    @bentoml.service(workers=1)  # type: ignore[misc] # the benchmark's own environment lacks it
+    @bentoml.service(workers=1)
     class BentoGenerator:
         """What computes, in a process of its own, as BentoML batches what waits."""
 
         def __init__(self) -> None:
             self.generator = Generator(os.environ["NETWORK"])
 
-        @bentoml.api(batchable=True, max_batch_size=BATCH_SIZE)  # type: ignore[misc] # as above
+        @bentoml.api(batchable=True, max_batch_size=BATCH_SIZE)  # type: ignore[untyped-decorator] # as LitServe
         def draw(self, seeds: list[int]) -> Array:
             """Return an image for each seed."""
             return self.generator(seeds)
 
-    @bentoml.service(workers=1, traffic={"timeout": 60, "max_concurrency": 64})  # type: ignore[misc] # as above
+    @bentoml.service(workers=1, traffic={"timeout": 60, "max_concurrency": 64})
     class BentoServer:
         """What answers, for BentoML itself answers arrays as JSON."""
 
         generator = bentoml.depends(BentoGenerator)
 
-        @bentoml.api  # type: ignore[misc] # as above
+        @bentoml.api  # type: ignore[untyped-decorator] # as above
         async def generate(self, seed: int, count: int = 1) -> bytes:
             """Return an image as NPY."""
             images = await self.generator.to_async.draw(list(range(seed, seed + count)))
