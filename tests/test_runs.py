@@ -52,7 +52,7 @@ def test_a_training_shows_every_figure_that_publishing_decides_by_and_what_it_wo
         ]
         assert "On the validation split, after 40 steps" in text
     assert "Next: rayology publish" in said.replace("python -m ", "")
-    assert "copies is 75 %, more than 20 %, so it is not promoted" in refused
+    assert "copies is 75 %, more than 20 %, so it is neither promoted nor served" in refused
     assert "Next:" not in refused
 
 

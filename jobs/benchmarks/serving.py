@@ -216,7 +216,9 @@ def write(folder: Path) -> None:
         nn.init.normal_(weight, std=0.05)
     origin = Provenance(dataset="none", note="", seed=0, steps=1, created_at=datetime.now(UTC), packages={})
     experiment = Experiment(model=MODEL)
-    bundle = write_bundle(folder / "bundle", experiment=experiment, model=model, metrics={}, provenance=origin)
+    bundle = write_bundle(
+        folder / "bundle", experiment=experiment, model=model, metrics={"copies": 0.0}, provenance=origin
+    )
     store = Store(str(folder / "store"))
     store.set_champion("bench", store.publish(bundle, "bench"))
     for precision in ("float32", "bfloat16"):

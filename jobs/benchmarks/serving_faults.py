@@ -180,7 +180,9 @@ def filled(folder: Path, count: int) -> tuple[Store, Sequence[str], str]:
             nn.init.normal_(weight, std=0.15)
         origin = Provenance(dataset="none", note="", seed=number, steps=1, created_at=datetime.now(UTC), packages={})
         experiment = Experiment(seed=number)
-        bundle = write_bundle(folder / str(number), experiment=experiment, model=model, metrics={}, provenance=origin)
+        bundle = write_bundle(
+            folder / str(number), experiment=experiment, model=model, metrics={"copies": 0.0}, provenance=origin
+        )
         published.append(store.publish(bundle, NAME))
     *versions, damaged = published
     weights = store.fetch(NAME, damaged) / "weights.safetensors"

@@ -16,7 +16,8 @@
     │   └── DatasetError     a prepared dataset that is missing or damaged
     ├── BundleError          a bundle that is damaged or foreign
     ├── StoreError           a store or a version that is not there, or not fit to be promoted
-    │   └── MissingVersion   a version that a store does not have
+    │   ├── MissingVersion   a version that a store does not have
+    │   └── RefusedByGate    a model whose figures forbid to promote or serve it
     ├── TrainingError        a training that cannot start or go on
     │   ├── Diverged         a loss that is no longer finite, or samples that collapse
     │   └── OutOfMemory      a step that takes more memory than there is
@@ -41,6 +42,7 @@ __all__ = [
     "NotSelected",
     "OutOfMemory",
     "RayologyError",
+    "RefusedByGate",
     "RequestError",
     "SearchError",
     "SeriesError",
@@ -119,6 +121,14 @@ class StoreError(RayologyError):
 
 class MissingVersion(StoreError):
     """A store does not have a version."""
+
+
+class RefusedByGate(StoreError):
+    """The figures of a model forbid to promote or serve it; ``fault`` says why in words that any client may read."""
+
+    def __init__(self, message: str, *, fault: str) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class TrainingError(RayologyError):

@@ -13,14 +13,14 @@ from tests.training.untrained import ranked, untrained
 
 from rayology.bundle import Bundle, provenance_of, write_bundle
 from rayology.data import PreparedDataset
-from rayology.errors import BundleError, StoreError
+from rayology.errors import BundleError, RefusedByGate, StoreError
 from rayology.experiment import Experiment
+from rayology.gates import refusals, require_gates
 from rayology.image import ImageSpec
-from rayology.metrics import METRICS
-from rayology.metrics.metric import AtMost
+from rayology.metrics import METRICS, AtMost
 from rayology.store import Store
 from rayology.training import evaluation
-from rayology.training.promotion import _weighed, compare, promote, promote_if_better, refusals
+from rayology.training.promotion import _weighed, admitted, compare, promote, promote_if_better
 
 Make = Callable[..., Bundle]
 
@@ -227,7 +227,9 @@ def test_a_model_that_draws_no_numbers_cannot_be_compared(
 def test_a_model_that_copies_is_refused_whatever_is_asked(store: Store, small: Experiment, make: Make) -> None:
     version = store.publish(make(copies=0.21))
 
-    with pytest.raises(StoreError, match=r"copies is 21 %, more than 20 %, so it is not promoted: .*training images"):
+    with pytest.raises(
+        StoreError, match=r"copies is 21 %, more than 20 %, so it is neither promoted nor served: .*training images"
+    ):
         promote(store, "small", version, storage=small.storage, force=True)
     assert store.champion_or_none("small") is None
 
@@ -248,11 +250,14 @@ def test_a_gate_is_for_those_who_can_do_what_it_is_about(make: Make) -> None:
 
 
 def test_a_gate_is_a_value_of_its_metric(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METRICS, "mmd", replace(METRICS["mmd"], gate=AtMost(0.5), advice="train longer"))
+    monkeypatch.setitem(METRICS, "mmd", replace(METRICS["mmd"], gate=AtMost(0.5, fault="blurs"), advice="train longer"))
 
     (refusal,) = refusals(make(mmd=0.75).manifest)
 
-    assert refusal == "mmd is 0.75, more than 0.5, so it is not promoted: train longer"
+    assert refusal == "mmd is 0.75, more than 0.5, so it is neither promoted nor served: train longer"
+    with pytest.raises(RefusedByGate) as refused:
+        require_gates(make(mmd=0.75, copies=0.5))
+    assert refused.value.fault == "it blurs and it copies training images"
 
 
 def test_a_damaged_version_is_not_promoted(store: Store, small: Experiment, make: Make) -> None:
@@ -261,6 +266,8 @@ def test_a_damaged_version_is_not_promoted(store: Store, small: Experiment, make
 
     with pytest.raises(BundleError, match="was altered"):
         promote(store, "small", version, storage=small.storage, force=True)
+    with pytest.raises(BundleError, match="was altered"):
+        admitted(store, "small", version)
 
 
 def test_a_damaged_champion_gives_way_when_it_is_asked_to(store: Store, small: Experiment, pair: list[Bundle]) -> None:

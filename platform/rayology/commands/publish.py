@@ -9,9 +9,10 @@ from pathlib import Path
 
 from rayology.bundle import Bundle
 from rayology.config import Config
-from rayology.errors import ConfigError
+from rayology.errors import ConfigError, StoreError
+from rayology.gates import refusals
 from rayology.store import Store
-from rayology.training.promotion import promote, require_gates
+from rayology.training.promotion import promote
 
 
 class PublishConfig(Config):
@@ -39,8 +40,11 @@ def main(config: PublishConfig) -> Mapping[str, object]:
             f"storage: there is no {config.storage}; name the folder of the training, or the store with --store"
         )
     store = Store(config.store or str(config.storage / "store"))
-    if config.promote:
-        require_gates(bundle)
+    if config.promote and (refused := refusals(bundle.manifest)):
+        raise StoreError(
+            f"{bundle.path}: {'; '.join(refused)}. Nothing was published: --force does not overrule a gate, "
+            "--no-promote stores the bundle all the same"
+        )
     name = config.name or bundle.manifest.name
     version = store.publish(bundle, name)
     if not config.promote:

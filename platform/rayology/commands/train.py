@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from rayology.bundle import Bundle
 from rayology.errors import ConfigError, DataError
 from rayology.experiment import Experiment
+from rayology.gates import refusals
 from rayology.interruption import interruptible
 from rayology.metrics.figures import as_table
 from rayology.preflight import begin
 from rayology.progress import console
 from rayology.session import on_cluster, prepared, watching_run
 from rayology.training.cluster import train
-from rayology.training.promotion import refusals
 from rayology.training.run import Run, in_sole_use
 from rayology.usage import typed
 

@@ -11,6 +11,7 @@ from rayology.image import VALUES_AT_ONCE
 from rayology.metrics.distribution import HISTOGRAM, MMD, SPECTRUM
 from rayology.metrics.images import Images, ImageSet, Reference
 from rayology.metrics.metric import (
+    AtMost,
     Comparison,
     Estimate,
     LabelMetric,
@@ -27,6 +28,7 @@ from rayology.metrics.similarity import DIVERSITY, PSNR, SSIM, mean_over_pairs
 __all__ = [
     "METRICS",
     "WORST",
+    "AtMost",
     "Comparison",
     "Estimate",
     "LabelMetric",

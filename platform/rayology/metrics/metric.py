@@ -77,12 +77,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class AtMost:
-    """What a figure may be, at most, of a model that is promoted."""
+    """What a figure may be, at most, of a model that is promoted or served."""
 
     limit: float
+    fault: str
+    """What a model beyond it does, as a verb, in words that any client may read."""
 
     def admits(self, figure: float) -> bool:
-        """Tell whether a model with this figure may be promoted; one that is not a number never is."""
+        """Tell whether a model with this figure may be promoted or served; one that is not a number never is."""
         return figure <= self.limit
 
 
@@ -98,7 +100,7 @@ class Metric:
     blind_to: str = ""
     """The damage that may leave the figure as it is, or better it; empty for a metric fit to be searched for."""
     gate: AtMost | None = None
-    """What the figure must be of a model that is promoted; None for a metric that forbids nothing."""
+    """What the figure must be of a model that is promoted or served; None for a metric that forbids nothing."""
     advice: str = ""
     """What a figure beyond the gate means, and what to do about it."""
     needs: ClassVar[Literal["generate", "reconstruct", "bound", "classify", "segment"]]

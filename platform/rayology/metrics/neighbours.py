@@ -78,7 +78,7 @@ COPIES = SampleMetric(
     unit="share",
     meaning="the share of samples nearer to a training image than 95 % of unseen real images are",
     blind_to="blur, noise and a lost class: they bring samples hardly any nearer to a training image",
-    gate=AtMost(0.2),
+    gate=AtMost(0.2, fault="copies training images"),
     advice="so many of its samples are copies of training images; train on more patients, or for fewer steps, or for "
     "more if all samples look alike",
     measure=_copies,

@@ -11,13 +11,14 @@ from rich.table import Column, Table
 from rayology.bundle import Bundle, annotated
 from rayology.errors import SearchError
 from rayology.experiment import Experiment
+from rayology.gates import refusals
 from rayology.metrics import METRICS, WORST, figure_of
 from rayology.search.finalists import Standing, are_told_apart, num_repeated, rank
 from rayology.search.journal import TRIALS, Journal, Trial, trial_name
 from rayology.search.ranking import best_first
 from rayology.search.space import Space
 from rayology.store import Store
-from rayology.training.promotion import Promotion, promote_if_better, refusals
+from rayology.training.promotion import Promotion, promote_if_better
 from rayology.training.run import BUNDLE, Run
 
 __all__ = ["Best", "SweepResult", "as_figure", "promote_best", "running_table", "table", "with_margin", "write_table"]

@@ -12,6 +12,7 @@ import torch
 from rayology.bundle import Bundle, Manifest
 from rayology.data import PreparedDataset
 from rayology.errors import BundleError, DataError, StoreError
+from rayology.gates import require_gates
 from rayology.image import ImageSpec
 from rayology.metrics import METRICS, Metric, loss_of
 from rayology.models import Model
@@ -21,12 +22,11 @@ from rayology.training.evaluation import Evaluator
 __all__ = [
     "Promotion",
     "VersionComparison",
+    "admitted",
     "compare",
     "objective_of",
     "promote",
     "promote_if_better",
-    "refusals",
-    "require_gates",
 ]
 
 logger = logging.getLogger(__name__)
@@ -94,30 +94,16 @@ class Promotion:
         }
 
 
-def refusals(manifest: Manifest) -> list[str]:
-    """Say which gates a model does not pass: those of metrics that need a capability that it has."""
-    gates = [(metric, metric.gate) for metric in METRICS.values() if metric.needs in manifest.capabilities]
-    found = []
-    for metric, gate in gates:
-        figure = manifest.metrics.get(metric.name)
-        if gate is None:
-            continue
-        if figure is None:
-            found.append(f"has no figure {metric.name!r}, so it is not promoted; train it again")
-        elif not gate.admits(figure):
-            shown, limit = _shown(metric, figure), _shown(metric, gate.limit)
-            found.append(f"{metric.name} is {shown}, more than {limit}, so it is not promoted: {metric.advice}")
-    return found
-
-
-def require_gates(bundle: Bundle) -> None:
-    """Refuse a model that no command may promote, before it is published anywhere.
+def admitted(store: Store, name: str, version: str) -> Bundle:
+    """Return a version that may answer requests: it is whole, and no gate refuses it.
 
     Raises:
-        StoreError: names each figure that is missing or beyond its gate, and what to do.
+        StoreError: there is no such version, or a gate refuses it.
+        BundleError: it is damaged.
     """
-    if refused := refusals(bundle.manifest):
-        raise StoreError(f"{bundle.path}: {'; '.join(refused)}")
+    bundle = Bundle.load(store.fetch(name, version))
+    require_gates(bundle)
+    return bundle
 
 
 def promote(store: Store, name: str, version: str, *, storage: Path, force: bool = False) -> Promotion:
@@ -139,8 +125,7 @@ def promote_if_better(store: Store, name: str, version: str, *, storage: Path, f
 
     ``storage`` holds the prepared dataset on whose validation split the two are compared.
     """
-    bundle = Bundle.load(store.fetch(name, version))
-    require_gates(bundle)
+    bundle = admitted(store, name, version)
     before = store.champion_or_none(name) or ""
     comparison = _against_champion(store, name, version, before, bundle=bundle, storage=storage)
     match comparison.verdict:
@@ -269,8 +254,3 @@ def _overlap(name: str, figures: Mapping[str, float], others: Mapping[str, float
     if not all(bound in each for bound in (low, high) for each in (figures, others)):
         return False
     return figures[low] <= others[high] and others[low] <= figures[high]
-
-
-def _shown(metric: Metric, figure: float) -> str:
-    """Write a figure for people: a share in percent."""
-    return f"{100 * figure:.3g} %" if metric.unit == "share" else f"{figure:.4g}"
