@@ -17,7 +17,7 @@ from rayology.experiment import Experiment
 from rayology.image import ImageSpec
 from rayology.models import VaeConfig
 from rayology.models.backbones import ResNetConfig
-from rayology.store import MOST_REMEMBERED, Store
+from rayology.store import MOST_REMEMBERED, Canary, Store
 from rayology.training.promotion import promote
 
 MODEL = VaeConfig(encoder=ResNetConfig(width=8), decoder=ResNetConfig(width=8))
@@ -142,10 +142,48 @@ def test_rolling_back_passes_over_what_is_not_there_any_more(store: Store, publi
     assert store.rollback("lung") == published[0]
 
 
-def test_without_a_champion_nothing_is_rolled_back(store: Store, published: list[str]) -> None:
-    assert published
-    with pytest.raises(StoreError, match="lung has no champion"):
+def test_rolling_back_to_a_version_that_was_deleted_says_that_it_is_gone(store: Store, published: list[str]) -> None:
+    before, champion = published[:2]
+    for version in (before, champion):
+        store.set_champion("lung", version)
+    shutil.rmtree(store.fetch("lung", before))
+
+    with pytest.raises(StoreError, match=f"{before}, the champion before {champion}, is no longer in the store; rest"):
         store.rollback("lung")
+    assert store.champion("lung") == champion
+
+
+def test_without_a_champion_nothing_is_rolled_back_and_one_is_to_be_promoted(
+    store: Store, published: list[str]
+) -> None:
+    newest = max(published)
+    with pytest.raises(
+        StoreError, match=f"no champion; promote one of its 3 .*promote .*--name lung --version {newest}"
+    ):
+        store.rollback("lung")
+    for version in published:
+        if version != newest:
+            shutil.rmtree(store.fetch("lung", version))
+    with pytest.raises(StoreError, match="lung has no champion; promote its version: "):
+        store.champion("lung")
+
+
+def test_a_champion_that_cannot_be_read_is_named(store: Store, published: list[str]) -> None:
+    store.set_champion("lung", published[0])
+    pointer = Path(store.uri) / "lung" / "champion"
+    pointer.write_bytes(b"\xff\xfe")
+
+    with pytest.raises(StoreError, match="lung/champion is damaged; restore a copy, or delete it and promote"):
+        store.champion("lung")
+    pointer.unlink()
+    store.set_champion("lung", published[1])
+    assert store.champion("lung") == published[1]
+
+
+def test_ending_a_canary_tells_whether_there_was_one(store: Store, published: list[str]) -> None:
+    store.set_canary("lung", Canary(published[0], 0.5))
+
+    assert [store.end_canary("lung"), store.end_canary("lung")] == [True, False]
 
 
 def test_only_so_many_champions_are_remembered(store: Store, published: list[str]) -> None:

@@ -116,16 +116,24 @@ class Store:
             StoreError: it has none.
         """
         champions = self.champions(name)
-        if not champions:
-            raise StoreError(f"{self.uri}: {name} has no champion; {_how_to_fill()}{self._models_listed()}")
-        return champions[0]
+        if champions:
+            return champions[0]
+        if versions := self.versions(name):
+            which = "its version" if len(versions) == 1 else f"one of its {len(versions)} versions"
+            flags = ["--action", "promote", "--store", self.uri, "--name", name, "--version", versions[-1]]
+            raise StoreError(f"{self.uri}: {name} has no champion; promote {which}: {typed('models', *flags)}")
+        raise StoreError(f"{self.uri}: {name} has no champion; {_how_to_fill()}{self._models_listed()}")
 
     def champions(self, name: str) -> list[str]:
-        """Return the champion, then those before it, the newest first."""
+        """Return the champion, then those before it, the newest first.
+
+        Raises:
+            StoreError: what says so cannot be understood.
+        """
         with suppress(FileNotFoundError):
-            return self._read(self._place(_checked(name), CHAMPION)).decode().split()
+            return self._words(_checked(name), CHAMPION)
         with suppress(FileNotFoundError):
-            at_root = self._read(self._place(CHAMPION)).decode().split()
+            at_root = self._words(CHAMPION)
             # One that cannot be read may be this model's: nothing takes its place unasked.
             return [each for each in at_root if VERSION.fullmatch(each) and self._name_at_root(each) in {name, ""}]
         return []
@@ -165,11 +173,14 @@ class Store:
         """Make the previous champion the champion again, in one step, end the canary, and return the version.
 
         Raises:
-            StoreError: no earlier champion is left in the store.
+            StoreError: there was no earlier champion, or none is left in the store.
         """
         current, *earlier = self.champions(name) or [self.champion(name)]
         known = self._folders(name)
         there = [version for version in earlier if version in known]
+        if not there and earlier:
+            gone = f"{earlier[0]}, the champion before {current}, is no longer in the store"
+            raise StoreError(f"{self.uri}: {name}: {gone}; restore it, or promote another version instead")
         if not there:
             raise StoreError(f"{self.uri}: {name} had no champion before {current}; promote another version instead")
         self._point(name, there)
@@ -193,7 +204,9 @@ class Store:
         return canary if canary.share > 0 else None
 
     def set_canary(self, name: str, canary: Canary) -> None:
-        """Let a version answer a share of the requests from now on.
+        """Let a version answer a share of the requests from now on, whatever is in it.
+
+        ``rayology.training.promotion`` checks first whether it may.
 
         Raises:
             StoreError: there is no such version, it is the champion, or the share is not between 0 and 1.
@@ -207,10 +220,12 @@ class Store:
             self._put(self._place(name, CANARY), f"{canary.version} {canary.share:g}".encode())
         logger.info("%s: %s answers %g of the requests to %s.", self.uri, canary.version, canary.share, name)
 
-    def end_canary(self, name: str) -> None:
-        """Let the champion answer all requests again."""
+    def end_canary(self, name: str) -> bool:
+        """Let the champion answer all requests again, and return whether there was a canary."""
         with self._reachable(), suppress(FileNotFoundError):
             self._fs.delete_file(self._place(_checked(name), CANARY))
+            return True
+        return False
 
     def require(self, name: str, version: str) -> None:
         """Refuse a version that is not there, without a look at others.
@@ -264,7 +279,7 @@ class Store:
             if self._is_file(self._place(version, MANIFEST)) and self._name_at_root(version) == name:
                 return self._place(version)
         known = ", ".join(self.versions(name)[-3:]) or "none"
-        raise StoreError(
+        raise MissingVersion(
             f"{self.uri}: {name} has no version {version[:40]!r}; the newest are: {known}{self._models_listed()}"
         )
 
@@ -326,6 +341,15 @@ class Store:
     def _read(self, path: str) -> bytes:
         with self._reachable(), self._fs.open_input_stream(path) as stream:
             return bytes(stream.read())
+
+    def _words(self, *parts: str) -> list[str]:
+        """Read the words of a pointer."""
+        try:
+            return self._read(self._place(*parts)).decode().split()
+        except UnicodeDecodeError:
+            raise StoreError(
+                f"{self.uri}: {'/'.join(parts)} is damaged; restore a copy, or delete it and promote a version"
+            ) from None
 
     def _put(self, path: str, content: bytes) -> None:
         """Write an object in one step, as object stores do by themselves."""
