@@ -109,8 +109,51 @@ def test_a_bundle_that_copies_is_not_even_published(
     ended = run_job("publish.py", "--bundle", bundle.path, *places, "--force")
 
     assert ended.returncode == 2
-    assert "copies is 50 %, more than 20 %" in ended.stderr
+    assert "copies is 50 %, more than 20 %, so it is neither promoted nor served" in ended.stderr
+    assert "Nothing was published: --force does not overrule a gate, --no-promote stores the bundle" in ended.stderr
     assert Store(places[1]).models() == []
+
+
+def test_a_canary_passes_the_gates_of_a_promotion_and_is_whole(
+    run_job: RunJob, pair: list[Bundle], copies: list[Bundle], places: list[str]
+) -> None:
+    store = Store(places[1])
+    refused, damaged, champion = (store.publish(bundle) for bundle in (copies[0], *pair))
+    (store.fetch("small", damaged) / "weights.safetensors").write_bytes(b"damage")
+
+    def tried(version: str) -> str:
+        ended = run_job("models.py", "--action", "canary", "--version", version, "--share", "0.9", *places)
+        assert ended.returncode == 2
+        return ended.stderr
+
+    assert "small has no champion; promote one of its 3 versions" in tried(refused)
+    store.set_champion("small", champion)
+    assert "copies is 90 %, more than 20 %, so it is neither promoted nor served" in tried(refused)
+    assert "was altered since it was written; restore a copy" in tried(damaged)
+    assert store.canary("small") is None
+
+
+def test_a_canary_is_listed_and_shown_until_it_is_ended(run_job: RunJob, pair: list[Bundle], places: list[str]) -> None:
+    store = Store(places[1])
+    champion, canary = (store.publish(bundle) for bundle in pair)
+    store.set_champion("small", champion)
+
+    def models(action: str, *flags: str) -> "CompletedProcess[str]":
+        return run_job("models.py", "--action", action, *flags, *places)
+
+    begun = answer(models("canary", "--version", canary, "--share", "0.125"))
+    listed, shown = models("list"), models("show")
+    ended, again = (models("canary", "--share", "0") for _ in range(2))
+
+    running = {"version": canary, "share": 0.125}
+    assert (begun["champion"], begun["canary"]) == (champion, running)
+    assert answer(listed)["models"] == {
+        "small": {"champion": champion, "canary": running, "versions": sorted([champion, canary])}
+    }
+    assert answer(shown)["canary"] == running
+    assert all("12.5 %" in said.stderr for said in (listed, shown))
+    assert answer(ended)["canary"] is answer(again)["canary"] is None
+    assert ("is ended" in ended.stderr, "there was none" in again.stderr) == (True, True)
 
 
 def test_a_bundle_is_published_under_another_name_and_for_later(
@@ -156,8 +199,8 @@ def test_models_are_listed_shown_compared_and_rolled_back(
     rolled_back = models("rollback", "--name", "small")
 
     assert answer(all_listed)["models"] == {
-        "other": {"champion": None, "versions": [better]},
-        "small": {"champion": better, "versions": sorted([better, worse])},
+        "other": {"champion": None, "canary": None, "versions": [better]},
+        "small": {"champion": better, "canary": None, "versions": sorted([better, worse])},
     }
     assert list(answer(one_listed)["models"]) == ["small"]  # type: ignore[call-overload] # JSON
     assert better in one_listed.stderr

@@ -19,7 +19,7 @@ from rayology.errors import StoreError
 from rayology.progress import console
 from rayology.store import CHAMPION, Canary, Store
 from rayology.training.listing import card, listing
-from rayology.training.promotion import compare, promote
+from rayology.training.promotion import admitted, compare, promote
 
 
 class ModelsConfig(Config):
@@ -55,7 +55,8 @@ def main(config: ModelsConfig) -> Mapping[str, object]:
         case "show":
             version = store.pin(name, config.version)
             console.print(card(store, name, version))
-            return {"version": version, **store.manifest(name, version).model_dump(mode="json")}
+            manifest = store.manifest(name, version).model_dump(mode="json")
+            return {"version": version, "canary": _canary(store, name), **manifest}
         case "compare":
             return compared(store, name, config)
         case "promote":
@@ -64,11 +65,11 @@ def main(config: ModelsConfig) -> Mapping[str, object]:
             ).answer()
         case "canary":
             if config.share:
-                store.set_canary(name, Canary(store.pin(name, config.version), config.share))
+                try_out(store, name, Canary(store.pin(name, config.version), config.share))
             else:
-                store.end_canary(name)
-            canary = store.canary(name)
-            return {"name": name, "champion": store.champion(name), "canary": asdict(canary) if canary else None}
+                ended = "is ended" if store.end_canary(name) else "there was none"
+                console.print(f"Canary of {name}: {ended}.", highlight=False)
+            return {"name": name, "champion": store.champion_or_none(name), "canary": _canary(store, name)}
         case "rollback":
             return {"name": name, "before": store.champion(name), "champion": store.rollback(name)}
 
@@ -76,8 +77,22 @@ def main(config: ModelsConfig) -> Mapping[str, object]:
 def listed(store: Store, names: Sequence[str]) -> Mapping[str, object]:
     """Show the versions of some models."""
     console.print(listing(store, names))
-    held = {name: {"champion": store.champion_or_none(name), "versions": store.versions(name)} for name in names}
+    held = {
+        name: {
+            "champion": store.champion_or_none(name),
+            "canary": _canary(store, name),
+            "versions": store.versions(name),
+        }
+        for name in names
+    }
     return {"store": store.uri, "models": held}
+
+
+def try_out(store: Store, name: str, canary: Canary) -> None:
+    """Let a version answer its share of the requests, if there is a champion for the rest and it may answer at all."""
+    store.champion(name)
+    admitted(store, name, canary.version)
+    store.set_canary(name, canary)
 
 
 def compared(store: Store, name: str, config: ModelsConfig) -> Mapping[str, object]:
@@ -90,3 +105,8 @@ def compared(store: Store, name: str, config: ModelsConfig) -> Mapping[str, obje
     console.print(f"{version}: {found.sentence}.", highlight=False, markup=False, soft_wrap=True)
     figures = {version: found.figures, other: found.others_figures}
     return {"name": name, "verdict": found.verdict, "why": found.sentence, "figures": figures}
+
+
+def _canary(store: Store, name: str) -> Mapping[str, object] | None:
+    canary = store.canary(name)
+    return asdict(canary) if canary else None

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from rayology.bundle import Manifest
 from rayology.errors import BundleError
-from rayology.store import Store
+from rayology.store import Canary, Store
 from rayology.training.promotion import objective_of
 
 __all__ = ["card", "listing"]
@@ -17,14 +17,16 @@ def listing(store: Store, models: Sequence[str]) -> Table:
     """Lay out the versions of some models, the newest first."""
     laid_out = Table("name", "version", "written", "kind", "objective", "value", "dataset", "")
     for model in models:
-        champion = store.champion_or_none(model)
+        roles = {store.champion_or_none(model): "champion"}
+        if canary := store.canary(model):
+            roles[canary.version] = f"canary, {_share(canary)}"
         for version in reversed(store.versions(model)):
-            laid_out.add_row(model, version, *_facts(store, model, version), "champion" if version == champion else "")
+            laid_out.add_row(model, version, *_facts(store, model, version), roles.get(version, ""))
     return laid_out
 
 
 def card(store: Store, name: str, version: str) -> Table:
-    """Lay out the card of a version.
+    """Lay out the card of a version, with the canary of its model if there is one.
 
     Raises:
         StoreError: there is no such version.
@@ -34,6 +36,8 @@ def card(store: Store, name: str, version: str) -> Table:
     laid_out = Table("fact", "value", title=f"{name} {version}", caption=manifest.provenance.note or None)
     for fact, value in _facts_of_card(manifest):
         laid_out.add_row(fact, value)
+    if canary := store.canary(name):
+        laid_out.add_row("canary of the model", f"{canary.version}, {_share(canary)} of the requests")
     return laid_out
 
 
@@ -62,6 +66,10 @@ def _facts_of_card(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "written", _written(manifest)
     yield "objective", objective_of(manifest)
     yield from ((name, f"{figure:.4g}") for name, figure in sorted(manifest.metrics.items()))
+
+
+def _share(canary: Canary) -> str:
+    return f"{100 * canary.share:.3g} %"
 
 
 def _written(manifest: Manifest) -> str:
