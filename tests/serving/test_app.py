@@ -7,9 +7,10 @@ import torch
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from rayology.bundle import Bundle
+from rayology.bundle import Bundle, write_bundle
 from rayology.config import validated
-from rayology.errors import BundleError, ConfigError, StoreError
+from rayology.errors import BundleError, ConfigError, RefusedByGate, StoreError
+from rayology.experiment import Experiment
 from rayology.image import ImageSpec
 from rayology.serving.admission import Admission
 from rayology.serving.app import ServeArgs, _check_body_holds, _precision, build, load
@@ -143,6 +144,23 @@ def test_the_champion_is_followed_and_the_token_is_kept_only_as_its_digest(
 def test_a_store_without_the_version_is_an_error_where_it_is_deployed(tmp_path: Path, version: str) -> None:
     with pytest.raises(StoreError, match=str(tmp_path)):
         build(ServeArgs(store=str(tmp_path), version=version, access="open"))
+
+
+def test_a_version_that_copies_is_an_error_where_it_is_deployed(
+    store: Store, vae_bundle: Bundle, tmp_path: Path
+) -> None:
+    manifest = vae_bundle.manifest
+    copying = write_bundle(
+        tmp_path / "copying",
+        experiment=Experiment(name="tiny", model=manifest.model),
+        model=vae_bundle.build(),
+        metrics={"copies": 0.5},
+        provenance=manifest.provenance,
+    )
+    store.set_champion("tiny", store.publish(copying))
+
+    with pytest.raises(RefusedByGate, match="copies is 50 %, more than 20 %"):
+        build(ServeArgs(store=store.uri, access="open"))
 
 
 def test_of_several_models_one_must_be_named(store: Store, gan_bundle: Bundle) -> None:

@@ -10,8 +10,9 @@ import pytest
 from tests.serving.conftest import OPEN, Bridge
 from tests.serving.exchanges import refused
 
-from rayology.bundle import Bundle
-from rayology.errors import BundleError, StoreError
+from rayology.bundle import Bundle, write_bundle
+from rayology.errors import BundleError, ConfigError, RefusedByGate, StoreError
+from rayology.experiment import Experiment
 from rayology.image import ImageSpec
 from rayology.models import GanConfig, ModelConfig
 from rayology.serving import versions as versions_module
@@ -42,6 +43,12 @@ def store(tmp_path: Path, bundles: list[Bundle]) -> Store:
 
 
 @pytest.fixture
+def copying(store: Store, bundles: list[Bundle], tmp_path: Path) -> str:
+    """Give a version of the store that copies training images."""
+    return published(store, bundles[0], tmp_path, {"copies": 0.5})
+
+
+@pytest.fixture
 def versions(store: Store, threads: Threads) -> Iterator[Versions]:
     args = ServeArgs(store=store.uri, model="tiny", batch_size=4)
     made = Versions(store, "tiny", lambda version: load(args, store, threads, version))
@@ -59,6 +66,15 @@ def served(session: httpx.Client, **headers: str) -> str:
     answer = session.post("/generate", json=ASKED, headers={name.replace("_", "-"): headers[name] for name in headers})
     assert answer.status_code == 200
     return str(answer.headers["x-rayology-version"])
+
+
+def published(store: Store, bundle: Bundle, folder: Path, metrics: dict[str, float]) -> str:
+    """Publish a bundle once more, with other figures."""
+    experiment, origin = Experiment(name="tiny", model=bundle.manifest.model), bundle.manifest.provenance
+    changed = write_bundle(
+        folder / "changed", experiment=experiment, model=bundle.build(), metrics=metrics, provenance=origin
+    )
+    return store.publish(changed, "tiny")
 
 
 def damage(store: Store, version: str) -> None:
@@ -120,7 +136,7 @@ def test_a_damaged_champion_leaves_the_one_before_it_and_operators_learn_why(
         versions.look()
 
     assert served(session) == first
-    assert refused(session.get("/readyz"), 503) == f"{damaged} cannot be served"
+    assert refused(session.get("/readyz"), 503) == f"{damaged} cannot be served: it is damaged or foreign"
     assert session.get("/healthz").status_code == 200
     assert sum("cannot be served" in message for message in caplog.messages) == 1
     store.set_champion("tiny", sound)
@@ -188,7 +204,10 @@ def test_a_version_that_could_not_be_fetched_is_tried_again(store: Store, thread
     versions = Versions(store, "tiny", loading)
     store.set_champion("tiny", others(store)[0])
     versions.look()
-    assert (versions.champion.card.version, len(versions.complaints)) == (first, 1)
+    assert (versions.champion.card.version, [*versions.complaints]) == (
+        first,
+        [f"{store.champion('tiny')} cannot be served: the store cannot be read"],
+    )
 
     versions.look()
 
@@ -312,7 +331,7 @@ def test_a_replica_that_starts_while_the_champion_is_damaged_serves_the_one_befo
     begun.close()
 
     assert begun.champion.card.version == first
-    assert begun.complaints == (f"{damaged} cannot be served",)
+    assert begun.complaints == (f"{damaged} cannot be served: it is damaged or foreign",)
 
 
 def test_a_version_that_was_asked_for_by_name_has_no_other_in_its_place(store: Store, threads: Threads) -> None:
@@ -324,3 +343,131 @@ def test_a_version_that_was_asked_for_by_name_has_no_other_in_its_place(store: S
 
     with pytest.raises(BundleError):
         Versions(store, "tiny", loaded, wanted=damaged)
+
+
+def test_a_version_that_copies_answers_nobody_who_names_it_and_is_logged_once(
+    session: httpx.Client, store: Store, copying: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = {refused(session.post("/generate", json={}, headers={"X-Rayology-Version": copying}), 403) for _ in range(3)}
+
+    assert len(said) == 1
+    assert "X-Rayology-Version: this version is not served, for it copies training images: leave" in said.pop()
+    refused(session.get("/", headers={"X-Rayology-Version": copying}), 403)
+    assert [f"{copying} is not served: " in message for message in caplog.messages] == [True]
+    assert "copies is 50 %, more than 20 %" in caplog.text
+    assert served(session) == store.champion("tiny")
+
+
+def test_a_version_whose_copies_nobody_counted_answers_nobody(
+    session: httpx.Client, store: Store, bundles: list[Bundle], tmp_path: Path
+) -> None:
+    unmeasured = published(store, bundles[0], tmp_path, {})
+
+    said = refused(session.post("/generate", json={}, headers={"X-Rayology-Version": unmeasured}), 403)
+
+    assert "is not served, for nobody measured whether it copies training images" in said
+
+
+@pytest.mark.parametrize("role", ["champion", "canary"])
+def test_a_version_that_copies_is_not_served_whatever_the_store_says(
+    versions: Versions, store: Store, copying: str, role: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = store.champion("tiny")
+    (Path(store.uri) / "tiny" / role).write_text({"champion": copying, "canary": f"{copying} 1"}[role])
+
+    for _ in range(3):
+        versions.look()
+
+    assert versions.chosen("any").card.version == first
+    assert versions.complaints == (f"{copying} cannot be served: it copies training images",)
+    assert sum("copies is 50 %" in message for message in caplog.messages) == 1
+    with pytest.raises(RefusedByGate):
+        versions.asked_for(copying)
+
+
+def test_a_replica_that_starts_while_the_champion_copies_serves_the_one_before_it_or_nothing(
+    store: Store, threads: Threads, copying: str
+) -> None:
+    def loaded(version: str) -> Predictor:
+        return load(ServeArgs(store=store.uri, model="tiny"), store, threads, version)
+
+    first = store.champion("tiny")
+    store.set_champion("tiny", copying)
+    begun = Versions(store, "tiny", loaded)
+    begun.close()
+
+    assert begun.champion.card.version == first
+    assert begun.complaints == (f"{copying} cannot be served: it copies training images",)
+    with pytest.raises(RefusedByGate, match="so it is neither promoted nor served"):
+        Versions(store, "tiny", loaded, wanted=copying)
+
+
+def test_a_champion_that_was_deleted_goes_on_and_operators_learn_of_it(
+    versions: Versions, store: Store, session: httpx.Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    champion = store.champion("tiny")
+    folder = store.fetch("tiny", champion)
+    folder.rename(tmp_path / "elsewhere")
+
+    for _ in range(3):
+        versions.look()
+
+    assert served(session) == champion
+    said = f"{champion} is no longer in the store: name another, or restore it"
+    assert refused(session.get("/readyz"), 503) == said
+    assert sum(said in message for message in caplog.messages) == 1
+    (tmp_path / "elsewhere").rename(folder)
+    versions.look()
+    assert session.get("/readyz").json() == {"status": "ok"}
+
+
+def test_a_replica_that_starts_while_the_champion_is_away_serves_the_one_before_it_until_it_is_back(
+    store: Store, threads: Threads, tmp_path: Path
+) -> None:
+    first, champion = store.champion("tiny"), others(store)[0]
+    store.set_champion("tiny", champion)
+    folder = store.fetch("tiny", champion)
+    folder.rename(tmp_path / "elsewhere")
+
+    begun = Versions(
+        store, "tiny", lambda version: load(ServeArgs(store=store.uri, model="tiny"), store, threads, version)
+    )
+    assert (begun.champion.card.version, [*begun.complaints]) == (
+        first,
+        [f"{champion} cannot be served: it is not in the store"],
+    )
+    (tmp_path / "elsewhere").rename(folder)
+    begun.look()
+    begun.close()
+
+    assert (begun.champion.card.version, begun.complaints) == (champion, ())
+
+
+def test_a_store_that_cannot_be_reached_says_nothing_of_one_version(
+    versions: Versions, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: str) -> None:
+        raise StoreError("away")
+
+    monkeypatch.setattr(store, "require", away)  # a folder is always reached
+
+    versions.look()
+
+    assert versions.complaints == ()
+
+
+def test_a_version_that_does_not_fit_the_arguments_is_told_from_a_damaged_one(store: Store, threads: Threads) -> None:
+    def loading(version: str) -> Predictor:
+        if version != first:
+            raise ConfigError("max_body_mb: too small")
+        return load(ServeArgs(store=store.uri, model="tiny"), store, threads, version)
+
+    first, other = store.champion("tiny"), others(store)[0]
+    versions = Versions(store, "tiny", loading)
+    store.set_champion("tiny", other)
+
+    for _ in range(2):
+        versions.look()
+    versions.close()
+
+    assert versions.complaints == (f"{other} cannot be served: it does not fit the server's arguments",)

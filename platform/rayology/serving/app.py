@@ -20,6 +20,7 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, HTTPOptions
 from rayology.bundle import Bundle
 from rayology.config import Config
 from rayology.errors import ConfigError, StoreError
+from rayology.gates import require_gates
 from rayology.image import ImageSpec
 from rayology.serving import haproxy
 from rayology.serving.admission import Admission
@@ -106,7 +107,7 @@ def build(args: ServeArgs) -> serve.Application:
     Raises:
         ConfigError: access needs a token and RAYOLOGY_TOKEN is not set, the store holds several models and none is
             named, no request can hold a volume to reconstruct, or the precision is none for volumes.
-        StoreError: the store has no such model or version, or the model no champion.
+        StoreError: the store has no such model or version, the model no champion, or a gate refuses it.
         BundleError: the bundle is damaged or foreign.
     """
     store = Store(_anchored(args.store))
@@ -183,7 +184,7 @@ def load(
     """Load a version of the model.
 
     Raises:
-        StoreError: the store has no such version.
+        StoreError: the store has no such version, or a gate refuses it.
         BundleError: the bundle is damaged or foreign.
         ConfigError: no request can hold a volume to reconstruct, there is no GPU, or volumes are to be computed on a
             processor in bfloat16.
@@ -208,6 +209,7 @@ def _precision(args: ServeArgs, image: ImageSpec) -> Precision:
 
 def _bundle(args: ServeArgs, store: Store, version: str) -> Bundle:
     bundle = Bundle.load(store.fetch(args.model, version))
+    require_gates(bundle)
     if any(verb.request is ImagesRequest for verb in verbs_of(bundle.manifest.capabilities)):
         _check_body_holds(args, bundle.manifest.image)
     _precision(args, bundle.manifest.image)

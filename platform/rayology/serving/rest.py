@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from rayology.errors import BusyError, MissingVersion, RayologyError, RequestError
+from rayology.errors import BusyError, MissingVersion, RayologyError, RefusedByGate, RequestError
 from rayology.image import ImageSpec
 from rayology.serving.admission import Admission
 from rayology.serving.answer import VERSION, Answer
@@ -189,6 +189,9 @@ class RestApp:
         except MissingVersion:
             detail = f"{VERSION}: there is no such version here: leave the header out, or name one of the store's"
             raise HTTPException(404, detail) from None
+        except RefusedByGate as error:
+            detail = f"{VERSION}: this version is not served, for {error.fault}: leave the header out, or name another"
+            raise HTTPException(403, detail) from None
         except BusyError:
             raise
         except RayologyError as error:

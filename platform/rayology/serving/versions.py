@@ -7,7 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
-from rayology.errors import BundleError, BusyError, ConfigError, RayologyError, StoreError
+from rayology.errors import (
+    BundleError,
+    BusyError,
+    ConfigError,
+    MissingVersion,
+    RayologyError,
+    RefusedByGate,
+    StoreError,
+)
 from rayology.serving.predictor import Predictor
 from rayology.store import CHAMPION, Canary, Store
 
@@ -49,7 +57,8 @@ class Versions:
         self._loading: dict[str, Future[Predictor]] = {}
         self._held: dict[str, Predictor] = {}  # what was needed longest ago comes first
         self._canary: Canary | None = None
-        self._damaged: set[str] = set()
+        self._damaged: dict[str, str] = {}  # why, of what the store names
+        self._refused: dict[str, str] = {}  # why gates refuse what was once named
         self._complaints: tuple[str, ...] = ()
         self._is_closed = threading.Event()
         self._named, self._serving = set[str](), set[str]()
@@ -101,10 +110,12 @@ class Versions:
         """Begin to load a version that a request names.
 
         Raises:
-            StoreError: there is none of that name, or the store cannot be reached.
+            StoreError: there is none of that name, the store cannot be reached, or it is known that a gate refuses it.
             BusyError: others are to be loaded first.
         """
         self._store.require(self._name, version)
+        if fault := self._refused.get(version):
+            raise RefusedByGate(f"{version}: is not served: {fault}", fault=fault)
         if version not in self._loading and len(self._loading) >= MOST_WAITING:
             raise BusyError("other versions are being loaded: try again", retry_after_s=POLL_S)
         return self._loaded(version)
@@ -131,17 +142,8 @@ class Versions:
         except StoreError as error:
             complaints.append(self._complaint("the canary cannot be read from the store", error))
         self._named = {champion, *([canary.version] if canary else [])}
-        self._damaged &= self._named
-        for version in self._named:
-            try:
-                if version in self._damaged:
-                    complaints.append(f"{version} cannot be served")
-                elif not self.held(version):
-                    self._loaded(version).result()
-            except RayologyError as error:
-                if isinstance(error, BundleError | ConfigError):  # anything else may pass
-                    self._damaged.add(version)
-                complaints.append(self._complaint(f"{version} cannot be served", error))
+        self._damaged = {version: why for version, why in self._damaged.items() if version in self._named}
+        complaints += [complaint for version in self._named if (complaint := self._obstacle(version))]
         before, self._champion = self._champion, self.held(champion) or self._champion
         self._canary = canary if canary and self.held(canary.version) else None
         self._complaints = tuple(complaints)
@@ -150,17 +152,43 @@ class Versions:
         if before is not self._champion:
             logger.info("%s: %s answers, in place of %s.", self._name, champion, before.card.version)
 
+    def _obstacle(self, version: str) -> str:
+        """Load a version that the store names; return what operators are told if it cannot be, or is held alone."""
+        if why := self._damaged.get(version) or self._refused.get(version):
+            return f"{version} cannot be served: {why}"
+        if self.held(version):
+            return self._absence(version)
+        try:
+            self._loaded(version).result()
+        except RayologyError as error:
+            if isinstance(error, BundleError | ConfigError):  # anything else may pass
+                self._damaged[version] = _why(error)
+            return self._complaint(f"{version} cannot be served: {_why(error)}", error)
+        return ""
+
+    def _absence(self, version: str) -> str:
+        """Say if a version that is held is not in the store, where none that starts later would find it."""
+        try:
+            self._store.require(self._name, version)
+        except MissingVersion as error:
+            return self._complaint(f"{version} is no longer in the store: name another, or restore it", error)
+        except StoreError:  # it cannot be reached, which says nothing of one version
+            pass
+        return ""
+
     def _begin(self) -> Predictor:
-        """Load what is wanted or, if the champion is damaged, the one before it, as replicas that ran before go on.
+        """Load what is wanted or, if the champion cannot be served, the one before it, as older replicas do.
 
         Raises:
             RayologyError: none can be served; says why the first cannot.
         """
         wanted = self._store.pin(self._name, self._wanted)
+        self._named = {wanted}
         try:
             return self._loaded(wanted).result()
-        except BundleError as error:
-            self._damaged.add(wanted)
+        except (BundleError, MissingVersion, RefusedByGate) as error:
+            if isinstance(error, BundleError):
+                self._damaged[wanted] = _why(error)
             logger.error("%s: %s cannot be served: %s", self._name, wanted, error)  # noqa: TRY400 - it says all
             before = dict.fromkeys(self._store.champions(self._name)) if self._wanted == CHAMPION else {}
             for version in [version for version in before if version != wanted][:MOST_HELD]:
@@ -193,7 +221,7 @@ class Versions:
                 others = [each for each in self._held if each not in self._named | self._serving]
                 for dropped in others[: max(0, len(self._held) + 1 - MOST_HELD)]:
                     del self._held[dropped]
-            loaded = self._load(version)
+            loaded = self._read(version)
             with self._changing:
                 self._held[version] = loaded
             return loaded
@@ -201,8 +229,33 @@ class Versions:
             with self._changing:
                 del self._loading[version]
 
+    def _read(self, version: str) -> Predictor:
+        """Load a version; remember one that a gate refuses, and log it once."""
+        try:
+            return self._load(version)
+        except RefusedByGate as error:
+            self._refused[version] = error.fault
+            if version not in self._named:  # of those that the store names a complaint says why
+                logger.error("%s: %s is not served: %s", self._name, version, error)  # noqa: TRY400 - it says all
+            raise
+
     def _complaint(self, what: str, error: Exception) -> str:
         """Return what operators are told, and log why the first time."""
         if what not in self._complaints:
             logger.error("%s: %s, and what was served goes on: %s", self._name, what, error)
         return what
+
+
+def _why(error: RayologyError) -> str:
+    """Say what is wrong with a version in words that name no place."""
+    match error:
+        case RefusedByGate():
+            return error.fault
+        case MissingVersion():
+            return "it is not in the store"
+        case BundleError():
+            return "it is damaged or foreign"
+        case ConfigError():
+            return "it does not fit the server's arguments"
+        case _:
+            return "the store cannot be read"
