@@ -109,3 +109,10 @@ def test_a_job_that_swallowed_its_interrupt_does_not_go_on() -> None:
         run(Config, work, arguments=[])
 
     assert ended.value.code == 130
+
+
+def test_a_job_that_only_an_interruption_ends_has_its_own_exit_status() -> None:
+    with pytest.raises(SystemExit) as ended, interruptible(), interruptible(status=0):
+        signal.raise_signal(signal.SIGTERM)
+
+    assert ended.value.code == 0

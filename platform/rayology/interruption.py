@@ -17,11 +17,11 @@ MOST_S = GRACE_S + 10  # an order to end that is never obeyed, such as by a lost
 
 
 @contextmanager
-def interruptible(going_on: str = "") -> Iterator[None]:
+def interruptible(going_on: str = "", *, status: int = INTERRUPTED) -> Iterator[None]:
     """Have Ctrl-C say at once that the job ends, and how it goes on; it raises KeyboardInterrupt in the block.
 
-    What leaves the block after that is the exit of the process with 130, whatever failed while it ended, and even if
-    something swallowed the interrupt, as Ray may.
+    What leaves the block after that is the exit of the process with 130, or the status of a job that only ends so,
+    whatever failed while it ended, and even if something swallowed the interrupt, as Ray may.
     A signal that was ignored stays so, as in the background of a shell.
     """
     bound = threading.Timer(MOST_S, _end)
@@ -54,7 +54,7 @@ def interruptible(going_on: str = "") -> Iterator[None]:
                 signal.signal(number, handler)
     if is_interrupted or bound.ident:
         bound.cancel()
-        raise SystemExit(INTERRUPTED)
+        raise SystemExit(status)
 
 
 def _end(*_: object) -> None:
