@@ -3,13 +3,18 @@
 import asyncio
 import hashlib
 import hmac
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-__all__ = ["Admission"]
+from rayology.errors import ConfigError
+
+__all__ = ["TOKEN", "Admission", "token"]
+
+TOKEN = "RAYOLOGY_TOKEN"  # noqa: S105 - the name of the variable, not the token
 
 CLOSE = {"Connection": "close"}  # what is left of the body is not worth reading
 READ_ON = 4  # of the largest body, that is read before a larger one is refused
@@ -80,3 +85,14 @@ class Admission:
         if num_bytes > most:
             raise too_large
         return b"".join(parts)
+
+
+def token() -> str:
+    """Return what callers must send.
+
+    Raises:
+        ConfigError: RAYOLOGY_TOKEN is not set.
+    """
+    if not (found := os.environ.get(TOKEN, "")):
+        raise ConfigError(f"{TOKEN}: not set; export a token where Ray starts, or write 'access: open' for everyone")
+    return found

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from rayology.errors import ConfigError, StoreError
 from rayology.gates import require_gates
 from rayology.image import ImageSpec
 from rayology.serving import haproxy
-from rayology.serving.admission import Admission
+from rayology.serving.admission import TOKEN, Admission, token
 from rayology.serving.autoscaling import BATCHES, replicas_wanted
 from rayology.serving.invariance import steady_gpu
 from rayology.serving.logs import log_to_stderr
@@ -35,11 +34,10 @@ from rayology.serving.verbs import ImagesRequest, verbs_of
 from rayology.serving.versions import Versions
 from rayology.store import CHAMPION, Store
 
-__all__ = ["ServeArgs", "build", "hosted", "load", "run"]
+__all__ = ["TOKEN", "ServeArgs", "build", "hosted", "load", "run"]
 
 logger = logging.getLogger(__name__)
 
-TOKEN = "RAYOLOGY_TOKEN"  # noqa: S105 - the name of the variable, not the token
 LOOPBACK = "127.0.0.1"
 NPY_HEADER_BYTES = 128  # of an array of few axes (NumPy enhancement proposal 1)
 
@@ -114,7 +112,8 @@ def build(args: ServeArgs) -> serve.Application:
     name = store.resolve(args.model)
     wanted = args.patched({"store": store.uri, "model": name})
     _bundle(wanted, store, store.pin(name, args.version)).build()  # so that what cannot be served fails here, once
-    admission = Admission(_token_digest(args), args.limits.max_body_bytes, args.body_timeout_s)
+    digest = None if args.access == "open" else Admission.digest(token())
+    admission = Admission(digest, args.limits.max_body_bytes, args.body_timeout_s)
 
     deployment = serve.deployment(
         serve.ingress()(ModelServer),
@@ -123,7 +122,8 @@ def build(args: ServeArgs) -> serve.Application:
         autoscaling_config=_autoscaling(args),
         max_ongoing_requests=2048,  # they wait in the batcher, which refuses what is too many; 5 would starve it
         health_check_period_s=1,  # by it Serve finds that a replica was lost, and starts another
-        logging_config={"enable_access_log": False},  # it repeats what callers write; ours does not
+        # The access log repeats what callers write, ours does not; less than a warning tells of ports alone.
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
         ray_actor_options={"num_cpus": args.num_threads, "num_gpus": args.num_gpus},
     )
     metrics = Path(tempfile.gettempdir(), f"rayology-metrics-{uuid.uuid4().hex}")
@@ -257,12 +257,3 @@ def _check_body_holds(args: ServeArgs, image: ImageSpec) -> None:
             f"max_body_mb: {args.max_body_mb} holds no volume of {'x'.join(map(str, image.size))} in float32, which "
             f"/reconstruct takes; write {least_mb} or more"
         )
-
-
-def _token_digest(args: ServeArgs) -> bytes | None:
-    if args.access == "open":
-        return None
-    token = os.environ.get(TOKEN, "")
-    if not token:
-        raise ConfigError(f"{TOKEN}: not set; export a token where Ray starts, or write 'access: open' for everyone")
-    return Admission.digest(token)

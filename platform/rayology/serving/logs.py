@@ -4,7 +4,7 @@ import logging
 import sys
 import threading
 
-__all__ = ["log_to_stderr"]
+__all__ = ["log_to_stderr", "without_advice"]
 
 GATHERED_S, MOST_GATHERED = 1.0, 1000
 
@@ -45,3 +45,8 @@ def log_to_stderr() -> None:
     handler.setFormatter(logging.Formatter("%(levelname)s %(asctime)s -- %(message)s"))
     ours.handlers, ours.propagate = [handler], False
     ours.setLevel(logging.INFO)
+
+
+def without_advice() -> None:
+    """Keep Serve's controller from advising, on a Ray of one machine, to listen on all addresses for others."""
+    logging.getLogger("ray.serve").addFilter(lambda record: "HTTPOptions.host=" not in record.getMessage())
