@@ -1,27 +1,32 @@
 """The commands behind ``rayology NAME``: one each, found by a name that is nearly right, and what the small ones do."""
 
+import errno
 import json
 import os
 import pkgutil
 import shutil
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from PIL import Image
+from ray.serve.schema import HTTPOptionsSchema, ServeApplicationSchema, ServeDeploySchema
 from tests.training.untrained import untrained
 
-from rayology import commands
+from rayology import commands, preflight
 from rayology.bundle import Bundle
 from rayology.commands import COMMANDS, generate, serve
 from rayology.config import Config
 from rayology.data import PreparedDataset
+from rayology.errors import ConfigError
 from rayology.experiment import Experiment
+from rayology.serving import server
 from rayology.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -147,16 +152,11 @@ def test_a_model_that_does_not_generate_is_refused(
 
 
 @pytest.fixture
-def config(bundle: Bundle, tmp_path: Path) -> Path:
-    """A file for Serve, with a champion in its store."""
+def application(bundle: Bundle, tmp_path: Path) -> dict[str, object]:
+    """An application of ours, with a champion in its store."""
     store = Store(str(tmp_path / "store"))
     store.set_champion("small", store.publish(bundle, "small"))
-    application = {"name": "small", "route_prefix": "/models/small", "args": {"store": store.uri}}
-    file = tmp_path / "serve.yaml"
-    file.write_text(
-        json.dumps({"proxy_location": "HeadOnly", "applications": [application, {"import_path": "other:app"}]})
-    )
-    return file
+    return {"name": "small", "route_prefix": "/models/small", "args": {"store": store.uri}}
 
 
 @pytest.fixture
@@ -166,49 +166,150 @@ def port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_serving_becomes_serve_run_with_what_was_asked(
-    rayology: RunCommand, config: Path, port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    executed: list[Any] = []
-
-    def execve(*asked: object) -> NoReturn:
-        executed.extend(asked)
-        raise SystemExit(0)
-
+@pytest.fixture
+def hosted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What would be served, where no Ray is joined and none is started."""
+    asked: list[Any] = []
     monkeypatch.setenv("RAYOLOGY_TOKEN", "secret")
-    monkeypatch.setattr(os, "execve", execve)  # this process must stay itself
-
-    said = rayology("serve", config, "--http-options.port", str(port)).stderr
-
-    _, [*_, verb, file, announced], environment = executed
-    asked = json.loads(Path(file).read_text())
-    shutil.rmtree(Path(file).parent)
-    assert f"http://127.0.0.1:{port}/models/small/" in said
-    assert announced == f"http://127.0.0.1:{port}/models/small/"
-    assert environment["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
-    assert verb == "run"
-    assert asked["http_options"] == {"host": "127.0.0.1", "port": port}
-    assert asked["proxy_location"] == "HeadOnly"
-    assert [each["import_path"] for each in asked["applications"]] == [serve.OURS, "other:app"]
+    monkeypatch.setattr(server, "host", lambda *args, **options: asked.append((*args, options)))
+    monkeypatch.setattr(sys, "path", [*sys.path])  # which the command adds to
+    monkeypatch.setattr(preflight, "joins_cluster", lambda: False)  # another test's Ray may run in this process
+    return asked
 
 
-def test_a_busy_port_a_missing_token_and_a_wrong_argument_are_one_line_each(
-    rayology: RunCommand, config: Path, monkeypatch: pytest.MonkeyPatch
+def test_serving_hosts_what_was_asked_in_a_folder_that_goes_with_it(
+    rayology: RunCommand, application: dict[str, object], port: int, hosted: list[Any], tmp_path: Path
 ) -> None:
+    file = tmp_path / "serve.yaml"
+    other = {"name": "other", "route_prefix": "/other", "import_path": "json:loads", "runtime_env": {}}
+    file.write_text(json.dumps({"proxy_location": "HeadOnly", "applications": [application, other]}))
+
+    said = rayology("serve", file, "--http-options.port", str(port)).stderr
+
+    (schema, built, variables, options) = hosted[0]
+    url = f"http://127.0.0.1:{port}/models/small/"
+    assert url in said
+    assert {name: each.url for name, each in built.items()} == {"small": url}
+    assert (schema.http_options.host, schema.http_options.port) == ("127.0.0.1", port)
+    assert schema.proxy_location == "HeadOnly"
+    assert [each.import_path for each in schema.applications] == [serve.OURS, "json:loads"]
+    assert variables["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+    folder = Path(variables["RAY_SERVE_HAPROXY_SERVER_STATE_BASE"])
+    assert not folder.exists()
+    # HAProxy takes paths of up to 97 characters; Ray puts the sockets below the name of a node.
+    assert len(str(folder / ("f" * 56) / "metrics.sock")) <= 97
+    assert options == {"is_alone": True}
+
+
+@pytest.mark.usefixtures("hosted")
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        (
+            {"route_prefix": "models small"},
+            "route_prefix: 'models small' is not a path; write one such as /models/demo",
+        ),
+        (
+            {"import_path": "rayology.serving.ap:build"},
+            "names no module of this machine; did you mean rayology.serving",
+        ),
+        (
+            {"import_path": "nothing:there"},
+            "import_path of small: 'nothing:there' names no module of this machine; writ",
+        ),
+        ({"import_path": "nothing"}, "'nothing' names no module of this machine; write MODULE:NAME"),
+        ({"route_prefx": "/"}, "applications.0: route_prefx: no such field; did you mean route_prefix?"),
+        ({"zzz": 1}, "zzz: no such field; write one of: name, route_prefix, import_path, args, "),
+        ({"args": {"stoer": "y"}}, "applications: args of small: stoer: no such field; did you mean store?"),
+        (
+            {"args": {"num_gpus": 0.5, "num_replicas": 3}},
+            "num_gpus of all replicas is 1.5, this machine has 1 GPUs; low",
+        ),
+        ({"name": ""}, "Serve refuses the config: applications: Application names must be nonempty"),
+    ],
+)
+def test_an_application_that_cannot_be_served_is_refused_in_one_line(
+    rayology: RunCommand, port: int, monkeypatch: pytest.MonkeyPatch, patch: dict[str, object], message: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)  # so that it holds where there are more, too
+    application = {"name": "small", "args": {"store": "none"}, **patch}
+
+    ended = rayology("serve", "--applications", json.dumps([application]), "--http-options.port", str(port))
+
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("hosted")
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"http_option": {"port": 8001}}, "serve.yaml: http_option: no such field; did you mean http_options?"),
+        ({"http_options": {"prot": 8001}}, "serve.yaml: http_options: prot: no such field; did you mean port?"),
+        ({"http_options": {"port": 99999}}, "http_options.port: write a number of at most 65535, found '99999'"),
+        (
+            {"http_options": {"host": "198.51.100.1"}},
+            "requested address; name an address of this machine with --http-opt",
+        ),
+        ({"http_options": {"host": "::1"}}, "name an address of this machine with --http-options.host, such as 127"),
+    ],
+)
+def test_what_serve_would_pass_over_or_fail_on_later_is_refused_in_one_line(
+    rayology: RunCommand, tmp_path: Path, values: dict[str, object], message: str
+) -> None:
+    (tmp_path / "serve.yaml").write_text(json.dumps({"applications": [{"name": "small"}], **values}))
+
+    ended = rayology("serve", tmp_path / "serve.yaml")
+
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("group", "schema"),
+    [
+        (serve.HttpOptions, HTTPOptionsSchema),
+        (serve.Application, ServeApplicationSchema),
+        (serve.ServeConfig, ServeDeploySchema),
+    ],
+)
+def test_a_config_takes_all_that_serves_own_takes(group: type[Any], schema: type[Any]) -> None:
+    refused_by_serve = {"host", "port"} if group is serve.Application else set()
+
+    assert {*group.model_fields, *group.others} == schema.model_fields.keys() - refused_by_serve
+
+
+def test_a_busy_port_and_a_missing_token_are_one_line_each(
+    rayology: RunCommand, application: dict[str, object], port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["serve", "--applications", json.dumps([application]), "--http-options.port"]
     monkeypatch.delenv("RAYOLOGY_TOKEN", raising=False)
-    without_token = rayology("serve", config)
-    monkeypatch.setenv("RAYOLOGY_TOKEN", "secret")
+    without_token = rayology(*asked, str(port))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        busy = rayology("serve", config, "--http-options.port", str(listening.getsockname()[1]))
-    wrong = rayology("serve", "--applications", '[{"name": "x", "args": {"stoer": "y"}}]')
+        busy = rayology(*asked, str(listening.getsockname()[1]))
 
     for ended, message in [
         (without_token, "RAYOLOGY_TOKEN: not set; export a token"),
         (busy, "Address already in use; end what listens there, or name another port with --http-options.port"),
-        (wrong, "applications: args of x: stoer: no such field; did you mean store?"),
     ]:
         assert ended.returncode == 2
         assert message in ended.stderr
         assert len(ended.stderr.splitlines()) == 1
+
+
+class Refusing(socket.socket):
+    """A socket of somebody who may not take every port."""
+
+    def bind(self, _: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def test_a_port_that_only_the_system_may_take_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", Refusing)  # who runs the tests may be allowed to
+
+    with pytest.raises(ConfigError, match=r"^http_options: 127\.0\.0\.1:80: Permission denied; name a port from 1024"):
+        serve.require_free("127.0.0.1", 80)

@@ -22,6 +22,7 @@
     │   ├── Diverged         a loss that is no longer finite, or samples that collapse
     │   └── OutOfMemory      a step that takes more memory than there is
     ├── SearchError          a sweep without a usable trial
+    ├── ServingError         an application that cannot be served
     └── RequestError         a request that a model cannot answer
         └── BusyError        one that it cannot answer now
 """
@@ -46,6 +47,7 @@ __all__ = [
     "RequestError",
     "SearchError",
     "SeriesError",
+    "ServingError",
     "SourceError",
     "SourceLost",
     "StoreError",
@@ -158,6 +160,10 @@ class OutOfMemory(TrainingError):
 
 class SearchError(RayologyError):
     """A sweep has no trial to choose from."""
+
+
+class ServingError(RayologyError):
+    """An application cannot be deployed, or finds no room."""
 
 
 class RequestError(RayologyError):

@@ -134,7 +134,10 @@ def served(store: Path, ray_cluster: str) -> Iterator[dict[str, str]]:  # noqa: 
         yield environment
     finally:
         server.terminate()  # Ctrl-C would be ignored by what a background job started
-        assert server.wait(120) == 0, (store / "serve.log").read_text()[-2000:]
+        ended = server.wait(120)
+    said = (store / "serve.log").read_text()
+    assert ended == 0, said
+    assert not [word for word in ("\x1b", "SIGTERM", "HTTPOptions", "retries", "HAProxy") if word in said], said
     with pytest.raises(httpx.ConnectError):
         httpx.get("http://127.0.0.1:8000/models/demo/healthz")
 

@@ -1,5 +1,9 @@
 import asyncio
+import json
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -147,3 +151,26 @@ def test_a_new_champion_answers_within_seconds_and_no_request_fails(url: str, ch
 
     assert all(len(different) <= 1 for different in images.values()), "a version gave the image of another"
     assert images[before] != images[new]
+
+
+def test_an_application_that_cannot_be_deployed_ends_the_server_with_what_is_wrong_as_its_last_line() -> None:
+    before = _haproxies()
+    environment = {**os.environ, "RAY_ADDRESS": "local"}
+    application = json.dumps([{"import_path": "json:nothing"}])
+    flags = ["--applications", application, "--http-options.port", str(_free_port())]
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "rayology", "serve", *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+
+    assert ended.returncode == 2, ended.stderr[-2000:]
+    why = "default cannot be deployed: AttributeError: module 'json' has no attribute 'nothing'"
+    assert ended.stderr.splitlines()[-1] == f"ServingError: applications: {why}"
+    deadline = time.monotonic() + 10
+    while _haproxies() - before:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -1,12 +1,9 @@
-"""When a server is said to be ready."""
+"""When a server is ready."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-import pytest
-
-from rayology.serving import readiness
-from rayology.serving.readiness import announce
+from rayology.serving.readiness import answers
 
 
 class Slow(BaseHTTPRequestHandler):
@@ -22,20 +19,14 @@ class Slow(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_a_server_is_ready_once_it_asks_for_a_token_and_not_while_its_proxy_answers_alone(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(readiness, "SECONDS_BETWEEN_LOOKS", 0.01)
+def test_a_server_answers_once_it_asks_for_a_token_and_not_while_its_proxy_answers_alone() -> None:
     server = HTTPServer(("127.0.0.1", 0), Slow)
     url = f"http://127.0.0.1:{server.server_port}/models/one/"
-
-    thread = announce([url])
-    said_before = capsys.readouterr().err  # nobody answers yet
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    thread.join(30)
+
+    answered = [answers(url) for _ in range(3)]
     server.shutdown()
     server.server_close()
 
-    assert said_before == ""
-    assert capsys.readouterr().err == f"Ready: {url}\n"
-    assert next(Slow.statuses, None) is None
+    assert answered == [False, False, True]
+    assert not answers(url)  # nobody is there any more
