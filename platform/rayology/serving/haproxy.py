@@ -25,7 +25,7 @@ FILES_OF_A_CONNECTION, OTHER_FILES = 2.5, 500
 def environment(folder: Path) -> dict[str, str]:
     """Return the variables for the Serve controller, under which HAProxy's files lie in a folder.
 
-    Keep the folder's path short: that of a socket in it, which includes a node's name, may have 107 characters.
+    Keep the folder's path short: HAProxy takes up to 97 characters of a socket's in it, which includes a node's name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # what lies here is executed: fails if the folder is someone else's
