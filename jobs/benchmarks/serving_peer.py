@@ -210,6 +210,7 @@ def mosec_server(network: str, port: int) -> None:
 
 if find_spec("bentoml"):
     import bentoml
+    from aiohttp import ClientConnectionError
     from starlette.responses import Response as BentoResponse
 
     @bentoml.service(workers=1)
@@ -233,8 +234,10 @@ if find_spec("bentoml"):
         @bentoml.api  # type: ignore[untyped-decorator] # as above
         async def generate(self, seed: int, count: int = 1) -> bytes:
             """Return an image as NPY."""
-            images = await self.generator.to_async.draw(list(range(seed, seed + count)))
-            return BentoResponse(npy(images), media_type=NPY)  # type: ignore[return-value] # which BentoML passes on
+            while True:
+                with contextlib.suppress(ClientConnectionError):  # under load BentoML loses connections of its own
+                    images = await self.generator.to_async.draw(list(range(seed, seed + count)))
+                    return BentoResponse(npy(images), media_type=NPY)  # type: ignore[return-value] # BentoML takes it
 
 
 def bento_ml(network: str, port: int) -> None:
