@@ -11,7 +11,7 @@ __all__ = ["FORMAT_VERSION", "migrated", "migrated_weights"]
 Document = dict[str, Any]  # JSON of a form that no type describes any more
 Weights = dict[str, Tensor]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 def migrated(manifest: Document) -> Document:
@@ -75,6 +75,22 @@ def _manifest_of_2(manifest: Document) -> Document:
     return {**manifest, "format_version": 3, "model": model}
 
 
+def _manifest_of_3(manifest: Document) -> Document:
+    """Give a VAE the parts that it had no choice of."""
+    model = dict(manifest["model"])
+    if model["kind"] == "vae":
+        model["objective"] = {"kind": "elbo", "beta": model.pop("beta")}
+    return {**manifest, "format_version": 4, "model": model}
+
+
+def _as_they_are(weights: Weights) -> Weights:
+    return weights
+
+
 Migration = tuple[Callable[[Document], Document], Callable[[Weights], Weights]]
-MIGRATIONS: Mapping[int, Migration] = {1: (_manifest_of_1, _weights_of_1), 2: (_manifest_of_2, lambda weights: weights)}
+MIGRATIONS: Mapping[int, Migration] = {
+    1: (_manifest_of_1, _weights_of_1),
+    2: (_manifest_of_2, _as_they_are),
+    3: (_manifest_of_3, _as_they_are),
+}
 """By the format that each leads away from: what becomes of a manifest, and of the weights."""

@@ -12,7 +12,6 @@ from rayology.models import GanConfig, Generates, Phase, Reconstructs, Vae, VaeC
 from rayology.models.adaptive import AdaptiveConfig
 from rayology.models.backbones import ResNetConfig, padded
 from rayology.models.backbones.pyramid import pyramid
-from rayology.models.vae import kl_from_standard_normal
 from rayology.noise import Noise, batch_noise, indexed_noise, rows_of
 from rayology.training.gradients import only_trainable
 
@@ -264,35 +263,3 @@ def test_a_volume_of_equal_slices_is_encoded_as_the_image_of_one() -> None:
 
     of_volumes = deep(images[:, :, None].expand(-1, -1, 32, -1, -1)).view(2, -1, 4, 4, 4)
     torch.testing.assert_close(of_volumes, features.expand_as(of_volumes))
-
-
-def test_the_kl_divergence_agrees_with_torchs_own() -> None:
-    mean, log_std = torch.randn(2, 5, 7).unbind()
-    posterior = torch.distributions.Normal(mean, log_std.exp())
-
-    expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(1)
-
-    torch.testing.assert_close(kl_from_standard_normal(mean, log_std), expected)
-
-
-def test_the_likelihood_agrees_with_torchs_own_and_never_falls_below_its_floor() -> None:
-    spec = SPECS[0]
-    likelihood = VaeConfig(encoder=SMALL, decoder=SMALL).build(spec).likelihood
-    likelihood.log_scale.data.fill_(-100.0)
-    floor = 1.0 / (spec.values.levels - 1)  # half a step of the [-1, 1] range
-    images, decoded = torch.rand(2, 3, *spec.shape).unbind()
-
-    expected = -torch.distributions.Normal(decoded, floor).log_prob(images).flatten(1).mean(1)
-
-    torch.testing.assert_close(likelihood(images, decoded), expected)
-
-
-def test_the_bound_is_the_loss_at_beta_one_whatever_beta_is() -> None:
-    spec = SPECS[0]
-    models = [VaeConfig(encoder=SMALL, decoder=SMALL, beta=beta).build(spec) for beta in (1.0, 4.0)]
-    models[1].load_state_dict(models[0].state_dict())
-    batch, noise = batch_of(spec), noise_for(models[0])
-
-    bounds = [model.bits_per_dim(batch, noise) for model in models]
-
-    torch.testing.assert_close(bounds[0], bounds[1])

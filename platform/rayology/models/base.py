@@ -160,8 +160,8 @@ class Reconstructs(Protocol):
 class BoundsLikelihood(Protocol):
     """A model that bounds the likelihood of an image."""
 
-    def bound_noise(self) -> Mapping[str, NoiseSpec]:
-        """Return the streams that ``bits_per_dim`` takes."""
+    def bound_noise(self, particles: int = 1) -> Mapping[str, NoiseSpec]:
+        """Return the streams that ``bits_per_dim`` takes; the more particles, the tighter the bound."""
         ...
 
     def bits_per_dim(self, batch: Batch, noise: Noise) -> Float[Tensor, " batch"]:

@@ -1,4 +1,4 @@
-"""A variational autoencoder (Kingma & Welling 2014) with one learned scale (Rybkin et al. 2021)."""
+"""Variational autoencoders (Kingma & Welling 2014): a prior, a likelihood and an objective, each of several kinds."""
 
 import math
 from collections.abc import Mapping
@@ -6,20 +6,46 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rayology.config import Choice, Range
-from rayology.image import Batch, Grid, ImageSpec
+from rayology.config import Choice, Config, Range
+from rayology.image import VALUES_AT_ONCE, Batch, Grid, ImageSpec, num_at_once
 from rayology.models.backbones import Activation, BackboneConfig, ResNetConfig, VectorDecoder
-from rayology.models.base import BaseModelConfig, Model, Outcome, Phase, Terms
+from rayology.models.base import BaseModelConfig, Model, Outcome, Phase
+from rayology.models.likelihood import GaussianConfig, LikelihoodConfig
+from rayology.models.prior import NormalConfig, Posterior, PriorConfig, log_normal
 from rayology.noise import Noise, NoiseSpec
 
-__all__ = ["Vae", "VaeConfig"]
+__all__ = ["ElboConfig", "IwaeConfig", "ObjectiveConfig", "Vae", "VaeConfig"]
 
-START_SCALE = 0.1  # of the likelihood, in units of the [-1, 1] range
-SPEED = 10.0  # Adam moves a parameter by about lr a step; the mean image and the log of the scale have further to go
+SPEED = 10.0  # Adam moves a parameter by about lr a step; the mean image has further to go
+
+
+class ElboConfig(Config):
+    """The evidence lower bound (Kingma & Welling 2014)."""
+
+    kind: Literal["elbo"] = "elbo"
+    """Kind of objective."""
+    beta: Annotated[PositiveFloat, Range(0.1, 16, log=True)] = 1.0
+    """Weight of the rate against the distortion (Higgins et al. 2017); 1 is the bound on the likelihood. More brings
+    latents of images closer to those that samples are drawn from, and costs detail."""
+    free_bits: Annotated[NonNegativeFloat, Choice(0, 8)] = 0.0
+    """Rate of an image, in bits, below which lowering it gains nothing (Kingma et al. 2016, eq. 15, in one group)."""
+
+
+class IwaeConfig(Config):
+    """The importance weighted bound (Burda et al. 2016, eq. 8), tighter than the evidence lower bound."""
+
+    kind: Literal["iwae"] = "iwae"
+    """Kind of objective."""
+    particles: Annotated[int, Field(ge=1, le=100), Choice(5, 10)] = 5
+    """Latents drawn of each image; an image costs as many times as much to decode."""
+
+
+ObjectiveConfig = Annotated[ElboConfig | IwaeConfig, Field(discriminator="kind")]
+"""Bound that training raises."""
 
 
 class VaeConfig(BaseModelConfig):
@@ -35,9 +61,12 @@ class VaeConfig(BaseModelConfig):
     """Nonlinearity of both networks."""
     latents: Annotated[int, Field(ge=1, le=4096), Choice(16, 32, 64, 128)] = 32
     """Dimensions of the latent space."""
-    beta: Annotated[PositiveFloat, Range(0.1, 16, log=True)] = 1.0
-    """Weight of the rate against the distortion (Higgins et al. 2017); 1 is the bound on the likelihood. More brings
-    latents of images closer to those that samples are drawn from, and costs detail."""
+    prior: PriorConfig = NormalConfig()
+    """Distribution that the latents of new images are drawn from."""
+    likelihood: Annotated[LikelihoodConfig, Choice("gaussian", "laplace", "logistic")] = GaussianConfig()
+    """What an image is taken for, around what is decoded."""
+    objective: ObjectiveConfig = ElboConfig()
+    """Bound that training raises."""
     conditional: bool = True
     """Whether encoder and decoder know the class; without effect on images without classes."""
 
@@ -52,31 +81,37 @@ class VaeConfig(BaseModelConfig):
 
 
 class Vae(Model):
-    """Encoder and decoder trained on the evidence lower bound."""
+    """Encoder and decoder trained on a bound on the likelihood."""
 
-    inference_modules: ClassVar[tuple[str, ...]] = ("encoder", "posterior", "decoder", "likelihood")
+    inference_modules: ClassVar[tuple[str, ...]] = ("encoder", "posterior", "decoder", "likelihood", "prior")
 
     def __init__(self, config: VaeConfig, image: ImageSpec) -> None:
         super().__init__(image, conditional=config.conditional)
-        self.beta = config.beta
+        self.objective = config.objective
         self.latents = config.latents
         self.encoder = config.encoder.encoder(image.grid, activation=config.activation)
         self.posterior = nn.Linear(self.encoder.out.num_values + self.num_classes, 2 * config.latents)
         decoder = config.decoder.decoder(image.grid, activation=config.activation)
         self.decoder = MeanAndDifference(VectorDecoder(config.latents + self.num_classes, decoder), image)
-        self.likelihood = Likelihood(floor=1.0 / (image.values.levels - 1))
+        self.likelihood = config.likelihood.build(image)
+        self.prior = config.prior.build(image, latents=config.latents, num_classes=self.num_classes)
 
     def phases(self) -> tuple[Phase, ...]:
         """Return the single phase ``vae``."""
-        return (Phase("vae", tuple(self.parameters()), lambda *given: Outcome(self._terms(*given)), self._noise),)
+        match self.objective:
+            case ElboConfig():
+                terms, particles = self._elbo, 1
+            case IwaeConfig(particles=particles):
+                terms = self._iwae
+        return (Phase("vae", tuple(self.parameters()), terms, self.bound_noise(particles)),)
 
     def sample_noise(self) -> Mapping[str, NoiseSpec]:
-        """Return the stream ``latent``."""
-        return self._noise
+        """Return the streams of the prior."""
+        return self.prior.noise()
 
     def sample(self, noise: Noise, labels: Int[Tensor, " batch"]) -> Tensor:
-        """Decode the noise as latents."""
-        return self.decode(noise["latent"], labels)
+        """Decode latents of the prior."""
+        return self.decode(self.prior.sample(noise, labels, self._posterior), labels)
 
     def latent(self) -> Grid:
         """Return the latents of an image: a vector."""
@@ -89,45 +124,79 @@ class Vae(Model):
 
     def decode(self, latents: Float[Tensor, "batch latents"], labels: Int[Tensor, " batch"]) -> Tensor:
         """Return the mean of the likelihood."""
-        return self.decoder(self._with_class(latents, labels))
+        return self.likelihood.mean(self._decoded(latents, labels))
 
     def reconstruct(self, images: Tensor, labels: Int[Tensor, " batch"]) -> Tensor:
         """Decode the mean of the posterior."""
         return self.decode(self.encode(images, labels), labels)
 
-    def bound_noise(self) -> Mapping[str, NoiseSpec]:
-        """Return the stream ``latent``."""
-        return self._noise
+    def bound_noise(self, particles: int = 1) -> Mapping[str, NoiseSpec]:
+        """Return the stream ``latent``, for as many latents as are drawn of an image, and those of the likelihood."""
+        return {"latent": NoiseSpec((particles, self.latents)), **self.likelihood.noise()}
 
     def bits_per_dim(self, batch: Batch, noise: Noise) -> Float[Tensor, " batch"]:
-        """Return the negative evidence lower bound at beta = 1, in bits per stored value.
+        """Return an upper bound on what an image costs, in bits per stored value.
 
-        The probability of a stored value is approximated by density times step, which holds while the scale of the
-        likelihood is several steps wide.
+        Of one particle it is the negative evidence lower bound at beta = 1, of several the importance weighted one.
         """
-        nats = self._terms(batch, noise)
-        step = 2.0 / (self.image.values.levels - 1)
-        return (nats["distortion"] + nats["rate"] / self.beta) / math.log(2.0) - math.log2(step)
+        if noise["latent"].shape[1] == 1:
+            distortion, rate = self._distortion_and_rate(batch, noise)
+            return (distortion + rate / self._num_pixels) / math.log(2.0)
+        return -self._bound(batch, noise) / self._num_pixels / math.log(2.0)
 
     @property
-    def _noise(self) -> Mapping[str, NoiseSpec]:
-        return {"latent": NoiseSpec((self.latents,))}
+    def _num_pixels(self) -> int:
+        return self.image.grid.num_values
 
-    def _posterior(self, images: Tensor, labels: Int[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
+    @property
+    def _posterior(self) -> Posterior:
+        return Posterior(lambda images: self.encoder(images).flatten(1), self._moments)
+
+    def _moments(self, features: Tensor, labels: Int[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation of the posterior, each (batch, latents)."""
-        features = self._with_class(self.encoder(images).flatten(1), labels)
-        mean, log_std = self.posterior(features).to(images.dtype).chunk(2, dim=1)
+        read = self.posterior(self._with_class(features, labels))
+        mean, log_std = read.to(self.posterior.weight.dtype).chunk(2, dim=1)
         return mean, log_std.clamp(-10.0, 10.0)
 
-    def _terms(self, batch: Batch, noise: Noise) -> Terms:
-        """Return the terms in nats per pixel, so that their size does not depend on the image's."""
-        mean, log_std = self._posterior(batch.images, batch.labels)
-        decoded = self.decode(mean + log_std.exp() * noise["latent"], batch.labels)
-        num_pixels = math.prod(self.image.shape)
-        return {
-            "distortion": self.likelihood(batch.images, decoded),
-            "rate": self.beta * kl_from_standard_normal(mean, log_std) / num_pixels,
-        }
+    def _elbo(self, batch: Batch, noise: Noise) -> Outcome:
+        """Return both terms in nats per pixel, so that their size does not depend on the image's."""
+        assert isinstance(self.objective, ElboConfig)  # noqa: S101 - phases chose it
+        distortion, rate = self._distortion_and_rate(batch, noise)
+        counted = rate.clamp(min=self.objective.free_bits * math.log(2.0)) if self.objective.free_bits else rate
+        return Outcome({"distortion": distortion, "rate": self.objective.beta * counted / self._num_pixels})
+
+    def _iwae(self, batch: Batch, noise: Noise) -> Outcome:
+        return Outcome({"bound": -self._bound(batch, noise) / self._num_pixels})
+
+    def _distortion_and_rate(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Return the distortion in nats per pixel, and the rate in nats."""
+        moments = mean, log_std = self._posterior(batch.images, batch.labels)
+        latents = mean + log_std.exp() * noise["latent"][:, 0]
+        observed = self.likelihood.observed(batch.images, noise)
+        distortion = self.likelihood(observed, self._decoded(latents, batch.labels))
+        return distortion, self.prior.rate(moments, latents, batch.labels, self._posterior)
+
+    def _bound(self, batch: Batch, noise: Noise) -> Float[Tensor, " batch"]:
+        """Return the importance weighted bound on the log-likelihood in nats (Burda et al. 2016, eq. 8).
+
+        Without gradients, only as many particles are decoded at once as evaluations hold images.
+        """
+        moments = mean, log_std = self._posterior(batch.images, batch.labels)
+        observed = self.likelihood.observed(batch.images, noise)
+        particles = noise["latent"].shape[1]
+        at_once = particles if torch.is_grad_enabled() else num_at_once(VALUES_AT_ONCE, observed.shape)
+        log_weights = []
+        for drawn in noise["latent"].split(at_once, dim=1):
+            latents = mean[:, None] + log_std.exp()[:, None] * drawn
+            count = drawn.shape[1]
+            decoded = self._decoded(latents.flatten(0, 1), batch.labels.repeat_interleave(count))
+            distortion = self.likelihood(observed.repeat_interleave(count, dim=0), decoded).unflatten(0, (-1, count))
+            prior = self.prior.log_prob(latents, batch.labels, self._posterior)
+            log_weights.append(prior - log_normal(latents, moments) - self._num_pixels * distortion)
+        return torch.cat(log_weights, dim=1).logsumexp(1) - math.log(particles)
+
+    def _decoded(self, latents: Tensor, labels: Int[Tensor, " batch"]) -> Tensor:
+        return self.decoder(self._with_class(latents, labels))
 
     def _with_class(self, features: Tensor, labels: Tensor) -> Tensor:
         if not self.conditional:
@@ -152,23 +221,3 @@ class MeanAndDifference(nn.Module):
     def forward(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch channel *space"]:
         """Return the images that the inputs stand for."""
         return self.difference(inputs) + SPEED * self.mean
-
-
-class Likelihood(nn.Module):
-    """A Gaussian around the decoded image with one scale for all pixels, never below ``floor``."""
-
-    def __init__(self, *, floor: float) -> None:
-        super().__init__()
-        self.floor = floor
-        self.log_scale = nn.Parameter(torch.tensor(math.log(START_SCALE) / SPEED))
-
-    def forward(self, images: Tensor, decoded: Tensor) -> Float[Tensor, " batch"]:
-        """Return the negative log density in nats per pixel."""
-        scale = self.floor + (SPEED * self.log_scale).exp()
-        squared = ((images - decoded.to(images.dtype)) / scale).square().flatten(1).mean(1)
-        return 0.5 * squared + scale.log() + 0.5 * math.log(2.0 * math.pi)
-
-
-def kl_from_standard_normal(mean: Tensor, log_std: Tensor) -> Float[Tensor, " batch"]:
-    """Return KL(N(mean, std^2) || N(0, 1)) in nats (Kingma & Welling 2014, appendix B)."""
-    return 0.5 * (mean.square() + (2.0 * log_std).exp() - 1.0 - 2.0 * log_std).sum(1)
