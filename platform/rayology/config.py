@@ -192,8 +192,8 @@ def is_open(name: str, chosen: Mapping[str, object]) -> bool:
 def nested(flat: Mapping[str, object]) -> dict[str, object]:
     """Turn dotted paths into a nested patch.
 
-    >>> nested({"model.kind": "vae", "model.beta": 2.0, "seed": 1})
-    {'model': {'kind': 'vae', 'beta': 2.0}, 'seed': 1}
+    >>> nested({"model.kind": "vae", "model.latents": 16, "seed": 1})
+    {'model': {'kind': 'vae', 'latents': 16}, 'seed': 1}
     """
     tree: dict[str, object] = {}
     for path, value in flat.items():

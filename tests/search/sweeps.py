@@ -12,14 +12,16 @@ from rayology.search.planner import Planner, Rest
 from rayology.search.space import Point, Space
 
 STEPS = 100
-NARROW = {"model.kind": ("vae",), "model.*.kind": ("dense",)}
+PLAIN = {"model.prior.kind": ("normal",), "model.likelihood.kind": ("gaussian",), "model.objective.kind": ("elbo",)}
+NARROW = {"model.kind": ("vae",), "model.*.kind": ("dense",), **PLAIN}
 ONE_POINT = {
     **NARROW,
     "model.*.width": (128,),
     "model.*.depth": (1,),
     "model.activation": ("silu",),
     "model.latents": (32,),
-    "model.beta": (1.0, 1.0),
+    "model.objective.beta": (1.0, 1.0),
+    "model.objective.free_bits": (0.0,),
     "optimizer.lr": (1e-3, 1e-3),
 }
 """All that is searched, pinned."""

@@ -136,7 +136,7 @@ def test_a_page_is_the_same_each_time_it_is_made() -> None:
     "values",
     [
         {},
-        {"model": {"kind": "vae", "beta": 4.0}, "schedule": {"steps": 7}},
+        {"model": {"kind": "vae", "objective": {"beta": 4.0}}, "schedule": {"steps": 7}},
         {"model": {"kind": "gan", "critic": {"kind": "resnet", "width": 32}, "regulariser": {"kind": "none"}}},
         {"source": {"kind": "phantom", "patients": 12}, "preparation": {"window": {"low": -5, "high": 9}}},
     ],

@@ -182,7 +182,7 @@ def test_the_table_shows_the_choices_in_which_trials_differ_however_many_there_a
     alike: dict[str, Value] = {f"model.part{number}.width": 8 for number in range(50)}
     points: list[dict[str, Value]] = [
         {"optimizer.lr": 0.002, "model.kind": "gan"},
-        {"optimizer.lr": 0.001, "model.kind": "vae", "model.beta": 2},
+        {"optimizer.lr": 0.001, "model.kind": "vae", "model.latents": 2},
     ]
     trials = [Trial(number, {**alike, **point}, 0, losses=(1.0,)) for number, point in enumerate(points)]
 

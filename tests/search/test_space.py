@@ -219,6 +219,9 @@ def test_a_starting_point_leaves_out_what_a_sweep_excludes() -> None:
             model__encoder__kind=("resnet",),
             model__decoder__kind=("resnet",),
             model__encoder__width=(64,),
+            model__prior__kind=("normal",),
+            model__likelihood__kind=("gaussian",),
+            model__objective__kind=("elbo",),
         )
     )
 

@@ -59,7 +59,8 @@ class Watched(Model):
         self.passes.append(len(labels))
         return images.clone()
 
-    def bound_noise(self) -> Mapping[str, NoiseSpec]:
+    def bound_noise(self, particles: int = 1) -> Mapping[str, NoiseSpec]:
+        del particles
         return self.sample_noise()
 
     def bits_per_dim(self, batch: Batch, noise: Noise) -> Tensor:
@@ -155,3 +156,15 @@ def test_an_evaluation_of_a_part_says_of_how_many_images(
 
     assert part["num_images"] == 3
     assert part.keys() - whole.keys() == {"num_images"}
+
+
+def test_more_particles_tighten_the_bound_of_every_evaluation(small: Experiment, data: PreparedDataset) -> None:
+    model = small.model.build(data.info.image)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+
+    evaluator, bounds = Evaluator(0, data, CPU), []
+    for evaluator.particles in (1, 10, 100):
+        bounds.append(evaluator.full(model, only=["bound"])["bound"])
+
+    assert bounds[0] > bounds[1] > bounds[2]

@@ -85,7 +85,7 @@ def test_a_bundle_goes_on_learning_on_another_dataset_of_such_images(
             "model.latents is 16 in the bundle, 64 in the model; write --model.latents 16",
         ),
         (
-            {"encoder": {"width": 16}, "beta": 3.0},
+            {"encoder": {"width": 16}, "objective": {"beta": 3.0}},
             "model.encoder.width is 8 in the bundle, 16 in the model; write --model.encoder.width 8",
         ),
         (
@@ -115,7 +115,7 @@ def test_a_bundle_fits_a_model_that_differs_in_what_no_weight_depends_on(
 ) -> None:
     start = {"storage": str(tmp_path), "init": {"model": str(parent.path)}}
 
-    assert open_run(small.patched({**start, "model": {"beta": 3.0}}), "runs").folder.exists()
+    assert open_run(small.patched({**start, "model": {"objective": {"beta": 3.0}}}), "runs").folder.exists()
 
 
 @pytest.mark.parametrize("model", SMALL_MODELS, ids=name_of)

@@ -51,7 +51,8 @@ BOUND = ModelMetric(
     group="likelihood",
     direction="min",
     unit="bits per dimension",
-    meaning="how many bits a value of an unseen image costs under the model, at most (the ELBO at beta = 1)",
+    meaning="how many bits a value of an unseen image costs under the model, at most (the ELBO at beta = 1; less, of"
+    " more particles)",
 )
 
 METRICS: Mapping[str, Metric] = {

@@ -22,6 +22,7 @@ __all__ = [
     "Likelihood",
     "LikelihoodConfig",
     "LogisticConfig",
+    "ScaledLikelihood",
 ]
 
 START_SCALE = 0.1  # of a likelihood, in units of the [-1, 1] range

@@ -57,6 +57,8 @@ class Evaluator:
         workers: Workers = ALONE,
     ) -> None:
         self.seed = seed
+        self.particles = 1
+        """Latents drawn of each image for the bound on its likelihood; the more, the tighter."""
         self.values_at_once = values_at_once
         self._device = device
         self._train, self._unseen = data.split("train"), data.split(split)
@@ -141,7 +143,7 @@ class Evaluator:
     def bits_per_dim(self, model: Model, unseen: Batch, first: int = 0) -> Tensor:
         """Return the bound on the likelihood of each image, the first of which has an index."""
         assert isinstance(model, BoundsLikelihood)  # noqa: S101 - as above
-        noise = self._noise(model, model.bound_noise(), first, len(unseen))
+        noise = self._noise(model, model.bound_noise(self.particles), first, len(unseen))
         return _whole(model.bits_per_dim(*part) for part in zip(self._parts(model, unseen), noise, strict=True))
 
     @torch.inference_mode()
