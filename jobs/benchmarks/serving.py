@@ -272,7 +272,7 @@ def excused(name: str, missing: dict[str, str]) -> Iterator[None]:
     except (PeerError, OSError, EOFError) as error:
         if name == OURS.name:
             raise
-        missing[name] = str(error)
+        missing[name] = str(error) or type(error).__name__
 
 
 def limit_s(alone: Process) -> float:

@@ -178,4 +178,4 @@ class Bernoulli(Likelihood):
 LikelihoodConfig = Annotated[
     GaussianConfig | LaplaceConfig | LogisticConfig | BernoulliConfig, Field(discriminator="kind")
 ]
-"""What an image is taken for, around what is decoded."""
+"""Distribution of images around what is decoded."""

@@ -64,7 +64,7 @@ class VaeConfig(BaseModelConfig):
     prior: PriorConfig = NormalConfig()
     """Distribution that the latents of new images are drawn from."""
     likelihood: Annotated[LikelihoodConfig, Choice("gaussian", "laplace", "logistic")] = GaussianConfig()
-    """What an image is taken for, around what is decoded."""
+    """Distribution of images around what is decoded."""
     objective: ObjectiveConfig = ElboConfig()
     """Bound that training raises."""
     conditional: bool = True
