@@ -54,7 +54,8 @@ def _imported(modules: list[str]) -> list[set[str]]:
         },
         {
             "rayology.serving.rest": EDGE | {"fastapi", "pandas"},
-            "rayology.serving.app": DATA_PLANE - {"requests"},  # which Ray imports
+            "rayology.serving.app": DATA_PLANE
+            - {"requests", "rayology.metrics"},  # which Ray imports, and which have gates
         },
     ],
     ids=["commands", "bundle", "serving"],

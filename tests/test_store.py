@@ -276,7 +276,7 @@ def test_a_damaged_manifest_is_named(store: Store, published: list[str]) -> None
         "{": "is not JSON",
         "[]": "is not a manifest",
         "{}": "format_version None is not known",
-        json.dumps({"format_version": 3}): "Field required; damaged, or of another version",
+        json.dumps({"format_version": 4}): "Field required; damaged, or of another version",
     }.items():
         (store.fetch("lung", published[0]) / "bundle.json").write_text(content)
         with pytest.raises(BundleError, match=rf"{published[0]}/bundle.json: .*{mistake}"):

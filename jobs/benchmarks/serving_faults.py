@@ -134,7 +134,7 @@ class Stage:
     def pids(self, kind: str) -> list[int]:
         """Return the ids of processes of a kind."""
         if kind == "HAProxy":
-            return [pid for pid, words in commands(INIT).items() if self.haproxy_config in _config_of(words)]
+            return [pid for pid, words in commands(INIT).items() if _config_of(words).startswith(self.haproxy_config)]
         return [pid for pid, words in commands(self.process.pid).items() if re.match(PROCESSES[kind], words)]
 
 
@@ -149,6 +149,8 @@ def main(config: ServingFaultsConfig) -> Mapping[str, object]:
         with started(OURS, Path(__file__), "server", store.uri, variables=VARIABLES) as process:
             url = str(process.ask({})["url"])
             haproxy = max(map(_config_of, commands(process.pid).values()))
+            if not haproxy:
+                raise PeerError("no HAProxy of the server's is found, so that it cannot be told from others")
             stage = Stage(process, store, versions, damaged, url, images, haproxy)
             heard, gaps = asyncio.run(disturbed(config, stage))
     console.print(table(gaps))

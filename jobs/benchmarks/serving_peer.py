@@ -235,9 +235,12 @@ if find_spec("bentoml"):
         async def generate(self, seed: int, count: int = 1) -> bytes:
             """Return an image as NPY."""
             while True:
-                with contextlib.suppress(ClientConnectionError):  # under load BentoML loses connections of its own
+                try:
                     images = await self.generator.to_async.draw(list(range(seed, seed + count)))
-                    return BentoResponse(npy(images), media_type=NPY)  # type: ignore[return-value] # BentoML takes it
+                except ClientConnectionError:  # under load BentoML loses connections of its own
+                    await asyncio.sleep(WAIT_S)
+                    continue
+                return BentoResponse(npy(images), media_type=NPY)  # type: ignore[return-value] # BentoML takes it
 
 
 def bento_ml(network: str, port: int) -> None:

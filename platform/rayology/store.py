@@ -175,6 +175,18 @@ class Store:
         Raises:
             StoreError: there was no earlier champion, or none is left in the store.
         """
+        current, there = self.champion(name), self.earlier_champions(name)
+        self._point(name, there)
+        self.end_canary(name)
+        logger.info("%s: %s is the champion of %s again, in place of %s.", self.uri, there[0], name, current)
+        return there[0]
+
+    def earlier_champions(self, name: str) -> list[str]:
+        """Return the champions before this one that are in the store, the newest first: one at least.
+
+        Raises:
+            StoreError: as ``rollback``.
+        """
         current, *earlier = self.champions(name) or [self.champion(name)]
         known = self._folders(name)
         there = [version for version in earlier if version in known]
@@ -183,10 +195,7 @@ class Store:
             raise StoreError(f"{self.uri}: {name}: {gone}; restore it, or promote another version instead")
         if not there:
             raise StoreError(f"{self.uri}: {name} had no champion before {current}; promote another version instead")
-        self._point(name, there)
-        self.end_canary(name)
-        logger.info("%s: %s is the champion of %s again, in place of %s.", self.uri, there[0], name, current)
-        return there[0]
+        return there
 
     def canary(self, name: str) -> Canary | None:
         """Return the version that answers a share of the requests, if there is one.

@@ -92,6 +92,7 @@ def test_the_phases_move_every_parameter_and_share_none(config: Config, labelled
 
 def test_a_phase_reaches_each_of_its_parameters(config: Config, labelled: ImageSpec) -> None:
     """A parameter without a gradient would be one that the loss cannot see."""
+    torch.manual_seed(0)
     model = config.build(labelled)
     for name, parameter in model.named_parameters():
         # Between the margins of a hinge, what a bias does to real images it undoes to generated ones.

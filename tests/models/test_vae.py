@@ -18,7 +18,7 @@ from rayology.models.likelihood import (
     LogisticConfig,
     ScaledLikelihood,
 )
-from rayology.models.prior import NormalConfig, PriorConfig, VampConfig
+from rayology.models.prior import NormalConfig, Posterior, Prior, PriorConfig, VampConfig
 from rayology.models.vae import ElboConfig, IwaeConfig, ObjectiveConfig
 from rayology.noise import Noise, indexed_noise
 
@@ -87,6 +87,42 @@ def test_a_priors_density_integrates_to_one_in_each_class(prior: PriorConfig) ->
     for label in range(2):
         density = model.prior.log_prob(places[None, :, None], torch.tensor([label]), model._posterior).exp().detach()
         assert float(torch.trapezoid(density[0], places)) == pytest.approx(1, abs=1e-6)
+
+
+GREYS = torch.tensor([-0.6, -0.2, 0.2, 0.6])  # of learned images, far apart for the encoder below
+APART = Posterior(
+    features=lambda images: images.flatten(1).mean(1, keepdim=True),
+    moments=lambda greys, labels: (20 * greys + 3 * labels[:, None], torch.full_like(greys, -2.0)),
+)
+
+
+def mixture() -> Prior:
+    prior = VampConfig(components=4).build(SPEC, latents=1, num_classes=2)
+    prior.get_parameter("pixels").data.copy_((GREYS.atanh() / 10).view(4, 1, 1, 1).expand(4, *SPEC.shape))
+    return prior
+
+
+@torch.no_grad()
+def test_the_mixture_is_torchs_own_of_what_the_encoder_makes_of_the_learned_images() -> None:
+    places = torch.linspace(-20, 20, 801)
+
+    for label in range(2):
+        components = torch.distributions.Normal(20 * GREYS + 3 * label, math.exp(-2))
+        expected = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(torch.ones(4)), components)
+        found = mixture().log_prob(places[None, :, None], torch.tensor([label]), APART)[0]
+        torch.testing.assert_close(found, expected.log_prob(places), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_every_component_is_drawn_as_often_as_another_in_the_class_that_is_asked_for() -> None:
+    prior, count = mixture(), 400
+
+    noise = indexed_noise(prior.noise(), seed=0, indices=range(count))
+    drawn = prior.sample(noise, torch.ones(count, dtype=torch.int64), APART)
+
+    distances = (drawn - (20 * GREYS + 3)).abs()
+    assert distances.min(1).values.max() < 1
+    assert distances.argmin(1).bincount(minlength=4).min() > 0.8 * count / 4
 
 
 @pytest.mark.parametrize("prior", PRIORS, ids=lambda prior: prior.kind)
@@ -186,7 +222,7 @@ def test_of_one_particle_the_importance_weighted_bound_is_the_evidence_lower_bou
     model, batch = vae(prior=prior), batch_of()
     elbo, iwae = [], []
     with torch.no_grad():
-        for seed in range(400):
+        for seed in range(100):
             noise = noise_of(model, seed=seed)
             elbo.append(model.bits_per_dim(batch, noise))
             iwae.append(-model._bound(batch, noise) / SPEC.grid.num_values / math.log(2))

@@ -87,8 +87,10 @@ def test_every_answer_names_its_version(gan: httpx.Client, path: str) -> None:
         (ZIP, ZIP),
         (f"{NPY}, {PNG}", NPY),
         (f"{NPY};q=0.2, {PNG};q=0.3", PNG),
-        (f"text/html, {PNG};q=0, */*;q=0.1", PNG),
+        (f"text/html, {PNG};q=0, */*;q=0.1", NPY),
+        (f"image/*, {PNG};q=0.1, {NPY};q=0.5", NPY),
         (f"text/html, {NPY};q=high, {PNG};q=0.1", PNG),
+        (f"{NPY};q=nan, {ZIP};q=0.1", ZIP),
     ],
 )
 def test_accept_chooses_the_form(gan: httpx.Client, accept: str, expected: str) -> None:

@@ -1,5 +1,6 @@
 """Which version answers: the champion that the store names now, its canary, or the one that a request names."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -231,6 +232,35 @@ def test_versions_in_memory_answer_while_another_is_loaded(store: Store, threads
         waiting.asked_for(version)
     slow.set()
     assert begun.result(30).card.version == others(store)[0]
+
+
+def test_a_client_that_goes_leaves_what_it_named_to_be_loaded_for_others(
+    store: Store, threads: Threads, tmp_path: Path
+) -> None:
+    slow, args = threading.Event(), ServeArgs(store=store.uri, model="tiny", batch_size=4)
+
+    def loading(version: str) -> Predictor:
+        assert version == first or slow.wait(30)
+        return load(args, store, threads, version)
+
+    first, (loaded, queued, *_) = store.champion("tiny"), others(store)
+    versions = Versions(store, "tiny", loading)
+    app = RestApp(versions, OPEN, Monitor(tmp_path / "metrics"))
+    versions.asked_for(loaded)
+
+    async def go_away() -> None:
+        transport = httpx.ASGITransport(app)
+        request = httpx.Request("POST", "http://model/generate", headers={"X-Rayology-Version": queued}, json=ASKED)
+        asking = asyncio.create_task(transport.handle_async_request(request))
+        await asyncio.sleep(0.3)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+    asyncio.run(go_away())
+    slow.set()
+
+    assert versions.asked_for(queued).result(30).card.version == queued
+    versions.close()
 
 
 def test_a_promotion_ends_its_canary_and_so_does_a_rollback(store: Store) -> None:

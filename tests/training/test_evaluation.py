@@ -159,12 +159,11 @@ def test_an_evaluation_of_a_part_says_of_how_many_images(
 
 
 def test_more_particles_tighten_the_bound_of_every_evaluation(small: Experiment, data: PreparedDataset) -> None:
-    model = small.model.build(data.info.image)
+    torch.manual_seed(0)
+    model, evaluator = small.model.build(data.info.image), Evaluator(0, data, CPU)
     for weight in model.parameters():
-        torch.nn.init.normal_(weight, std=0.1)
+        torch.nn.init.normal_(weight, std=0.2)
 
-    evaluator, bounds = Evaluator(0, data, CPU), []
-    for evaluator.particles in (1, 10, 100):
-        bounds.append(evaluator.full(model, only=["bound"])["bound"])
+    bounds = [evaluator.full(model, only=["bound"], particles=count)["bound"] for count in (1, 100)]
 
-    assert bounds[0] > bounds[1] > bounds[2]
+    assert bounds[0] > bounds[1] + 0.001

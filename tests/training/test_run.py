@@ -196,7 +196,7 @@ def test_a_run_is_in_use_while_a_process_has_its_lock(small: Experiment, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "{", "[]", '{"format_version": 4}', '{"format_version": 4, "experiment": {"x": 1}}']
+    "damage", ["", "{", "[]", '{"format_version": 5}', '{"format_version": 5, "experiment": {"x": 1}}']
 )
 def test_a_run_that_another_version_began_or_that_is_damaged_is_refused_in_one_line(
     damage: str, tmp_path: Path

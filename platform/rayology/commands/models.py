@@ -71,7 +71,9 @@ def main(config: ModelsConfig) -> Mapping[str, object]:
                 console.print(f"Canary of {name}: {ended}.", highlight=False)
             return {"name": name, "champion": store.champion_or_none(name), "canary": _canary(store, name)}
         case "rollback":
-            return {"name": name, "before": store.champion(name), "champion": store.rollback(name)}
+            before = store.champion(name)
+            admitted(store, name, store.earlier_champions(name)[0])  # servers would refuse it, and go on with this one
+            return {"name": name, "before": before, "champion": store.rollback(name)}
 
 
 def listed(store: Store, names: Sequence[str]) -> Mapping[str, object]:
@@ -108,5 +110,8 @@ def compared(store: Store, name: str, config: ModelsConfig) -> Mapping[str, obje
 
 
 def _canary(store: Store, name: str) -> Mapping[str, object] | None:
-    canary = store.canary(name)
+    try:
+        canary = store.canary(name)
+    except StoreError as error:
+        return {"version": "", "share": 0.0, "damaged": str(error)}
     return asdict(canary) if canary else None

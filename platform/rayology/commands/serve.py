@@ -56,16 +56,14 @@ class _OfServe(Config):
 
 
 class HttpOptions(_OfServe):
-    """Where Serve listens; takes all that Serve's own ``http_options`` take."""
+    """Where Serve listens; takes all that Serve's own ``http_options`` take, but what HAProxy would not do.
+
+    That is TLS, so that tokens would cross in the clear, and a path before all others.
+    """
 
     others: ClassVar = (
         "keep_alive_timeout_s",
         "request_timeout_s",
-        "root_path",
-        "ssl_ca_certs",
-        "ssl_certfile",
-        "ssl_keyfile",
-        "ssl_keyfile_password",
     )
 
     host: str = "127.0.0.1"

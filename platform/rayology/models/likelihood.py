@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -40,6 +40,10 @@ class Likelihood(nn.Module, ABC):
         """Return what is to be explained of images."""
         del noise
         return images
+
+    def seen(self, observed: Tensor) -> Tensor:
+        """Return what is to be explained as an image in [-1, 1]."""
+        return observed
 
     def mean(self, decoded: Tensor) -> Tensor:
         """Return the mean, an image in [-1, 1]."""
@@ -143,6 +147,8 @@ class BernoulliConfig(Config):
     white pixels, and not to be compared with those of other likelihoods.
     """
 
+    explains: ClassVar = "black and white pixels"
+
     kind: Literal["bernoulli"] = "bernoulli"
     """Kind of likelihood."""
 
@@ -165,6 +171,10 @@ class Bernoulli(Likelihood):
     def observed(self, images: Tensor, noise: Noise) -> Tensor:
         """Draw black, 0, or white, 1, for each pixel."""
         return (2.0 * noise["binarisation"].to(images) - 1.0 < images).to(images.dtype)
+
+    def seen(self, observed: Tensor) -> Tensor:
+        """Return black and white as an image in [-1, 1]."""
+        return 2.0 * observed - 1.0
 
     def mean(self, decoded: Tensor) -> Tensor:
         """Return the mean, an image in [-1, 1]."""

@@ -32,7 +32,8 @@ class ElboConfig(Config):
     """Weight of the rate against the distortion (Higgins et al. 2017); 1 is the bound on the likelihood. More brings
     latents of images closer to those that samples are drawn from, and costs detail."""
     free_bits: Annotated[NonNegativeFloat, Choice(0, 8)] = 0.0
-    """Rate of an image, in bits, below which lowering it gains nothing (Kingma et al. 2016, eq. 15, in one group)."""
+    """Rate, in bits, below which lowering it gains nothing: of each image alone; Kingma et al. (2016, eq. 15) take the
+    mean over a batch."""
 
 
 class IwaeConfig(Config):
@@ -170,9 +171,9 @@ class Vae(Model):
 
     def _distortion_and_rate(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
         """Return the distortion in nats per pixel, and the rate in nats."""
-        moments = mean, log_std = self._posterior(batch.images, batch.labels)
-        latents = mean + log_std.exp() * noise["latent"][:, 0]
         observed = self.likelihood.observed(batch.images, noise)
+        moments = mean, log_std = self._posterior(self.likelihood.seen(observed), batch.labels)
+        latents = mean + log_std.exp() * noise["latent"][:, 0]
         distortion = self.likelihood(observed, self._decoded(latents, batch.labels))
         return distortion, self.prior.rate(moments, latents, batch.labels, self._posterior)
 
@@ -181,8 +182,8 @@ class Vae(Model):
 
         Without gradients, only as many particles are decoded at once as evaluations hold images.
         """
-        moments = mean, log_std = self._posterior(batch.images, batch.labels)
         observed = self.likelihood.observed(batch.images, noise)
+        moments = mean, log_std = self._posterior(self.likelihood.seen(observed), batch.labels)
         particles = noise["latent"].shape[1]
         at_once = particles if torch.is_grad_enabled() else num_at_once(VALUES_AT_ONCE, observed.shape)
         log_weights = []

@@ -28,27 +28,27 @@ def wanted(accept: str, answers: Content) -> MediaType:
     Raises:
         HTTPException: 406, the client accepts none.
     """
-    for media_range in _ranked(accept):
-        for media_type in ANSWERED[answers]:
-            family = media_type.split("/")[0]
-            if media_range in (media_type, f"{family}/*", "*/*"):
-                return media_type
-    raise HTTPException(406, f"Accept: name {' or '.join(ANSWERED[answers])}, which {answers} come as")
-
-
-def _ranked(accept: str) -> list[str]:
-    """Return the media ranges by falling weight, without those of weight zero; equals keep their order."""
-    weighted: list[tuple[float, str]] = []
-    for item in accept.lower().split(","):
-        media_range, *parameters = (part.strip() for part in item.split(";"))
-        weighted.append((_weight(parameters), media_range))
-    return [media_range for weight, media_range in sorted(weighted, key=lambda pair: -pair[0]) if weight > 0]
+    ranges = [
+        (media_range.strip(), _weight([parameter.strip() for parameter in parameters]), place)
+        for place, (media_range, *parameters) in enumerate(item.split(";") for item in accept.lower().split(","))
+    ]
+    found: list[tuple[float, int, int, MediaType]] = []
+    for offer, media_type in enumerate(ANSWERED[answers]):
+        for own in (media_type, f"{media_type.split('/')[0]}/*", "*/*"):  # the most specific range has its weight
+            if named := [(-weight, place) for media_range, weight, place in ranges if media_range == own]:
+                found.append((*min(named), offer, media_type))
+                break
+    best = min(found, default=None)
+    if best is None or best[0] == 0:
+        raise HTTPException(406, f"Accept: name {' or '.join(ANSWERED[answers])}, which {answers} come as")
+    return best[3]
 
 
 def _weight(parameters: list[str]) -> float:
-    """Return what ``q=`` says; 1 without it, 0 if it is not a number."""
+    """Return what ``q=`` says; 1 without it, 0 if it is not a number from 0 to 1."""
     given = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
     try:
-        return float(given)
+        weight = float(given)
     except ValueError:
         return 0.0
+    return weight if 0 <= weight <= 1 else 0.0

@@ -185,7 +185,8 @@ class RestApp:
         if held := self._versions.held(named):
             return held
         try:
-            return await asyncio.wrap_future(await asyncio.to_thread(self._versions.asked_for, named))
+            loading = await asyncio.to_thread(self._versions.asked_for, named)
+            return await asyncio.shield(asyncio.wrap_future(loading))  # others wait for it, though this client may go
         except MissingVersion:
             detail = f"{VERSION}: there is no such version here: leave the header out, or name one of the store's"
             raise HTTPException(404, detail) from None

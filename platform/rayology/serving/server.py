@@ -81,20 +81,21 @@ def host(
     os.environ |= variables
     terminated = signal.getsignal(signal.SIGTERM)
     context = ray.init(namespace="serve", logging_level=logging.WARNING)
+    is_ours = _get_global_client(raise_if_no_controller_running=False) is None
     signal.signal(signal.SIGTERM, terminated)  # Ray put a handler of its own in place
     if context.dashboard_url:
         console.print(f"Ray's dashboard: http://{context.dashboard_url}", highlight=False, markup=False)
     try:
         _deploy(schema, built)
-        _await({name: each.url for name, each in built.items()}, is_alone=is_alone)
+        _await(schema, {name: each.url for name, each in built.items()}, is_alone=is_alone)
         threading.Event().wait()
     except ServingError:
         if not is_alone:  # else all ends with Ray, and Serve would wait for a replica that never comes
-            serve.shutdown()
+            _end(schema, is_ours=is_ours)
         raise
     except BaseException:
         with redirect_stdout(io.StringIO()):  # the end of Serve's controller reads as an error that will be retried
-            serve.shutdown()
+            _end(schema, is_ours=is_ours)
         raise
     finally:
         ray.shutdown()
@@ -119,16 +120,25 @@ def _deploy(schema: ServeDeploySchema, built: Mapping[str, BuiltApplication]) ->
         _get_global_client().deploy_apps(schema.model_copy(update={"applications": rest}))
 
 
-def _await(urls: Mapping[str, str], *, is_alone: bool) -> None:
+def _end(schema: ServeDeploySchema, *, is_ours: bool) -> None:
+    """End Serve or, where it ran before, what was deployed here: others may serve there too."""
+    if is_ours:
+        serve.shutdown()
+    else:
+        for application in schema.applications:
+            serve.delete(application.name)
+
+
+def _await(schema: ServeDeploySchema, urls: Mapping[str, str], *, is_alone: bool) -> None:
     """Say of each application that it is ready once it answers."""
-    waiting, are_running = dict(urls), False
+    waiting, are_running, names = dict(urls), False, {each.name for each in schema.applications}
     while waiting or not are_running:
         time.sleep(SECONDS_BETWEEN_LOOKS)
-        found = serve.status().applications
+        found = {name: each for name, each in serve.status().applications.items() if name in names}
         if failures := [words for name, each in found.items() if (words := failure_of(name, each, is_alone=is_alone))]:
             raise ServingError("; ".join(failures))
         running = {name for name, each in found.items() if each.status == ApplicationStatus.RUNNING}
-        are_running = running == found.keys()
+        are_running = running == names
         for name in [name for name, url in waiting.items() if name in running and answers(url)]:
             console.print(f"Ready: {waiting.pop(name)}", highlight=False, markup=False, soft_wrap=True)
 

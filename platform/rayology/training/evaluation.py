@@ -57,8 +57,7 @@ class Evaluator:
         workers: Workers = ALONE,
     ) -> None:
         self.seed = seed
-        self.particles = 1
-        """Latents drawn of each image for the bound on its likelihood; the more, the tighter."""
+        self._particles = 1
         self.values_at_once = values_at_once
         self._device = device
         self._train, self._unseen = data.split("train"), data.split(split)
@@ -99,11 +98,13 @@ class Evaluator:
         measures = [(each.make, each.quick) for each in _evaluations_of(model)]
         return self._measured(model, MOST_QUICK, lambda: self.few_unseen, measures)
 
-    def full(self, model: Model, *, only: Collection[str] = ()) -> dict[str, float]:
+    def full(self, model: Model, *, only: Collection[str] = (), particles: int = 1) -> dict[str, float]:
         """Return every figure, or those of ``only`` some capabilities, with intervals.
 
-        ``num_images`` is how many images were measured if not all were.
+        ``num_images`` is how many images were measured if not all were. Of each image as many ``particles`` are drawn
+        for the bound on its likelihood; the more, the tighter.
         """
+        self._particles = particles
         measures = [(each.make, each.full) for each in _evaluations_of(model, only)]
         num_images = self._count(self._unseen, self._num_drawn(MOST_FULL))
         count = {"num_images": float(num_images)} if num_images < len(self._unseen) else {}
@@ -143,7 +144,7 @@ class Evaluator:
     def bits_per_dim(self, model: Model, unseen: Batch, first: int = 0) -> Tensor:
         """Return the bound on the likelihood of each image, the first of which has an index."""
         assert isinstance(model, BoundsLikelihood)  # noqa: S101 - as above
-        noise = self._noise(model, model.bound_noise(self.particles), first, len(unseen))
+        noise = self._noise(model, model.bound_noise(self._particles), first, len(unseen))
         return _whole(model.bits_per_dim(*part) for part in zip(self._parts(model, unseen), noise, strict=True))
 
     @torch.inference_mode()

@@ -45,8 +45,8 @@ class EvaluateConfig(Config):
     split: SplitName = "validation"
     """The images to hold it against; test only for a model that is chosen already, and each time is recorded."""
     particles: Annotated[PositiveInt, Field(le=10_000)] = 1
-    """Latents drawn of each image for the bound on its likelihood: it gets tighter (Burda et al. 2016), and 500 are
-    published; an image costs as many times as much to decode."""
+    """Latents drawn of each image for the bound on its likelihood: it gets tighter (Burda et al. 2016, who draw 5,000);
+    an image costs as many times as much to decode."""
     num_threads: PositiveInt = 1
     """CPU threads; more than there are idle cores wait for each other, and take many times as long."""
 
@@ -98,12 +98,11 @@ def evaluate(config: EvaluateConfig, *, tell: Tell) -> EvaluationReport:
     if config.split == "test":
         _record(storage / "keys" / f"{origin.dataset}.test-readings.jsonl", config.bundle)
     evaluator = Evaluator(origin.seed, data, torch.device("cpu"), split=config.split)
-    evaluator.particles = config.particles
 
     presenters = [PRESENTERS[name] for name in bundle.manifest.capabilities if name in PRESENTERS]
     total = len(presenters) + 1
     tell(0, total, "the figures of all that the model can do")
-    figures, shown = evaluator.full(model), []
+    figures, shown = evaluator.full(model, particles=config.particles), []
     for done, presenter in enumerate(presenters, 1):
         tell(done, total, presenter.title)
         shown.append(presenter.present(evaluator, model))

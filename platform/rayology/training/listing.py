@@ -6,7 +6,7 @@ from datetime import UTC
 from rich.table import Table
 
 from rayology.bundle import Manifest
-from rayology.errors import BundleError
+from rayology.errors import BundleError, StoreError
 from rayology.store import Canary, Store
 from rayology.training.promotion import objective_of
 
@@ -18,8 +18,11 @@ def listing(store: Store, models: Sequence[str]) -> Table:
     laid_out = Table("name", "version", "written", "kind", "objective", "value", "dataset", "")
     for model in models:
         roles = {store.champion_or_none(model): "champion"}
-        if canary := store.canary(model):
-            roles[canary.version] = f"canary, {_share(canary)}"
+        try:
+            if canary := store.canary(model):
+                roles[canary.version] = f"canary, {_share(canary)}"
+        except StoreError:
+            laid_out.add_row(model, "", "", "its canary is damaged: set it again, or end it", "", "", "", "")
         for version in reversed(store.versions(model)):
             laid_out.add_row(model, version, *_facts(store, model, version), roles.get(version, ""))
     return laid_out
@@ -36,9 +39,17 @@ def card(store: Store, name: str, version: str) -> Table:
     laid_out = Table("fact", "value", title=f"{name} {version}", caption=manifest.provenance.note or None)
     for fact, value in _facts_of_card(manifest):
         laid_out.add_row(fact, value)
-    if canary := store.canary(name):
-        laid_out.add_row("canary of the model", f"{canary.version}, {_share(canary)} of the requests")
+    if canary := _canary(store, name):
+        laid_out.add_row("canary of the model", canary)
     return laid_out
+
+
+def _canary(store: Store, name: str) -> str:
+    try:
+        canary = store.canary(name)
+    except StoreError:
+        return "is damaged: set it again, or end it"
+    return f"{canary.version}, {_share(canary)} of the requests" if canary else ""
 
 
 def _facts(store: Store, name: str, version: str) -> tuple[str, ...]:

@@ -204,6 +204,8 @@ def _obstacle(mine: Manifest, others: Manifest, storage: Path) -> str:
     metric = _metric_of(mine)
     if metric.needs not in others.capabilities:
         return f"it is judged by {metric.name}, and the other cannot {metric.needs}"
+    if metric.needs == "bound" and _explained(mine) != _explained(others):
+        return f"its bits are those of {_explained(mine)}, the other's those of {_explained(others)}"
     if mine.provenance.dataset != others.provenance.dataset:
         return f"it was trained on dataset {mine.provenance.dataset}, the other on {others.provenance.dataset}"
     if _compared(mine.image) != _compared(others.image):
@@ -218,6 +220,11 @@ def _metric_of(manifest: Manifest) -> Metric:
     objective = METRICS[objective_of(manifest)]
     able = [metric for metric in METRICS.values() if metric.needs in manifest.capabilities]
     return objective if objective in able else next(iter(able), objective)
+
+
+def _explained(manifest: Manifest) -> str:
+    """Return what a bound on a model's likelihood is of."""
+    return getattr(getattr(manifest.model, "likelihood", None), "explains", "stored values")
 
 
 def _compared(image: ImageSpec) -> str:

@@ -47,7 +47,7 @@ DIVERGED = "diverged.txt"  # of a run that would only diverge again
 SET_BY = {"size": "preparation.size", "values": "preparation.window", "channels": "channels", "classes": "classes"}
 START_ANEW = "start it anew, with its YAML file and flags; its bundle, if it has one, stays readable"
 BUDGET = ("num_trials", "hours", "worker_hours", "target", "terminate", "finish")  # of a sweep: may change later
-FORMAT_VERSION = 4  # of experiment.json; an earlier one is refused
+FORMAT_VERSION = 5  # of experiment.json; an earlier one is refused
 
 
 class Assignment(TypedDict):
