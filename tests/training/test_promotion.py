@@ -117,6 +117,20 @@ def test_a_model_of_another_dataset_needs_force(store: Store, small: Experiment,
     assert store.champion("small") == second
 
 
+def test_bits_of_black_and_white_are_not_compared_with_those_of_stored_values(
+    store: Store, small: Experiment, data: PreparedDataset, tmp_path: Path
+) -> None:
+    judged = small.patched({"search": {"objective": "bound"}})
+    first, second = (
+        store.publish(untrained(tmp_path / kind, judged.patched({"model": {"likelihood": {"kind": kind}}}), data))
+        for kind in ("gaussian", "bernoulli")
+    )
+    promote(store, "small", first, storage=small.storage)
+
+    with pytest.raises(StoreError, match="bits are those of black and white pixels, the other's those of stored"):
+        promote(store, "small", second, storage=small.storage)
+
+
 def test_without_the_dataset_the_storage_is_asked_for(
     store: Store, small: Experiment, pair: list[Bundle], tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import logging
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -204,12 +205,13 @@ def _obstacle(mine: Manifest, others: Manifest, storage: Path) -> str:
     metric = _metric_of(mine)
     if metric.needs not in others.capabilities:
         return f"it is judged by {metric.name}, and the other cannot {metric.needs}"
-    if metric.needs == "bound" and _explained(mine) != _explained(others):
-        return f"its bits are those of {_explained(mine)}, the other's those of {_explained(others)}"
-    if mine.provenance.dataset != others.provenance.dataset:
-        return f"it was trained on dataset {mine.provenance.dataset}, the other on {others.provenance.dataset}"
-    if _compared(mine.image) != _compared(others.image):
-        return f"its images are {_compared(mine.image)}, the other's {_compared(others.image)}"
+    for fact, of in (
+        ("it was trained on dataset {}, the other on {}", lambda manifest: manifest.provenance.dataset),
+        ("its images are {}, the other's {}", lambda manifest: _compared(manifest.image)),
+        ("its bits are those of {}, the other's those of {}", partial(_explained, metric=metric)),
+    ):
+        if of(mine) != of(others):
+            return fact.format(of(mine), of(others))
     if not _dataset(mine, storage).is_dir():
         return f"there is no {_dataset(mine, storage)}, on which both were trained; name its storage with --storage"
     return ""
@@ -222,9 +224,10 @@ def _metric_of(manifest: Manifest) -> Metric:
     return objective if objective in able else next(iter(able), objective)
 
 
-def _explained(manifest: Manifest) -> str:
-    """Return what a bound on a model's likelihood is of."""
-    return getattr(getattr(manifest.model, "likelihood", None), "explains", "stored values")
+def _explained(manifest: Manifest, *, metric: Metric) -> str:
+    """Return what a bound on a model's likelihood is of, if it is judged by that."""
+    likelihood = getattr(manifest.model, "likelihood", None) if metric.needs == "bound" else None
+    return getattr(likelihood, "explains", "stored values")
 
 
 def _compared(image: ImageSpec) -> str:
