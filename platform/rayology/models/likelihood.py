@@ -169,8 +169,9 @@ class Bernoulli(Likelihood):
         return {"binarisation": NoiseSpec(self.shape, "uniform")}
 
     def observed(self, images: Tensor, noise: Noise) -> Tensor:
-        """Draw black, 0, or white, 1, for each pixel."""
-        return (2.0 * noise["binarisation"].to(images) - 1.0 < images).to(images.dtype)
+        """Draw black, 0, or white, 1, for each pixel; what is not a number stays none, so that it is found."""
+        is_white = 2.0 * noise["binarisation"].to(images) - 1.0 < images
+        return torch.where(images.isnan(), images, is_white.to(images.dtype))
 
     def seen(self, observed: Tensor) -> Tensor:
         """Return black and white as an image in [-1, 1]."""
