@@ -235,6 +235,37 @@ def test_a_damaged_version_hides_no_other(run_job: RunJob, pair: list[Bundle], p
     assert "damaged" in listed.stderr
 
 
+def test_a_damaged_canary_hides_no_version(run_job: RunJob, pair: list[Bundle], places: list[str]) -> None:
+    store = Store(places[1])
+    version = store.publish(pair[0])
+    store.set_champion("small", version)
+    (Path(store.uri) / "small" / "canary").write_bytes(b"\xff")
+
+    for action in ("list", "show"):
+        said = run_job("models.py", "--action", action, *places)
+        assert answer(said)
+        assert version in said.stderr
+        assert "set it again, or end it" in " ".join(said.stderr.split())
+
+
+@pytest.mark.parametrize("weights", [b"damage", None], ids=["damaged", "copies"])
+def test_nobody_rolls_back_to_what_servers_refuse(
+    run_job: RunJob, pair: list[Bundle], copies: list[Bundle], places: list[str], weights: bytes | None
+) -> None:
+    store = Store(places[1])
+    champion, before = store.publish(pair[0]), store.publish(pair[1] if weights else copies[0])
+    for version in (before, champion):
+        store.set_champion("small", version)
+    if weights:
+        (store.fetch("small", before) / "weights.safetensors").write_bytes(weights)
+
+    ended = run_job("models.py", "--action", "rollback", *places)
+
+    assert ended.returncode == 2
+    assert ("was altered" if weights else "copies is 90 %") in ended.stderr
+    assert store.champions("small") == [champion, before]
+
+
 def swept(experiment: Experiment, *bundles: Bundle) -> SweepResult:
     """Return a sweep whose trials left bundles, the first the best."""
     folder = experiment.storage / "sweeps" / "one"

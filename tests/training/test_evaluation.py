@@ -160,10 +160,10 @@ def test_an_evaluation_of_a_part_says_of_how_many_images(
 
 def test_more_particles_tighten_the_bound_of_every_evaluation(small: Experiment, data: PreparedDataset) -> None:
     torch.manual_seed(0)
-    model, evaluator = small.model.build(data.info.image), Evaluator(0, data, CPU)
+    model = small.model.build(data.info.image)
     for weight in model.parameters():
         torch.nn.init.normal_(weight, std=0.2)
 
-    bounds = [evaluator.full(model, only=["bound"], particles=count)["bound"] for count in (1, 100)]
+    bounds = [Evaluator(0, data, CPU, particles=count).full(model, only=["bound"])["bound"] for count in (1, 100)]
 
     assert bounds[0] > bounds[1] + 0.001

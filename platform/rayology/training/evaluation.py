@@ -43,10 +43,11 @@ class Evaluator:
     seed, index ``i`` and the class of unseen image ``i``.
 
     Processes share what passes the model, in parts whose size does not depend on their number; the leading one holds
-    the images and computes the figures, so that they are the same bits as those of one process.
+    the images and computes the figures, so that they are the same bits as those of one process. Of each image as many
+    ``particles`` are drawn for the bound on its likelihood; the more, the tighter.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is measured, where, and how closely
         self,
         seed: int,
         data: PreparedDataset,
@@ -55,9 +56,10 @@ class Evaluator:
         split: SplitName = "validation",
         values_at_once: int = VALUES_AT_ONCE,
         workers: Workers = ALONE,
+        particles: int = 1,
     ) -> None:
         self.seed = seed
-        self._particles = 1
+        self._particles = particles
         self.values_at_once = values_at_once
         self._device = device
         self._train, self._unseen = data.split("train"), data.split(split)
@@ -98,13 +100,11 @@ class Evaluator:
         measures = [(each.make, each.quick) for each in _evaluations_of(model)]
         return self._measured(model, MOST_QUICK, lambda: self.few_unseen, measures)
 
-    def full(self, model: Model, *, only: Collection[str] = (), particles: int = 1) -> dict[str, float]:
+    def full(self, model: Model, *, only: Collection[str] = ()) -> dict[str, float]:
         """Return every figure, or those of ``only`` some capabilities, with intervals.
 
-        ``num_images`` is how many images were measured if not all were. Of each image as many ``particles`` are drawn
-        for the bound on its likelihood; the more, the tighter.
+        ``num_images`` is how many images were measured if not all were.
         """
-        self._particles = particles
         measures = [(each.make, each.full) for each in _evaluations_of(model, only)]
         num_images = self._count(self._unseen, self._num_drawn(MOST_FULL))
         count = {"num_images": float(num_images)} if num_images < len(self._unseen) else {}

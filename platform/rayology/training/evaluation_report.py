@@ -97,12 +97,12 @@ def evaluate(config: EvaluateConfig, *, tell: Tell) -> EvaluationReport:
     data, model = PreparedDataset.open(storage / "datasets" / origin.dataset), bundle.build()
     if config.split == "test":
         _record(storage / "keys" / f"{origin.dataset}.test-readings.jsonl", config.bundle)
-    evaluator = Evaluator(origin.seed, data, torch.device("cpu"), split=config.split)
+    evaluator = Evaluator(origin.seed, data, torch.device("cpu"), split=config.split, particles=config.particles)
 
     presenters = [PRESENTERS[name] for name in bundle.manifest.capabilities if name in PRESENTERS]
     total = len(presenters) + 1
     tell(0, total, "the figures of all that the model can do")
-    figures, shown = evaluator.full(model, particles=config.particles), []
+    figures, shown = evaluator.full(model), []
     for done, presenter in enumerate(presenters, 1):
         tell(done, total, presenter.title)
         shown.append(presenter.present(evaluator, model))

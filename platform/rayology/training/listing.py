@@ -21,8 +21,8 @@ def listing(store: Store, models: Sequence[str]) -> Table:
         try:
             if canary := store.canary(model):
                 roles[canary.version] = f"canary, {_share(canary)}"
-        except StoreError:
-            laid_out.add_row(model, "", "", "its canary is damaged: set it again, or end it", "", "", "", "")
+        except StoreError:  # which hides no version
+            laid_out.add_row(model, "", "", "", "", "", "", "canary, damaged: set it again, or end it")
         for version in reversed(store.versions(model)):
             laid_out.add_row(model, version, *_facts(store, model, version), roles.get(version, ""))
     return laid_out
