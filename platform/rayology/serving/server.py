@@ -72,7 +72,8 @@ def host(
         is_alone: whether Ray is started for this, on this machine.
 
     Raises:
-        ServingError: an application cannot be deployed, or there is no room for it on a Ray of its own.
+        ServingError: Serve runs on the cluster already, an application cannot be deployed, or there is no room for it
+            on a Ray of its own.
     """
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -81,8 +82,13 @@ def host(
     os.environ |= variables
     terminated = signal.getsignal(signal.SIGTERM)
     context = ray.init(namespace="serve", logging_level=logging.WARNING)
-    is_ours = _get_global_client(raise_if_no_controller_running=False) is None
     signal.signal(signal.SIGTERM, terminated)  # Ray put a handler of its own in place
+    if _get_global_client(raise_if_no_controller_running=False) is not None:
+        ray.shutdown()  # what others serve there goes on
+        raise ServingError(
+            "Serve runs on this cluster already, and listens where it was told to: add the applications to it with "
+            "serve deploy, or name another cluster in RAY_ADDRESS"
+        )
     if context.dashboard_url:
         console.print(f"Ray's dashboard: http://{context.dashboard_url}", highlight=False, markup=False)
     try:
@@ -91,11 +97,11 @@ def host(
         threading.Event().wait()
     except ServingError:
         if not is_alone:  # else all ends with Ray, and Serve would wait for a replica that never comes
-            _end(schema, is_ours=is_ours)
+            serve.shutdown()
         raise
     except BaseException:
         with redirect_stdout(io.StringIO()):  # the end of Serve's controller reads as an error that will be retried
-            _end(schema, is_ours=is_ours)
+            serve.shutdown()
         raise
     finally:
         ray.shutdown()
@@ -118,15 +124,6 @@ def _deploy(schema: ServeDeploySchema, built: Mapping[str, BuiltApplication]) ->
         serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
     if rest := [each for each in schema.applications if each not in ready]:
         _get_global_client().deploy_apps(schema.model_copy(update={"applications": rest}))
-
-
-def _end(schema: ServeDeploySchema, *, is_ours: bool) -> None:
-    """End Serve or, where it ran before, what was deployed here: others may serve there too."""
-    if is_ours:
-        serve.shutdown()
-    else:
-        for application in schema.applications:
-            serve.delete(application.name)
 
 
 def _await(schema: ServeDeploySchema, urls: Mapping[str, str], *, is_alone: bool) -> None:
